@@ -1,0 +1,30 @@
+# make study [STUDY=quick DATA=… WEIGHTS=… THREADS=…]   make test [THREADS=…]   make lab   make refs   make lock
+STUDY ?= quick
+PYTHON ?= python3
+BIN = .venv/bin
+OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(THREADS),--threads $(THREADS))
+
+study: .venv/installed
+	$(BIN)/lesion study $(STUDY) $(OPTIONS)
+
+test: .venv/installed
+	$(if $(THREADS),LESION_THREADS=$(THREADS)) $(BIN)/pytest
+
+lab: .venv/installed
+	$(BIN)/jupyter lab notebooks
+
+# Executes the notebooks at their committed values and stores their text outputs, which `make test` compares.
+refs: .venv/installed
+	$(BIN)/lesion refs
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit((3, 11) <= v <= (3, 13) and "" or "make: needs Python 3.11 to 3.13, found %d.%d. Cure: make PYTHON=python3.12 …" % v)'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+lock:
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev --python-version 3.11 --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+.PHONY: study test lab refs lock

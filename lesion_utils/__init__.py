@@ -1,0 +1,4 @@
+"""The package behind the five notebooks: from image files to judged numbers.
+
+Each room imports only rooms above it in the README's list; importing the package itself loads nothing.
+"""

@@ -1,0 +1,5 @@
+"""``python -m lesion_utils`` is the command ``lesion``."""
+
+from lesion_utils.cli import app
+
+app()

@@ -1,0 +1,169 @@
+"""The command ``lesion``: runs a study and its parts. Exit codes: 0 done, 1 a run failed, 2 unusable input."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from lesion_utils import notebooks, reports
+from lesion_utils.artefacts import run_folder, run_name, write_json
+from lesion_utils.audit import pixel_digests
+from lesion_utils.datasets import data_digest, data_folder, read_cases
+from lesion_utils.errors import InputError
+from lesion_utils.params import PROJECT, StudyParams, load_study
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+Study = Annotated[str, typer.Argument(help="name of a file in params/, without .yml")]
+Data = Annotated[str | None, typer.Option(help="folder of the data set; relative to the project root")]
+Weights = Annotated[str | None, typer.Option(help="folder of ImageNet weights; without it Keras downloads them")]
+Threads = Annotated[int | None, typer.Option(help="replaces the study's `threads`; results depend on it")]
+
+
+@contextmanager
+def _unusable_input_exits_2() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def study(
+    study: Study = "quick",
+    data: Data = None,
+    weights: Weights = None,
+    threads: Threads = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would run")] = False,
+) -> None:
+    """Run what is out of date in a study: its five notebooks, their reports and the index.
+
+    Example: lesion study ham10000 --data ../ham10000 --weights ../weights
+    """
+    with _unusable_input_exits_2():
+        params = load_study(study, data=data, weights=weights, threads=threads)
+        notebooks.plan(params)  # reads data and weights as far as the graph needs them: refuse them here, in one line
+        folder = run_folder(params.study)
+        folder.mkdir(parents=True, exist_ok=True)
+        command = _snakemake(folder) + _config(params) + (["--dry-run"] if dry_run else [])
+        _clear_stale_lock(folder, command)
+    owner = psutil.Process()
+    write_json(folder / "owner.json", {"pid": owner.pid, "started": owner.create_time(), "host": os.uname().nodename})
+    # the same process goes on as Snakemake, so whoever kills it kills the run
+    os.execve(command[0], command, os.environ | {"LESION_RUN_BY": str(owner.pid)})
+
+
+def _snakemake(folder: Path) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(PROJECT / "Snakefile"),
+        "--directory",
+        str(folder),
+        "--cores",
+        "all",
+        "--rerun-incomplete",
+        "--rerun-triggers",
+        "mtime",
+        "params",
+        "input",
+        "--quiet",
+        "rules",
+    ]
+
+
+def _config(params: StudyParams) -> list[str]:
+    given = {name: getattr(params, name) for name in ("study", "data", "weights", "threads")}
+    return ["--config", *(f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None)]
+
+
+def _clear_stale_lock(folder: Path, command: list[str]) -> None:
+    """Removes the lock of a run whose process is gone; raises InputError if it lives."""
+    if not list((folder / ".snakemake" / "locks").glob("*.lock")):
+        return
+    owner = json.loads((folder / "owner.json").read_text()) if (folder / "owner.json").is_file() else {}
+    if owner and owner["host"] != os.uname().nodename:
+        raise InputError(
+            f"{folder} is locked by a run on {owner['host']}. Cure: wait for it, or if it is dead, remove "
+            f"{folder / '.snakemake' / 'locks'}."
+        )
+    if owner and psutil.pid_exists(owner["pid"]) and psutil.Process(owner["pid"]).create_time() == owner["started"]:
+        raise InputError(
+            f"this study is being run by process {owner['pid']}. Cure: wait for it, or kill {owner['pid']}."
+        )
+    typer.echo("clearing the lock of a run that is gone", err=True)
+    subprocess.run([*command, "--unlock"], check=True, capture_output=True)
+
+
+@app.command()
+def check(study: Study, data: Data = None, weights: Weights = None, threads: Threads = None) -> None:
+    """Read all that a study will read: parameters, case table, every image, every weights file."""
+    with _unusable_input_exits_2():
+        params = load_study(study, data=data, weights=weights, threads=threads)
+        cases = read_cases(params)
+        pixel_digests(cases, params.threads)
+        if any(recipe.weights != "none" for recipe in params.recipes.values()):
+            from lesion_utils.models import load_backbone  # imports TensorFlow
+
+            for recipe in params.recipes.values():
+                load_backbone(recipe, params.weights)
+        write_json(
+            run_folder(params.study) / "checked.json", {"images": len(cases), "data digest": data_digest(params)}
+        )
+    typer.echo(
+        f"checked {len(cases):,} images of {cases['lesion_id'].nunique():,} lesions in {data_folder(params).name}"
+    )
+
+
+@app.command()
+def notebook(
+    notebook: Annotated[str, typer.Argument(help="name of a file in notebooks/, without .ipynb")],
+    study: Study,
+    repeat: int = 0,
+    data: Data = None,
+    weights: Weights = None,
+    threads: Threads = None,
+) -> None:
+    """Execute one notebook of a study with papermill and stamp it."""
+    if run_by := os.environ.get("LESION_RUN_BY"):
+        notebooks.die_with(int(run_by))
+    with _unusable_input_exits_2():
+        params = load_study(study, data=data, weights=weights, threads=threads, repeat=repeat)
+        error, seconds = notebooks.execute(params, notebook)
+        reports.write_stamp(params, notebook, error, seconds)
+    if error:
+        place = run_folder(params.study) / "failed" / f"{run_name(notebook, repeat)}.ipynb"
+        typer.echo(f"error: {notebook} failed: {error}\nThe notebook as far as it came: {place}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(name: str, study: Study, data: Data = None, weights: Weights = None, threads: Threads = None) -> None:
+    """Write the HTML report of one executed notebook."""
+    with _unusable_input_exits_2():
+        reports.write_report(load_study(study, data=data, weights=weights, threads=threads), name)
+
+
+@app.command()
+def index(study: Study, data: Data = None, weights: Weights = None, threads: Threads = None) -> None:
+    """Write the index of a study's reports from what there is."""
+    with _unusable_input_exits_2():
+        typer.echo(reports.write_index(load_study(study, data=data, weights=weights, threads=threads)))
+
+
+@app.command()
+def refs() -> None:
+    """Execute the committed notebooks at their own values, in order, and store their text outputs."""
+    for name in notebooks.NOTEBOOKS:
+        typer.echo(name)
+        notebooks.refresh(name)

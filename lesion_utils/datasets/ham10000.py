@@ -1,0 +1,129 @@
+"""HAM10000 as Kaggle and Dataverse give it: two image folders and a metadata table.
+
+Source: Tschandl, Rosendahl and Kittler, Sci Data 5:180161 (2018); 10,015 images of 7,470 lesions.
+"""
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+
+from lesion_utils.errors import InputError, first_ten
+
+CLASSES = {
+    "akiec": "actinic keratosis / Bowen's disease",
+    "bcc": "basal cell carcinoma",
+    "bkl": "benign keratosis",
+    "df": "dermatofibroma",
+    "mel": "melanoma",
+    "nv": "melanocytic nevus",
+    "vasc": "vascular lesion",
+}
+NEEDED = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
+NAMES = ("HAM10000_metadata.csv", "HAM10000_metadata.tsv", "HAM10000_metadata.tab", "HAM10000_metadata")
+
+
+def metadata_file(folder: Path) -> Path:
+    """The metadata table in ``folder``; raises InputError if the folder or the table is missing."""
+    if not folder.is_dir():
+        raise InputError(
+            f"data folder {folder} does not exist. Expected HAM10000_images_part_1/, HAM10000_images_part_2/ and "
+            f"{NAMES[0]} in it. Cure: make study STUDY=ham10000 DATA=<that folder>."
+        )
+    found = [folder / name for name in NAMES if (folder / name).is_file()]
+    if not found:
+        raise InputError(f"{folder} has no metadata table. Expected one of {', '.join(NAMES)} in it.")
+    return found[0]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All JPEGs in the image folders ``HAM10000_images*`` of ``folder``, in the order of their names."""
+    return sorted(path for path in folder.glob("HAM10000_images*/*") if path.suffix.lower() in (".jpg", ".jpeg"))
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The case table of a folder in the HAM10000 layout, one row an image, in the order of the image ids.
+
+    Missing ages are NaN, unknown sexes and sites None. ``source`` is the ``dataset`` column of later releases,
+    None where there is none. Raises InputError for a missing folder, table, column or image, an image without
+    a row, an unknown diagnosis, a duplicated id, an age that is no number, or an empty table.
+    """
+    path = metadata_file(folder)
+    table = _read_table(path) if path.stat().st_size else pd.DataFrame()
+    if table.empty:
+        raise InputError(f"{path} holds no row. Expected one row an image with columns {', '.join(NEEDED)}.")
+    table.columns = table.columns.str.strip()
+    if missing := [name for name in NEEDED if name not in table]:
+        raise InputError(
+            f"{path}: missing column(s) {', '.join(missing)}; found {', '.join(table.columns)}. "
+            f"Cure: use the metadata file as it was published."
+        )
+    for name in ("image_id", "lesion_id"):
+        if (empty := table[name] == "").any():
+            raise InputError(
+                f"{path}: empty {name} in row(s) {first_ten(table.index[empty] + 2)} (the header is row 1)."
+            )
+    if (twice := table["image_id"].duplicated(keep=False)).any():
+        rows = [f"{name} (row {row + 2})" for row, name in table.loc[twice, "image_id"].items()]
+        raise InputError(f"{path}: an image_id must stand once; standing more often: {first_ten(rows)}.")
+    if (strange := ~table["dx"].isin(CLASSES)).any():
+        rows = [f"{name!r} (row {row + 2})" for row, name in table.loc[strange, "dx"].items()]
+        raise InputError(f"{path}: unknown diagnosis {first_ten(rows)}. Expected one of {', '.join(CLASSES)}.")
+    age = pd.to_numeric(table["age"].replace({"": None, "unknown": None}), errors="coerce")
+    if (bad := ~age.between(0, 150) & ~table["age"].isin(["", "unknown"])).any():
+        rows = [f"{value!r} (row {row + 2})" for row, value in table.loc[bad, "age"].items()]
+        raise InputError(f"{path}: age is not a number of years: {first_ten(rows)}. Expected a number or nothing.")
+    return (
+        pd.DataFrame(
+            {
+                "image_id": table["image_id"],
+                "path": table["image_id"].map(_matched(folder, path, table["image_id"])),
+                "label": table["dx"],
+                "lesion_id": table["lesion_id"],
+                "age": age.astype(float),
+                "sex": _known(table["sex"]),
+                "localization": _known(table["localization"]),
+                "dx_type": _known(table["dx_type"]),
+                "source": _known(table["dataset"]) if "dataset" in table else None,
+            }
+        )
+        .sort_values("image_id")
+        .reset_index(drop=True)
+    )
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(
+            path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+        )
+    except (ValueError, csv.Error) as error:  # pandas' own parser errors are ValueErrors
+        raise InputError(
+            f"{path} is not a table with commas or tabs ({error}). Cure: use the metadata file as it was published."
+        ) from error
+
+
+def _known(values: pd.Series) -> pd.Series:
+    return values.astype(object).where(~values.isin(["", "unknown"]), None)
+
+
+def _matched(folder: Path, table_path: Path, image_ids: pd.Series) -> dict[str, str]:
+    """Image id to file; every row must have its image and every image its row."""
+    files = image_files(folder)
+    by_id = {path.stem: str(path) for path in files}
+    if len(by_id) < len(files):
+        stems = pd.Series([path.stem for path in files])
+        raise InputError(
+            f"{folder}: images that stand in more than one folder: {first_ten(stems[stems.duplicated()])}."
+        )
+    if missing := [name for name in image_ids if name not in by_id]:
+        raise InputError(
+            f"{table_path}: {len(missing)} row(s) without an image: {first_ten(missing)}. Expected <image_id>.jpg in "
+            f"{folder}/HAM10000_images_part_1/ or …_part_2/. Cure: unpack both image archives there."
+        )
+    if extra := sorted(set(by_id) - set(image_ids)):
+        raise InputError(
+            f"{folder}: {len(extra)} image(s) without a row in {table_path.name}: {first_ten(extra)}. "
+            f"Cure: use the table that belongs to these images."
+        )
+    return by_id

@@ -1,0 +1,52 @@
+"""The study's numbers as a file, and as the table that the README quotes."""
+
+from typing import Any
+
+import pandas as pd
+
+from lesion_utils.artefacts import run_folder, write_json
+from lesion_utils.params import StudyParams
+
+
+def write_results(params: StudyParams, judged: pd.DataFrame, chosen: str) -> None:
+    """Writes ``results.json``: a row for each recipe, part and metric, and the recipe that validation chose.
+
+    ``judged`` holds the frames of ``judge``, indexed by recipe, part and metric. What is not estimable is null.
+    """
+    rows: list[dict[str, Any]] = []
+    for (recipe, part, _), row in judged.iterrows():
+        numbers = {
+            name: None if pd.isna(row[name]) else round(float(row[name]), 4) for name in ("value", "low", "high")
+        }
+        counts = {name: int(row[name]) for name in ("n", "lesions")}
+        rows.append(
+            {"recipe": recipe, "split": part, "metric": row["metric"]} | numbers | counts | {"note": row["note"]}
+        )
+    about = {"study": params.study, "dataset": params.dataset, "repeats": params.repeats, "resamples": params.resamples}
+    write_json(run_folder(params.study) / "results.json", about | {"chosen on validation": chosen, "rows": rows})
+
+
+def markdown_table(results: dict[str, Any]) -> str:
+    """The table of a study's results for the README: a line a recipe, validation and test beside each other."""
+    metrics = ("balanced accuracy", "macro AUC", "melanoma sensitivity", "accuracy")
+    rows = {(row["recipe"], row["split"], row["metric"]): row for row in results["rows"]}
+    lines = ["| recipe | split | n (lesions) | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 3) + "|"]
+    for recipe in dict.fromkeys(row["recipe"] for row in results["rows"]):
+        for split in ("validation", "test"):
+            name = f"**{recipe}**" if recipe == results["chosen on validation"] else recipe
+            whole = rows[recipe, split, "accuracy"]
+            cells = [_cell(rows[recipe, split, metric]) for metric in metrics]
+            lines.append(f"| {name} | {split} | {whole['n']:,} ({whole['lesions']:,}) | " + " | ".join(cells) + " |")
+    for split in ("validation", "test"):
+        majority = next(
+            row for row in results["rows"] if row["split"] == split and row["metric"].startswith("majority")
+        )
+        whole = f"{majority['n']:,} ({majority['lesions']:,})"
+        lines.append(f"| always the largest class | {split} | {whole} | 0.143 | 0.500 | 0 | {_cell(majority)} |")
+    return "\n".join(lines)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return "not estimable"
+    return f"{row['value']:.3f} ({row['low']:.2f} to {row['high']:.2f})"

@@ -1,0 +1,151 @@
+"""Every plot of the study, one function each; each returns a Figure and names its data set in the title."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from lesion_utils.audit import open_image
+from lesion_utils.evaluation import roc_curves
+
+COLOUR = "#3b6ea5"
+DPI = 80
+
+
+def _axes(rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 3.6):
+    sns.set_theme(style="whitegrid", context="notebook", palette="colorblind")
+    return plt.subplots(rows, columns, figsize=(width, height), dpi=DPI, layout="constrained", squeeze=False)
+
+
+def class_counts(cases: pd.DataFrame, source: str) -> Figure:
+    """Images and lesions of each class, largest first."""
+    counts = cases.groupby("label").agg(images=("image_id", "size"), lesions=("lesion_id", "nunique"))
+    counts = counts.sort_values("images", ascending=False)
+    fig, axes = _axes()
+    counts.plot.barh(ax=axes[0, 0], color=[COLOUR, "#b8c9dd"])
+    axes[0, 0].invert_yaxis()
+    axes[0, 0].set(xlabel="count", ylabel="diagnosis", title=f"{source}: images and lesions of each class")
+    return fig
+
+
+def shares_by_class(cases: pd.DataFrame, column: str, source: str) -> Figure:
+    """Share of each value of ``column`` (diagnosis type, site, sex) within each class; missing is a value."""
+    shares = pd.crosstab(cases["label"], cases[column].fillna("missing"), normalize="index")
+    fig, axes = _axes(height=4.2 if shares.shape[1] > 6 else 3.6, width=9 if shares.shape[1] > 6 else 7)
+    sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, annot=True, fmt=".2f", annot_kws={"size": 8}, ax=axes[0, 0])
+    axes[0, 0].set(xlabel=column, ylabel="diagnosis", title=f"{source}: share of {column} within each class")
+    return fig
+
+
+def ages(cases: pd.DataFrame, source: str) -> Figure:
+    """Age at the examination by class, years; cases without an age are left out and counted in the title."""
+    fig, axes = _axes()
+    order = cases["label"].value_counts().index
+    sns.boxplot(cases, x="age", y="label", order=order, color="#b8c9dd", fliersize=2, ax=axes[0, 0])
+    missing = int(cases["age"].isna().sum())
+    axes[0, 0].set(xlabel="age, years", ylabel="diagnosis", title=f"{source}: age by class (age missing: {missing})")
+    return fig
+
+
+def images_per_lesion(cases: pd.DataFrame, source: str) -> Figure:
+    """How many images a lesion has."""
+    views = cases.groupby("lesion_id").size().value_counts().sort_index()
+    fig, axes = _axes(height=3)
+    axes[0, 0].bar(views.index.astype(str), views, color=COLOUR)
+    axes[0, 0].bar_label(axes[0, 0].containers[0], fmt="{:,.0f}")
+    axes[0, 0].set(xlabel="images of a lesion", ylabel="lesions", title=f"{source}: images per lesion")
+    return fig
+
+
+def samples(cases: pd.DataFrame, source: str, each: int = 5, seed: int = 0) -> Figure:
+    """``each`` pictures of every class, drawn at random from different lesions."""
+    classes = sorted(cases["label"].unique())
+    fig, axes = _axes(len(classes), each, width=1.7 * each, height=1.35 * len(classes))
+    for row, label in zip(axes, classes, strict=True):
+        group = cases[cases["label"] == label].drop_duplicates("lesion_id")
+        for ax, path in zip(row, group.sample(min(each, len(group)), random_state=seed)["path"], strict=False):
+            ax.imshow(np.asarray(open_image(path)))
+        for ax in row:
+            ax.set(xticks=[], yticks=[])
+            ax.grid(False)
+        row[0].set_ylabel(label)
+    fig.suptitle(f"{source}: samples of each class")
+    return fig
+
+
+def learning_curves(histories: dict[str, pd.DataFrame], source: str) -> Figure:
+    """Loss and balanced accuracy by epoch for each recipe: training dashed, validation solid."""
+    fig, axes = _axes(1, 2, width=10.5)
+    for colour, (name, history) in zip(sns.color_palette(n_colors=len(histories)), histories.items(), strict=True):
+        for ax, key in zip(axes[0], ("loss", "balanced_accuracy"), strict=True):
+            epochs = np.arange(1, len(history) + 1)
+            ax.plot(epochs, history[f"val_{key}"], color=colour, label=name)
+            ax.plot(epochs, history[key], color=colour, linestyle="--", linewidth=1)
+            ax.set(xlabel="epoch", ylabel=key.replace("_", " "))
+    axes[0, 1].set_ylim(0, 1)
+    axes[0, 0].legend(fontsize=8)
+    fig.suptitle(f"{source}: learning curves (validation solid, training dashed)")
+    return fig
+
+
+def confusion_matrix(counts: pd.DataFrame, title: str) -> Figure:
+    """Counts of images, rows true and columns predicted; shaded by the share of each row."""
+    fig, axes = _axes(width=5.6, height=4.6)
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    sns.heatmap(shares, annot=counts, fmt="d", cmap="Blues", vmin=0, vmax=1, annot_kws={"size": 9}, ax=axes[0, 0])
+    axes[0, 0].set(xlabel="predicted", ylabel="true", title=title)
+    return fig
+
+
+def roc(table: pd.DataFrame, title: str) -> Figure:
+    """One-vs-rest ROC curve of each class."""
+    fig, axes = _axes(width=5.6, height=4.8)
+    for name, (false_positive, true_positive) in roc_curves(table).items():
+        axes[0, 0].plot(false_positive, true_positive, label=f"{name} (n = {(table['label'] == name).sum()})")
+    axes[0, 0].plot([0, 1], [0, 1], color="grey", linestyle=":")
+    axes[0, 0].set(xlabel="1 - specificity", ylabel="sensitivity", title=title)
+    axes[0, 0].legend(fontsize=8)
+    return fig
+
+
+def intervals(rows: pd.DataFrame, label: str, xlabel: str, title: str, zero: bool = False) -> Figure:
+    """Point and 95 % interval a row, named by column ``label``; rows that are not estimable say so."""
+    fig, axes = _axes(height=1.2 + 0.35 * len(rows), width=8)
+    ax = axes[0, 0]
+    for place, row in enumerate(rows.to_dict("records")):
+        if np.isnan(row["value"]):
+            ax.text(0, place, "not estimable", va="center", fontsize=8, color="grey")
+            continue
+        ax.plot([row["low"], row["high"]], [place, place], color=COLOUR)
+        ax.plot(row["value"], place, "o", color=COLOUR)
+    ax.set_yticks(range(len(rows)), rows[label])
+    ax.invert_yaxis()
+    if zero:
+        ax.axvline(0, color="grey", linestyle=":")
+    ax.set(xlabel=f"{xlabel} (95 % interval by lesion)", title=title)
+    return fig
+
+
+def report(table: pd.DataFrame, title: str) -> Figure:
+    """scikit-learn's classification report as a shaded table: precision, recall, F1, and support (images)."""
+    fig, axes = _axes(width=6.4, height=4.6)
+    scores = table[["precision", "recall", "f1-score"]].astype(float)
+    named = [f"{name} (n = {n:,})" for name, n in zip(table.index, table["support"].astype(int), strict=True)]
+    sns.heatmap(scores, annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1, yticklabels=named, ax=axes[0, 0])
+    axes[0, 0].set(title=title)
+    return fig
+
+
+def agreement(values: pd.DataFrame, title: str) -> Figure:
+    """One point a recipe: its value on ``validation`` against its value on ``test``, with the line of agreement."""
+    fig, axes = _axes(width=5.6, height=4.8)
+    ax = axes[0, 0]
+    known = values.dropna()
+    ax.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    for name, row in known.iterrows():
+        ax.plot(row["validation"], row["test"], "o", label=name)
+    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="validation", ylabel="test", title=title)
+    if len(known):
+        ax.legend(fontsize=8)
+    return fig

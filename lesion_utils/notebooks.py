@@ -1,0 +1,206 @@
+"""The notebooks as jobs: what each reads and writes, its execution by papermill, and the form it is committed in."""
+
+import ast
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import psutil
+
+from lesion_utils.artefacts import code_digest, digest, run_folder, run_name, writing
+from lesion_utils.datasets import data_digest
+from lesion_utils.params import PROJECT, STAGES, StudyParams
+from lesion_utils.predictions import STAGE_NOTEBOOKS, table_path
+from lesion_utils.weights import weights_digest
+
+EDA, EVALUATION = "01_eda", "05_evaluation"
+PACKAGE = PROJECT / "lesion_utils"
+NOTEBOOKS = (EDA, *STAGE_NOTEBOOKS.values(), EVALUATION)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One execution of one notebook; paths are relative to the run folder of the study."""
+
+    notebook: str
+    repeat: int
+    after: list[str] = field(default_factory=list)  # must exist, may be newer
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    digest: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of its executed notebook and report."""
+        return run_name(self.notebook, self.repeat)
+
+
+def notebook_path(notebook: str) -> Path:
+    """The committed notebook."""
+    return PROJECT / "notebooks" / f"{notebook}.ipynb"
+
+
+def parameters_cell(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The one cell tagged ``parameters``."""
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    return cell
+
+
+def parameters(notebook: str) -> dict[str, Any]:
+    """The parameters that a notebook uses, with the values of its parameters cell."""
+    cell = parameters_cell(nbformat.read(notebook_path(notebook), as_version=4))
+    return {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.Assign)
+    }
+
+
+def plan(params: StudyParams) -> list[Job]:
+    """The jobs of a study in order; a stage without a recipe has none."""
+    jobs = [_job(params, EDA, 0, after=["checked.json"], outputs=["cases.csv"])]
+    tables = {stage: [] for stage in STAGES}
+    for stage, notebook in STAGE_NOTEBOOKS.items():
+        for repeat in range(params.repeats) if getattr(params, stage) else ():
+            made = [
+                str(table_path(params.study, recipe, repeat, split).relative_to(run_folder(params.study)))
+                for recipe in getattr(params, stage)
+                for split in ("validation", "test")
+            ]
+            made += [name.removesuffix(".csv") + ".json" for name in made]
+            reference = (
+                [name for name in tables["baseline"] if f"/r{repeat}/" in name] if stage == "rebalancing" else []
+            )
+            jobs.append(_job(params, notebook, repeat, after=["cases.csv"], inputs=reference, outputs=made))
+            tables[stage] += made
+    if everything := [name for names in tables.values() for name in names]:
+        jobs.append(_job(params, EVALUATION, 0, inputs=everything, outputs=["results.json"]))
+    return jobs
+
+
+def _job(params: StudyParams, notebook: str, repeat: int, outputs: list[str], **kwargs: list[str]) -> Job:
+    name = run_name(notebook, repeat)
+    outputs = [f"executed/{name}.ipynb", f"stamps/{name}.json", f"numbers/{name}.json", *outputs]
+    return Job(notebook, repeat, outputs=outputs, digest=job_digest(params, notebook), **kwargs)
+
+
+def job_digest(params: StudyParams, notebook: str) -> str:
+    """Changes with what a notebook's result depends on, and with nothing else.
+
+    That is: the parameters it uses, the data (not their place), the weights (not their place), its own source and
+    the modules of the package it imports.
+    """
+    used = {
+        name: value for name, value in values(params, notebook).items() if name not in ("data", "weights", "repeat")
+    }
+    recipes = [recipe for stage in STAGES if stage in used for recipe in getattr(params, stage).values()]
+    weights = [weights_digest(recipe, params.weights) for recipe in recipes]
+    return digest([used, data_digest(params), weights, notebook_digest(notebook)])
+
+
+def check_digest(params: StudyParams) -> str:
+    """Changes with the data, the weights, or the code that checks them."""
+    weights = [weights_digest(recipe, params.weights) for recipe in params.recipes.values()]
+    return digest([data_digest(params), weights, code_digest((PACKAGE / "datasets" / "__init__.py").read_text())])
+
+
+def report_digest() -> str:
+    """Changes with what makes the reports' pages."""
+    parts = [PACKAGE / "reports.py", *sorted((PACKAGE / "templates").rglob("*.j2"))]
+    return digest([path.read_text(encoding="utf-8") for path in parts])
+
+
+def notebook_digest(notebook: str) -> str:
+    """Changes with the source of a notebook's cells and the modules of the package it imports."""
+    cells = nbformat.read(notebook_path(notebook), as_version=4).cells
+    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    return digest([code_digest(source), [cell.source for cell in cells]])
+
+
+def values(params: StudyParams, notebook: str) -> dict[str, Any]:
+    """The study's values of the parameters that a notebook uses, as plain data."""
+    return {name: value for name, value in params.model_dump(mode="json").items() if name in parameters(notebook)}
+
+
+def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
+    """Runs ``notebook`` for the study and repeat of ``params``; returns the error's text ('' if none) and seconds.
+
+    The executed notebook lies in ``executed/``, or in ``failed/`` if a cell, the kernel or the time failed.
+    """
+    name = run_name(notebook, params.repeat)
+    executed, failed = (run_folder(params.study) / kind / f"{name}.ipynb" for kind in ("executed", "failed"))
+    beside = executed.with_name(f".{name}.ipynb")
+    for path in (executed, failed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    began, error = time.time(), ""
+    try:
+        papermill.execute_notebook(
+            notebook_path(notebook),
+            beside,
+            values(params, notebook),
+            kernel_name="python3",
+            cwd=PROJECT,
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+        )
+    except Exception as problem:  # a dead kernel and a time-out are no PapermillExecutionError
+        error = f"{getattr(problem, 'ename', type(problem).__name__)}: {getattr(problem, 'evalue', problem)}"
+    if beside.exists():
+        os.replace(beside, failed if error else executed)
+    if not error:
+        failed.unlink(missing_ok=True)
+    return error, time.time() - began
+
+
+def die_with(pid: int) -> None:
+    """Ends this process and all it started as soon as process ``pid`` is gone, also if that was killed hard."""
+    parent = psutil.Process(pid)
+
+    def watch() -> None:
+        while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.5)
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The form in which an executed notebook is committed: text outputs and counts, no picture, no time, no path."""
+    cells = []
+    for number, cell in enumerate(notebook.cells):
+        kept = {"id": f"cell-{number:02d}", "metadata": {}, "source": cell.source}
+        if tags := [tag for tag in cell.metadata.get("tags", []) if tag != "papermill-error-cell-tag"]:
+            kept["metadata"] = {"tags": tags}
+        if cell.cell_type == "markdown":
+            cells.append(nbformat.v4.new_markdown_cell(**kept))
+        else:
+            outputs = [_without_pictures(output) for output in cell.outputs]
+            cells.append(nbformat.v4.new_code_cell(execution_count=cell.execution_count, outputs=outputs, **kept))
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+
+
+def _without_pictures(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    if "data" in output:
+        output = output | {
+            "data": {kind: value for kind, value in output.data.items() if not kind.startswith("image/")},
+            "metadata": {},
+        }
+    return nbformat.from_dict(output)
+
+
+def refresh(notebook: str) -> None:
+    """Executes a committed notebook at its own values, in place, and cleans it (``make refs``)."""
+    path = notebook_path(notebook)
+    book = papermill.execute_notebook(path, None, kernel_name="python3", cwd=path.parent, progress_bar=False)
+    with writing(path) as beside:
+        nbformat.write(clean(book), beside)

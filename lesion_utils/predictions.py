@@ -1,0 +1,106 @@
+"""The prediction table: the contract between training and judging.
+
+Columns ``image_id, lesion_id, label, p_<class>…``, one row an image, the classes in the order of the ``p_``
+columns; one CSV per (recipe, repeat, split), with a JSON beside it that holds the digest of what made it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lesion_utils.artefacts import read_json, run_folder, write_json, writing
+from lesion_utils.errors import InputError, first_ten
+from lesion_utils.params import STAGES, StudyParams
+
+STAGE_NOTEBOOKS = dict(
+    zip(STAGES, ("02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning"), strict=True)
+)
+
+
+def classes_of(table: pd.DataFrame) -> list[str]:
+    """The classes of a prediction table, in its order."""
+    return [column.removeprefix("p_") for column in table.columns if column.startswith("p_")]
+
+
+def probabilities(table: pd.DataFrame) -> np.ndarray:
+    """The probabilities of a prediction table, (n, classes) float64."""
+    return table[[f"p_{name}" for name in classes_of(table)]].to_numpy(np.float64)
+
+
+def build(cases: pd.DataFrame, classes: list[str], scores: np.ndarray) -> pd.DataFrame:
+    """The prediction table of ``cases`` from their softmax ``scores``, (n, classes)."""
+    table = cases[["image_id", "lesion_id", "label"]].reset_index(drop=True)
+    columns = [f"p_{name}" for name in classes]
+    return validate(pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1), "the new prediction table")
+
+
+def validate(table: pd.DataFrame, where: object) -> pd.DataFrame:
+    """Returns ``table`` unchanged if it keeps the contract; raises InputError naming ``where`` and the rows."""
+    needed = ["image_id", "lesion_id", "label"]
+    if missing := [name for name in needed if name not in table]:
+        raise InputError(
+            f"{where}: missing column(s) {', '.join(missing)}. Expected {', '.join(needed)} and p_<class>."
+        )
+    classes = classes_of(table)
+    if len(classes) < 2:
+        raise InputError(f"{where}: expected a column p_<class> for each of two or more classes, found {classes}.")
+    if table.empty:
+        raise InputError(f"{where}: holds no row.")
+    if (twice := table["image_id"].duplicated()).any():
+        raise InputError(f"{where}: image_id stands more than once: {first_ten(table.loc[twice, 'image_id'])}.")
+    if (strange := ~table["label"].isin(classes)).any():
+        raise InputError(
+            f"{where}: label(s) without a p_ column: {first_ten(table.loc[strange, 'label'].unique())}. "
+            f"Expected one of {', '.join(classes)}."
+        )
+    numbers = table[[f"p_{name}" for name in classes]].apply(pd.to_numeric, errors="coerce")
+    values = numbers.to_numpy(np.float64)
+    bad = ~(np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < 1e-3))
+    if bad.any():
+        raise InputError(
+            f"{where}: probabilities must be numbers from 0 to 1 that sum to 1 in each row; not so for "
+            f"{first_ten(table.loc[bad, 'image_id'])}."
+        )
+    return table
+
+
+def table_path(study: str, recipe: str, repeat: int, split: str) -> Path:
+    """Where the prediction table of one recipe, repeat and split lies."""
+    return run_folder(study) / "predictions" / recipe / f"r{repeat}" / f"{split}.csv"
+
+
+def save(params: StudyParams, recipe: str, cases: pd.DataFrame, scores: dict[str, np.ndarray], made_by: dict) -> None:
+    """Writes the tables of one trained recipe: for each split of ``scores``, its cases and their probabilities.
+
+    The JSON that says what made a table is written last; without it the table does not count as whole.
+    """
+    classes = sorted(cases["label"].unique())
+    for split, values in scores.items():
+        path = table_path(params.study, recipe, params.repeat, split)
+        table = build(cases[cases["split"] == split], classes, values)
+        path.with_suffix(".json").unlink(missing_ok=True)
+        with writing(path) as beside:
+            table.to_csv(beside, index=False)
+        write_json(path.with_suffix(".json"), {"classes": classes, "n": len(table), "split": split} | made_by)
+
+
+def read(params: StudyParams, recipe: str, split: str, repeat: int | None = None) -> pd.DataFrame:
+    """Reads the table of ``recipe`` and checks that today's parameters would make it again.
+
+    Raises InputError, with the command that makes it, if it is missing or was made by another recipe or seed.
+    """
+    repeat = params.repeat if repeat is None else repeat
+    path = table_path(params.study, recipe, repeat, split)
+    if recipe not in params.recipes:
+        raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.recipes)}.")
+    stage = next(stage for stage in STAGES if recipe in getattr(params, stage))
+    cure = f"make study STUDY={params.study}, or run notebooks/{STAGE_NOTEBOOKS[stage]}.ipynb with the same parameters."
+    made_by = read_json(path.with_suffix(".json"), cure)
+    expected = params.recipes[recipe].model_dump(mode="json")
+    if made_by["recipe"] != expected or made_by["seed"] != params.seed + repeat:
+        raise InputError(f"{path} was made by other parameters of recipe {recipe!r}. Cure: {cure}")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist. Cure: {cure}")
+    table = pd.read_csv(path, dtype={"image_id": str, "lesion_id": str, "label": str}, keep_default_na=False)
+    return validate(table, path)

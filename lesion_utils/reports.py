@@ -1,0 +1,169 @@
+"""What a study shows: a provenance stamp and an HTML report for each notebook, and the index of all."""
+
+import importlib.metadata
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import nbformat
+from nbconvert import HTMLExporter
+
+from lesion_utils.artefacts import file_digest, read_json, report_folder, run_folder, run_name, write_json, writing
+from lesion_utils.datasets import TITLES, data_digest
+from lesion_utils.notebooks import NOTEBOOKS, Job, plan, values
+from lesion_utils.params import PROJECT, Recipe, StudyParams
+from lesion_utils.predictions import STAGE_NOTEBOOKS
+
+TEMPLATES = Path(__file__).parent / "templates"
+PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
+
+
+def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dict[str, Any]:
+    """What made a run of ``notebook``: commit, data digest, parameters, versions, duration, and how it ended."""
+    return {
+        "study": params.study,
+        "notebook": notebook,
+        "repeat": params.repeat,
+        "status": "failed" if error else "done",
+        "error": error,
+        "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "duration": f"{seconds:.0f} s",
+        "commit": _commit(),
+        "data digest": data_digest(params),
+        "parameters": values(params, notebook),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "lock": file_digest(str(PROJECT / "requirements.lock")),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _commit() -> str:
+    """The commit, marked dirty if anything but the reports differs from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(PROJECT), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", ".", ":!reports")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            " (dirty: the tree had uncommitted changes)" if changed else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown (not a git checkout)"
+
+
+def write_stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> None:
+    """Writes the stamp beside the executed notebook, or beside the failed one."""
+    kind = "failed" if error else "stamps"
+    name = run_name(notebook, params.repeat)
+    failed = run_folder(params.study) / "failed" / f"{name}.json"
+    failed.unlink(missing_ok=True)
+    write_json(run_folder(params.study) / kind / f"{name}.json", stamp(params, notebook, error, seconds))
+
+
+def write_report(params: StudyParams, name: str) -> None:
+    """The HTML report of the executed notebook ``name``: readable off line, code folded, stamped."""
+    folder = run_folder(params.study)
+    made = read_json(folder / "stamps" / f"{name}.json", f"make study STUDY={params.study}")
+    shown = [(key, _text(value)) for key, value in made.items() if value != ""]
+    exporter = HTMLExporter(
+        extra_template_basedirs=[str(TEMPLATES)],
+        template_name="report",
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
+    book = nbformat.read(folder / "executed" / f"{name}.ipynb", as_version=4)
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    title = f"{name} - study {params.study} on {TITLES[params.dataset]}"
+    html, _ = exporter.from_notebook_node(book, {"metadata": {"name": title}, "stamp": shown})
+    with writing(report_folder(params.study) / f"{name}.html") as beside:
+        beside.write_text(html, encoding="utf-8")
+
+
+def write_index(params: StudyParams) -> Path:
+    """``index.html``: a row per notebook and repeat that the study plans, done or not; returns its path."""
+    planned = plan(params)
+    rows = [_row(params, job) for job in planned]
+    for notebook in NOTEBOOKS:
+        if notebook not in {job.notebook for job in planned}:
+            rows.append(_empty_row(notebook, "no recipe"))
+    rows.sort(key=lambda row: (NOTEBOOKS.index(row["notebook"]), row["repeat"] or 0))
+    stamps = [row["stamp"] for row in rows if row["stamp"]]
+    first = [(name, _text(stamps[-1][name])) for name in ("commit", "data digest", "finished")] if stamps else []
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
+    page = environment.get_template("index.html.j2").render(
+        study=params.study, about=_about(params), rows=rows, repeats=params.repeats, stamp=first
+    )
+    path = report_folder(params.study) / "index.html"
+    with writing(path) as beside:
+        beside.write_text(page, encoding="utf-8")
+    return path
+
+
+def _about(params: StudyParams) -> str:
+    about = f"Data: {TITLES[params.dataset]}. Intervals are 95 %, bootstrapped by lesion."
+    if params.dataset == "phantom":
+        about += " A phantom is made-up data: no number on these pages says anything about patients."
+    return about
+
+
+def _row(params: StudyParams, job: Job) -> dict[str, Any]:
+    folder = run_folder(params.study)
+    row = _empty_row(job.notebook, "not run") | {"name": job.name, "repeat": job.repeat}
+    for kind in ("failed", "stamps"):
+        if (path := folder / kind / f"{job.name}.json").is_file():
+            made = read_json(path, "")
+            row |= {"stamp": made, "status": made["status"], "duration": made["duration"], "error": made["error"]}
+            row["parameters"] = _differing(made["parameters"])
+            break
+    if row["status"] == "done" and (path := folder / "numbers" / f"{job.name}.json").is_file():
+        row["numbers"] = read_json(path, "")
+    if (report_folder(params.study) / f"{job.name}.html").is_file() and row["status"] == "done":
+        row["link"] = f"{job.name}.html"
+    return row
+
+
+def _empty_row(notebook: str, status: str) -> dict[str, Any]:
+    row = dict.fromkeys(("link", "repeat", "stamp"))
+    return row | {
+        "notebook": notebook,
+        "name": notebook,
+        "status": status,
+        "duration": "",
+        "error": "",
+        "numbers": {},
+        "parameters": {},
+    }
+
+
+def _differing(used: dict[str, Any]) -> dict[str, str]:
+    defaults = StudyParams().model_dump(mode="json")
+    recipe = Recipe().model_dump(mode="json")
+    shown = {}
+    for name, value in used.items():
+        if name in STAGE_NOTEBOOKS:
+            for title, fields in value.items():
+                differs = {key: field for key, field in fields.items() if field != recipe[key]}
+                shown[f"{name}.{title}"] = _text(differs) if differs else "as the defaults"
+        elif value != defaults[name] and name != "study":
+            shown[name] = _text(value)
+    return shown
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_text(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return (
+            "[" + ", ".join(f"({_text(inner)})" if isinstance(inner, dict) else _text(inner) for inner in value) + "]"
+        )
+    return str(value)

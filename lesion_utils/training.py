@@ -1,0 +1,219 @@
+"""One trainer for all recipes: every phase of a recipe in turn, its history, its weights, its probabilities."""
+
+import json
+import math
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lesion_utils.artefacts import cache_folder, code_digest, digest, run_folder, write_json, writing
+from lesion_utils.augment import offline_copies
+from lesion_utils.errors import InputError
+from lesion_utils.models import BalancedAccuracy, Network, build, loss, set_trainable
+from lesion_utils.params import Phase, Recipe, StudyParams
+from lesion_utils.pixels import batches, case_pixels
+from lesion_utils.rebalance import class_weights, epoch_rows
+from lesion_utils.runtime import keras, start, tf
+from lesion_utils.splits import assert_disjoint, split_digest
+from lesion_utils.weights import weights_digest
+
+HELD_OUT_BATCH = 64
+IN_JUPYTERLAB = "JPY_SESSION_NAME" in os.environ  # set by the Jupyter server, not by papermill or nbval
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training a recipe leaves: the model's file, its history, and probabilities of the cases held out."""
+
+    classes: list[str]
+    model_file: Path
+    history: pd.DataFrame
+    scores: dict[str, np.ndarray]
+    made_by: dict
+
+
+def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
+    """Trains recipe ``name`` of the study on the training cases and scores validation and test.
+
+    Epochs are chosen on validation alone; test cases are scored by the finished model and not looked at. Writes
+    ``model.keras``, ``history.csv`` and ``scores.npz`` into the run folder, together and last; a run that finds
+    them, made by the same recipe, cases, seed, threads, weights and code, returns them without training.
+    """
+    assert_disjoint(cases)
+    recipe = params.recipes[name]
+    made_by = {
+        "recipe": recipe.model_dump(mode="json"),
+        "repeat": params.repeat,
+        "seed": params.training_seed,
+        "threads": params.threads,
+        "cases": split_digest(cases),
+        "weights": weights_digest(recipe, params.weights),
+        "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
+    }
+    folder = run_folder(params.study) / "models" / name / f"r{params.repeat}"
+    if not _made_by(folder, made_by):
+        start(params.threads)
+        _train(name, recipe, cases, params, folder, made_by)
+    with np.load(folder / "scores.npz") as scores:
+        return Trained(
+            sorted(cases["label"].unique()),
+            folder / "model.keras",
+            pd.read_csv(folder / "history.csv"),
+            dict(scores),
+            made_by,
+        )
+
+
+def _made_by(folder: Path, made_by: dict) -> bool:
+    whole = all((folder / name).is_file() for name in ("made_by.json", "model.keras", "history.csv", "scores.npz"))
+    return whole and json.loads((folder / "made_by.json").read_text(encoding="utf-8")) == made_by
+
+
+class _Data:
+    """The cases of one training as rows of its input arrays, with their one-hot labels."""
+
+    def __init__(self, recipe: Recipe, cases: pd.DataFrame, seed: int):
+        self.classes = sorted(cases["label"].unique())
+        self.split = cases["split"].to_numpy()
+        self.labels = np.searchsorted(self.classes, cases["label"])
+        self.targets = np.eye(len(self.classes), dtype=np.float32)[self.labels]
+        self.train = self.rows("train")
+        self.sampler, self.seed = recipe.sampler, seed
+
+    def rows(self, split: str) -> np.ndarray:
+        return np.flatnonzero(self.split == split)
+
+    def epoch(self, number: int) -> np.ndarray:
+        return self.train[epoch_rows(self.labels[self.train], self.sampler, self.seed + 1000 * number)]
+
+    def held_out(self, inputs: np.ndarray, split: str) -> tf.data.Dataset:
+        return batches(inputs, self.targets, lambda _: self.rows(split), HELD_OUT_BATCH, epochs=1)
+
+
+def _train(name: str, recipe: Recipe, cases: pd.DataFrame, params: StudyParams, folder: Path, made_by: dict) -> None:
+    keras.backend.clear_session()
+    seed = params.training_seed
+    if recipe.offline_copies:
+        copies = offline_copies(cases[cases["split"] == "train"], recipe.offline_copies, seed)
+        cases = pd.concat([cases, copies], ignore_index=True)
+    pixels = case_pixels(cases, recipe.image_size, params.threads)
+    data = _Data(recipe, cases, seed)
+    network = build(recipe, len(data.classes), params.weights, seed)
+    features = None
+    if recipe.standardise or any(phase.train == "head" for phase in recipe.phases):
+        features = _frozen_features(network, pixels, made_by)
+    if recipe.standardise:
+        network.head.get_layer("standardise").adapt(features[data.train])
+    histories: list[pd.DataFrame] = []
+    best, weights = -np.inf, []
+    for number, phase in enumerate(recipe.phases):
+        set_trainable(network, phase.train, recipe.freeze_batch_norm)
+        model, inputs = (network.head, features) if phase.train == "head" else (network.whole, pixels)
+        history = _fit(model, inputs, data, recipe, phase, name)
+        histories.append(history.assign(phase=number, train=phase.train))
+        score = (history[recipe.monitor] * (1 if "accuracy" in recipe.monitor else -1)).max()
+        if recipe.keep == "last" or score > best:
+            best, weights = score, network.whole.get_weights()
+    if not weights:
+        raise InputError(
+            f"{name}: {recipe.monitor} was never a number, so no epoch can be kept. Cure: a smaller learning_rate."
+        )
+    network.whole.set_weights(weights)
+    scores = {split: network.whole.predict(data.held_out(pixels, split), verbose=0) for split in ("validation", "test")}
+    _save(folder, network.whole, pd.concat(histories, ignore_index=True), scores, made_by)
+
+
+def _fit(model: keras.Model, inputs: np.ndarray, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.DataFrame:
+    """Trains ``model`` for one phase and leaves it with the weights to keep; returns one row an epoch."""
+    steps = math.ceil(len(data.epoch(0)) / recipe.batch_size)
+    rate = phase.learning_rate
+    if phase.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps * phase.epochs)
+    model.compile(
+        optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": {"learning_rate": rate}}),
+        loss=loss(recipe),
+        metrics=["accuracy", BalancedAccuracy(len(data.classes))],
+        jit_compile=False,  # XLA on the CPU is several times slower here
+    )
+    watched = {"monitor": recipe.monitor, "mode": "max" if "accuracy" in recipe.monitor else "min"}
+    progress = _Progress(name, phase)
+    with tempfile.TemporaryDirectory() as scratch:
+        best = Path(scratch) / "best.weights.h5"
+        callbacks: list[keras.callbacks.Callback] = [progress]
+        if recipe.keep == "best":
+            callbacks.append(
+                keras.callbacks.ModelCheckpoint(best, save_best_only=True, save_weights_only=True, **watched)
+            )
+        if recipe.early_stopping:
+            callbacks.append(keras.callbacks.EarlyStopping(patience=recipe.early_stopping, **watched))
+        if recipe.reduce_lr:
+            callbacks.append(keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=recipe.reduce_lr, **watched))
+        model.fit(
+            batches(inputs, data.targets, data.epoch, recipe.batch_size),
+            steps_per_epoch=steps,
+            shuffle=False,  # the sampler has shuffled
+            epochs=phase.epochs,
+            validation_data=data.held_out(inputs, "validation"),
+            class_weight=class_weights(data.labels[data.train], recipe.class_weights),
+            callbacks=callbacks,
+            verbose=1 if IN_JUPYTERLAB else 0,
+        )
+        if recipe.keep == "best":
+            model.load_weights(best)
+    return pd.DataFrame(progress.epochs)
+
+
+class _Progress(keras.callbacks.Callback):
+    """Keeps the history; in batch runs prints one line an epoch (JupyterLab has Keras' own bar)."""
+
+    def __init__(self, name: str, phase: Phase):
+        super().__init__()
+        self.name, self.phase = name, phase
+        self.epochs: list[dict] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self.began
+        rate = float(self.model.optimizer.learning_rate)
+        self.epochs.append({"epoch": epoch + 1, "learning_rate": rate} | logs | {"seconds": round(seconds, 2)})
+        if not IN_JUPYTERLAB:
+            print(
+                f"{self.name} ({self.phase.train}) epoch {epoch + 1}/{self.phase.epochs}: loss {logs['loss']:.3f}, "
+                f"validation loss {logs['val_loss']:.3f}, "
+                f"validation balanced accuracy {logs['val_balanced_accuracy']:.3f}, {seconds:.0f} s",
+                flush=True,
+            )
+
+
+def _frozen_features(network: Network, pixels: np.ndarray, made_by: dict) -> np.ndarray:
+    """Pooled backbone features of all cases, (n, d) float32; computed once for all recipes that share them."""
+    recipe = made_by["recipe"]
+    decides = ("backbone", "alpha", "weights", "cut", "image_size", "scaling", "pooling", "freeze_batch_norm")
+    key = [Path(pixels.filename).name, {name: recipe[name] for name in decides}]
+    key += [made_by["weights"], made_by["threads"], made_by["code"]]
+    if recipe["weights"] == "none":
+        key.append(made_by["seed"])
+    path = cache_folder("features") / f"{digest(key)}.npy"
+    if not path.is_file():
+        everything = batches(pixels, np.zeros(len(pixels)), lambda _: np.arange(len(pixels)), HELD_OUT_BATCH, epochs=1)
+        with writing(path) as beside:
+            np.save(beside, network.features.predict(everything, verbose=0))
+    return np.load(path)
+
+
+def _save(folder: Path, model: keras.Model, history: pd.DataFrame, scores: dict, made_by: dict) -> None:
+    (folder / "made_by.json").unlink(missing_ok=True)
+    with writing(folder / "model.keras") as beside:
+        model.save(beside)
+    with writing(folder / "history.csv") as beside:
+        history.to_csv(beside, index=False)
+    with writing(folder / "scores.npz") as beside:
+        np.savez(beside, **scores)
+    write_json(folder / "made_by.json", made_by)  # last: with it the others are whole

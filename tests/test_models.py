@@ -1,0 +1,325 @@
+"""Networks: their shape, what learns and what stays, losses and metrics by known answers, loading of weights."""
+
+import shutil
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from lesion_utils.errors import InputError
+from lesion_utils.models import (
+    BalancedAccuracy,
+    build,
+    load_backbone,
+    loss,
+    set_trainable,
+)
+from lesion_utils.params import Augmentation, Recipe
+from lesion_utils.runtime import keras, tf
+from lesion_utils.weights import weights_digest, weights_file
+
+SMALL = Recipe(image_size=(16, 24), hidden=8)
+MOBILE = {"backbone": "mobilenet_v2", "alpha": 0.35, "image_size": (32, 32), "pooling": "average", "hidden": 0}
+
+V1_SMALL = "mobilenet_v1_0.75_224_imagenet_notop.weights.h5"
+V1 = "mobilenet_v1_1.0_224_imagenet_upto_conv_dw_13.weights.h5"
+V2 = "mobilenet_v2_1.0_224_imagenet_notop.weights.h5"
+INCEPTION = "inception_v3_imagenet_upto_mixed8.weights.h5"
+
+
+def pictures(recipe: Recipe, n: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, *recipe.image_size, 3)).astype(np.float32)
+
+
+def train_a_step(network, recipe: Recipe, classes: int = 3) -> None:
+    network.whole.compile(optimizer=keras.optimizers.SGD(0.1), loss=loss(recipe))
+    network.whole.train_on_batch(pictures(recipe), np.eye(classes, dtype=np.float32)[[0, 1, 2, 0]])
+
+
+def values_of(layer) -> list[np.ndarray]:
+    return [value.copy() for value in layer.get_weights()]
+
+
+def alike(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+# shape
+
+
+def test_the_small_cnn_has_the_parameters_of_the_published_system():
+    published = Recipe(image_size=(180, 180), hidden=128, pooling="flatten")
+    network = build(published, classes=9, weights=None, seed=0)
+    assert network.whole.count_params() == 3_989_801
+    assert network.backbone.output_shape == (None, 22, 22, 64)
+    assert network.whole.output_shape == (None, 9)
+
+
+def test_a_head_may_have_no_hidden_layer_and_average_instead_of_flatten():
+    plain = Recipe(image_size=(16, 24), pooling="average", hidden=0, dropout=0.5)
+    assert build(plain, 7, None, 0).head.count_params() == 64 * 7 + 7
+    assert build(SMALL, 7, None, 0).features.output_shape == (None, 2 * 3 * 64)
+
+
+def test_probabilities_come_from_pictures_of_0_to_255_and_augmentation_is_off():
+    recipe = SMALL.model_copy(update={"augmentation": Augmentation(flip="both", rotation=0.5, brightness=0.5)})
+    network = build(recipe, 3, None, 0)
+    shown = network.whole.predict(pictures(recipe), verbose=0)
+    assert shown.shape == (4, 3) and np.allclose(shown.sum(1), 1, atol=1e-6)
+    in_parts = network.head.predict(network.features.predict(pictures(recipe), verbose=0), verbose=0)
+    assert np.allclose(shown, in_parts, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "low", "high"),
+    [
+        ({}, 0, 1),
+        ({"scaling": "minus_one_to_one"}, -1, 1),
+        (MOBILE, -1, 1),
+        (MOBILE | {"scaling": "zero_to_one"}, 0, 1),
+    ],
+    ids=["cnn", "cnn_scaled", "mobile", "mobile_scaled"],
+)
+def test_pictures_are_scaled_to_the_range_of_the_recipe(recipe, low, high):
+    features = build(Recipe(**recipe), 3, None, 0).features
+    (scale,) = [layer for layer in features.layers if isinstance(layer, keras.layers.Rescaling)]
+    assert np.allclose(scale(np.array([0.0, 255.0])), [low, high])
+
+
+def test_the_seed_decides_the_first_weights():
+    one, same, other = (build(SMALL, 3, None, seed).whole.get_weights() for seed in (1, 1, 2))
+    assert alike(one, same) and not alike(one, other)
+
+
+def test_a_cut_ends_the_backbone_there():
+    cut = "block_3_expand_relu"
+    whole, short = (load_backbone(Recipe(**MOBILE, cut=name), None) for name in (None, cut))
+    assert short.layers[-1].name == cut and len(short.layers) < len(whole.layers)
+
+
+def test_a_cut_that_does_not_exist_and_a_picture_too_small_are_refused():
+    with pytest.raises(InputError, match=r"`cut`: mobilenet.* has no layer 'mixed5'\. Its last layers: .*out_relu\."):
+        load_backbone(Recipe(**MOBILE, cut="mixed5"), None)
+    with pytest.raises(InputError, match=r"inception_v3 needs sides of at least 75 px, got \(74, 200\)"):
+        load_backbone(Recipe(backbone="inception_v3", image_size=(74, 200)), None)
+
+
+# what learns
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_batch_norm_stays_as_it_is_through_a_training_step(frozen):
+    recipe = Recipe(**MOBILE, cut="block_1_project_BN")
+    network = build(recipe, 3, None, 0)
+    set_trainable(network, "all", freeze_batch_norm=frozen)
+    names = ["Conv1", "bn_Conv1", "block_1_expand", "block_1_expand_BN"]
+    before = {name: values_of(network.backbone.get_layer(name)) for name in names}
+    train_a_step(network, recipe)
+    stayed = {name: alike(before[name], values_of(network.backbone.get_layer(name))) for name in names}
+    assert stayed == {"Conv1": False, "bn_Conv1": frozen, "block_1_expand": False, "block_1_expand_BN": frozen}
+
+
+def test_batch_norm_below_the_layer_from_which_is_trained_stays_even_if_not_frozen():
+    recipe = Recipe(**MOBILE, cut="block_1_project_BN")
+    network = build(recipe, 3, None, 0)
+    set_trainable(network, "block_1_project", freeze_batch_norm=False)
+    names = ["bn_Conv1", "block_1_depthwise_BN", "block_1_project_BN"]
+    before = {name: values_of(network.backbone.get_layer(name)) for name in names}
+    train_a_step(network, recipe)
+    stayed = [alike(before[name], values_of(network.backbone.get_layer(name))) for name in names]
+    assert stayed == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("train", "learning"),
+    [("all", ["conv_a", "conv_b", "conv_c"]), ("conv_b", ["conv_b", "conv_c"]), ("head", [])],
+)
+def test_only_what_is_asked_learns(train, learning):
+    network = build(SMALL, 3, None, 0)
+    convolutions = [layer for layer in network.backbone.layers if isinstance(layer, keras.layers.Conv2D)]
+    by_name = dict(zip(["conv_a", "conv_b", "conv_c"], convolutions, strict=True))
+    set_trainable(network, by_name[train].name if train in by_name else train, freeze_batch_norm=True)
+    before = {name: values_of(layer) for name, layer in by_name.items()}
+    head = values_of(network.head)
+    train_a_step(network, SMALL)
+    assert [name for name, layer in by_name.items() if not alike(before[name], values_of(layer))] == learning
+    assert not alike(head, values_of(network.head))
+
+
+def test_a_later_phase_may_let_more_learn():
+    network = build(SMALL, 3, None, 0)
+    counts = []
+    for train in ("head", "all", "head"):
+        set_trainable(network, train, freeze_batch_norm=True)
+        counts.append(len(network.whole.trainable_weights))
+    assert counts == [4, 10, 4]
+
+
+def test_a_layer_that_does_not_exist_is_refused():
+    network = build(Recipe(**MOBILE), 3, None, 0)
+    with pytest.raises(InputError, match=r"`phases\.train`: mobilenet.* has no layer 'block_99'"):
+        set_trainable(network, "block_99", freeze_batch_norm=True)
+
+
+# losses and metrics
+
+
+def test_losses_by_known_answers():
+    truth = np.eye(3, dtype=np.float32)[[0, 1]]
+    told = np.array([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]], np.float32)
+    right = np.array([0.5, 0.2])
+    assert loss(Recipe())(truth, told).numpy() == pytest.approx(-np.log(right).mean())
+    focal = loss(Recipe(loss="focal", focal_alpha=0.25, focal_gamma=2))(truth, told).numpy()
+    assert focal == pytest.approx((-0.25 * (1 - right) ** 2 * np.log(right)).mean())
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
+def test_class_weights_turn_the_gradient_and_do_not_only_scale_it(kind):
+    truth = np.eye(3, dtype=np.float32)[[0, 1, 2]]
+    logits = tf.Variable(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
+
+    def gradient(weights: list[float]) -> np.ndarray:
+        with tf.GradientTape() as tape:
+            value = loss(Recipe(loss=kind))(truth, tf.nn.softmax(logits), sample_weight=np.array(weights, np.float32))
+        return tape.gradient(value, logits).numpy()
+
+    even, uneven = gradient([1, 1, 1]), gradient([1, 1, 100])
+    assert np.allclose(uneven[:2], even[:2]) and np.allclose(uneven[2], 100 * even[2], rtol=1e-4)
+
+
+def test_balanced_accuracy_is_sklearns_over_all_batches():
+    rng = np.random.default_rng(0)
+    metric = BalancedAccuracy(4)
+    truth, told = rng.integers(0, 3, 90), rng.dirichlet(np.ones(4), 90)  # class 3 is never the truth
+    for part in np.split(np.arange(90), [10, 11, 60]):
+        metric.update_state(np.eye(4)[truth[part]], told[part])
+    assert metric.result().numpy() == pytest.approx(
+        np.mean([(told[truth == k].argmax(1) == k).mean() for k in range(3)])
+    )
+    keep = told.argmax(1) < 3  # sklearn warns of classes that are told and never true
+    metric.reset_state()
+    metric.update_state(np.eye(4)[truth[keep]], told[keep])
+    assert metric.result().numpy() == pytest.approx(balanced_accuracy_score(truth[keep], told[keep].argmax(1)))
+    again = BalancedAccuracy.from_config(metric.get_config())
+    assert (again.classes, again.name) == (4, "balanced_accuracy")
+
+
+# weights
+
+
+@pytest.mark.parametrize(
+    ("backbone", "alpha", "file", "last"),
+    [
+        ("mobilenet_v1", 0.75, V1_SMALL, "conv_pw_13_relu"),
+        ("mobilenet_v1", 1.0, V1, "conv_dw_13_relu"),
+        ("mobilenet_v2", 1.0, V2, "out_relu"),
+        ("inception_v3", 1.0, INCEPTION, "mixed8"),
+    ],
+)
+def test_each_file_of_imagenet_weights_loads_as_far_as_it_reaches(real_weights, backbone, alpha, file, last):
+    recipe = Recipe(backbone=backbone, alpha=alpha, weights="imagenet", image_size=(96, 96))
+    assert weights_file(recipe, str(real_weights)).name == file
+    loaded = load_backbone(recipe, str(real_weights))
+    assert loaded.layers[-1].name == last
+    drawn = load_backbone(recipe.model_copy(update={"weights": "none"}), None)
+    kernel = next(layer for layer in loaded.layers if isinstance(layer, keras.layers.Conv2D))
+    assert kernel.get_weights()[0].std() != pytest.approx(drawn.layers[1].get_weights()[0].std(), rel=0.05)
+
+
+def test_a_cut_within_the_reach_works_and_one_beyond_it_is_refused(real_weights):
+    recipe = {"backbone": "mobilenet_v1", "weights": "imagenet", "image_size": (64, 64)}
+    within = load_backbone(Recipe(**recipe, cut="conv_pw_11_relu"), str(real_weights))
+    assert within.layers[-1].name == "conv_pw_11_relu"
+    with pytest.raises(InputError, match=r"has no layer 'conv_pw_13_relu'\. Its last layers: .*conv_dw_13_relu\."):
+        load_backbone(Recipe(**recipe, cut="conv_pw_13_relu"), str(real_weights))
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+@pytest.mark.parametrize(
+    ("backbone", "alpha", "file", "message"),
+    [
+        ("mobilenet_v1", 1.0, V2, "does not hold the weights of mobilenet_v1 with alpha 1.0"),
+        ("mobilenet_v1", 1.0, V1_SMALL, "does not hold the weights of mobilenet_v1 with alpha 1.0"),
+        ("mobilenet_v2", 1.0, V1_SMALL, "does not hold the weights of mobilenet_v2"),
+        ("mobilenet_v2", 1.0, INCEPTION, "has no layer mixed8; the file belongs to another backbone"),
+        ("mobilenet_v1", 0.5, V1, "does not hold the weights of mobilenet_v1 with alpha 0.5"),
+    ],
+)
+def test_weights_of_another_network_are_refused(real_weights, backbone, alpha, file, message):
+    recipe = Recipe(backbone=backbone, alpha=alpha, weights=str(real_weights / file), image_size=(32, 32))
+    with pytest.raises(InputError, match=message) as error:
+        load_backbone(recipe, None)
+    assert str(real_weights / file) in str(error.value)
+
+
+def test_weights_that_end_early_must_say_so_in_their_name(real_weights, tmp_path):
+    path = tmp_path / "whole.weights.h5"
+    shutil.copy(real_weights / V1, path)
+    with pytest.raises(InputError, match=r"whole\.weights\.h5 does not hold the weights of mobilenet_v1"):
+        load_backbone(Recipe(backbone="mobilenet_v1", weights=str(path), image_size=(32, 32)), None)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n" + b"\0" * 100])
+def test_a_file_that_holds_no_weights_is_refused(tmp_path, content):
+    path = tmp_path / "mine.weights.h5"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"mine\.weights\.h5 does not hold the weights of mobilenet_v2"):
+        load_backbone(Recipe(**MOBILE, weights=str(path)), None)
+
+
+def test_weights_that_were_saved_load_again(tmp_path):
+    model = load_backbone(Recipe(**MOBILE), None)
+    model.save_weights(tmp_path / "mobilenet_v2_0.35_mine.weights.h5")
+    for recipe, folder in [
+        (Recipe(**MOBILE, weights=str(tmp_path / "mobilenet_v2_0.35_mine.weights.h5")), None),
+        (Recipe(**MOBILE, weights="imagenet"), str(tmp_path)),
+    ]:
+        assert alike(load_backbone(recipe, folder).get_weights(), model.get_weights())
+
+
+def test_a_folder_must_hold_exactly_one_fitting_file(tmp_path):
+    recipe = Recipe(**MOBILE, weights="imagenet")
+    (tmp_path / "mobilenet_v2_1.0_other.weights.h5").touch()
+    with pytest.raises(InputError, match=r"expected one file mobilenet_v2_0\.35_\*\.h5 for mobilenet_v2, found none"):
+        load_backbone(recipe, str(tmp_path))
+    for name in "ab":
+        (tmp_path / f"mobilenet_v2_0.35_{name}.weights.h5").touch()
+    with pytest.raises(InputError, match=r"found mobilenet_v2_0\.35_a\.weights\.h5, mobilenet_v2_0\.35_b\.weights\.h5"):
+        load_backbone(recipe, str(tmp_path))
+
+
+def test_a_file_of_weights_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.h5 does not exist\. Expected `none`, `imagenet` or a file's path"):
+        weights_file(Recipe(**MOBILE, weights=str(tmp_path / "gone.h5")), None)
+
+
+@pytest.mark.parametrize("folder", [None, "weights"])
+def test_the_small_cnn_has_no_imagenet_weights(folder):
+    with pytest.raises(InputError, match=r"no ImageNet weights for .*Cure: `weights: none`"):
+        load_backbone(Recipe(weights="imagenet"), folder)
+
+
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
+def test_a_failed_download_says_how_to_give_a_folder(tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", no_network)
+    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+    with pytest.raises(InputError) as error:
+        load_backbone(Recipe(**MOBILE, weights="imagenet"), None)
+    message = str(error.value)
+    assert "the ImageNet weights of mobilenet_v2 could not be downloaded" in message and "no route to host" in message
+    assert "WEIGHTS=<folder>" in message and "-p weights <folder>" in message
+
+
+def test_the_digest_of_weights_follows_their_content(tmp_path):
+    assert weights_digest(Recipe(), None) == "none"
+    assert weights_digest(Recipe(**MOBILE, weights="imagenet"), None) == "imagenet"
+    one, two = tmp_path / "one.h5", tmp_path / "two.h5"
+    one.write_bytes(b"a")
+    shutil.copy(one, two)
+    first, same = (weights_digest(Recipe(**MOBILE, weights=str(path)), None) for path in (one, two))
+    two.write_bytes(b"b")
+    assert first == same != weights_digest(Recipe(**MOBILE, weights=str(two)), None)

@@ -1,0 +1,227 @@
+"""Parameters: what a study file and a notebook's parameters may hold, and what is said where they hold other things."""
+
+import builtins
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from lesion_utils import params
+from lesion_utils.errors import InputError
+from lesion_utils.params import PROJECT, Recipe, StudyParams, load_study, notebook_params, output_root, resolve
+
+STUDY_FILES = sorted((PROJECT / "params").glob("**/*.yml"))
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Loads the study ``mine`` from the text of its file, in a project of its own."""
+    monkeypatch.setattr(params, "PROJECT", tmp_path)
+    (tmp_path / "params").mkdir()
+
+    def load_text(text: str, **overrides) -> StudyParams:
+        (tmp_path / "params" / "mine.yml").write_text("study: mine\n" + text)
+        return load_study("mine", **overrides)
+
+    return load_text
+
+
+# study files
+
+
+@pytest.mark.parametrize("path", STUDY_FILES, ids=lambda path: path.stem)
+def test_every_study_of_the_project_loads_under_the_name_of_its_file(path):
+    name = str(path.relative_to(PROJECT / "params").with_suffix(""))
+    assert load_study(name).study == yaml.safe_load(path.read_text())["study"] == path.stem
+
+
+def test_there_are_studies():
+    assert STUDY_FILES
+
+
+def test_a_study_without_a_file_lists_those_there_are(load, tmp_path):
+    load("")
+    (tmp_path / "params" / "published").mkdir()
+    (tmp_path / "params" / "published" / "old.yml").write_text("study: old\n")
+    with pytest.raises(InputError, match=r"'yours'.*params/yours\.yml does not exist.*are: mine, published/old\."):
+        load_study("yours")
+
+
+def test_the_key_study_must_be_the_name_of_the_file(tmp_path, load):
+    (tmp_path / "params" / "yours.yml").write_text("study: mine\n")
+    with pytest.raises(InputError, match=r"params/yours\.yml: key `study` is 'mine'; expected 'yours'"):
+        load_study("yours")
+
+
+@pytest.mark.parametrize(("text", "message"), [("study: [", "not valid YAML"), ("- study", "found list"), ("", "None")])
+def test_a_file_that_is_no_study_is_named(text, message, tmp_path, load):
+    (tmp_path / "params" / "yours.yml").write_text(text)
+    with pytest.raises(InputError, match=rf"params/yours\.yml.*{message}"):
+        load_study("yours")
+
+
+def test_overrides_replace_keys_and_none_replaces_nothing(load):
+    study = load("seed: 3\nrepeats: 2\n", seed=7, repeats=None)
+    assert (study.seed, study.repeats) == (7, 2)
+    with pytest.raises(InputError, match="seeed"):
+        load("", seeed=7)
+
+
+def test_recipes_come_in_the_order_of_the_stages_and_a_repeat_has_its_own_seed(load):
+    study = load("transfer: {c: {}}\nrebalancing: {b: {}}\nbaseline: {z: {}}\nseed: 5\nrepeat: 2\n")
+    assert list(study.recipes) == ["z", "b", "c"]
+    assert study.training_seed == 7
+
+
+# unknown keys: the file, the key, what is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("epoch: 3", "epoch", "test_fraction"),
+        ("phantom: {lesion: 100}", "phantom.lesion", "lesions, seed, signal"),
+        ("baseline: {cnn: {sampling: over}}", "baseline.cnn.sampling", "backbone, alpha"),
+        ("baseline: {cnn: {phases: [{}, {epoch: 3}]}}", "baseline.cnn.phases.1.epoch", "train, epochs, learning_rate"),
+        ("transfer: {net: {augmentation: {flips: both}}}", "transfer.net.augmentation.flips", "flip, rotation"),
+        ("transfer: {net: {offline_copies: {copies: 3}}}", "transfer.net.offline_copies.copies", "per_class, rotation"),
+        ("rebalancing: {augmentation: {flip: both}}", "rebalancing.augmentation.flip", "backbone, alpha"),
+    ],
+)
+def test_an_unknown_key_names_file_key_and_what_is_expected(load, text, key, expected):
+    with pytest.raises(InputError) as error:
+        load(text)
+    assert str(error.value).startswith(f"params/mine.yml: unknown key `{key}`. Expected one of: ")
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["yes: 3", "1: 3", "baseline: {cnn: {1: 3}}", "baseline: {1: {}}"])
+def test_a_key_that_is_no_text_is_refused(load, text):
+    with pytest.raises(InputError, match=r"params/mine\.yml"):
+        load(text)
+
+
+def test_all_problems_are_told_at_once(load):
+    with pytest.raises(InputError) as error:
+        load("epoch: 3\nthreads: many\n")
+    assert [line.split("`")[1] for line in str(error.value).splitlines()] == ["threads", "epoch"]
+
+
+# values
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("threads: many", "threads"),
+        ("threads: 0", "threads"),
+        ("test_fraction: 0.5", "test_fraction"),
+        ("resamples: .inf", "resamples"),
+        ("dataset: isic", "dataset"),
+        ("phantom: {signal: 2}", "phantom.signal"),
+        ("baseline: {cnn: {batch_size: big}}", "baseline.cnn.batch_size"),
+        ("baseline: {cnn: {focal_gamma: .nan}}", "baseline.cnn.focal_gamma"),
+        ("baseline: {cnn: {image_size: [48]}}", "baseline.cnn.image_size"),
+        ("baseline: {cnn: {phases: []}}", "baseline.cnn.phases"),
+        ("baseline: {cnn: {phases: [{learning_rate: fast}]}}", "baseline.cnn.phases.0.learning_rate"),
+    ],
+)
+def test_an_ill_value_names_file_key_and_value(load, text, key):
+    with pytest.raises(InputError) as error:
+        load(text)
+    assert str(error.value).startswith(f"params/mine.yml: key `{key}")
+    assert "Expected: " in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["baseline: {Small CNN: {}}", "baseline: {../evil: {}}"])
+def test_a_recipe_has_a_name_that_can_be_a_folder(load, text):
+    with pytest.raises(InputError, match="baseline"):
+        load(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "threads: yes",
+        "seed: off",
+        "test_fraction: on",
+        "phantom: {signal: off}",
+        "baseline: {cnn: {hidden: no}}",
+        "baseline: {cnn: {early_stopping: yes}}",
+        "baseline: {cnn: {image_size: [yes, 64]}}",
+        "baseline: {cnn: {augmentation: {rotation: no}}}",
+        "baseline: {cnn: {phases: [{epochs: yes}]}}",
+    ],
+)
+def test_yes_and_no_are_not_numbers(load, text):
+    with pytest.raises(InputError, match="expected a number, got a yes/no value"):
+        load(text)
+
+
+def test_yes_and_no_stay_what_they_are_where_they_belong(load):
+    study = load("show_samples: off\nbaseline: {cnn: {standardise: yes}}\n")
+    assert study.show_samples is False and study.recipes["cnn"].standardise is True
+
+
+def test_1e_4_is_a_number_in_a_file_and_as_papermill_passes_it(load):
+    file = load("baseline: {cnn: {phases: [{learning_rate: 1e-4}]}}")
+    # papermill reads the same file as YAML 1.1, where 1e-4 is text
+    passed = yaml.safe_load("baseline: {cnn: {phases: [{learning_rate: 1e-4}]}}")
+    assert passed["baseline"]["cnn"]["phases"][0]["learning_rate"] == "1e-4"
+    for study in (file, notebook_params(passed)):
+        assert study.recipes["cnn"].phases[0].learning_rate == 0.0001
+
+
+def test_one_recipe_name_stands_in_one_stage(load):
+    with pytest.raises(InputError, match=r"key `transfer`.*also under baseline: cnn, net"):
+        load("baseline: {net: {}, cnn: {}}\ntransfer: {net: {}, cnn: {}, other: {}}\n")
+
+
+def test_reduce_lr_and_cosine_exclude_each_other():
+    with pytest.raises(ValidationError, match="`reduce_lr` and the schedule `cosine`"):
+        Recipe(reduce_lr=2, phases=[{}, {"schedule": "cosine"}])
+    Recipe(reduce_lr=2)
+    Recipe(phases=[{"schedule": "cosine"}])
+
+
+# a notebook's names
+
+
+def test_notebook_params_ignores_what_ipython_and_python_put_beside_the_parameters(monkeypatch):
+    monkeypatch.delenv("LESION_THREADS", raising=False)
+    ipython = {"In": [""], "Out": {}, "_": "", "_i": "", "_ih": [""], "_oh": {}, "_dh": [], "_i1": "", "__name__": "x"}
+    ipython |= {"exit": object(), "quit": object(), "open": builtins.open, "get_ipython": object()}
+    names = ipython | {"notebook_params": notebook_params, "sys": sys, "study": "mine", "threads": 1}
+    assert notebook_params(names) == StudyParams(study="mine", threads=1)
+
+
+def test_notebook_params_refuses_a_misspelt_name():
+    with pytest.raises(InputError, match=r"the notebook's parameters: unknown key `split_sed`.*split_seed"):
+        notebook_params({"study": "mine", "split_sed": 3})
+
+
+def test_lesion_threads_replaces_the_threads_of_a_notebook(monkeypatch):
+    monkeypatch.setenv("LESION_THREADS", "1")
+    assert notebook_params({"threads": 2}).threads == 1
+    monkeypatch.setenv("LESION_THREADS", "many")
+    with pytest.raises(InputError, match="key `threads` is 'many'"):
+        notebook_params({"threads": 2})
+    monkeypatch.delenv("LESION_THREADS")
+    assert notebook_params({"threads": 3}).threads == 3
+
+
+# paths
+
+
+def test_relative_paths_start_at_the_project_whatever_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolve("data/ham") == PROJECT / "data" / "ham"
+    assert resolve("../shared") == PROJECT.parent / "shared"
+    assert resolve(tmp_path / "x") == tmp_path / "x"
+    assert resolve("~/x") == Path.home() / "x"
+    monkeypatch.setenv("LESION_OUTPUT", "elsewhere")
+    assert output_root() == PROJECT / "elsewhere"
+    monkeypatch.delenv("LESION_OUTPUT")
+    assert output_root() == PROJECT

@@ -1,0 +1,110 @@
+"""Splits: no lesion on two sides, every case on one, classes alike, and the same split for the same seed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lesion_utils.datasets import ham10000, read_cases
+from lesion_utils.errors import InputError
+from lesion_utils.splits import SPLITS, assert_disjoint, split_by_lesion, split_cases, split_digest, write_cases
+
+
+def made_up(lesions: dict[str, int], seed: int = 0, most_views: int = 4) -> pd.DataFrame:
+    """Cases in random order: so many lesions a class, with one to ``most_views`` images each."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (f"{label}{lesion}-{view}", f"{label}{lesion}", label)
+        for label, n in lesions.items()
+        for lesion in range(n)
+        for view in range(rng.integers(1, most_views + 1))
+    ]
+    cases = pd.DataFrame(rows, columns=["image_id", "lesion_id", "label"])
+    return cases.sample(frac=1, random_state=seed, ignore_index=True)
+
+
+@settings(max_examples=25)
+@given(
+    lesions=st.lists(st.integers(12, 60), min_size=2, max_size=5),
+    share=st.sampled_from([0.1, 0.2, 0.25]),
+    seed=st.integers(0, 9),
+)
+def test_lesions_stay_together_all_cases_are_used_and_classes_are_alike(lesions, share, seed):
+    cases = made_up({f"c{k}": n for k, n in enumerate(lesions)}, seed)
+    cases["split"] = split_by_lesion(cases, share, share, seed)
+    assert (cases.groupby("lesion_id")["split"].nunique() == 1).all()
+    assert set(cases["split"]) == set(SPLITS) and cases["split"].notna().all()
+    counts = pd.crosstab(cases["label"], cases["split"])
+    # exact up to the images of a few lesions, which cannot be cut
+    for held_out in ("validation", "test"):
+        assert abs(counts[held_out].sum() - share * len(cases)) <= 6
+        assert (counts[held_out] - share * counts.sum(axis=1)).abs().max() <= 8
+        assert (counts[held_out] > 0).all()
+
+
+def test_the_split_depends_on_the_seed_alone():
+    cases = made_up({"nv": 40, "mel": 20})
+    one, same, other = (split_by_lesion(cases, 0.2, 0.2, seed) for seed in (3, 3, 4))
+    assert one.equals(same)
+    assert not one.equals(other)
+
+
+def test_test_cases_stay_when_the_share_of_validation_changes():
+    cases = made_up({"nv": 40, "mel": 20})
+    one, other = (split_by_lesion(cases, 0.2, share, 0) for share in (0.1, 0.25))
+    assert ((one == "test") == (other == "test")).all()
+    assert (one == "validation").sum() < (other == "validation").sum()
+
+
+def test_too_few_lesions_of_a_class_are_named():
+    cases = made_up({"nv": 40, "mel": 20, "df": 4, "vasc": 3})
+    with pytest.raises(InputError, match=r"a test share of 0\.2 needs 5 lesions of each class.*for df, vasc\. Cure"):
+        split_by_lesion(cases, 0.2, 0.2, 0)
+    few_left = made_up({"nv": 40, "mel": 20, "df": 5})
+    with pytest.raises(InputError, match=r"a validation share of 0\.1 needs 8 lesions of each class.*for df\."):
+        split_by_lesion(few_left, 0.2, 0.1, 0)
+
+
+def test_assert_disjoint_names_lesion_and_splits():
+    cases = pd.DataFrame({"lesion_id": list("aabbc"), "split": ["train", "train", "validation", "test", "test"]})
+    with pytest.raises(InputError, match=r"lesions in both validation and test: b\."):
+        assert_disjoint(cases)
+    assert_disjoint(cases.drop(index=3))
+
+
+def test_the_digest_changes_when_an_image_moves_and_with_nothing_else():
+    cases = made_up({"nv": 5, "mel": 5})
+    cases = cases.assign(split="train", path="a", age=3.0)
+    before = split_digest(cases)
+    assert split_digest(cases.assign(path="b", age=4.0)) == before
+    for column in ("image_id", "lesion_id", "label", "split"):
+        moved = cases.copy()
+        moved.loc[3, column] = "test"
+        assert split_digest(moved) != before
+
+
+def test_the_cases_of_a_study_are_split_once_and_for_all(tiny_study):
+    cases = split_cases(tiny_study)
+    assert cases.drop(columns="split").equals(read_cases(tiny_study))
+    assert split_digest(split_cases(tiny_study.model_copy(update={"seed": 9, "repeat": 2}))) == split_digest(cases)
+    assert split_digest(split_cases(tiny_study.model_copy(update={"split_seed": 1}))) != split_digest(cases)
+
+
+def test_the_written_cases_hold_no_place_on_this_machine(tiny_study, output, phantom_folder):
+    cases = split_cases(tiny_study)
+    write_cases(cases, "tiny")
+    text = (output / "runs" / "tiny" / "cases.csv").read_text()
+    assert str(phantom_folder) not in text and str(phantom_folder.parent.name) not in text
+    written = pd.read_csv(output / "runs" / "tiny" / "cases.csv")
+    assert (phantom_folder / written["path"][0]).is_file()
+    assert split_digest(written) == split_digest(cases)
+
+
+def test_the_real_ham10000_has_ten_lesions_of_each_class_in_validation_and_test(real_ham, tiny_study):
+    study = tiny_study.model_copy(update={"dataset": "ham10000", "data": str(real_ham)})
+    cases = split_cases(study)
+    lesions = cases.groupby(["split", "label"])["lesion_id"].nunique().unstack()
+    assert lesions.loc[["validation", "test"], list(ham10000.CLASSES)].min(axis=None) >= 10
+    shares = cases["split"].value_counts(normalize=True)
+    assert shares["test"] == pytest.approx(0.2, abs=0.002) and shares["validation"] == pytest.approx(0.2, abs=0.002)

@@ -1,0 +1,266 @@
+"""Training: it learns, a rerun gives the same, what is there is not made again, and the recipe's choices are kept."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lesion_utils import training
+from lesion_utils.errors import InputError
+from lesion_utils.params import Recipe, StudyParams
+from lesion_utils.pixels import case_pixels
+from lesion_utils.runtime import keras, start
+from lesion_utils.splits import split_cases
+from lesion_utils.training import train
+
+SIZE = (24, 32)
+CNN = {"image_size": SIZE, "hidden": 16}
+HELD_OUT = ("validation", "test")
+
+
+@pytest.fixture(scope="module")
+def cases(tiny_study) -> pd.DataFrame:
+    return split_cases(tiny_study)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory) -> pd.DataFrame:
+    """Red and blue noise, easy to tell apart: 24 training, 8 validation and 8 test images."""
+    folder, rng, rows = tmp_path_factory.mktemp("few"), np.random.default_rng(0), []
+    for label, mean in (("blue", (60, 100, 200)), ("red", (200, 100, 60))):
+        for number, split in enumerate(["train"] * 12 + ["validation"] * 4 + ["test"] * 4):
+            name, path = f"{label}{number}", folder / f"{label}{number}.png"
+            Image.fromarray(rng.normal(mean, 30, (32, 32, 3)).clip(0, 255).astype(np.uint8)).save(path)
+            rows.append({"image_id": name, "lesion_id": name, "path": str(path), "label": label, "split": split})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def turned(few) -> pd.DataFrame:
+    """The validation images stand under the other label: the more is learnt, the worse validation gets."""
+    other = few["label"].map({"blue": "red", "red": "blue"})
+    return few.assign(label=few["label"].where(few["split"] != "validation", other))
+
+
+def study_of(threads: int, **recipe) -> StudyParams:
+    return StudyParams(study="tiny", threads=threads, baseline={"net": CNN | recipe})
+
+
+def cross_entropy(trained, cases: pd.DataFrame, split: str) -> float:
+    scores = trained.scores[split].astype(float)
+    truth = np.searchsorted(trained.classes, cases.loc[cases["split"] == split, "label"])
+    return -np.log(scores[np.arange(len(truth)), truth]).mean()
+
+
+def files_of(trained) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in trained.model_file.parent.iterdir()}
+
+
+# what training leaves
+
+
+@pytest.fixture(scope="module")
+def first(cases, tiny_study, tmp_path_factory):
+    """The first recipe trained once; ``LESION_OUTPUT`` of the tests that read it again."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LESION_OUTPUT", str(folder))
+        return folder, train("cnn", cases, tiny_study)
+
+
+@pytest.fixture
+def no_training(first, monkeypatch):
+    """The output of ``first``, where any further training is an error of its own kind."""
+
+    def fail(*args):
+        raise RuntimeError("trained again")
+
+    monkeypatch.setenv("LESION_OUTPUT", str(first[0]))
+    monkeypatch.setattr(training, "_train", fail)
+
+
+def test_the_history_has_a_row_an_epoch(first):
+    history = first[1].history
+    assert history["epoch"].tolist() == [1, 2] and history["train"].tolist() == ["all", "all"]
+    needed = {"loss", "accuracy", "balanced_accuracy", "val_loss", "val_balanced_accuracy", "learning_rate", "seconds"}
+    assert needed <= set(history.columns) and np.isfinite(history[list(needed)]).all(axis=None)
+    assert pd.read_csv(first[1].model_file.with_name("history.csv")).equals(history)
+
+
+def test_every_held_out_case_has_its_probabilities(first, cases):
+    trained = first[1]
+    assert trained.classes == sorted(cases["label"].unique())
+    for split in HELD_OUT:
+        scores = trained.scores[split]
+        assert scores.shape == ((cases["split"] == split).sum(), 7) and np.allclose(scores.sum(1), 1, atol=1e-5)
+    assert set(trained.scores) == set(HELD_OUT)
+
+
+def test_the_saved_model_predicts_the_saved_scores(first, cases, threads):
+    model = keras.models.load_model(first[1].model_file)
+    for split in HELD_OUT:
+        pixels = case_pixels(cases[cases["split"] == split], SIZE, threads)
+        shown = model.predict(np.asarray(pixels, np.float32), verbose=0)
+        assert np.allclose(shown, first[1].scores[split], atol=1e-5)
+
+
+def test_a_fresh_run_gives_the_same_scores_to_the_bit(first, cases, tiny_study):
+    again = train("cnn", cases, tiny_study)
+    assert again.model_file != first[1].model_file
+    for split in HELD_OUT:
+        assert np.array_equal(again.scores[split], first[1].scores[split])
+    assert again.history.drop(columns="seconds").equals(first[1].history.drop(columns="seconds"))
+
+
+def test_a_second_call_returns_what_is_there(first, cases, tiny_study, no_training):
+    before = files_of(first[1])
+    again = train("cnn", cases, tiny_study)
+    assert np.array_equal(again.scores["test"], first[1].scores["test"]) and again.history.equals(first[1].history)
+    assert files_of(first[1]) == before
+
+
+def test_another_seed_recipe_split_or_thread_count_trains_again(cases, tiny_study, no_training):
+    changed = tiny_study.recipes["cnn"].model_copy(update={"batch_size": 16})
+    moved = cases.copy()
+    lesion = cases.loc[cases["split"] == "test", "lesion_id"].iloc[0]
+    moved.loc[moved["lesion_id"] == lesion, "split"] = "train"
+    for table, update in [
+        (cases, {"seed": 5}),
+        (cases, {"repeat": 1}),
+        (cases, {"baseline": {"cnn": changed}}),
+        (moved, {}),
+    ]:
+        with pytest.raises(RuntimeError, match="trained again"):
+            train("cnn", table, tiny_study.model_copy(update=update))
+    with pytest.raises(InputError, match=r"already runs with another number of threads.*restart the kernel"):
+        train("cnn", cases, tiny_study.model_copy(update={"threads": tiny_study.threads + 1}))
+
+
+@pytest.mark.parametrize("name", ["model.keras", "history.csv", "scores.npz", "made_by.json"])
+def test_a_run_of_which_a_file_is_gone_is_trained_again(first, cases, tiny_study, no_training, name):
+    path = first[1].model_file.with_name(name)
+    content = path.read_bytes()
+    path.unlink()
+    with pytest.raises(RuntimeError, match="trained again"):
+        train("cnn", cases, tiny_study)
+    path.write_bytes(content)
+    train("cnn", cases, tiny_study)
+
+
+def test_what_made_a_model_lies_beside_it(first, tiny_study):
+    made_by = json.loads(first[1].model_file.with_name("made_by.json").read_text())
+    assert made_by == first[1].made_by
+    assert Recipe(**made_by["recipe"]) == tiny_study.recipes["cnn"]
+    assert (made_by["seed"], made_by["threads"], made_by["weights"]) == (0, tiny_study.threads, "none")
+
+
+def test_a_lesion_in_two_splits_stops_before_training(cases, tiny_study, no_training):
+    spoilt = cases.copy()
+    lesion = cases.loc[cases["split"] == "test", "lesion_id"].iloc[0]
+    spoilt.loc[spoilt.index[spoilt["split"] == "train"][0], "lesion_id"] = lesion
+    with pytest.raises(InputError, match=f"lesions in both train and test: {lesion}"):
+        train("cnn", spoilt, tiny_study)
+
+
+def test_threads_cannot_change_once_tensorflow_runs(first, threads):
+    start(threads)
+    with pytest.raises(InputError, match=f"another number of threads than {threads + 1}"):
+        start(threads + 1)
+
+
+# what is learnt and kept
+
+
+def test_training_cases_are_learnt(few, threads):
+    recipe = {"phases": [{"epochs": 6, "learning_rate": 3e-3}], "keep": "last", "batch_size": 8}
+    trained = train("net", few, study_of(threads, **recipe))
+    loss = trained.history["loss"]
+    assert len(loss) == 6 and loss.iloc[-1] < 0.5 * loss.iloc[0]
+    assert cross_entropy(trained, few, "test") < 0.3 < np.log(2)  # a coin tells ln 2
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_epoch_that_is_asked_for_is_kept(turned, threads, keep):
+    recipe = {"phases": [{"epochs": 3, "learning_rate": 3e-3}], "keep": keep, "batch_size": 8}
+    trained = train("net", turned, study_of(threads, **recipe))
+    told = trained.history["val_loss"]
+    assert told.iloc[-1] > told.min() + 0.1
+    kept = told.min() if keep == "best" else told.iloc[-1]
+    assert cross_entropy(trained, turned, "validation") == pytest.approx(kept, rel=1e-4)
+
+
+def test_a_second_phase_that_gets_worse_does_not_replace_the_first(turned, threads):
+    recipe = {"phases": [{"epochs": 1, "learning_rate": 1e-4}, {"epochs": 4, "learning_rate": 1e-2}], "batch_size": 8}
+    trained = train("net", turned, study_of(threads, **recipe))
+    told = trained.history.groupby("phase")["val_loss"].min()
+    assert trained.history["phase"].tolist() == [0, 1, 1, 1, 1]
+    assert told[1] > told[0]
+    assert cross_entropy(trained, turned, "validation") == pytest.approx(told[0], rel=1e-4)
+
+
+def test_early_stopping_ends_a_phase_and_the_rate_is_halved(turned, threads):
+    recipe = {"phases": [{"epochs": 30, "learning_rate": 1e-2}], "batch_size": 8, "reduce_lr": 1, "early_stopping": 4}
+    history = train("net", turned, study_of(threads, **recipe)).history
+    best = int(history["val_loss"].idxmin())
+    assert len(history) == best + 1 + 4 < 30
+    assert history["learning_rate"].iloc[-1] < history["learning_rate"].iloc[0] / 2
+
+
+def test_cosine_brings_the_rate_to_nothing(few, threads):
+    recipe = {"phases": [{"epochs": 2, "learning_rate": 1e-2, "schedule": "cosine"}], "batch_size": 8}
+    rates = train("net", few, study_of(threads, **recipe)).history["learning_rate"]
+    assert rates.iloc[0] == pytest.approx(5e-3, rel=1e-3) and rates.iloc[1] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_training_that_diverges_says_so(few, threads, monkeypatch):
+    monkeypatch.setattr(training, "loss", lambda recipe: lambda truth, told: keras.ops.sum(told, axis=-1) * np.nan)
+    with pytest.raises(InputError, match=r"net: val_loss was never a number.*learning_rate"):
+        train("net", few, study_of(threads, phases=[{"epochs": 1}]))
+
+
+def test_a_head_and_then_the_whole_of_a_backbone_are_trained(few, threads):
+    recipe = {
+        "backbone": "mobilenet_v2",
+        "alpha": 0.35,
+        "cut": "block_3_project_BN",
+        "image_size": (32, 32),
+        "pooling": "average",
+        "standardise": True,
+        "hidden": 0,
+        "class_weights": "balanced",
+        "sampler": "root",
+        "augmentation": {"flip": "both"},
+        "phases": [{"train": "head", "epochs": 2}, {"train": "block_3_expand", "epochs": 1, "learning_rate": 1e-4}],
+        "keep": "last",
+    }
+    trained = train("net", few, study_of(threads, **recipe))
+    assert trained.history["train"].tolist() == ["head", "head", "block_3_expand"]
+    model = keras.models.load_model(trained.model_file)
+    pixels = case_pixels(few[few["split"] == "test"], (32, 32), threads)
+    shown = model.predict(np.asarray(pixels, np.float32), verbose=0)
+    assert np.allclose(shown, trained.scores["test"], atol=1e-5)
+
+
+def test_features_are_standardised_by_training_cases_and_computed_once(few, threads, output):
+    recipe = {"pooling": "average", "hidden": 0, "standardise": True, "phases": [{"train": "head", "epochs": 1}]}
+    trained = train("net", few, study_of(threads, **recipe))
+    (file,) = (output / "runs" / "cache" / "features").iterdir()
+    features = np.load(file)[(few["split"] == "train").to_numpy()]
+    norm = keras.models.load_model(trained.model_file).get_layer("head").get_layer("standardise")
+    assert np.allclose(np.ravel(norm.mean), features.mean(0), rtol=1e-4, atol=1e-6)
+    assert np.allclose(np.ravel(norm.variance), features.var(0), rtol=1e-3, atol=1e-6)
+    train("net", few, study_of(threads, **recipe, dropout=0.1))
+    assert [file] == list((output / "runs" / "cache" / "features").iterdir())
+
+
+def test_offline_copies_are_trained_on_and_not_scored(few, threads):
+    recipe = {"offline_copies": {"per_class": 5}, "phases": [{"epochs": 1}]}
+    sizes = []
+    with pytest.MonkeyPatch.context() as patch:
+        make = training._Data
+        patch.setattr(training, "_Data", lambda *args: sizes.append(make(*args)) or sizes[-1])
+        trained = train("net", few, study_of(threads, **recipe))
+    assert len(sizes[0].train) == 24 + 2 * 5
+    assert trained.scores["test"].shape == (8, 2)
