@@ -18,7 +18,7 @@ LESION = shlex.join([sys.executable, "-m", "lesion_utils"])
 
 def options(*names):
     given = {name: getattr(PARAMS, name) for name in names}
-    return shlex.join([PARAMS.study, *(f"--{name}={value}" for name, value in given.items() if value is not None)])
+    return shlex.join([config["study"], *(f"--{name}={value}" for name, value in given.items() if value is not None)])
 
 
 EVERYTHING = options("data", "weights", "threads")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,13 @@ from lesion_utils.artefacts import run_folder, run_name, write_json
 from lesion_utils.audit import pixel_digests
 from lesion_utils.datasets import data_digest, data_folder, read_cases
 from lesion_utils.errors import InputError
-from lesion_utils.params import PROJECT, StudyParams, load_study
+from lesion_utils.params import PROJECT, load_study
+from lesion_utils.splits import split_cases
+from lesion_utils.weights import weights_file
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
-Study = Annotated[str, typer.Argument(help="name of a file in params/, without .yml")]
+Study = Annotated[str, typer.Argument(help="name of a file in params/, or the path of a .yml file")]
 Data = Annotated[str | None, typer.Option(help="folder of the data set; relative to the project root")]
 Weights = Annotated[str | None, typer.Option(help="folder of ImageNet weights; without it Keras downloads them")]
 Threads = Annotated[int | None, typer.Option(help="replaces the study's `threads`; results depend on it")]
@@ -50,10 +53,15 @@ def study(
     """
     with _unusable_input_exits_2():
         params = load_study(study, data=data, weights=weights, threads=threads)
-        notebooks.plan(params)  # reads data and weights as far as the graph needs them: refuse them here, in one line
+        split_cases(params)  # refuses what cannot be used before anything starts; `check` then opens every image
+        for recipe in params.recipes.values():
+            weights_file(recipe, params.weights)
         folder = run_folder(params.study)
         folder.mkdir(parents=True, exist_ok=True)
-        command = _snakemake(folder) + _config(params) + (["--dry-run"] if dry_run else [])
+        given = {"study": study, "data": params.data, "weights": params.weights, "threads": params.threads}
+        command = [*_SNAKEMAKE, "--directory", str(folder), "--config"]
+        command += [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
+        command += ["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason", "rules"]
         _clear_stale_lock(folder, command)
     owner = psutil.Process()
     write_json(folder / "owner.json", {"pid": owner.pid, "started": owner.create_time(), "host": os.uname().nodename})
@@ -61,30 +69,13 @@ def study(
     os.execve(command[0], command, os.environ | {"LESION_RUN_BY": str(owner.pid)})
 
 
-def _snakemake(folder: Path) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(PROJECT / "Snakefile"),
-        "--directory",
-        str(folder),
-        "--cores",
-        "all",
-        "--rerun-incomplete",
-        "--rerun-triggers",
-        "mtime",
-        "params",
-        "input",
-        "--quiet",
-        "rules",
-    ]
-
-
-def _config(params: StudyParams) -> list[str]:
-    given = {name: getattr(params, name) for name in ("study", "data", "weights", "threads")}
-    return ["--config", *(f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None)]
+_SNAKEMAKE = [
+    *(sys.executable, "-m", "snakemake"),
+    *("--snakefile", str(PROJECT / "Snakefile")),
+    *("--cores", "all"),
+    "--rerun-incomplete",
+    *("--rerun-triggers", "mtime", "params", "input"),
+]
 
 
 def _clear_stale_lock(folder: Path, command: list[str]) -> None:
@@ -164,6 +155,8 @@ def index(study: Study, data: Data = None, weights: Weights = None, threads: Thr
 @app.command()
 def refs() -> None:
     """Execute the committed notebooks at their own values, in order, and store their text outputs."""
-    for name in notebooks.NOTEBOOKS:
-        typer.echo(name)
-        notebooks.refresh(name)
+    with tempfile.TemporaryDirectory() as apart:
+        os.environ["LESION_OUTPUT"] = apart
+        for name in notebooks.NOTEBOOKS:
+            typer.echo(name)
+            notebooks.refresh(name)

@@ -33,7 +33,8 @@ def shares_by_class(cases: pd.DataFrame, column: str, source: str) -> Figure:
     """Share of each value of ``column`` (diagnosis type, site, sex) within each class; missing is a value."""
     shares = pd.crosstab(cases["label"], cases[column].fillna("missing"), normalize="index")
     fig, axes = _axes(height=4.2 if shares.shape[1] > 6 else 3.6, width=9 if shares.shape[1] > 6 else 7)
-    sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, annot=True, fmt=".2f", annot_kws={"size": 8}, ax=axes[0, 0])
+    sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, annot=True, fmt=".2f", annot_kws={"size": 9}, ax=axes[0, 0])
+    axes[0, 0].tick_params(axis="y", rotation=0)
     axes[0, 0].set(xlabel=column, ylabel="diagnosis", title=f"{source}: share of {column} within each class")
     return fig
 
@@ -91,16 +92,17 @@ def learning_curves(histories: dict[str, pd.DataFrame], source: str) -> Figure:
 
 def confusion_matrix(counts: pd.DataFrame, title: str) -> Figure:
     """Counts of images, rows true and columns predicted; shaded by the share of each row."""
-    fig, axes = _axes(width=5.6, height=4.6)
+    fig, axes = _axes(height=4.6)
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    sns.heatmap(shares, annot=counts, fmt="d", cmap="Blues", vmin=0, vmax=1, annot_kws={"size": 9}, ax=axes[0, 0])
+    sns.heatmap(shares, annot=counts, fmt="d", cmap="Blues", vmin=0, vmax=1, annot_kws={"size": 10}, ax=axes[0, 0])
+    axes[0, 0].tick_params(axis="y", rotation=0)
     axes[0, 0].set(xlabel="predicted", ylabel="true", title=title)
     return fig
 
 
 def roc(table: pd.DataFrame, title: str) -> Figure:
     """One-vs-rest ROC curve of each class."""
-    fig, axes = _axes(width=5.6, height=4.8)
+    fig, axes = _axes(height=4.8)
     for name, (false_positive, true_positive) in roc_curves(table).items():
         axes[0, 0].plot(false_positive, true_positive, label=f"{name} (n = {(table['label'] == name).sum()})")
     axes[0, 0].plot([0, 1], [0, 1], color="grey", linestyle=":")
@@ -129,17 +131,18 @@ def intervals(rows: pd.DataFrame, label: str, xlabel: str, title: str, zero: boo
 
 def report(table: pd.DataFrame, title: str) -> Figure:
     """scikit-learn's classification report as a shaded table: precision, recall, F1, and support (images)."""
-    fig, axes = _axes(width=6.4, height=4.6)
+    fig, axes = _axes(height=4.6)
     scores = table[["precision", "recall", "f1-score"]].astype(float)
     named = [f"{name} (n = {n:,})" for name, n in zip(table.index, table["support"].astype(int), strict=True)]
     sns.heatmap(scores, annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1, yticklabels=named, ax=axes[0, 0])
+    axes[0, 0].grid(False)
     axes[0, 0].set(title=title)
     return fig
 
 
 def agreement(values: pd.DataFrame, title: str) -> Figure:
     """One point a recipe: its value on ``validation`` against its value on ``test``, with the line of agreement."""
-    fig, axes = _axes(width=5.6, height=4.8)
+    fig, axes = _axes(height=4.8)
     ax = axes[0, 0]
     known = values.dropna()
     ax.plot([0, 1], [0, 1], color="grey", linestyle=":")

@@ -3,15 +3,18 @@
 import ast
 import os
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import nbformat
 import papermill
 import psutil
+from traitlets.config import Config
 
 from lesion_utils.artefacts import code_digest, digest, run_folder, run_name, writing
 from lesion_utils.datasets import data_digest
@@ -140,16 +143,7 @@ def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
         path.parent.mkdir(parents=True, exist_ok=True)
     began, error = time.time(), ""
     try:
-        papermill.execute_notebook(
-            notebook_path(notebook),
-            beside,
-            values(params, notebook),
-            kernel_name="python3",
-            cwd=PROJECT,
-            progress_bar=False,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-        )
+        _papermill(notebook, beside, values(params, notebook), stdout_file=sys.stdout, stderr_file=sys.stderr)
     except Exception as problem:  # a dead kernel and a time-out are no PapermillExecutionError
         error = f"{getattr(problem, 'ename', type(problem).__name__)}: {getattr(problem, 'evalue', problem)}"
     if beside.exists():
@@ -157,6 +151,21 @@ def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
     if not error:
         failed.unlink(missing_ok=True)
     return error, time.time() - began
+
+
+def _papermill(notebook: str, output: Path | None, parameters: dict, **options: Any) -> nbformat.NotebookNode:
+    # The kernel is reached through files instead of ports: no race for a port, nothing open to the network.
+    with tempfile.TemporaryDirectory(prefix="lesion") as sockets, patch.dict(os.environ, JUPYTER_RUNTIME_DIR=sockets):
+        return papermill.execute_notebook(
+            notebook_path(notebook),
+            output,
+            parameters,
+            kernel_name="python3",
+            cwd=PROJECT / "notebooks",
+            progress_bar=False,
+            config=Config({"KernelManager": {"transport": "ipc"}}),
+            **options,
+        )
 
 
 def die_with(pid: int) -> None:
@@ -200,7 +209,6 @@ def _without_pictures(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def refresh(notebook: str) -> None:
     """Executes a committed notebook at its own values, in place, and cleans it (``make refs``)."""
-    path = notebook_path(notebook)
-    book = papermill.execute_notebook(path, None, kernel_name="python3", cwd=path.parent, progress_bar=False)
-    with writing(path) as beside:
-        nbformat.write(clean(book), beside)
+    book = clean(_papermill(notebook, None, {}))
+    with writing(notebook_path(notebook)) as beside:
+        nbformat.write(book, beside)

@@ -90,8 +90,10 @@ class Recipe(_Strict):
     focal_gamma: float = Field(2.0, ge=0)
     focal_alpha: float = Field(0.25, gt=0, description="constant factor of the focal loss, as system 000 sets it")
     class_weights: Literal["none", "balanced"] = "none"
-    sampler: Literal["none", "over", "under", "root"] = Field(
-        "none", description="over/under: equal classes an epoch; root: class sizes proportional to their square root"
+    sampler: Literal["none", "over", "under", "equal", "root"] = Field(
+        "none",
+        description="class sizes of an epoch. over, under: all as the largest, the smallest; equal, root: all alike, "
+        "or proportional to their square root, in an epoch of as many images as there are",
     )
     augmentation: Augmentation = Augmentation()
     offline_copies: OfflineCopies | None = None
@@ -187,31 +189,34 @@ def output_root() -> Path:
 
 
 def study_file(study: str) -> Path:
-    """The YAML of a study; raises InputError naming the studies there are."""
-    path = PROJECT / "params" / f"{study}.yml"
+    """The YAML of a study: ``params/<study>.yml``, or the file itself if ``study`` ends in .yml.
+
+    Raises InputError naming the studies there are.
+    """
+    path = resolve(study if study.endswith(".yml") else f"params/{study}.yml")
     if not path.is_file():
-        known = sorted(str(p.relative_to(path.parents[0]).with_suffix("")) for p in path.parent.glob("**/*.yml"))
+        folder = PROJECT / "params"
+        known = sorted(str(there.relative_to(folder).with_suffix("")) for there in folder.glob("**/*.yml"))
         raise InputError(
-            f"no study named {study!r}: {path.relative_to(PROJECT)} does not exist. "
-            f"Studies there are: {', '.join(known)}. Cure: make study STUDY=<one of them>."
+            f"no study named {study!r}: {path} does not exist. "
+            f"Studies there are: {', '.join(known)}. Cure: make study STUDY=<one of them, or your own .yml file>."
         )
     return path
 
 
 def load_study(study: str, **overrides: Any) -> StudyParams:
-    """Reads and validates ``params/<study>.yml``; ``overrides`` replace top-level keys unless None."""
+    """Reads and validates the YAML of a study; ``overrides`` replace top-level keys unless None."""
     path = study_file(study)
+    where = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except yaml.YAMLError as error:
-        raise InputError(f"{path.relative_to(PROJECT)} is not valid YAML: {error}") from error
+        raise InputError(f"{where} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
-        raise InputError(f"{path.relative_to(PROJECT)}: expected `key: value` lines, found {type(values).__name__}")
-    params = validate(values | {k: v for k, v in overrides.items() if v is not None}, path.relative_to(PROJECT))
+        raise InputError(f"{where}: expected `key: value` lines, found {type(values).__name__}")
+    params = validate(values | {key: value for key, value in overrides.items() if value is not None}, where)
     if params.study != path.stem:
-        raise InputError(
-            f"{path.relative_to(PROJECT)}: key `study` is {params.study!r}; expected {path.stem!r}, the file's name."
-        )
+        raise InputError(f"{where}: key `study` is {params.study!r}; expected {path.stem!r}, the file's name.")
     return params
 
 

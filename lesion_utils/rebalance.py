@@ -9,14 +9,15 @@ from sklearn.utils import compute_class_weight
 def epoch_sizes(labels: np.ndarray, sampler: str) -> dict[int, int]:
     """Images of each class that one epoch shows; ``labels`` are class indices, (n,).
 
-    ``none``: as they are. ``over`` / ``under``: all classes as the largest / smallest. ``root``: sizes
-    proportional to the square root of the class sizes, in an epoch of n images.
+    ``none``: as they are. ``over`` / ``under``: all classes as the largest / smallest. ``equal`` / ``root``: all
+    alike / proportional to the square root of the class sizes, in an epoch of about n images.
     """
     classes, counts = np.unique(labels, return_counts=True)
     sizes = {
         "none": counts,
         "over": np.full_like(counts, counts.max()),
         "under": np.full_like(counts, counts.min()),
+        "equal": np.full_like(counts, max(1, round(counts.mean()))),
         "root": np.maximum(1, np.rint(counts.sum() * np.sqrt(counts) / np.sqrt(counts).sum())).astype(int),
     }[sampler]
     return {int(name): int(size) for name, size in zip(classes, sizes, strict=True)}

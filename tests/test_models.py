@@ -19,6 +19,8 @@ from lesion_utils.params import Augmentation, Recipe
 from lesion_utils.runtime import keras, tf
 from lesion_utils.weights import weights_digest, weights_file
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
+
 SMALL = Recipe(image_size=(16, 24), hidden=8)
 MOBILE = {"backbone": "mobilenet_v2", "alpha": 0.35, "image_size": (32, 32), "pooling": "average", "hidden": 0}
 
@@ -253,6 +255,7 @@ def test_weights_of_another_network_are_refused(real_weights, backbone, alpha, f
     assert str(real_weights / file) in str(error.value)
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_weights_that_end_early_must_say_so_in_their_name(real_weights, tmp_path):
     path = tmp_path / "whole.weights.h5"
     shutil.copy(real_weights / V1, path)

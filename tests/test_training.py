@@ -15,6 +15,8 @@ from lesion_utils.runtime import keras, start
 from lesion_utils.splits import split_cases
 from lesion_utils.training import train
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
+
 SIZE = (24, 32)
 CNN = {"image_size": SIZE, "hidden": 16}
 HELD_OUT = ("validation", "test")

@@ -1,0 +1,142 @@
+"""Run all in a real JupyterLab: the notebooks that train nothing, on tables that no training made."""
+
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from browser import chromium, end, family_of, needs_chromium
+from selenium import webdriver
+from selenium.webdriver.support.wait import WebDriverWait
+
+from lesion_utils import predictions
+from lesion_utils.notebooks import notebook_path
+from lesion_utils.params import load_study
+from lesion_utils.splits import split_cases
+
+pytestmark = needs_chromium
+
+IS_READY = """
+const panel = window.jupyterapp?.shell.currentWidget
+return panel?.context?.isReady && panel.context.path === arguments[0]
+    && panel.sessionContext.session?.kernel?.status === 'idle'"""
+RUN_ALL = """
+const done = arguments[0], run = (name) => window.jupyterapp.commands.execute(name)
+run('notebook:run-all-cells').then(() => run('docmanager:save')).then(() => done(''), (error) => done(`${error}`))"""
+
+
+@dataclass
+class Lab:
+    folder: Path
+    address: str
+    driver: webdriver.Chrome
+
+    def run_all(self, name: str) -> list[nbformat.NotebookNode]:
+        """Opens ``name`` of the folder, chooses Run all, saves, and returns the saved code cells."""
+        self.driver.get(f"{self.address}/lab/tree/{name}?reset")
+        WebDriverWait(self.driver, 120).until(lambda driver: driver.execute_script(IS_READY, name))
+        assert self.driver.execute_async_script(RUN_ALL) == ""
+        book = nbformat.read(self.folder / name, as_version=4)
+        return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+def write_tables_of_no_model() -> None:
+    """Writes the prediction tables that the quick study asks for, from seeded random scores."""
+    params = load_study("quick")
+    cases = split_cases(params)
+    sizes = cases["split"].value_counts()
+    random = np.random.default_rng(0)
+    for name, recipe in params.recipes.items():
+        scores = {
+            split: random.dirichlet(np.ones(cases["label"].nunique()), sizes[split]) for split in ("validation", "test")
+        }
+        made_by = {"recipe": recipe.model_dump(mode="json"), "seed": params.training_seed}
+        predictions.save(params, name, cases, scores, made_by)
+
+
+def without_outputs(name: str) -> nbformat.NotebookNode:
+    """The committed notebook as if it had never run."""
+    book = nbformat.read(notebook_path(name), as_version=4)
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            cell.update(outputs=[], execution_count=None)
+    return book
+
+
+def errors(cells: list[nbformat.NotebookNode]) -> list[str]:
+    outputs = [output for cell in cells for output in cell.outputs]
+    return [f"{output.ename}: {output.evalue}" for output in outputs if output.output_type == "error"]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A JupyterLab on copies of the notebooks, and a browser; both are gone at the end."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "notebooks").mkdir()
+    for name in ("01_eda", "05_evaluation"):
+        nbformat.write(without_outputs(name), folder / "notebooks" / f"{name}.ipynb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LESION_OUTPUT", str(folder / "output"))
+        for kind in ("CONFIG", "DATA", "RUNTIME"):  # nobody's settings are read or changed
+            patch.setenv(f"JUPYTER_{kind}_DIR", str(folder / kind))
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        write_tables_of_no_model()
+        server, address = serve(folder)
+    try:
+        with chromium(folder / "profile") as driver:
+            driver.set_script_timeout(300)
+            yield Lab(folder / "notebooks", address, driver)
+    finally:
+        end(family_of(server.pid))
+
+
+def serve(folder: Path) -> tuple[subprocess.Popen, str]:
+    """Starts JupyterLab on a free port of this machine and waits until it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.port_retries": 0,
+        "ServerApp.root_dir": folder / "notebooks",
+        "ServerApp.allow_root": True,
+        "IdentityProvider.token": "",
+        "LabApp.expose_app_in_browser": True,
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+    }
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    for _ in range(240):
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return server, f"http://127.0.0.1:{port}"
+        if server.poll() is not None:
+            break
+        time.sleep(0.5)
+    end(family_of(server.pid))
+    raise AssertionError((folder / "server.log").read_text())
+
+
+@pytest.mark.parametrize("name", ["01_eda", "05_evaluation"])
+def test_run_all_goes_through_without_an_error(lab, name):
+    cells = lab.run_all(f"{name}.ipynb")
+    assert not errors(cells)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
+
+
+def test_a_cell_that_fails_is_seen(lab):
+    book = without_outputs("01_eda")
+    book.cells[2].source = "raise ValueError('planted')"
+    nbformat.write(book, lab.folder / "broken.ipynb")
+    cells = lab.run_all("broken.ipynb")
+    assert errors(cells) == ["ValueError: planted"]
+    assert [cell.execution_count for cell in cells[:3]] == [1, 2, None]
