@@ -2,13 +2,18 @@
 STUDY ?= quick
 PYTHON ?= python3
 BIN = .venv/bin
+SETTING = $(if $(THREADS),LESION_THREADS=$(THREADS))
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(THREADS),--threads $(THREADS))
 
 study: .venv/installed
 	$(BIN)/lesion study $(STUDY) $(OPTIONS)
 
 test: .venv/installed
-	$(if $(THREADS),LESION_THREADS=$(THREADS)) $(BIN)/pytest
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(SETTING) $(BIN)/pytest tests
+	$(SETTING) $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 -p no:cacheprovider notebooks
 
 lab: .venv/installed
 	$(BIN)/jupyter lab notebooks

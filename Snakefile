@@ -7,12 +7,11 @@ uses, the notebook, and the modules it imports. Run it through `make study`, whi
 import shlex
 
 from lesion_utils import notebooks
-from lesion_utils.artefacts import report_folder
 from lesion_utils.params import load_study
 
 PARAMS = load_study(**config)
 JOBS = notebooks.plan(PARAMS)
-REPORTS = os.path.relpath(report_folder(PARAMS.study), os.getcwd())
+REPORTS = notebooks.reports_from_runs(PARAMS.study)
 LESION = shlex.join([sys.executable, "-m", "lesion_utils"])
 
 

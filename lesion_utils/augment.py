@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import io
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -77,7 +76,7 @@ def _write_copies(cases: pd.DataFrame, target: Path, options: OfflineCopies, see
             pipeline.sample(options.per_class, multi_threaded=False)
         # Augmentor names its files at random: name them by source and content instead.
         copies = sorted(
-            (re.search(r"_original_(.+?)\.jpg", path.name)[1], hashlib.sha256(path.read_bytes()).hexdigest(), path)
+            (path.name.split("_original_")[1].split(".jpg")[0], hashlib.sha256(path.read_bytes()).hexdigest(), path)
             for path in (Path(scratch) / "output").iterdir()
         )
         for number, (image_id, _, path) in enumerate(copies):

@@ -125,6 +125,8 @@ def intervals(rows: pd.DataFrame, label: str, xlabel: str, title: str, zero: boo
     ax.invert_yaxis()
     if zero:
         ax.axvline(0, color="grey", linestyle=":")
+    else:
+        ax.set_xlim(0, 1)
     ax.set(xlabel=f"{xlabel} (95 % interval by lesion)", title=title)
     return fig
 

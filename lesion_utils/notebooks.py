@@ -16,9 +16,9 @@ import papermill
 import psutil
 from traitlets.config import Config
 
-from lesion_utils.artefacts import code_digest, digest, run_folder, run_name, writing
+from lesion_utils.artefacts import code_digest, digest, report_folder, run_folder, run_name, writing
 from lesion_utils.datasets import data_digest
-from lesion_utils.params import PROJECT, STAGES, StudyParams
+from lesion_utils.params import PROJECT, STAGES, StudyParams, resolve
 from lesion_utils.predictions import STAGE_NOTEBOOKS, table_path
 from lesion_utils.weights import weights_digest
 
@@ -59,7 +59,7 @@ def parameters(notebook: str) -> dict[str, Any]:
     """The parameters that a notebook uses, with the values of its parameters cell."""
     cell = parameters_cell(nbformat.read(notebook_path(notebook), as_version=4))
     return {
-        node.targets[0].id: ast.literal_eval(node.value)
+        ast.unparse(node.targets[0]): ast.literal_eval(node.value)
         for node in ast.parse(cell.source).body
         if isinstance(node, ast.Assign)
     }
@@ -68,7 +68,7 @@ def parameters(notebook: str) -> dict[str, Any]:
 def plan(params: StudyParams) -> list[Job]:
     """The jobs of a study in order; a stage without a recipe has none."""
     jobs = [_job(params, EDA, 0, after=["checked.json"], outputs=["cases.csv"])]
-    tables = {stage: [] for stage in STAGES}
+    tables: dict[str, list[str]] = {stage: [] for stage in STAGES}
     for stage, notebook in STAGE_NOTEBOOKS.items():
         for repeat in range(params.repeats) if getattr(params, stage) else ():
             made = [
@@ -83,8 +83,15 @@ def plan(params: StudyParams) -> list[Job]:
             jobs.append(_job(params, notebook, repeat, after=["cases.csv"], inputs=reference, outputs=made))
             tables[stage] += made
     if everything := [name for names in tables.values() for name in names]:
-        jobs.append(_job(params, EVALUATION, 0, inputs=everything, outputs=["results.json"]))
+        jobs.append(
+            _job(params, EVALUATION, 0, inputs=everything, outputs=[reports_from_runs(params.study) + "/results.json"])
+        )
     return jobs
+
+
+def reports_from_runs(study: str) -> str:
+    """The report folder of a study as seen from its run folder."""
+    return os.path.relpath(report_folder(study), run_folder(study))
 
 
 def _job(params: StudyParams, notebook: str, repeat: int, outputs: list[str], **kwargs: list[str]) -> Job:
@@ -127,8 +134,10 @@ def notebook_digest(notebook: str) -> str:
 
 
 def values(params: StudyParams, notebook: str) -> dict[str, Any]:
-    """The study's values of the parameters that a notebook uses, as plain data."""
-    return {name: value for name, value in params.model_dump(mode="json").items() if name in parameters(notebook)}
+    """The study's values of the parameters that a notebook uses, as plain data; folders from the project root."""
+    used = {name: value for name, value in params.model_dump(mode="json").items() if name in parameters(notebook)}
+    folders = {name: os.path.relpath(resolve(used[name]), PROJECT) for name in ("data", "weights") if used.get(name)}
+    return used | folders
 
 
 def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
@@ -199,12 +208,10 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def _without_pictures(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    if "data" in output:
-        output = output | {
-            "data": {kind: value for kind, value in output.data.items() if not kind.startswith("image/")},
-            "metadata": {},
-        }
-    return nbformat.from_dict(output)
+    if "data" not in output:
+        return output
+    kept = {kind: value for kind, value in output.data.items() if not kind.startswith("image/")}
+    return nbformat.from_dict(output | {"data": kept, "metadata": {}})
 
 
 def refresh(notebook: str) -> None:

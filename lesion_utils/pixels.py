@@ -15,7 +15,7 @@ from lesion_utils.runtime import tf
 _BLOCK = 256  # pictures decoded at a time, so that memory stays flat
 
 
-def load(paths: list[str], image_size: tuple[int, int], threads: int) -> np.ndarray:
+def load(paths: list[str], image_size: tuple[int, int], threads: int) -> np.memmap:
     """All images as a read-only memory-mapped array (n, height, width, 3), uint8, in the order of ``paths``.
 
     Decoded on first use with ``threads`` threads and resized (bilinear, aspect not kept) to ``image_size``,
@@ -37,7 +37,7 @@ def load(paths: list[str], image_size: tuple[int, int], threads: int) -> np.ndar
     return np.load(cached, mmap_mode="r")
 
 
-def case_pixels(cases: pd.DataFrame, image_size: tuple[int, int], threads: int) -> np.ndarray:
+def case_pixels(cases: pd.DataFrame, image_size: tuple[int, int], threads: int) -> np.memmap:
     """``load`` for the rows of a case table."""
     return load(list(cases["path"]), image_size, threads)
 

@@ -14,8 +14,7 @@ from nbconvert import HTMLExporter
 from lesion_utils.artefacts import file_digest, read_json, report_folder, run_folder, run_name, write_json, writing
 from lesion_utils.datasets import TITLES, data_digest
 from lesion_utils.notebooks import NOTEBOOKS, Job, plan, values
-from lesion_utils.params import PROJECT, Recipe, StudyParams
-from lesion_utils.predictions import STAGE_NOTEBOOKS
+from lesion_utils.params import PROJECT, STAGES, StudyParams
 
 TEMPLATES = Path(__file__).parent / "templates"
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
@@ -146,24 +145,23 @@ def _empty_row(notebook: str, status: str) -> dict[str, Any]:
 
 
 def _differing(used: dict[str, Any]) -> dict[str, str]:
-    defaults = StudyParams().model_dump(mode="json")
-    recipe = Recipe().model_dump(mode="json")
-    shown = {}
-    for name, value in used.items():
-        if name in STAGE_NOTEBOOKS:
-            for title, fields in value.items():
-                differs = {key: field for key, field in fields.items() if field != recipe[key]}
-                shown[f"{name}.{title}"] = _text(differs) if differs else "as the defaults"
-        elif value != defaults[name] and name != "study":
+    shown: dict[str, str] = {}
+    for name, value in StudyParams(**used).model_dump(mode="json", exclude_defaults=True).items():
+        if name in STAGES:
+            shown |= {f"{name}.{recipe}": _text(fields) or "as the defaults" for recipe, fields in value.items()}
+        elif name != "study":
             shown[name] = _text(value)
     return shown
 
 
 def _text(value: Any) -> str:
+    """A parameter as a reader gets it: ``a=1, b=(c=2)``."""
+
+    def inner(value: Any) -> str:
+        return f"({_text(value)})" if isinstance(value, dict) else _text(value)
+
     if isinstance(value, dict):
-        return ", ".join(f"{name}={_text(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name}={inner(one)}" for name, one in value.items())
     if isinstance(value, list):
-        return (
-            "[" + ", ".join(f"({_text(inner)})" if isinstance(inner, dict) else _text(inner) for inner in value) + "]"
-        )
+        return "[" + ", ".join(inner(one) for one in value) + "]"
     return str(value)

@@ -18,7 +18,7 @@ SPLITS = ("train", "validation", "test")
 def split_by_lesion(cases: pd.DataFrame, test: float, validation: float, seed: int) -> pd.Series:
     """``train``, ``validation`` or ``test`` for each case; no lesion stands in two, class shares are alike.
 
-    ``test`` and ``validation`` are shares of all cases, kept to about one lesion.
+    ``test`` and ``validation`` are shares of all cases; each becomes the nearest one-in-k share of the cases left.
     """
     split = pd.Series("train", index=cases.index, name="split")
     for name, share in (("test", test), ("validation", validation)):

@@ -1,5 +1,6 @@
 """One trainer for all recipes: every phase of a recipe in turn, its history, its weights, its probabilities."""
 
+import functools
 import json
 import math
 import os
@@ -104,16 +105,14 @@ def _train(name: str, recipe: Recipe, cases: pd.DataFrame, params: StudyParams, 
     pixels = case_pixels(cases, recipe.image_size, params.threads)
     data = _Data(recipe, cases, seed)
     network = build(recipe, len(data.classes), params.weights, seed)
-    features = None
-    if recipe.standardise or any(phase.train == "head" for phase in recipe.phases):
-        features = _frozen_features(network, pixels, made_by)
+    features = functools.cache(lambda: _frozen_features(network, pixels, made_by))
     if recipe.standardise:
-        network.head.get_layer("standardise").adapt(features[data.train])
+        network.head.get_layer("standardise").adapt(features()[data.train])
     histories: list[pd.DataFrame] = []
     best, weights = -np.inf, []
     for number, phase in enumerate(recipe.phases):
         set_trainable(network, phase.train, recipe.freeze_batch_norm)
-        model, inputs = (network.head, features) if phase.train == "head" else (network.whole, pixels)
+        model, inputs = (network.head, features()) if phase.train == "head" else (network.whole, pixels)
         history = _fit(model, inputs, data, recipe, phase, name)
         histories.append(history.assign(phase=number, train=phase.train))
         score = (history[recipe.monitor] * (1 if "accuracy" in recipe.monitor else -1)).max()
@@ -192,11 +191,11 @@ class _Progress(keras.callbacks.Callback):
             )
 
 
-def _frozen_features(network: Network, pixels: np.ndarray, made_by: dict) -> np.ndarray:
+def _frozen_features(network: Network, pixels: np.memmap, made_by: dict) -> np.ndarray:
     """Pooled backbone features of all cases, (n, d) float32; computed once for all recipes that share them."""
     recipe = made_by["recipe"]
     decides = ("backbone", "alpha", "weights", "cut", "image_size", "scaling", "pooling", "freeze_batch_norm")
-    key = [Path(pixels.filename).name, {name: recipe[name] for name in decides}]
+    key: list = [Path(str(pixels.filename)).name, {name: recipe[name] for name in decides}]
     key += [made_by["weights"], made_by["threads"], made_by["code"]]
     if recipe["weights"] == "none":
         key.append(made_by["seed"])

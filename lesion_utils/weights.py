@@ -18,13 +18,15 @@ def weights_file(recipe: Recipe, folder: str | None) -> Path | None:
 
     ``folder`` is the study's ``weights``. Raises InputError if there is not exactly one fitting file.
     """
-    if recipe.weights == "none" or (recipe.weights == "imagenet" and folder is None):
+    if recipe.weights == "none":
         return None
     if recipe.weights != "imagenet":
         path = resolve(recipe.weights)
         if not path.is_file():
             raise InputError(f"weights file {path} does not exist. Expected `none`, `imagenet` or a file's path.")
         return path
+    if folder is None:
+        return None
     pattern = FILES.get(recipe.backbone)
     if pattern is None:
         raise InputError(f"there are no ImageNet weights for {recipe.backbone}. Cure: `weights: none` in the recipe.")

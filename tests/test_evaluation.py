@@ -17,8 +17,10 @@ from lesion_utils.evaluation import (
     metrics,
     roc_curves,
     sentence,
+    verdict,
 )
 from lesion_utils.evaluation.intervals import lesion_draws, not_estimable, percentile_interval
+from lesion_utils.evaluation.results import choose
 
 CLASSES = ["bkl", "df", "mel", "nv"]
 CLASSES_P = [f"p_{name}" for name in CLASSES]
@@ -388,3 +390,51 @@ def test_sentences_carry_interval_unit_and_n():
     assert sentence(narrow).startswith("difference in macro AUC 0.000 (95 % interval -0.004 to 0.003, by lesion")
     refused = judge(table_of([15, 6, 20, 60]), 20).loc["balanced accuracy"]
     assert sentence(refused) == "balanced accuracy: not estimable (df: 6 lesions, at least 10 needed)"
+
+
+def test_verdict_follows_the_interval():
+    def row(value, low, high):
+        return pd.Series({"value": value, "low": low, "high": high})
+
+    assert verdict(row(0.1, 0.02, 0.2)) == "helps"
+    assert verdict(row(-0.1, -0.2, -0.02)) == "harms"
+    assert verdict(row(0.1, -0.02, 0.2)) == "no effect shown at this n"
+    assert verdict(row(np.nan, np.nan, np.nan)) == "not estimable"
+
+
+def judged_frame(balanced, accuracy):
+    """Frames of ``judge`` for recipes a and b, as notebook 5 stacks them; test values are the other way round."""
+    rows = {
+        (recipe, part, metric): {"metric": metric, "value": values[recipe] if part == "validation" else -values[recipe]}
+        for metric, values in (("balanced accuracy", balanced), ("accuracy", accuracy))
+        for part in ("validation", "test")
+        for recipe in ("a", "b")
+    }
+    index = pd.MultiIndex.from_tuples(rows, names=["recipe", "part", "name"])
+    return pd.DataFrame(rows.values(), index=index)
+
+
+def test_the_recipe_is_chosen_on_validation_by_balanced_accuracy_if_it_is_estimable():
+    accuracy = {"a": 0.9, "b": 0.2}
+    assert choose(judged_frame({"a": 0.3, "b": 0.4}, accuracy)) == ("b", "balanced accuracy")
+    assert choose(judged_frame({"a": np.nan, "b": np.nan}, accuracy)) == ("a", "accuracy")
+
+
+def test_repeats_are_averaged_and_their_interval_lies_within_theirs():
+    one, other = table_of([12] * 4, seed=1), table_of([12] * 4, seed=2)
+    singles = [judge(table, 200).loc["balanced accuracy"] for table in (one, other)]
+    both = judge([one, other], 200).loc["balanced accuracy"]
+    assert both["value"] == pytest.approx(np.mean([row["value"] for row in singles]))
+    assert both["high"] - both["low"] < max(row["high"] - row["low"] for row in singles)
+    assert judge([one, one], 200).drop(columns="metric").equals(judge(one, 200).drop(columns="metric"))
+
+
+def test_a_class_always_missed_or_never_missed_has_an_interval_all_the_same():
+    table = table_of([12] * 4)
+    table[CLASSES_P] = 0.1
+    table.loc[:, "p_df"] = 0.7  # always names df
+    rows = judge(table, 200)
+    assert rows.loc["sensitivity df", ["value", "high"]].tolist() == [1, 1]
+    assert rows.loc["sensitivity df", "low"] == pytest.approx(0.025 ** (1 / 12))
+    assert rows.loc["sensitivity nv", ["value", "low"]].tolist() == [0, 0]
+    assert rows.loc["sensitivity nv", "high"] == pytest.approx(1 - 0.025 ** (1 / 12))

@@ -49,6 +49,15 @@ def test_a_study_without_a_file_lists_those_there_are(load, tmp_path):
         load_study("yours")
 
 
+def test_a_study_may_lie_in_a_file_of_ones_own(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mine") / "mine.yml"
+    path.write_text("study: mine\nseed: 4\n")
+    assert load_study(str(path)) == StudyParams(study="mine", seed=4)
+    path.write_text("seeed: 4\n")
+    with pytest.raises(InputError, match=rf"{path}: unknown key `seeed`"):
+        load_study(str(path))
+
+
 def test_the_key_study_must_be_the_name_of_the_file(tmp_path, load):
     (tmp_path / "params" / "yours.yml").write_text("study: mine\n")
     with pytest.raises(InputError, match=r"params/yours\.yml: key `study` is 'mine'; expected 'yours'"):

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lesion_utils.datasets import phantom
+from lesion_utils.datasets import phantom, phantom_pictures
 from lesion_utils.errors import InputError
 from lesion_utils.params import Phantom
 
@@ -101,8 +101,8 @@ def test_layout_of_the_folder(small):
 
 
 def test_every_picture_carries_the_word_phantom(small):
-    mask = np.asarray(phantom._stamp()[2]) > 0
-    word = np.asarray(phantom._stamp()[0].convert("L")) > 200
+    mask = np.asarray(phantom_pictures._stamp()[2]) > 0
+    word = np.asarray(phantom_pictures._stamp()[0].convert("L")) > 200
     assert mask[-14:, -50:].sum() == mask.sum() > 100
     for path in small.rglob("*.jpg"):
         grey = np.asarray(Image.open(path).convert("L"), float)
@@ -179,7 +179,7 @@ def test_signal_is_the_share_of_typical_lesions():
 def grouped_balanced_accuracy(signal: float) -> float:
     """Logistic regression on the colours of four rings and a coarse picture, cross-validated by lesion."""
     table = phantom.plan(Phantom(lesions=150, signal=signal)).groupby("lesion").head(2)
-    y, x = np.mgrid[-1 : 1 : phantom.HEIGHT * 1j, -1 : 1 : phantom.WIDTH * 1j]
+    y, x = np.mgrid[-1 : 1 : phantom_pictures.HEIGHT * 1j, -1 : 1 : phantom_pictures.WIDTH * 1j]
     ring = np.digitize(np.hypot(x * 4 / 3, y), [0.35, 0.7, 1.1])
     features = {}
     for image_id, picture in phantom.pictures(table, 0):

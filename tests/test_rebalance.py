@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lesion_utils.rebalance import class_weights, epoch_rows, epoch_sizes
 
-SAMPLERS = ["none", "over", "under", "root"]
+SAMPLERS = ["none", "over", "under", "equal", "root"]
 class_sizes = st.lists(st.integers(1, 60), min_size=2, max_size=6)
 
 
@@ -22,6 +22,7 @@ def labels_of(sizes: list[int]) -> np.ndarray:
         ("none", {0: 100, 1: 25, 2: 4}),
         ("over", {0: 100, 1: 100, 2: 100}),
         ("under", {0: 4, 1: 4, 2: 4}),
+        ("equal", {0: 43, 1: 43, 2: 43}),  # 129 / 3
         ("root", {0: 76, 1: 38, 2: 15}),  # 129 in the proportions 10 : 5 : 2
     ],
 )

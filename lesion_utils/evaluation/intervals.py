@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 LEVEL = 0.95  # of the interval
 MIN_LESIONS = 10  # that a class needs
@@ -79,3 +80,12 @@ def not_estimable(needed: Mapping[str, int], redrawn: int, resamples: int) -> st
             f"{redrawn:,} redraws for want of a class in {resamples:,} draws, at most {100 * MAX_REDRAWN:g} % allowed"
         )
     return ""
+
+
+def exact_interval(share: float, lesions: int) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a share of 0 or 1 among ``lesions`` independent lesions.
+
+    Where all cases are right, or all wrong, every draw repeats the same value and the bootstrap would claim certainty.
+    """
+    interval = binomtest(round(share * lesions), lesions).proportion_ci(LEVEL)
+    return float(interval.low), float(interval.high)

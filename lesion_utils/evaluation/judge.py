@@ -11,7 +11,13 @@ from sklearn.metrics import confusion_matrix, roc_curve
 
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import intervals, metrics
-from lesion_utils.evaluation.intervals import lesion_draws, lesions_by_class, not_estimable, percentile_interval
+from lesion_utils.evaluation.intervals import (
+    exact_interval,
+    lesion_draws,
+    lesions_by_class,
+    not_estimable,
+    percentile_interval,
+)
 from lesion_utils.predictions import classes_of, probabilities, validate
 
 MELANOMA = "mel"
@@ -44,7 +50,7 @@ def judge(table: pd.DataFrame | list[pd.DataFrame], resamples: int = 2000, seed:
     def mean(metric: Metric, weights: np.ndarray) -> np.ndarray:
         return np.mean([metric.of(cases.truth, values, weights) for values in scores], axis=0)
 
-    rows = [cases.row(metric, metric.name, partial(mean, metric)) for metric in _metrics(cases)]
+    rows = [cases.row(metric, metric.name, partial(mean, metric), share=True) for metric in _metrics(cases)]
     return _framed(rows, [row["metric"] for row in rows])
 
 
@@ -67,7 +73,10 @@ def compare(table: pd.DataFrame, reference: pd.DataFrame, resamples: int = 2000,
     def difference(metric: Metric, weights: np.ndarray) -> np.ndarray:
         return metric.of(cases.truth, cases.scores, weights) - metric.of(cases.truth, others, weights)
 
-    rows = [cases.row(named[name], f"difference in {name}", partial(difference, named[name])) for name in chosen]
+    rows = [
+        cases.row(named[name], f"difference in {name}", partial(difference, named[name]), share=False)
+        for name in chosen
+    ]
     return _framed(rows, chosen)
 
 
@@ -75,11 +84,25 @@ def sentence(row: pd.Series) -> str:
     """A row of ``judge`` or ``compare`` as a reader gets it: value, interval, unit of resampling and n."""
     if np.isnan(row["value"]):
         return f"{row['metric']}: not estimable ({row['note']})"
+    return f"{row['metric']} {estimate(row)}"
+
+
+def estimate(row: pd.Series) -> str:
+    """``sentence`` without the name of the metric."""
+    if np.isnan(row["value"]):
+        return f"not estimable ({row['note']})"
     ends = 2 if row["high"] - row["low"] >= 0.02 else 3  # a narrow interval needs a digit more
     return (
-        f"{row['metric']} {row['value']:z.3f} (95 % interval {row['low']:z.{ends}f} to {row['high']:z.{ends}f}, "
+        f"{row['value']:z.3f} (95 % interval {row['low']:z.{ends}f} to {row['high']:z.{ends}f}, "
         f"by lesion; n = {row['n']:,} images of {row['lesions']:,} lesions)"
     )
+
+
+def verdict(row: pd.Series) -> str:
+    """What a row of ``compare`` says: helps, harms, no effect shown, or not estimable."""
+    if np.isnan(row["value"]):
+        return "not estimable"
+    return "helps" if row["low"] > 0 else "harms" if row["high"] < 0 else "no effect shown at this n"
 
 
 def confusion(table: pd.DataFrame) -> pd.DataFrame:
@@ -130,14 +153,16 @@ class _Cases:
             lesion_ids, self.truth, k, resamples, seed, at_least=intervals.MIN_LESIONS
         )
 
-    def row(self, metric: Metric, name: str, of: Callable[[np.ndarray], np.ndarray]) -> dict:
-        """The row of ``metric``, whose ``of`` takes weights (B, n) and returns (B,)."""
+    def row(self, metric: Metric, name: str, of: Callable[[np.ndarray], np.ndarray], share: bool) -> dict:
+        """The row of ``metric``, whose ``of`` takes weights (B, n) and returns (B,); ``share``: not a difference."""
         needed = {needs: self.lesions[needs] for needs in metric.needs}
         note = not_estimable(needed, self.redrawn, len(self.weights))
         value = low = high = np.nan
         if not note:
             value = float(of(np.ones((1, len(self.truth))))[0])
             low, high = percentile_interval(of(self.weights))
+            if share and metric.only and low == high and value in (0, 1):
+                low, high = exact_interval(value, self.lesions[metric.only])
         n = self.images[metric.only] if metric.only else len(self.truth)
         lesions = self.lesions[metric.only] if metric.only else self.all_lesions
         return {"metric": name, "value": value, "low": low, "high": high, "n": n, "lesions": lesions, "note": note}

@@ -4,12 +4,23 @@ from typing import Any
 
 import pandas as pd
 
-from lesion_utils.artefacts import run_folder, write_json
+from lesion_utils.artefacts import report_folder, write_json
 from lesion_utils.params import StudyParams
 
 
+def choose(judged: pd.DataFrame) -> tuple[str, str]:
+    """The recipe that is best on validation, and the metric that says so.
+
+    That is balanced accuracy, or accuracy where the cases are too few for it. ``judged`` holds the frames of
+    ``judge``, indexed by recipe, part and metric.
+    """
+    values = judged["value"].unstack("part")["validation"].unstack()
+    metric = "balanced accuracy" if values["balanced accuracy"].notna().any() else "accuracy"
+    return str(values[metric].idxmax()), metric
+
+
 def write_results(params: StudyParams, judged: pd.DataFrame, chosen: str) -> None:
-    """Writes ``results.json``: a row for each recipe, part and metric, and the recipe that validation chose.
+    """Writes ``results.json`` among the reports: a row for each recipe, part and metric, and the recipe chosen.
 
     ``judged`` holds the frames of ``judge``, indexed by recipe, part and metric. What is not estimable is null.
     """
@@ -23,7 +34,7 @@ def write_results(params: StudyParams, judged: pd.DataFrame, chosen: str) -> Non
             {"recipe": recipe, "split": part, "metric": row["metric"]} | numbers | counts | {"note": row["note"]}
         )
     about = {"study": params.study, "dataset": params.dataset, "repeats": params.repeats, "resamples": params.resamples}
-    write_json(run_folder(params.study) / "results.json", about | {"chosen on validation": chosen, "rows": rows})
+    write_json(report_folder(params.study) / "results.json", about | {"chosen on validation": chosen, "rows": rows})
 
 
 def markdown_table(results: dict[str, Any]) -> str:

@@ -1,0 +1,145 @@
+"""pyproject.toml, requirements.lock and environment.yml say the same, and what they say can be installed."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from lesion_utils.params import PROJECT
+
+NINE = {
+    "augmentor",
+    "jupyterlab",
+    "matplotlib",
+    "nbval",
+    "pandas",
+    "papermill",
+    "scikit-learn",
+    "seaborn",
+    "tensorflow",
+}
+LOCK = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
+DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONDA = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))
+
+
+def name_of(requirement: Requirement) -> str:
+    return canonicalize_name(requirement.name)
+
+
+def instructions() -> str:
+    """The lock without its comments."""
+    return re.sub(r"(?m)^\s*#.*\n?", "", LOCK)
+
+
+def locked() -> list[tuple[Requirement, list[str]]]:
+    """Each requirement of the lock with its hashes."""
+    lines = instructions().replace("\\\n", " ").splitlines()
+    parts = [re.split(r"\s+--hash=", line.strip()) for line in lines if line.strip()]
+    return [(Requirement(requirement), hashes) for requirement, *hashes in parts]
+
+
+def dependencies(*extras: str) -> list[Requirement]:
+    named = [*DECLARED["dependencies"], *(one for extra in extras for one in DECLARED["optional-dependencies"][extra])]
+    return [Requirement(text) for text in named]
+
+
+def pip_section() -> list[str]:
+    (section,) = [part["pip"] for part in CONDA["dependencies"] if isinstance(part, dict)]
+    return section
+
+
+# the three files against one another
+
+
+def test_the_nine_packages_are_dependencies_without_extras():
+    declared = {name_of(one): one for one in dependencies()}
+    assert set(declared) >= NINE
+    assert not any(one.extras for one in declared.values())
+
+
+def test_every_line_of_the_lock_is_an_exact_pin_with_hashes():
+    assert len(locked()) > 100
+    for requirement, hashes in locked():
+        assert re.fullmatch(r"==[\w.!+]+", str(requirement.specifier)), requirement
+        assert hashes and all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in hashes), requirement
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_every_dependency_is_locked_once_for_each_python(python):
+    machine = {"python_version": python, "python_full_version": f"{python}.5", "sys_platform": "linux"}
+    assert python in SpecifierSet(DECLARED["requires-python"])
+    for dependency in dependencies("dev"):
+        versions = [
+            str(one.specifier).removeprefix("==")
+            for one, _ in locked()
+            if name_of(one) == name_of(dependency) and (not one.marker or one.marker.evaluate(machine))
+        ]
+        assert len(versions) == 1 and versions[0] in dependency.specifier, (dependency, versions)
+
+
+def test_the_extras_for_clusters_and_gpus_are_declared_and_not_locked():
+    assert [str(one) for one in DECLARED["optional-dependencies"]["gpu"]] == ["tensorflow[and-cuda]"]
+    assert DECLARED["optional-dependencies"]["cluster"] == ["snakemake-executor-plugin-slurm"]
+    names = {name_of(one) for one, _ in locked()}
+    assert "snakemake-executor-plugin-slurm" not in names
+    assert not [name for name in names if name.startswith("nvidia")]
+    assert not any(one.extras for one, _ in locked())
+
+
+def test_the_lock_names_no_place_to_load_from():
+    assert "://" not in LOCK
+    assert set(re.findall(r"(?m)(?:^|\s)(-[^=\s]+)", instructions())) == {"--hash"}
+
+
+def test_conda_takes_its_packages_from_the_lock_alone():
+    assert pip_section() == ["-r requirements.lock"]
+    others = [part for part in CONDA["dependencies"] if isinstance(part, str)]
+    (python,) = [part for part in others if part.startswith("python")]
+    assert SpecifierSet(python.removeprefix("python")) == SpecifierSet(DECLARED["requires-python"])
+    assert sorted(others) == ["pip", python]
+    assert (CONDA["name"], CONDA["channels"]) == ("lesion", ["conda-forge"])
+
+
+# what they say can be installed
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A copy of what pip needs of the project, with an empty environment ``venv`` that is deleted at the end."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(PROJECT / "lesion_utils", folder / "lesion_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "requirements.lock", "README.md"):
+        if (PROJECT / name).is_file():
+            shutil.copy(PROJECT / name, folder)
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def run(folder: Path, program: str, *words: str) -> subprocess.CompletedProcess:
+    """Runs a program of the folder's own environment in that folder."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    command = [folder / "venv" / "bin" / program, *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_pip_section_installs_into_an_empty_environment(checkout):
+    (checkout / "section.txt").write_text("\n".join(pip_section()) + "\n")  # conda hands it to pip as a file, too
+    probe = run(checkout, "pip", "download", "--no-deps", "--retries=1", "--timeout=20", "--dest=probe", "setuptools")
+    if probe.returncode:
+        pytest.skip(f"the package index cannot be reached: {probe.stderr.strip().splitlines()[-1]}")
+    for words in (["install", "-r", "section.txt"], ["install", "--no-deps", "-e", "."], ["check"]):
+        done = run(checkout, "pip", *words)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    shown = run(checkout, "lesion", "--help")
+    assert shown.returncode == 0 and "notebook" in shown.stdout, shown.stderr

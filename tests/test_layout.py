@@ -1,0 +1,75 @@
+"""The house is what the README says: folders, rooms, and imports that run one way."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+from lesion_utils.params import PROJECT
+
+PACKAGE = PROJECT / "lesion_utils"
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def rooms() -> list[str]:
+    """The rooms of the package in the order of the README's table."""
+    return re.findall(r"^\| `(\w+)(?:\.py|/)` \|", README, flags=re.MULTILINE)
+
+
+def tracked() -> list[str]:
+    listed = subprocess.run(["git", "-C", str(PROJECT), "ls-files"], capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return listed.stdout.splitlines()
+
+
+def room_imports(path):
+    """Rooms that a file of the package imports, function-level imports included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "lesion_utils":
+            names = [f"lesion_utils.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        yield from (name.split(".")[1] for name in names if name.startswith("lesion_utils."))
+
+
+def test_the_readme_lists_every_room():
+    there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert set(rooms()) == there - {"__init__", "__main__"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_rooms_above_it(path):
+    order = rooms()
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if room in ("__init__", "__main__"):
+        return
+    for imported in room_imports(path):
+        assert order.index(imported) <= order.index(room), f"{room} imports {imported}, which stands below it"
+
+
+def test_top_level_is_what_the_readme_says():
+    listed = set(re.findall(r"^    (\S+?)/? {2,}", README.split("## Folders")[1].split("##")[0], flags=re.MULTILINE))
+    there = {name.split("/")[0] for name in tracked() if not name.startswith(".")}
+    assert there == listed - {"runs", "data"}
+
+
+def test_nothing_tracked_names_a_machine_or_holds_a_picture():
+    bad = re.compile(r"/(?:home|root|work|Users)/\w|https?://[^ ]*(?:pypi|pythonhosted)", flags=re.IGNORECASE)
+    for name in tracked():
+        assert not re.search(r"\.(?:jpe?g|png|gif|bmp|tiff?|npy|npz|h5|keras)$", name), name
+        path = PROJECT / name
+        if path.is_file() and name != "tests/test_layout.py":
+            found = bad.search(path.read_text(encoding="utf-8"))
+            assert not found, f"{name}: {found[0]}"
+
+
+def test_what_reads_parameters_and_cases_needs_no_tensorflow():
+    code = "import sys; import lesion_utils.cli, lesion_utils.figures; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

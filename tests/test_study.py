@@ -1,0 +1,324 @@
+"""A whole study, end to end, on a tiny phantom: what it makes, what it reruns, and how it ends when it cannot go on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from lesion_utils.params import PROJECT, Phantom
+
+CNN = {"image_size": [24, 32], "hidden": 8, "phases": [{"epochs": 1}]}
+TINY = {
+    "study": "tiny",
+    "dataset": "ham10000",
+    "resamples": 100,
+    "baseline": {"cnn": CNN},
+    "rebalancing": {"cnn_over": CNN | {"sampler": "over"}},
+    "transfer": {"mobilenet": CNN | {"backbone": "mobilenet_v1", "alpha": 0.25, "image_size": [32, 48]}},
+}
+NOTEBOOKS = ["01_eda", "02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning", "05_evaluation"]
+
+
+class Project:
+    """A copy of the project that a test may edit, with a study of its own."""
+
+    def __init__(self, folder: Path, data: Path):
+        self.folder, self.data = folder, data
+        for name in ("lesion_utils", "notebooks", "params"):
+            shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("Snakefile", "requirements.lock"):
+            shutil.copy(PROJECT / name, folder / name)
+        self.yaml = folder / "params" / "tiny.yml"
+        self.write(TINY | {"threads": int(os.environ.get("LESION_THREADS", 2))})
+        self.environment = os.environ | {"PYTHONPATH": str(folder), "LESION_OUTPUT": str(folder)}
+
+    def write(self, study: dict) -> None:
+        self.yaml.write_text(yaml.safe_dump(study, sort_keys=False))
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "lesion_utils", *words]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess:
+        words = words or ("study", "tiny", "--data", str(self.data))
+        return subprocess.run(
+            self.command(*words), cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+    def would_run(self, data: Path | None = None) -> set[str]:
+        """The notebooks (by number) that a run would execute now."""
+        done = self.run("study", "tiny", "--data", str(data or self.data), "--dry-run")
+        assert done.returncode == 0, done.stderr
+        return {name[:2] for name in NOTEBOOKS if f"\n{name} " in done.stdout + done.stderr}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Project:
+    """A project whose tiny study has run."""
+    from lesion_utils.datasets import phantom
+
+    folder = tmp_path_factory.mktemp("finished")
+    phantom.write(folder / "data", Phantom(lesions=100))
+    project = Project(folder / "project", folder / "data")
+    done = project.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project
+
+
+@pytest.fixture
+def project(tmp_path, ham_folder) -> Project:
+    """A project whose study has not run, with data that a test may spoil."""
+    return Project(tmp_path / "project", ham_folder)
+
+
+def test_it_makes_a_report_a_notebook_and_an_index(finished):
+    reports = finished.folder / "reports" / "tiny"
+    expected = {"index.html", "results.json"} | {f"{name}.html" for name in NOTEBOOKS}
+    assert {path.name for path in reports.iterdir()} == expected
+    index = (reports / "index.html").read_text()
+    assert index.count('class="done"') == 5
+    assert all(f'href="{name}.html"' in index for name in NOTEBOOKS)
+
+
+def test_predictions_cover_validation_and_test_once(finished):
+    cases = pd.read_csv(finished.folder / "runs/tiny/cases.csv")
+    for recipe in ("cnn", "cnn_over", "mobilenet"):
+        for split in ("validation", "test"):
+            table = pd.read_csv(finished.folder / f"runs/tiny/predictions/{recipe}/r0/{split}.csv")
+            assert list(table["image_id"]) == list(cases.loc[cases["split"] == split, "image_id"])
+    results = json.loads((finished.folder / "reports/tiny/results.json").read_text())
+    assert {row["recipe"] for row in results["rows"]} == {"cnn", "cnn_over", "mobilenet"}
+    assert all(row["n"] > 0 and row["lesions"] > 0 for row in results["rows"])
+
+
+def test_a_finished_study_has_nothing_to_do(finished):
+    assert finished.would_run() == set()
+    assert "Nothing to be done" in (done := finished.run()).stdout + done.stderr
+
+
+def test_a_moved_but_identical_data_folder_reruns_nothing(finished, tmp_path):
+    assert finished.would_run(Path(shutil.copytree(finished.data, tmp_path / "elsewhere"))) == set()
+
+
+def test_one_byte_in_the_table_reruns_all(finished, tmp_path):
+    data = Path(shutil.copytree(finished.data, tmp_path / "other"))
+    table = data / "HAM10000_metadata.csv"
+    table.write_bytes(table.read_bytes().replace(b"male", b"mal", 1))
+    assert finished.would_run(data) == {"01", "02", "03", "04", "05"}
+
+
+def test_one_training_parameter_reruns_what_uses_it(finished):
+    before = finished.yaml.read_text()
+    study = yaml.safe_load(before)
+    study["transfer"]["mobilenet"]["phases"][0]["learning_rate"] = 1e-4
+    finished.write(study)
+    try:
+        assert finished.would_run() == {"04", "05"}
+    finally:
+        finished.yaml.write_text(before)
+
+
+def test_a_comment_in_the_parameters_reruns_nothing(finished):
+    before = finished.yaml.read_text()
+    finished.yaml.write_text("# a remark\n" + before)
+    try:
+        assert finished.would_run() == set()
+    finally:
+        finished.yaml.write_text(before)
+
+
+def test_an_edit_of_the_trainer_reruns_the_trainings(finished):
+    trainer = finished.folder / "lesion_utils" / "training.py"
+    before = trainer.read_text()
+    trainer.write_text(before + "\n# an edit\n")
+    try:
+        assert finished.would_run() == {"02", "03", "04", "05"}
+    finally:
+        trainer.write_text(before)
+
+
+def test_a_deleted_table_is_made_again_without_training(finished):
+    table = finished.folder / "runs/tiny/predictions/mobilenet/r0/validation.csv"
+    history = finished.folder / "runs/tiny/models/mobilenet/r0/history.csv"
+    before, trained = table.read_bytes(), history.stat().st_mtime_ns
+    table.unlink()
+    done = finished.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert table.read_bytes() == before
+    assert history.stat().st_mtime_ns == trained
+
+
+def test_killed_hard_it_leaves_no_process_and_the_next_run_goes_on(project):
+    began = subprocess.Popen(
+        project.command("study", "tiny", "--data", str(project.data)),
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    kernels = []
+    deadline = time.monotonic() + 120
+    while not kernels and time.monotonic() < deadline:
+        family = psutil.Process(began.pid).children(recursive=True)
+        kernels = [process for process in family if "ipykernel_launcher" in " ".join(process.cmdline())]
+        time.sleep(0.2)
+    assert kernels, "no kernel was started"
+    family = psutil.Process(began.pid).children(recursive=True)
+    began.send_signal(signal.SIGKILL)
+    began.wait()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+    assert list((project.folder / "runs/tiny/.snakemake/locks").iterdir()), "nothing to clear: the test shows nothing"
+    again = project.run("study", "tiny", "--data", str(project.data), "--dry-run")
+    assert again.returncode == 0, again.stderr
+    assert "lock" in again.stderr
+    assert not list((project.folder / "runs/tiny/executed").glob("01_eda.ipynb"))
+
+
+def test_a_lock_whose_process_lives_is_respected(project):
+    locks = project.folder / "runs/tiny/.snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").write_text("")
+    me = psutil.Process()
+    owner = {"pid": me.pid, "started": me.create_time(), "host": os.uname().nodename}
+    (project.folder / "runs/tiny/owner.json").write_text(json.dumps(owner))
+    done = project.run()
+    assert done.returncode == 2
+    assert f"process {me.pid}" in done.stderr
+    assert list(locks.iterdir())
+
+
+def spoil_table(project, old, new, count=1):
+    table = project.data / "HAM10000_metadata.csv"
+    table.write_text(table.read_text().replace(old, new, count))
+
+
+def some_image(project) -> Path:
+    return min(project.data.glob("HAM10000_images*/*.jpg"))
+
+
+def missing_folder(project):
+    project.data = project.data / "nowhere"
+    return 2, ["nowhere", "does not exist", "DATA="]
+
+
+def missing_column(project):
+    spoil_table(project, ",dx,", ",diagnosis,")
+    return 2, ["HAM10000_metadata.csv", "missing column", "dx"]
+
+
+def row_without_image(project):
+    image = some_image(project)
+    image.unlink()
+    return 2, [image.stem, "without an image"]
+
+
+def truncated_image(project):
+    image = some_image(project)
+    image.write_bytes(image.read_bytes()[:-900])
+    return 1, [image.name, "cannot be decoded", "fetch this file again"]
+
+
+def unknown_diagnosis(project):
+    spoil_table(project, ",mel,", ",melanom,")
+    return 2, ["unknown diagnosis", "melanom", "Expected one of"]
+
+
+def duplicated_id(project):
+    table = project.data / "HAM10000_metadata.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[1]]) + "\n")
+    return 2, ["image_id", lines[1].split(",")[1]]
+
+
+def empty_table(project):
+    (project.data / "HAM10000_metadata.csv").write_text("")
+    return 2, ["HAM10000_metadata.csv", "holds no row"]
+
+
+def misspelt_parameter(project):
+    project.write(TINY | {"resample": 100})
+    return 2, ["params/tiny.yml", "resample", "resamples"]
+
+
+def text_for_a_number(project):
+    recipe = CNN | {"phases": [{"epochs": "ten"}]}
+    project.write(TINY | {"baseline": {"cnn": recipe}})
+    return 2, ["params/tiny.yml", "baseline.cnn.phases.0.epochs", "'ten'", "integer"]
+
+
+def study_without_file(project):
+    project.yaml.unlink()
+    return 2, ["no study named 'tiny'", "quick"]
+
+
+BAD = [
+    missing_folder,
+    missing_column,
+    row_without_image,
+    truncated_image,
+    unknown_diagnosis,
+    duplicated_id,
+    empty_table,
+    misspelt_parameter,
+    text_for_a_number,
+    study_without_file,
+]
+
+
+def assert_refused(project, code, words):
+    done = project.run()
+    assert done.returncode == code, done.stdout + done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(project.folder.glob("runs/tiny/executed/*"))
+    assert not list(project.folder.glob("reports/tiny/0*.html"))
+
+
+@pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__)
+def test_bad_input_is_refused_before_a_notebook_runs(project, spoil):
+    assert_refused(project, *spoil(project))
+
+
+def test_weights_of_another_backbone_are_refused_before_a_notebook_runs(project, real_weights):
+    other = next(real_weights.glob("inception_v3_*.h5"))
+    recipe = TINY["transfer"]["mobilenet"] | {"weights": str(other)}
+    project.write(TINY | {"transfer": {"mobilenet": recipe}})
+    assert_refused(project, 1, [other.name, "mobilenet_v1", "Cure"])
+
+
+def test_a_misspelt_key_under_plain_papermill_stops_in_the_cell_after_the_parameters(project):
+    wrong = project.folder / "wrong.yml"
+    wrong.write_text(yaml.safe_dump(TINY | {"learning_rat": 1e-3}))
+    out = project.folder / "out.ipynb"
+    words = ["papermill", str(PROJECT / "notebooks/02_baseline_cnn.ipynb"), str(out), "-f", str(wrong)]
+    done = subprocess.run(
+        [sys.executable, "-m", *words], env=project.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "unknown key `learning_rat`" in done.stderr
+    cells = json.loads(out.read_text())["cells"]
+    executed = [cell for cell in cells if cell["cell_type"] == "code" and cell["execution_count"]]
+    assert len(executed) <= 4  # papermill's own error note, both parameters cells, and the check
+
+
+def test_plain_papermill_runs_a_notebook_on_its_own(project):
+    out = project.folder / "out.ipynb"
+    words = [
+        *("papermill", str(PROJECT / "notebooks/02_baseline_cnn.ipynb"), str(out)),
+        *("-f", str(project.yaml), "-p", "data", str(project.data)),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd="/", env=project.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (project.folder / "runs/tiny/predictions/cnn/r0/test.csv").is_file()
