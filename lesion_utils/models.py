@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from lesion_utils.augment import layers as augmentation_layers
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.params import Recipe
@@ -144,6 +146,24 @@ def _head(recipe: Recipe, width: int, classes: int) -> keras.Model:
     return keras.Sequential(
         [*made, keras.layers.Dense(classes, activation="softmax", name="probabilities")], name="head"
     )
+
+
+def finished(network: Network, recipe: Recipe, shares: np.ndarray) -> keras.Model:
+    """The network as it predicts when trained: the mean over flips and the prior correction, if the recipe has them.
+
+    ``shares`` (classes,) are those of an epoch. Input as ``build``'s; no augmentation.
+    """
+    pictures = keras.Input((*recipe.image_size, 3))
+    views = [pictures]
+    if recipe.flip_views:
+        views += [keras.ops.flip(pictures, axis) for axis in (1, 2)]
+        views.append(keras.ops.flip(views[1], 2))
+    scores = [network.head(network.features(view)) for view in views]
+    outputs = keras.layers.average(scores) if recipe.flip_views else scores[0]
+    if recipe.prior_correction:
+        raised = keras.layers.Rescaling((shares**-recipe.prior_correction).tolist())(outputs)
+        outputs = raised / keras.ops.sum(raised, axis=-1, keepdims=True)
+    return keras.Model(pictures, outputs, name="finished")
 
 
 def set_trainable(network: Network, train: str, freeze_batch_norm: bool) -> None:

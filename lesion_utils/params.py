@@ -103,6 +103,14 @@ class Recipe(_Strict):
     monitor: Literal["val_loss", "val_balanced_accuracy"] = "val_loss"
     keep: Literal["best", "last"] = Field("best", description="weights kept: best by `monitor`, or the last epoch's")
     early_stopping: Positive | None = Field(None, description="epochs without a better `monitor` before a phase ends")
+    flip_views: bool = Field(False, description="predict the mean over a picture and its three flips")
+    prior_correction: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="probabilities are divided by the class shares of a training epoch to this power; 1: as if all "
+        "classes were equally frequent (logit adjustment; Menon et al., ICLR 2021)",
+    )
     reduce_lr: Positive | None = Field(None, description="epochs without a better `monitor` before the rate is halved")
 
     @model_validator(mode="after")

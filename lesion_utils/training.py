@@ -15,7 +15,7 @@ import pandas as pd
 from lesion_utils.artefacts import cache_folder, code_digest, digest, run_folder, write_json, writing
 from lesion_utils.augment import offline_copies
 from lesion_utils.errors import InputError
-from lesion_utils.models import BalancedAccuracy, Network, build, loss, set_trainable
+from lesion_utils.models import BalancedAccuracy, Network, build, finished, loss, set_trainable
 from lesion_utils.params import Phase, Recipe, StudyParams
 from lesion_utils.pixels import batches, case_pixels
 from lesion_utils.rebalance import class_weights, epoch_rows
@@ -123,8 +123,10 @@ def _train(name: str, recipe: Recipe, cases: pd.DataFrame, params: StudyParams, 
             f"{name}: {recipe.monitor} was never a number, so no epoch can be kept. Cure: a smaller learning_rate."
         )
     network.whole.set_weights(weights)
-    scores = {split: network.whole.predict(data.held_out(pixels, split), verbose=0) for split in ("validation", "test")}
-    _save(folder, network.whole, pd.concat(histories, ignore_index=True), scores, made_by)
+    shown = data.labels[data.epoch(0)]
+    model = finished(network, recipe, np.bincount(shown, minlength=len(data.classes)) / len(shown))
+    scores = {split: model.predict(data.held_out(pixels, split), verbose=0) for split in ("validation", "test")}
+    _save(folder, model, pd.concat(histories, ignore_index=True), scores, made_by)
 
 
 def _fit(model: keras.Model, inputs: np.ndarray, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.models import (
     BalancedAccuracy,
     build,
+    finished,
     load_backbone,
     loss,
     set_trainable,
@@ -326,3 +327,35 @@ def test_the_digest_of_weights_follows_their_content(tmp_path):
     first, same = (weights_digest(Recipe(**MOBILE, weights=str(path)), None) for path in (one, two))
     two.write_bytes(b"b")
     assert first == same != weights_digest(Recipe(**MOBILE, weights=str(two)), None)
+
+
+def small_network(**fields):
+    recipe = Recipe(image_size=(16, 24), hidden=0, **fields)
+    return recipe, build(recipe, 3, None, 0)
+
+
+def test_prior_correction_divides_by_the_shares_of_an_epoch():
+    recipe, network = small_network(prior_correction=1.0)
+    pictures = np.random.default_rng(0).uniform(0, 255, (4, 16, 24, 3)).astype("float32")
+    shares = np.array([0.5, 0.3, 0.2])
+    plain = network.whole.predict(pictures, verbose=0)
+    corrected = finished(network, recipe, shares).predict(pictures, verbose=0)
+    expected = plain / shares
+    np.testing.assert_allclose(corrected, expected / expected.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_flip_views_make_flips_of_a_picture_the_same():
+    recipe, network = small_network(flip_views=True)
+    picture = np.random.default_rng(0).uniform(0, 255, (1, 16, 24, 3)).astype("float32")
+    flips = np.concatenate([picture, picture[:, ::-1], picture[:, :, ::-1], picture[:, ::-1, ::-1]])
+    model = finished(network, recipe, np.full(3, 1 / 3))
+    views = model.predict(flips, verbose=0)
+    np.testing.assert_allclose(views, np.repeat(views[:1], 4, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(views[0], network.whole.predict(flips, verbose=0).mean(axis=0), rtol=1e-5)
+
+
+def test_without_either_the_finished_network_is_the_trained_one():
+    recipe, network = small_network()
+    pictures = np.random.default_rng(0).uniform(0, 255, (4, 16, 24, 3)).astype("float32")
+    model = finished(network, recipe, np.array([0.5, 0.3, 0.2]))
+    assert (model.predict(pictures, verbose=0) == network.whole.predict(pictures, verbose=0)).all()

@@ -233,6 +233,8 @@ def test_a_head_and_then_the_whole_of_a_backbone_are_trained(few, threads):
         "hidden": 0,
         "class_weights": "balanced",
         "sampler": "root",
+        "flip_views": True,
+        "prior_correction": 1.0,
         "augmentation": {"flip": "both"},
         "phases": [{"train": "head", "epochs": 2}, {"train": "block_3_expand", "epochs": 1, "learning_rate": 1e-4}],
         "keep": "last",
