@@ -7,7 +7,7 @@ uses, the notebook, and the modules it imports. Run it through `make study`, whi
 import shlex
 
 from lesion_utils import notebooks
-from lesion_utils.params import load_study
+from lesion_utils.params import STAGES, load_study
 
 PARAMS = load_study(**config)
 JOBS = notebooks.plan(PARAMS)
@@ -32,13 +32,33 @@ rule all:
         f"{REPORTS}/index.html",
 
 
-rule check:
+# Before any notebook: every image is decoded, every weights file loaded.
+rule check_data:
     output:
-        "checked.json",
+        notebooks.CHECKED_DATA,
     params:
         digest=notebooks.check_digest(PARAMS),
+    priority: 2
+    threads: workflow.cores
     shell:
         "{LESION} check {EVERYTHING}"
+
+
+for stage in STAGES:
+    if notebooks.wants_weights(PARAMS, stage):
+
+        rule:
+            name:
+                f"check_weights_{stage}"
+            output:
+                notebooks.checked_weights(stage),
+            params:
+                digest=notebooks.check_digest(PARAMS, stage),
+                stage=stage,
+            priority: 2
+            threads: workflow.cores
+            shell:
+                "{LESION} check {EVERYTHING} --stage {params.stage}"
 
 
 for job in JOBS:
@@ -48,13 +68,13 @@ for job in JOBS:
             job.name
         input:
             job.inputs,
-            [ancient(name) for name in job.after],
         output:
             job.outputs,
         params:
             digest=job.digest,
             notebook=job.notebook,
             repeat=job.repeat,
+        priority: 1 if job.notebook == notebooks.EDA else 0
         threads: PARAMS.threads
         shell:
             "{LESION} notebook {params.notebook} {EVERYTHING} --repeat {params.repeat}"

@@ -97,23 +97,30 @@ def _clear_stale_lock(folder: Path, command: list[str]) -> None:
 
 
 @app.command()
-def check(study: Study, data: Data = None, weights: Weights = None, threads: Threads = None) -> None:
-    """Read all that a study will read: parameters, case table, every image, every weights file."""
+def check(
+    study: Study,
+    data: Data = None,
+    weights: Weights = None,
+    threads: Threads = None,
+    stage: Annotated[str | None, typer.Option(help="check the weights of this stage instead of the data")] = None,
+) -> None:
+    """Read all that a study will read: its case table and every image, or every weights file of a stage."""
     with _unusable_input_exits_2():
         params = load_study(study, data=data, weights=weights, threads=threads)
-        cases = read_cases(params)
-        pixel_digests(cases, params.threads)
-        if any(recipe.weights != "none" for recipe in params.recipes.values()):
+        folder = run_folder(params.study)
+        if stage is None:
+            cases = read_cases(params)
+            pixel_digests(cases, params.threads)
+            write_json(folder / notebooks.CHECKED_DATA, {"images": len(cases), "data digest": data_digest(params)})
+            lesions = cases["lesion_id"].nunique()
+            typer.echo(f"checked {len(cases):,} images of {lesions:,} lesions in {data_folder(params).name}")
+        else:
             from lesion_utils.models import load_backbone  # imports TensorFlow
 
-            for recipe in params.recipes.values():
-                load_backbone(recipe, params.weights)
-        write_json(
-            run_folder(params.study) / "checked.json", {"images": len(cases), "data digest": data_digest(params)}
-        )
-    typer.echo(
-        f"checked {len(cases):,} images of {cases['lesion_id'].nunique():,} lesions in {data_folder(params).name}"
-    )
+            loaded = {name: load_backbone(recipe, params.weights) for name, recipe in getattr(params, stage).items()}
+            ends = {name: model.layers[-1].name for name, model in loaded.items()}
+            write_json(folder / notebooks.checked_weights(stage), ends)
+            typer.echo(f"checked the weights of {len(loaded)} recipe(s) in {stage}")
 
 
 @app.command()

@@ -24,6 +24,7 @@ from lesion_utils.weights import weights_digest
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
 PACKAGE = PROJECT / "lesion_utils"
+CHECKED_DATA = "checked/data.json"
 NOTEBOOKS = (EDA, *STAGE_NOTEBOOKS.values(), EVALUATION)
 
 
@@ -33,7 +34,6 @@ class Job:
 
     notebook: str
     repeat: int
-    after: list[str] = field(default_factory=list)  # must exist, may be newer
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     digest: str = ""
@@ -67,7 +67,7 @@ def parameters(notebook: str) -> dict[str, Any]:
 
 def plan(params: StudyParams) -> list[Job]:
     """The jobs of a study in order; a stage without a recipe has none."""
-    jobs = [_job(params, EDA, 0, after=["checked.json"], outputs=["cases.csv"])]
+    jobs = [_job(params, EDA, 0, inputs=[CHECKED_DATA], outputs=["cases.csv"])]
     tables: dict[str, list[str]] = {stage: [] for stage in STAGES}
     for stage, notebook in STAGE_NOTEBOOKS.items():
         for repeat in range(params.repeats) if getattr(params, stage) else ():
@@ -77,10 +77,10 @@ def plan(params: StudyParams) -> list[Job]:
                 for split in ("validation", "test")
             ]
             made += [name.removesuffix(".csv") + ".json" for name in made]
-            reference = (
-                [name for name in tables["baseline"] if f"/r{repeat}/" in name] if stage == "rebalancing" else []
-            )
-            jobs.append(_job(params, notebook, repeat, after=["cases.csv"], inputs=reference, outputs=made))
+            needed = [CHECKED_DATA, *([checked_weights(stage)] if wants_weights(params, stage) else [])]
+            if stage == "rebalancing":
+                needed += [name for name in tables["baseline"] if f"/r{repeat}/" in name]
+            jobs.append(_job(params, notebook, repeat, inputs=needed, outputs=made))
             tables[stage] += made
     if everything := [name for names in tables.values() for name in names]:
         jobs.append(
@@ -114,10 +114,22 @@ def job_digest(params: StudyParams, notebook: str) -> str:
     return digest([used, data_digest(params), weights, notebook_digest(notebook)])
 
 
-def check_digest(params: StudyParams) -> str:
-    """Changes with the data, the weights, or the code that checks them."""
-    weights = [weights_digest(recipe, params.weights) for recipe in params.recipes.values()]
-    return digest([data_digest(params), weights, code_digest((PACKAGE / "datasets" / "__init__.py").read_text())])
+def wants_weights(params: StudyParams, stage: str) -> bool:
+    """Whether a recipe of the stage starts from weights that have to be there."""
+    return any(recipe.weights != "none" for recipe in getattr(params, stage).values())
+
+
+def checked_weights(stage: str) -> str:
+    """The file that says that the weights of a stage could be loaded."""
+    return f"checked/{stage}.json"
+
+
+def check_digest(params: StudyParams, stage: str | None = None) -> str:
+    """Changes with the data (or the weights of ``stage``) and the code that reads them."""
+    if stage is None:
+        return digest([data_digest(params), code_digest((PACKAGE / "audit.py").read_text(encoding="utf-8"))])
+    weights = [weights_digest(recipe, params.weights) for recipe in getattr(params, stage).values()]
+    return digest([weights, code_digest((PACKAGE / "models.py").read_text(encoding="utf-8"))])
 
 
 def report_digest() -> str:
