@@ -30,6 +30,7 @@ onerror:
 rule all:
     input:
         f"{REPORTS}/index.html",
+        [job.outputs for job in JOBS],  # what is missing is made again, also where nothing later needs it
 
 
 # Before any notebook: every image is decoded, every weights file loaded.

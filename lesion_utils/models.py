@@ -62,7 +62,7 @@ def load_backbone(recipe: Recipe, folder: str | None) -> keras.Model:
     download = path is None and recipe.weights == "imagenet"
     model = _downloaded(recipe, spec) if download else spec.build(recipe, None)
     if path is not None:
-        model = _reached(model, path)
+        model = _reached(model, path, recipe)
         _load(model, path, recipe)
     return model if recipe.cut is None else keras.Model(model.input, _layer(model, recipe.cut, "cut").output)
 
@@ -79,13 +79,16 @@ def _downloaded(recipe: Recipe, spec: Backbone) -> keras.Model:
         ) from error
 
 
-def _reached(model: keras.Model, path: Path) -> keras.Model:
+def _reached(model: keras.Model, path: Path, recipe: Recipe) -> keras.Model:
     if "_upto_" not in path.name:
         return model
     reach = path.name.split("_upto_")[1].split(".")[0]
     names = [layer.name for layer in model.layers if layer.name == reach or layer.name.startswith(reach + "_")]
     if not names:
-        raise InputError(f"{path}: {model.name} has no layer {reach}; the file belongs to another backbone.")
+        raise InputError(
+            f"{path} reaches to a layer {reach}, which {recipe.backbone} does not have: it is another backbone's. "
+            f"Cure: give the file of this backbone."
+        )
     return keras.Model(model.input, model.get_layer(names[-1]).output, name=model.name)
 
 

@@ -42,7 +42,7 @@ class Project:
         self.environment = os.environ | {"PYTHONPATH": str(folder), "LESION_OUTPUT": str(folder)}
 
     def write(self, study: dict) -> None:
-        self.yaml.write_text(yaml.safe_dump(study, sort_keys=False))
+        self.yaml.write_text(json.dumps(study))  # JSON is YAML, without anchors
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "lesion_utils", *words]
