@@ -187,8 +187,8 @@ _Loader.add_implicit_resolver(
 
 
 def resolve(path: str | Path) -> Path:
-    """``path`` as given if absolute, else from the project root."""
-    return (PROJECT / Path(path).expanduser()).resolve()
+    """``path`` as given if absolute, else from the project root; links are kept as they are."""
+    return Path(os.path.abspath(PROJECT / Path(path).expanduser()))
 
 
 def output_root() -> Path:
