@@ -99,10 +99,10 @@ def estimate(row: pd.Series) -> str:
 
 
 def verdict(row: pd.Series) -> str:
-    """What a row of ``compare`` says: helps, harms, no effect shown, or not estimable."""
+    """What a row of ``compare`` says of this one pair of runs: higher, lower, no difference shown, or not estimable."""
     if np.isnan(row["value"]):
         return "not estimable"
-    return "helps" if row["low"] > 0 else "harms" if row["high"] < 0 else "no effect shown at this n"
+    return "higher" if row["low"] > 0 else "lower" if row["high"] < 0 else "no difference shown at this n"
 
 
 def confusion(table: pd.DataFrame) -> pd.DataFrame:

@@ -27,7 +27,7 @@ def write_results(params: StudyParams, judged: pd.DataFrame, chosen: str) -> Non
     rows: list[dict[str, Any]] = []
     for (recipe, part, _), row in judged.iterrows():
         numbers = {
-            name: None if pd.isna(row[name]) else round(float(row[name]), 4) for name in ("value", "low", "high")
+            name: None if pd.isna(row[name]) else round(float(row[name]), 6) for name in ("value", "low", "high")
         }
         counts = {name: int(row[name]) for name in ("n", "lesions")}
         rows.append(
