@@ -396,9 +396,9 @@ def test_verdict_follows_the_interval():
     def row(value, low, high):
         return pd.Series({"value": value, "low": low, "high": high})
 
-    assert verdict(row(0.1, 0.02, 0.2)) == "helps"
-    assert verdict(row(-0.1, -0.2, -0.02)) == "harms"
-    assert verdict(row(0.1, -0.02, 0.2)) == "no effect shown at this n"
+    assert verdict(row(0.1, 0.02, 0.2)) == "higher"
+    assert verdict(row(-0.1, -0.2, -0.02)) == "lower"
+    assert verdict(row(0.1, -0.02, 0.2)) == "no difference shown at this n"
     assert verdict(row(np.nan, np.nan, np.nan)) == "not estimable"
 
 
