@@ -64,7 +64,9 @@ def study(
         command += ["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason", "rules"]
         _clear_stale_lock(folder, command)
     owner = psutil.Process()
-    write_json(folder / "owner.json", {"pid": owner.pid, "started": owner.create_time(), "host": os.uname().nodename})
+    if not dry_run:
+        identity = {"pid": owner.pid, "started": owner.create_time(), "host": os.uname().nodename}
+        write_json(folder / "owner.json", identity)
     # the same process goes on as Snakemake, so whoever kills it kills the run
     os.execve(command[0], command, os.environ | {"LESION_RUN_BY": str(owner.pid)})
 
@@ -79,21 +81,28 @@ _SNAKEMAKE = [
 
 
 def _clear_stale_lock(folder: Path, command: list[str]) -> None:
-    """Removes the lock of a run whose process is gone; raises InputError if it lives."""
-    if not list((folder / ".snakemake" / "locks").glob("*.lock")):
-        return
-    owner = json.loads((folder / "owner.json").read_text()) if (folder / "owner.json").is_file() else {}
-    if owner and owner["host"] != os.uname().nodename:
+    """Removes the lock of a run whose process is gone; raises InputError if it lives or nobody knows whose it is."""
+    locks = folder / ".snakemake" / "locks"
+    locked = any(locks.glob("*.lock"))
+    owner = json.loads((folder / "owner.json").read_text()) if (folder / "owner.json").is_file() else None
+    if locked and (owner is None or owner["host"] != os.uname().nodename):
+        where = "another program" if owner is None else owner["host"]
         raise InputError(
-            f"{folder} is locked by a run on {owner['host']}. Cure: wait for it, or if it is dead, remove "
-            f"{folder / '.snakemake' / 'locks'}."
+            f"{folder} is locked by a run of {where}. Cure: wait for it, or if it is dead, remove {locks}."
         )
     if owner and psutil.pid_exists(owner["pid"]) and psutil.Process(owner["pid"]).create_time() == owner["started"]:
         raise InputError(
             f"this study is being run by process {owner['pid']}. Cure: wait for it, or kill {owner['pid']}."
         )
-    typer.echo("clearing the lock of a run that is gone", err=True)
-    subprocess.run([*command, "--unlock"], check=True, capture_output=True)
+    if locked:
+        typer.echo("clearing the lock of a run that is gone", err=True)
+        subprocess.run([*command, "--unlock"], check=True, capture_output=True)
+
+
+@app.callback()
+def _started() -> None:
+    if run_by := os.environ.get("LESION_RUN_BY"):  # a job of a study ends with it, also if that is killed hard
+        notebooks.die_with(int(run_by))
 
 
 @app.command()
@@ -133,8 +142,6 @@ def notebook(
     threads: Threads = None,
 ) -> None:
     """Execute one notebook of a study with papermill and stamp it."""
-    if run_by := os.environ.get("LESION_RUN_BY"):
-        notebooks.die_with(int(run_by))
     with _unusable_input_exits_2():
         params = load_study(study, data=data, weights=weights, threads=threads, repeat=repeat)
         error, seconds = notebooks.execute(params, notebook)

@@ -128,13 +128,15 @@ def check_digest(params: StudyParams, stage: str | None = None) -> str:
     """Changes with the data (or the weights of ``stage``) and the code that reads them."""
     if stage is None:
         return digest([data_digest(params), code_digest((PACKAGE / "audit.py").read_text(encoding="utf-8"))])
-    weights = [weights_digest(recipe, params.weights) for recipe in getattr(params, stage).values()]
-    return digest([weights, code_digest((PACKAGE / "models.py").read_text(encoding="utf-8"))])
+    recipes = getattr(params, stage).values()
+    networks = [recipe.model_dump(include={"backbone", "alpha", "weights", "cut", "image_size"}) for recipe in recipes]
+    weights = [weights_digest(recipe, params.weights) for recipe in recipes]
+    return digest([networks, weights, code_digest((PACKAGE / "models.py").read_text(encoding="utf-8"))])
 
 
 def report_digest() -> str:
     """Changes with what makes the reports' pages."""
-    parts = [PACKAGE / "reports.py", *sorted((PACKAGE / "templates").rglob("*.j2"))]
+    parts = [PACKAGE / "reports.py", *sorted(path for path in (PACKAGE / "templates").rglob("*") if path.is_file())]
     return digest([path.read_text(encoding="utf-8") for path in parts])
 
 
@@ -177,6 +179,7 @@ def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
 def _papermill(notebook: str, output: Path | None, parameters: dict, **options: Any) -> nbformat.NotebookNode:
     # The kernel is reached through files instead of ports: no race for a port, nothing open to the network.
     with tempfile.TemporaryDirectory(prefix="lesion") as sockets, patch.dict(os.environ, JUPYTER_RUNTIME_DIR=sockets):
+        os.environ.pop("LESION_THREADS", None)  # for nbval alone; here `threads` is a parameter
         return papermill.execute_notebook(
             notebook_path(notebook),
             output,

@@ -114,6 +114,13 @@ class Recipe(_Strict):
     reduce_lr: Positive | None = Field(None, description="epochs without a better `monitor` before the rate is halved")
 
     @model_validator(mode="after")
+    def _heads_come_first(self) -> "Recipe":
+        parts = [phase.train for phase in self.phases]
+        if "head" in parts[next((i for i, part in enumerate(parts) if part != "head"), len(parts)) :]:
+            raise ValueError("a phase that trains the `head` alone comes before those that train the backbone")
+        return self
+
+    @model_validator(mode="after")
     def _one_schedule(self) -> "Recipe":
         if self.reduce_lr and any(phase.schedule == "cosine" for phase in self.phases):
             raise ValueError("`reduce_lr` and the schedule `cosine` both set the learning rate; expected one of them")
@@ -244,11 +251,16 @@ def notebook_params(names: dict[str, Any]) -> StudyParams:
     ``threads``, since nbval can inject no parameter.
     """
     shell = {"In", "Out", "exit", "quit", "open", "get_ipython", "notebook_params"}
-    values = {
-        name: value
-        for name, value in names.items()
-        if not name.startswith("_") and name not in shell and not isinstance(value, ModuleType)
-    }
+    # When the cell runs again in JupyterLab, what later cells have defined is no parameter.
+    known = names.setdefault(
+        "_parameter_names",
+        [
+            name
+            for name, value in names.items()
+            if not name.startswith("_") and name not in shell and not isinstance(value, ModuleType)
+        ],
+    )
+    values = {name: names[name] for name in known if name in names}
     if threads := os.environ.get("LESION_THREADS"):
         values["threads"] = threads
     return validate(values, "the notebook's parameters")

@@ -15,6 +15,12 @@ from lesion_utils.runtime import tf
 _BLOCK = 256  # pictures decoded at a time, so that memory stays flat
 
 
+def content_digest(paths: list[str], threads: int) -> str:
+    """Changes with any byte of the files, not with their names or places; their order counts."""
+    with ThreadPoolExecutor(threads) as pool:
+        return digest(list(pool.map(file_digest, paths)))
+
+
 def load(paths: list[str], image_size: tuple[int, int], threads: int) -> np.memmap:
     """All images as a read-only memory-mapped array (n, height, width, 3), uint8, in the order of ``paths``.
 
@@ -23,7 +29,7 @@ def load(paths: list[str], image_size: tuple[int, int], threads: int) -> np.memm
     InputError naming the first file that cannot be decoded; a cache is whole or not there.
     """
     with ThreadPoolExecutor(threads) as pool:
-        key = digest([list(pool.map(file_digest, paths)), image_size])
+        key = digest([content_digest(paths, threads), image_size])
         cached = cache_folder("pixels") / f"{key}.npy"
         if not cached.is_file():
             with writing(cached) as beside:

@@ -86,7 +86,7 @@ def save(params: StudyParams, recipe: str, cases: pd.DataFrame, scores: dict[str
 
 
 def read(params: StudyParams, recipe: str, split: str, repeat: int | None = None) -> pd.DataFrame:
-    """Reads the table of ``recipe`` and checks that today's parameters would make it again.
+    """Reads the table of ``recipe`` and checks that it is of today's recipe and seed.
 
     Raises InputError, with the command that makes it, if it is missing or was made by another recipe or seed.
     """

@@ -13,7 +13,7 @@ from nbconvert import HTMLExporter
 
 from lesion_utils.artefacts import file_digest, read_json, report_folder, run_folder, run_name, write_json, writing
 from lesion_utils.datasets import TITLES, data_digest
-from lesion_utils.notebooks import NOTEBOOKS, Job, plan, values
+from lesion_utils.notebooks import NOTEBOOKS, Job, job_digest, plan, values
 from lesion_utils.params import PROJECT, STAGES, StudyParams
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -32,6 +32,7 @@ def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dic
         "duration": f"{seconds:.0f} s",
         "commit": _commit(),
         "data digest": data_digest(params),
+        "job digest": job_digest(params, notebook),
         "parameters": values(params, notebook),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -123,6 +124,8 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
             made = read_json(path, "")
             row |= {"stamp": made, "status": made["status"], "duration": made["duration"], "error": made["error"]}
             row["parameters"] = _differing(made["parameters"])
+            if row["status"] == "done" and made["job digest"] != job.digest:
+                row["status"] = "out of date"
             break
     if row["status"] == "done" and (path := folder / "numbers" / f"{job.name}.json").is_file():
         row["numbers"] = read_json(path, "")

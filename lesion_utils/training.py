@@ -17,7 +17,7 @@ from lesion_utils.augment import offline_copies
 from lesion_utils.errors import InputError
 from lesion_utils.models import BalancedAccuracy, Network, build, finished, loss, set_trainable
 from lesion_utils.params import Phase, Recipe, StudyParams
-from lesion_utils.pixels import batches, case_pixels
+from lesion_utils.pixels import batches, case_pixels, content_digest
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.runtime import keras, start, tf
 from lesion_utils.splits import assert_disjoint, split_digest
@@ -43,7 +43,7 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
 
     Epochs are chosen on validation alone; test cases are scored by the finished model and not looked at. Writes
     ``model.keras``, ``history.csv`` and ``scores.npz`` into the run folder, together and last; a run that finds
-    them, made by the same recipe, cases, seed, threads, weights and code, returns them without training.
+    them, made by the same recipe, cases, pictures, seed, threads, weights and code, returns them without training.
     """
     assert_disjoint(cases)
     recipe = params.recipes[name]
@@ -53,6 +53,7 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
         "seed": params.training_seed,
         "threads": params.threads,
         "cases": split_digest(cases),
+        "pictures": content_digest(list(cases["path"]), params.threads),
         "weights": weights_digest(recipe, params.weights),
         "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
     }

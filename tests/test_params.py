@@ -234,3 +234,17 @@ def test_relative_paths_start_at_the_project_whatever_the_working_folder(tmp_pat
     assert output_root() == PROJECT / "elsewhere"
     monkeypatch.delenv("LESION_OUTPUT")
     assert output_root() == PROJECT
+
+
+def test_a_head_phase_comes_before_those_that_train_the_backbone():
+    head, everything = {"train": "head"}, {"train": "all"}
+    assert len(Recipe(phases=[head, head, everything]).phases) == 3
+    with pytest.raises(ValueError, match="comes before"):
+        Recipe(phases=[everything, head])
+
+
+def test_the_check_can_run_again_after_later_cells_have_defined_names():
+    names = {"study": "quick", "dataset": "phantom"}
+    names["params"] = notebook_params(names)
+    names |= {"title": "Phantom", "numbers": {"n": 1}, "dataset": "ham10000"}
+    assert notebook_params(names).dataset == "ham10000"

@@ -248,6 +248,12 @@ def test_a_row_links_to_its_report_if_there_is_one_of_its_last_run(study, report
     assert "href=" not in reports.write_index(study).read_text()
 
 
+def test_a_run_with_other_parameters_is_out_of_date(study):
+    reports.write_stamp(study, "02_baseline_cnn", "", 1)
+    assert rows_of(study)["02_baseline_cnn"][1] == "done"
+    assert rows_of(study.model_copy(update={"seed": study.seed + 1}))["02_baseline_cnn"][1] == "out of date"
+
+
 def test_parameters_are_shown_where_they_differ_from_the_defaults(study, phantom_folder):
     for notebook in ("01_eda", "02_baseline_cnn"):
         reports.write_stamp(study, notebook, "", 1)

@@ -322,3 +322,13 @@ def test_plain_papermill_runs_a_notebook_on_its_own(project):
     )
     assert done.returncode == 0, done.stderr
     assert (project.folder / "runs/tiny/predictions/cnn/r0/test.csv").is_file()
+
+
+def test_a_lock_of_nobody_known_is_respected(project):
+    locks = project.folder / "runs/tiny/.snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").write_text("")
+    done = project.run()
+    assert done.returncode == 2
+    assert "is locked by a run of another program" in done.stderr
+    assert list(locks.iterdir())

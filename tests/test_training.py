@@ -1,6 +1,8 @@
 """Training: it learns, a rerun gives the same, what is there is not made again, and the recipe's choices are kept."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -268,3 +270,15 @@ def test_offline_copies_are_trained_on_and_not_scored(few, threads):
         trained = train("net", few, study_of(threads, **recipe))
     assert len(sizes[0].train) == 24 + 2 * 5
     assert trained.scores["test"].shape == (8, 2)
+
+
+def test_other_pictures_under_the_same_names_are_trained_on_anew(first, cases, tiny_study, no_training, tmp_path):
+    path = Path(cases["path"].iloc[0])
+    changed = tmp_path / path.name
+    changed.write_bytes(path.read_bytes() + b"\0")
+    moved = cases.copy()
+    moved.loc[cases.index[0], "path"] = str(shutil.copy(path, tmp_path / "same.jpg"))
+    train("cnn", moved, tiny_study)
+    moved.loc[cases.index[0], "path"] = str(changed)
+    with pytest.raises(RuntimeError, match="trained again"):
+        train("cnn", moved, tiny_study)
