@@ -116,7 +116,7 @@ class Recipe(_Strict):
     @model_validator(mode="after")
     def _heads_come_first(self) -> "Recipe":
         parts = [phase.train for phase in self.phases]
-        if "head" in parts[next((i for i, part in enumerate(parts) if part != "head"), len(parts)) :]:
+        if parts != sorted(parts, key=lambda part: part != "head"):
             raise ValueError("a phase that trains the `head` alone comes before those that train the backbone")
         return self
 

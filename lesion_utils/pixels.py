@@ -28,18 +28,17 @@ def load(paths: list[str], image_size: tuple[int, int], threads: int) -> np.memm
     (height, width) in pixels; afterwards read from a cache keyed by the files' content and the size. Raises
     InputError naming the first file that cannot be decoded; a cache is whole or not there.
     """
-    with ThreadPoolExecutor(threads) as pool:
-        key = digest([content_digest(paths, threads), image_size])
-        cached = cache_folder("pixels") / f"{key}.npy"
-        if not cached.is_file():
-            with writing(cached) as beside:
-                shape = (len(paths), *image_size, 3)
-                pixels = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
-                for first in range(0, len(paths), _BLOCK):
-                    block = paths[first : first + _BLOCK]
-                    for row, picture in enumerate(pool.map(lambda path: _resized(path, image_size), block), first):
-                        pixels[row] = picture
-                pixels.flush()
+    key = digest([content_digest(paths, threads), image_size])
+    cached = cache_folder("pixels") / f"{key}.npy"
+    if not cached.is_file():
+        with ThreadPoolExecutor(threads) as pool, writing(cached) as beside:
+            shape = (len(paths), *image_size, 3)
+            pixels = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
+            for first in range(0, len(paths), _BLOCK):
+                block = paths[first : first + _BLOCK]
+                for row, picture in enumerate(pool.map(lambda path: _resized(path, image_size), block), first):
+                    pixels[row] = picture
+            pixels.flush()
     return np.load(cached, mmap_mode="r")
 
 
