@@ -6,7 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lesion_utils.audit import open_image
+from lesion_utils.audit.pictures import open_image
 from lesion_utils.evaluation import roc_curves
 
 COLOUR = "#3b6ea5"

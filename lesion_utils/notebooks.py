@@ -127,7 +127,9 @@ def checked_weights(stage: str) -> str:
 def check_digest(params: StudyParams, stage: str | None = None) -> str:
     """Changes with the data (or the weights of ``stage``) and the code that reads them."""
     if stage is None:
-        return digest([data_digest(params), code_digest((PACKAGE / "audit.py").read_text(encoding="utf-8"))])
+        return digest(
+            [data_digest(params), code_digest((PACKAGE / "audit" / "pictures.py").read_text(encoding="utf-8"))]
+        )
     recipes = getattr(params, stage).values()
     networks = [recipe.model_dump(include={"backbone", "alpha", "weights", "cut", "image_size"}) for recipe in recipes]
     weights = [weights_digest(recipe, params.weights) for recipe in recipes]

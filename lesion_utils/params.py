@@ -112,6 +112,12 @@ class Recipe(_Strict):
         "classes were equally frequent (logit adjustment; Menon et al., ICLR 2021)",
     )
     reduce_lr: Positive | None = Field(None, description="epochs without a better `monitor` before the rate is halved")
+    corrected: bool = Field(True, description="use the corrected table of cases; false: the raw one")
+    allow_leak: bool = Field(
+        False,
+        description="train although training shares a lesion or an image with validation or test; every number that "
+        "comes of it carries the word leaky",
+    )
 
     @model_validator(mode="after")
     def _heads_come_first(self) -> "Recipe":
@@ -138,11 +144,21 @@ class Phantom(_Strict):
     source_shortcut: Fraction = Field(0.0, description="probability that a melanoma comes from the marked source")
 
 
+class PairedLeak(_Strict):
+    """Two trainings of one recipe that differ in a leak alone; see ``leaks.py``."""
+
+    recipe: Name = Field("small_cnn", description="a recipe of the study")
+    kind: Literal["siblings", "copies"] = Field(
+        "siblings", description="what leaks: other images of the test lesions, or augmented copies of test images"
+    )
+    repeats: Annotated[int, Field(ge=1)] = Field(3, description="pairs of trainings, seeds `seed`, `seed` + 1, …")
+
+
 class StudyParams(_Strict):
     """All parameters of a study. Paths are relative to the project root, whatever the working folder."""
 
     study: Name = "quick"
-    dataset: Literal["phantom", "ham10000"] = "phantom"
+    dataset: Literal["phantom", "ham10000", "isic9"] = "phantom"
     data: str | None = Field(None, description="folder of the data set; the phantom needs none")
     weights: str | None = Field(None, description="folder of ImageNet weights; null: Keras downloads them")
     phantom: Phantom = Phantom()
@@ -158,6 +174,7 @@ class StudyParams(_Strict):
     baseline: dict[Name, Recipe] = {}
     rebalancing: dict[Name, Recipe] = {}
     transfer: dict[Name, Recipe] = {}
+    leaks: dict[Name, PairedLeak] = Field({}, description="how large a leak is, measured by paired trainings")
 
     @field_validator("rebalancing", "transfer")
     @classmethod

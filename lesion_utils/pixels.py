@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from lesion_utils.artefacts import cache_folder, digest, file_digest, writing
-from lesion_utils.audit import open_image
+from lesion_utils.audit.pictures import open_image
 from lesion_utils.runtime import tf
 
 _BLOCK = 256  # pictures decoded at a time, so that memory stays flat

@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from lesion_utils.artefacts import digest, run_folder, writing
-from lesion_utils.audit import shared_lesions
+from lesion_utils.audit.overlap import shared_lesions
 from lesion_utils.datasets import read_cases
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.params import StudyParams

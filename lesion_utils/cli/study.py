@@ -1,12 +1,10 @@
-"""The command ``lesion``: runs a study and its parts. Exit codes: 0 done, 1 a run failed, 2 unusable input."""
+"""Running a study and its parts. Exit codes: 0 done, 1 a run failed, 2 unusable input."""
 
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +13,13 @@ import typer
 
 from lesion_utils import notebooks, reports
 from lesion_utils.artefacts import run_folder, run_name, write_json
-from lesion_utils.audit import pixel_digests
+from lesion_utils.audit.pictures import pixel_digests
+from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.datasets import data_digest, data_folder, read_cases
 from lesion_utils.errors import InputError
 from lesion_utils.params import PROJECT, load_study
 from lesion_utils.splits import split_cases
 from lesion_utils.weights import weights_file
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 Study = Annotated[str, typer.Argument(help="name of a file in params/, or the path of a .yml file")]
 Data = Annotated[str | None, typer.Option(help="folder of the data set; relative to the project root")]
@@ -30,16 +27,6 @@ Weights = Annotated[str | None, typer.Option(help="folder of ImageNet weights; w
 Threads = Annotated[int | None, typer.Option(help="replaces the study's `threads`; results depend on it")]
 
 
-@contextmanager
-def _unusable_input_exits_2() -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-
-
-@app.command()
 def study(
     study: Study = "quick",
     data: Data = None,
@@ -51,7 +38,7 @@ def study(
 
     Example: lesion study ham10000 --data ../ham10000 --weights ../weights
     """
-    with _unusable_input_exits_2():
+    with unusable_input_exits_2():
         params = load_study(study, data=data, weights=weights, threads=threads)
         split_cases(params)  # refuses what cannot be used before anything starts; `check` then opens every image
         for recipe in params.recipes.values():
@@ -99,13 +86,11 @@ def _clear_stale_lock(folder: Path, command: list[str]) -> None:
         subprocess.run([*command, "--unlock"], check=True, capture_output=True)
 
 
-@app.callback()
-def _started() -> None:
+def end_with_the_study() -> None:
     if run_by := os.environ.get("LESION_RUN_BY"):  # a job of a study ends with it, also if that is killed hard
         notebooks.die_with(int(run_by))
 
 
-@app.command()
 def check(
     study: Study,
     data: Data = None,
@@ -114,7 +99,7 @@ def check(
     stage: Annotated[str | None, typer.Option(help="check the weights of this stage instead of the data")] = None,
 ) -> None:
     """Read all that a study will read: its case table and every image, or every weights file of a stage."""
-    with _unusable_input_exits_2():
+    with unusable_input_exits_2():
         params = load_study(study, data=data, weights=weights, threads=threads)
         folder = run_folder(params.study)
         if stage is None:
@@ -132,7 +117,6 @@ def check(
             typer.echo(f"checked the weights of {len(loaded)} recipe(s) in {stage}")
 
 
-@app.command()
 def notebook(
     notebook: Annotated[str, typer.Argument(help="name of a file in notebooks/, without .ipynb")],
     study: Study,
@@ -142,7 +126,7 @@ def notebook(
     threads: Threads = None,
 ) -> None:
     """Execute one notebook of a study with papermill and stamp it."""
-    with _unusable_input_exits_2():
+    with unusable_input_exits_2():
         params = load_study(study, data=data, weights=weights, threads=threads, repeat=repeat)
         error, seconds = notebooks.execute(params, notebook)
         reports.write_stamp(params, notebook, error, seconds)
@@ -152,21 +136,18 @@ def notebook(
         raise typer.Exit(1)
 
 
-@app.command()
 def report(name: str, study: Study, data: Data = None, weights: Weights = None, threads: Threads = None) -> None:
     """Write the HTML report of one executed notebook."""
-    with _unusable_input_exits_2():
+    with unusable_input_exits_2():
         reports.write_report(load_study(study, data=data, weights=weights, threads=threads), name)
 
 
-@app.command()
 def index(study: Study, data: Data = None, weights: Weights = None, threads: Threads = None) -> None:
     """Write the index of a study's reports from what there is."""
-    with _unusable_input_exits_2():
+    with unusable_input_exits_2():
         typer.echo(reports.write_index(load_study(study, data=data, weights=weights, threads=threads)))
 
 
-@app.command()
 def refs() -> None:
     """Execute the committed notebooks at their own values, in order, and store their text outputs."""
     with tempfile.TemporaryDirectory() as apart:

@@ -1,4 +1,4 @@
-"""What is wrong with a set of cases, and what two sets share."""
+"""Pictures opened, and told apart by their decoded pixels."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -27,21 +27,3 @@ def pixel_digests(cases: pd.DataFrame, threads: int) -> pd.Series:
 
     with ThreadPoolExecutor(threads) as pool:
         return pd.Series(list(pool.map(one, cases["path"])), index=cases.index, name="pixels")
-
-
-def same_pixels(cases: pd.DataFrame, digests: pd.Series) -> pd.DataFrame:
-    """The cases whose pixels another case has too, with a column ``group`` numbering each such set."""
-    twice = digests.duplicated(keep=False)
-    groups = digests[twice].rank(method="dense").astype(int)
-    return cases[twice].assign(group=groups).sort_values(["group", "image_id"])
-
-
-def conflicting_labels(cases: pd.DataFrame, digests: pd.Series) -> pd.DataFrame:
-    """The groups of ``same_pixels`` that stand under more than one label."""
-    same = same_pixels(cases, digests)
-    return same[same.groupby("group")["label"].transform("nunique") > 1]
-
-
-def shared_lesions(cases: pd.DataFrame, others: pd.DataFrame) -> set[str]:
-    """Ids of lesions with an image in both sets."""
-    return set(cases["lesion_id"]) & set(others["lesion_id"])
