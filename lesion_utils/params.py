@@ -154,6 +154,15 @@ class PairedLeak(_Strict):
     repeats: Annotated[int, Field(ge=1)] = Field(3, description="pairs of trainings, seeds `seed`, `seed` + 1, …")
 
 
+class Judging(_Strict):
+    """What the judge is asked for beside the usual metrics."""
+
+    specificity: float = Field(0.9, gt=0, lt=1, description="at which sensitivity is reported")
+    sensitivity: float = Field(0.9, gt=0, lt=1, description="at which specificity is reported")
+    partial_auc_above: float = Field(0.8, ge=0, lt=1, description="sensitivity above which the partial AUC is taken")
+    prevalence: float = Field(0.05, gt=0, lt=1, description="of melanoma where the classifier would be used; for PPV")
+
+
 class StudyParams(_Strict):
     """All parameters of a study. Paths are relative to the project root, whatever the working folder."""
 
@@ -170,6 +179,7 @@ class StudyParams(_Strict):
     repeat: Annotated[int, Field(ge=0)] = 0
     threads: Positive = Field(2, description="results depend on it, so it is stated, never read off the machine")
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap draws behind an interval")
+    judging: Judging = Judging()
     show_samples: bool = Field(True, description="show pictures of cases; off for reports that are published")
     baseline: dict[Name, Recipe] = {}
     rebalancing: dict[Name, Recipe] = {}
@@ -184,10 +194,28 @@ class StudyParams(_Strict):
                 raise ValueError(f"recipe names stand once in a study; also under {stage}: {', '.join(sorted(twice))}")
         return recipes
 
+    @model_validator(mode="after")
+    def _leaks_are_of_known_recipes(self) -> "StudyParams":
+        for name, leak in self.leaks.items():
+            if leak.recipe not in self.recipes:
+                raise ValueError(f"leaks.{name}: no recipe {leak.recipe!r}; the study has {', '.join(self.recipes)}")
+        if twice := set(self.arms) & set(self.recipes):
+            raise ValueError(f"recipe names stand once in a study; also under leaks: {', '.join(sorted(twice))}")
+        return self
+
     @property
     def recipes(self) -> dict[str, Recipe]:
         """All recipes of the study by name, in the order of the stages."""
         return {name: recipe for stage in STAGES for name, recipe in getattr(self, stage).items()}
+
+    @property
+    def arms(self) -> dict[str, Recipe]:
+        """The two trainings of each paired leak, ``<leak>_leaky`` and ``<leak>_clean``, by name."""
+        return {
+            f"{name}_{arm}": self.recipes[leak.recipe].model_copy(update={"allow_leak": arm == "leaky"})
+            for name, leak in self.leaks.items()
+            for arm in ("leaky", "clean")
+        }
 
     @property
     def training_seed(self) -> int:

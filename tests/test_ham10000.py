@@ -114,7 +114,7 @@ def test_a_missing_column(ham_folder):
 @pytest.mark.parametrize("text", ["", "lesion_id,image_id,dx,dx_type,age,sex,localization\n"])
 def test_an_empty_table(ham_folder, text):
     (ham_folder / TABLE).write_text(text)
-    assert f"{TABLE} holds no row. Expected one row an image with columns lesion_id," in refused(ham_folder)
+    assert f"{TABLE} holds no row. Expected a header and one row an image with lesion_id," in refused(ham_folder)
 
 
 @pytest.mark.parametrize("content", [b"hello\n", b"\n", b"\x89PNG\r\n\x1a\n\x00\xff\xfe", b'a,b\n"1,2\n'])

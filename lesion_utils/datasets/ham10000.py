@@ -3,12 +3,12 @@
 Source: Tschandl, Rosendahl and Kittler, Sci Data 5:180161 (2018); 10,015 images of 7,470 lesions.
 """
 
-import csv
 from pathlib import Path
 
 import pandas as pd
 
 from lesion_utils.errors import InputError, first_ten
+from lesion_utils.tables import read_table
 
 CLASSES = {
     "akiec": "actinic keratosis / Bowen's disease",
@@ -49,10 +49,7 @@ def read(folder: Path) -> pd.DataFrame:
     a row, an unknown diagnosis, a duplicated id, an age that is no number, or an empty table.
     """
     path = metadata_file(folder)
-    table = _read_table(path) if path.stat().st_size else pd.DataFrame()
-    if table.empty:
-        raise InputError(f"{path} holds no row. Expected one row an image with columns {', '.join(NEEDED)}.")
-    table.columns = table.columns.str.strip()
+    table = read_table(path, ", ".join(NEEDED))
     if missing := [name for name in NEEDED if name not in table]:
         raise InputError(
             f"{path}: missing column(s) {', '.join(missing)}; found {', '.join(table.columns)}. "
@@ -90,17 +87,6 @@ def read(folder: Path) -> pd.DataFrame:
         .sort_values("image_id")
         .reset_index(drop=True)
     )
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(
-            path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
-        )
-    except (ValueError, csv.Error) as error:  # pandas' own parser errors are ValueErrors
-        raise InputError(
-            f"{path} is not a table with commas or tabs ({error}). Cure: use the metadata file as it was published."
-        ) from error
 
 
 def _known(values: pd.Series) -> pd.Series:
