@@ -56,7 +56,7 @@ class Augmentation(_Strict):
 class OfflineCopies(_Strict):
     """Copies that Augmentor writes beside the training images before training (systems 003 and 004)."""
 
-    per_class: Positive = Field(30, description="copies added to every class")
+    per_class: Annotated[int, Field(ge=0)] = Field(30, description="copies added to every class; 0: one of each image")
     rotation: float = Field(10, gt=0, le=25, description="largest rotation either way, degrees")
     probability: Fraction = Field(0.7, description="asked probability of a rotation; Augmentor fires at p + 0.05")
 
@@ -112,7 +112,9 @@ class Recipe(_Strict):
         "classes were equally frequent (logit adjustment; Menon et al., ICLR 2021)",
     )
     reduce_lr: Positive | None = Field(None, description="epochs without a better `monitor` before the rate is halved")
-    corrected: bool = Field(True, description="use the corrected table of cases; false: the raw one")
+    cases: Literal["corrected", "raw"] = Field(
+        "corrected", description="the table of cases: with the audit's corrections applied, or as published"
+    )
     allow_leak: bool = Field(
         False,
         description="train although training shares a lesion or an image with validation or test; every number that "
@@ -169,6 +171,11 @@ class StudyParams(_Strict):
     study: Name = "quick"
     dataset: Literal["phantom", "ham10000", "isic9"] = "phantom"
     data: str | None = Field(None, description="folder of the data set; the phantom needs none")
+    ham10000: str | None = Field(
+        None,
+        description="folder of HAM10000, from which isic9 takes lesions; null: the folder `ham10000` beside the data "
+        "folder, if there is one",
+    )
     weights: str | None = Field(None, description="folder of ImageNet weights; null: Keras downloads them")
     phantom: Phantom = Phantom()
     test_fraction: float = Field(0.2, gt=0, lt=0.5)
@@ -194,15 +201,6 @@ class StudyParams(_Strict):
                 raise ValueError(f"recipe names stand once in a study; also under {stage}: {', '.join(sorted(twice))}")
         return recipes
 
-    @model_validator(mode="after")
-    def _leaks_are_of_known_recipes(self) -> "StudyParams":
-        for name, leak in self.leaks.items():
-            if leak.recipe not in self.recipes:
-                raise ValueError(f"leaks.{name}: no recipe {leak.recipe!r}; the study has {', '.join(self.recipes)}")
-        if twice := set(self.arms) & set(self.recipes):
-            raise ValueError(f"recipe names stand once in a study; also under leaks: {', '.join(sorted(twice))}")
-        return self
-
     @property
     def recipes(self) -> dict[str, Recipe]:
         """All recipes of the study by name, in the order of the stages."""
@@ -210,12 +208,28 @@ class StudyParams(_Strict):
 
     @property
     def arms(self) -> dict[str, Recipe]:
-        """The two trainings of each paired leak, ``<leak>_leaky`` and ``<leak>_clean``, by name."""
+        """The two trainings of each paired leak, ``<leak>_leaky`` and ``<leak>_clean``, by name.
+
+        A notebook is given the recipes of some stages only; leaks of the others are none of its business.
+        """
         return {
             f"{name}_{arm}": self.recipes[leak.recipe].model_copy(update={"allow_leak": arm == "leaky"})
             for name, leak in self.leaks.items()
+            if leak.recipe in self.recipes
             for arm in ("leaky", "clean")
         }
+
+    @property
+    def trainings(self) -> dict[str, Recipe]:
+        """Everything that is trained, by name: the recipes, and the arms of the paired leaks."""
+        return self.recipes | self.arms
+
+    def stage_of(self, training: str) -> str:
+        """The stage in which ``training``, a recipe or an arm, is trained."""
+        for name, leak in self.leaks.items():
+            if training in (f"{name}_leaky", f"{name}_clean"):
+                training = leak.recipe
+        return next(stage for stage in STAGES if training in getattr(self, stage))
 
     @property
     def training_seed(self) -> int:
@@ -277,6 +291,14 @@ def load_study(study: str, **overrides: Any) -> StudyParams:
     params = validate(values | {key: value for key, value in overrides.items() if value is not None}, where)
     if params.study != path.stem:
         raise InputError(f"{where}: key `study` is {params.study!r}; expected {path.stem!r}, the file's name.")
+    for name, leak in params.leaks.items():
+        if leak.recipe not in (known := params.baseline | params.transfer):
+            raise InputError(
+                f"{where}: key `leaks.{name}.recipe` is {leak.recipe!r}. Expected one of `baseline` or `transfer`: "
+                f"{', '.join(known)}. Cure: correct the value."
+            )
+    if twice := sorted(set(params.arms) & set(params.recipes)):
+        raise InputError(f"{where}: a recipe has the name of a leak's training: {', '.join(twice)}. Cure: rename it.")
     return params
 
 

@@ -1,5 +1,6 @@
 """From image files to batches: decode once into a uint8 cache keyed by content and size, feed from it."""
 
+import hashlib
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,11 @@ def load(paths: list[str], image_size: tuple[int, int], threads: int) -> np.memm
 def case_pixels(cases: pd.DataFrame, image_size: tuple[int, int], threads: int) -> np.memmap:
     """``load`` for the rows of a case table."""
     return load(list(cases["path"]), image_size, threads)
+
+
+def row_digests(pixels: np.ndarray) -> list[str]:
+    """A digest of each picture's pixels: equal pictures, however encoded, have equal ones."""
+    return [hashlib.blake2b(row, digest_size=16).hexdigest() for row in pixels]
 
 
 def batches(

@@ -1,7 +1,8 @@
 """The prediction table: the contract between training and judging.
 
 Columns ``image_id, lesion_id, label, p_<class>…``, one row an image, the classes in the order of the ``p_``
-columns; one CSV per (recipe, repeat, split), with a JSON beside it that holds the digest of what made it.
+columns; ``leaky``, true in every row, where the model has seen a lesion or an image of those it is judged on. One CSV
+per (recipe, repeat, split), with a JSON beside it that holds the digest of what made it.
 """
 
 from pathlib import Path
@@ -28,11 +29,17 @@ def probabilities(table: pd.DataFrame) -> np.ndarray:
     return table[[f"p_{name}" for name in classes_of(table)]].to_numpy(np.float64)
 
 
-def build(cases: pd.DataFrame, classes: list[str], scores: np.ndarray) -> pd.DataFrame:
+def build(cases: pd.DataFrame, classes: list[str], scores: np.ndarray, leaky: bool = False) -> pd.DataFrame:
     """The prediction table of ``cases`` from their softmax ``scores``, (n, classes)."""
     table = cases[["image_id", "lesion_id", "label"]].reset_index(drop=True)
     columns = [f"p_{name}" for name in classes]
-    return validate(pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1), "the new prediction table")
+    table = pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1)
+    return validate(table.assign(leaky=True) if leaky else table, "the new prediction table")
+
+
+def is_leaky(table: pd.DataFrame) -> bool:
+    """Whether the table says that its model has seen a lesion or an image of those it is judged on."""
+    return "leaky" in table and bool(table["leaky"].astype(str).str.strip().str.lower().isin(["true", "1"]).any())
 
 
 def validate(table: pd.DataFrame, where: object) -> pd.DataFrame:
@@ -70,6 +77,16 @@ def table_path(study: str, recipe: str, repeat: int, split: str) -> Path:
     return run_folder(study) / "predictions" / recipe / f"r{repeat}" / f"{split}.csv"
 
 
+def leak_tables(params: StudyParams, leak: str) -> list[Path]:
+    """The tables of a paired leak: both arms, every repeat, all test images and those that can leak."""
+    return [
+        table_path(params.study, f"{leak}_{arm}", repeat, part)
+        for arm in ("leaky", "clean")
+        for repeat in range(params.leaks[leak].repeats)
+        for part in ("test", "test_can_leak")
+    ]
+
+
 def save(params: StudyParams, recipe: str, cases: pd.DataFrame, scores: dict[str, np.ndarray], made_by: dict) -> None:
     """Writes the tables of one trained recipe: for each split of ``scores``, its cases and their probabilities.
 
@@ -78,7 +95,7 @@ def save(params: StudyParams, recipe: str, cases: pd.DataFrame, scores: dict[str
     classes = sorted(cases["label"].unique())
     for split, values in scores.items():
         path = table_path(params.study, recipe, params.repeat, split)
-        table = build(cases[cases["split"] == split], classes, values)
+        table = build(cases[cases["split"] == split], classes, values, made_by["leaky"])
         path.with_suffix(".json").unlink(missing_ok=True)
         with writing(path) as beside:
             table.to_csv(beside, index=False)
@@ -92,12 +109,12 @@ def read(params: StudyParams, recipe: str, split: str, repeat: int | None = None
     """
     repeat = params.repeat if repeat is None else repeat
     path = table_path(params.study, recipe, repeat, split)
-    if recipe not in params.recipes:
-        raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.recipes)}.")
-    stage = next(stage for stage in STAGES if recipe in getattr(params, stage))
-    cure = f"make study STUDY={params.study}, or run notebooks/{STAGE_NOTEBOOKS[stage]}.ipynb with the same parameters."
+    if recipe not in params.trainings:
+        raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.trainings)}.")
+    notebook = STAGE_NOTEBOOKS[params.stage_of(recipe)]
+    cure = f"make study STUDY={params.study}, or run notebooks/{notebook}.ipynb with the same parameters."
     made_by = read_json(path.with_suffix(".json"), cure)
-    expected = params.recipes[recipe].model_dump(mode="json")
+    expected = params.trainings[recipe].model_dump(mode="json")
     if made_by["recipe"] != expected or made_by["seed"] != params.seed + repeat:
         raise InputError(f"{path} was made by other parameters of recipe {recipe!r}. Cure: {cure}")
     if not path.is_file():

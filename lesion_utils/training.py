@@ -17,10 +17,10 @@ from lesion_utils.augment import offline_copies
 from lesion_utils.errors import InputError
 from lesion_utils.models import BalancedAccuracy, Network, build, finished, loss, set_trainable
 from lesion_utils.params import Phase, Recipe, StudyParams
-from lesion_utils.pixels import batches, case_pixels, content_digest
+from lesion_utils.pixels import batches, case_pixels, content_digest, row_digests
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.runtime import keras, start, tf
-from lesion_utils.splits import assert_disjoint, split_digest
+from lesion_utils.splits import refuse_leak, split_digest
 from lesion_utils.weights import weights_digest
 
 HELD_OUT_BATCH = 64
@@ -44,14 +44,18 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
     Epochs are chosen on validation alone; test cases are scored by the finished model and not looked at. Writes
     ``model.keras``, ``history.csv`` and ``scores.npz`` into the run folder, together and last; a run that finds
     them, made by the same recipe, cases, pictures, seed, threads, weights and code, returns them without training.
+    ``name`` may be an arm of a paired leak; cases of no part (split ``unused``) are left alone. Raises InputError if
+    training knows a validation or test case and the recipe does not allow it.
     """
-    assert_disjoint(cases)
-    recipe = params.recipes[name]
+    recipe = params.trainings[name]
+    pixels = case_pixels(cases, recipe.image_size, params.threads)
+    leaky = refuse_leak(name, cases, row_digests(pixels), recipe.allow_leak)
     made_by = {
         "recipe": recipe.model_dump(mode="json"),
         "repeat": params.repeat,
         "seed": params.training_seed,
         "threads": params.threads,
+        "leaky": leaky,
         "cases": split_digest(cases),
         "pictures": content_digest(list(cases["path"]), params.threads),
         "weights": weights_digest(recipe, params.weights),

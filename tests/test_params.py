@@ -10,7 +10,16 @@ from pydantic import ValidationError
 
 from lesion_utils import params
 from lesion_utils.errors import InputError
-from lesion_utils.params import PROJECT, Recipe, StudyParams, load_study, notebook_params, output_root, resolve
+from lesion_utils.params import (
+    PROJECT,
+    Recipe,
+    StudyParams,
+    load_study,
+    notebook_params,
+    output_root,
+    resolve,
+    validate,
+)
 
 STUDY_FILES = sorted((PROJECT / "params").glob("**/*.yml"))
 
@@ -186,6 +195,35 @@ def test_1e_4_is_a_number_in_a_file_and_as_papermill_passes_it(load):
 def test_one_recipe_name_stands_in_one_stage(load):
     with pytest.raises(InputError, match=r"key `transfer`.*also under baseline: cnn, net"):
         load("baseline: {net: {}, cnn: {}}\ntransfer: {net: {}, cnn: {}, other: {}}\n")
+
+
+LEAKS = "baseline: {cnn: {cases: raw}}\nrebalancing: {more: {}}\nleaks: {siblings: {recipe: cnn, repeats: 2}}\n"
+
+
+def test_each_leak_is_two_trainings_of_its_recipe_in_its_stage(load):
+    study = load(LEAKS)
+    assert list(study.trainings) == ["cnn", "more", "siblings_leaky", "siblings_clean"]
+    assert study.arms["siblings_leaky"] == study.recipes["cnn"].model_copy(update={"allow_leak": True})
+    assert study.arms["siblings_clean"] == study.recipes["cnn"]
+    assert study.stage_of("siblings_clean") == "baseline" and study.stage_of("more") == "rebalancing"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("recipe: cnn", "recipe: cn", "leaks.siblings.recipe` is 'cn'.*: cnn. Cure"),
+        ("recipe: cnn", "recipe: more", "one of `baseline` or `transfer`: cnn. Cure"),
+        ("more:", "siblings_clean:", "has the name of a leak's training: siblings_clean. Cure"),
+    ],
+)
+def test_a_leak_of_no_recipe_and_a_name_that_stands_twice_are_refused(load, old, new, message):
+    with pytest.raises(InputError, match=message):
+        load(LEAKS.replace(old, new))
+
+
+def test_a_notebook_without_the_stage_of_a_leak_leaves_it_alone():
+    study = validate({"transfer": {"net": {}}, "leaks": {"siblings": {"recipe": "cnn"}}}, "a notebook")
+    assert list(study.trainings) == ["net"]
 
 
 def test_reduce_lr_and_cosine_exclude_each_other():

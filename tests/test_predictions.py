@@ -8,7 +8,7 @@ import pytest
 
 from lesion_utils.errors import InputError
 from lesion_utils.params import Recipe, StudyParams
-from lesion_utils.predictions import build, classes_of, probabilities, read, save, table_path, validate
+from lesion_utils.predictions import build, classes_of, is_leaky, probabilities, read, save, table_path, validate
 
 CLASSES = ["bkl", "mel", "nv"]
 
@@ -31,7 +31,7 @@ def table_of() -> pd.DataFrame:
 
 
 def save_test(study: StudyParams, scores: np.ndarray, recipe: str = "cnn") -> None:
-    made_by = {"recipe": study.recipes[recipe].model_dump(mode="json"), "seed": study.training_seed}
+    made_by = {"recipe": study.recipes[recipe].model_dump(mode="json"), "seed": study.training_seed, "leaky": False}
     save(study, recipe, cases_of(), {"test": scores}, made_by)
 
 
@@ -77,8 +77,21 @@ def test_double_precision_is_kept_to_fifteen_digits(tiny_study):
     assert np.allclose(probabilities(read(tiny_study, "cnn", "test")), scores, rtol=1e-15, atol=0)
 
 
+def test_only_a_leaky_table_says_so():
+    assert "leaky" not in table_of() and not is_leaky(table_of())
+    table = build(cases_of()[2:], CLASSES, scores_of(), leaky=True)
+    assert is_leaky(table) and classes_of(table) == CLASSES
+    assert not is_leaky(table.assign(leaky="False"))
+
+
 def test_each_split_has_its_table_and_what_made_it_beside(tiny_study, output):
-    save(tiny_study, "cnn", cases_of(), {"train": scores_of(2), "test": scores_of()}, {"recipe": {}, "seed": 7})
+    save(
+        tiny_study,
+        "cnn",
+        cases_of(),
+        {"train": scores_of(2), "test": scores_of()},
+        {"recipe": {}, "seed": 7, "leaky": False},
+    )
     folder = output / "runs" / "tiny" / "predictions" / "cnn" / "r0"
     assert sorted(path.name for path in folder.iterdir()) == ["test.csv", "test.json", "train.csv", "train.json"]
     beside = json.loads((folder / "test.json").read_text())

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from lesion_utils.datasets import ham10000, read_cases
 from lesion_utils.errors import InputError
-from lesion_utils.splits import SPLITS, assert_disjoint, split_by_lesion, split_cases, split_digest, write_cases
+from lesion_utils.splits import (
+    SPLITS,
+    assert_disjoint,
+    known_in_training,
+    refuse_leak,
+    split_by_lesion,
+    split_cases,
+    split_digest,
+    write_cases,
+)
 
 
 def made_up(lesions: dict[str, int], seed: int = 0, most_views: int = 4) -> pd.DataFrame:
@@ -71,6 +80,39 @@ def test_assert_disjoint_names_lesion_and_splits():
     with pytest.raises(InputError, match=r"lesions in both validation and test: b\."):
         assert_disjoint(cases)
     assert_disjoint(cases.drop(index=3))
+
+
+@pytest.fixture
+def clean_cases() -> pd.DataFrame:
+    """Three training and four held-out cases of seven lesions; ``pictures`` are their digests."""
+    parts = ["train"] * 3 + ["validation"] * 2 + ["test"] * 2
+    names = list("abcdefg")
+    return pd.DataFrame({"image_id": names, "isic_id": names, "lesion_id": names, "split": parts, "pictures": names})
+
+
+def test_the_gate_lets_clean_cases_pass(clean_cases):
+    assert known_in_training(clean_cases, clean_cases["pictures"]).empty
+    for allow_leak in (False, True):
+        assert refuse_leak("cnn", clean_cases, clean_cases["pictures"], allow_leak) is False
+
+
+@pytest.mark.parametrize(("column", "what"), [("lesion_id", "lesion"), ("isic_id", "image"), ("pictures", "image")])
+@pytest.mark.parametrize(("row", "part"), [(3, "validation"), (6, "test")])
+def test_the_gate_stops_a_training_that_knows_a_held_out_case(clean_cases, column, what, row, part):
+    clean_cases.loc[row, column] = "b"
+    image = clean_cases["image_id"][row]
+    with pytest.raises(
+        InputError, match=rf"cnn: training knows 1 {part} case\(s\) with the same {what}: {image}\..*allow_leak"
+    ):
+        refuse_leak("cnn", clean_cases, clean_cases["pictures"], allow_leak=False)
+    assert refuse_leak("cnn", clean_cases, clean_cases["pictures"], allow_leak=True) is True
+
+
+def test_what_validation_and_test_share_or_takes_no_part_is_not_known_in_training(clean_cases):
+    clean_cases.loc[4, "lesion_id"] = clean_cases.loc[5, "lesion_id"]
+    clean_cases.loc[0, "split"] = "unused"
+    clean_cases.loc[6, "lesion_id"] = clean_cases.loc[0, "lesion_id"]
+    assert known_in_training(clean_cases, clean_cases["pictures"]).empty
 
 
 def test_the_digest_changes_when_an_image_moves_and_with_nothing_else():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lesion_utils import training
+from lesion_utils import predictions, training
 from lesion_utils.errors import InputError
 from lesion_utils.params import Recipe, StudyParams
 from lesion_utils.pixels import case_pixels
@@ -37,7 +37,16 @@ def few(tmp_path_factory) -> pd.DataFrame:
         for number, split in enumerate(["train"] * 12 + ["validation"] * 4 + ["test"] * 4):
             name, path = f"{label}{number}", folder / f"{label}{number}.png"
             Image.fromarray(rng.normal(mean, 30, (32, 32, 3)).clip(0, 255).astype(np.uint8)).save(path)
-            rows.append({"image_id": name, "lesion_id": name, "path": str(path), "label": label, "split": split})
+            rows.append(
+                {
+                    "image_id": name,
+                    "isic_id": name,
+                    "lesion_id": name,
+                    "path": str(path),
+                    "label": label,
+                    "split": split,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -160,12 +169,40 @@ def test_what_made_a_model_lies_beside_it(first, tiny_study):
     assert (made_by["seed"], made_by["threads"], made_by["weights"]) == (0, tiny_study.threads, "none")
 
 
-def test_a_lesion_in_two_splits_stops_before_training(cases, tiny_study, no_training):
-    spoilt = cases.copy()
-    lesion = cases.loc[cases["split"] == "test", "lesion_id"].iloc[0]
-    spoilt.loc[spoilt.index[spoilt["split"] == "train"][0], "lesion_id"] = lesion
-    with pytest.raises(InputError, match=f"lesions in both train and test: {lesion}"):
-        train("cnn", spoilt, tiny_study)
+@pytest.fixture
+def leaking(few) -> pd.DataFrame:
+    """A training picture stands in test again, in another file, under another id and another lesion."""
+    copy = few.copy()
+    path = Path(copy["path"][0]).with_name("copy.bmp")
+    with Image.open(copy["path"][0]) as picture:
+        picture.save(path)
+    copy.loc[copy.index[copy["split"] == "test"][0], "path"] = str(path)
+    return copy
+
+
+def test_a_training_that_knows_a_test_picture_stops_before_it_starts(leaking, threads, no_training):
+    with pytest.raises(InputError, match=r"net: training knows 1 test case\(s\) with the same image: blue16\."):
+        train("net", leaking, study_of(threads))
+
+
+def test_a_leak_that_is_allowed_is_told_by_every_table(leaking, few, threads):
+    for cases, leaky in ((leaking, True), (few, False)):
+        study = study_of(threads, allow_leak=True, phases=[{"epochs": 1}])
+        trained = train("net", cases, study)
+        assert trained.made_by["leaky"] is leaky
+        predictions.save(study, "net", cases, trained.scores, trained.made_by)
+        for split in HELD_OUT:
+            assert predictions.is_leaky(predictions.read(study, "net", split)) is leaky
+
+
+def test_cases_of_no_part_change_nothing_but_their_place(few, threads):
+    study = study_of(threads, phases=[{"epochs": 1}])
+    first = train("net", few, study)
+    unused = few.sample(n=3, random_state=0).assign(split="unused")
+    second = train("net", pd.concat([few, unused], ignore_index=True), study)
+    assert second.made_by["cases"] != first.made_by["cases"]
+    for split in HELD_OUT:
+        np.testing.assert_array_equal(first.scores[split], second.scores[split])
 
 
 def test_threads_cannot_change_once_tensorflow_runs(first, threads):
