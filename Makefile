@@ -1,9 +1,11 @@
-# make study [STUDY=quick DATA=… WEIGHTS=… THREADS=…]   make test [THREADS=…]   make lab   make refs   make lock
+# make study [STUDY=quick DATA=… HAM10000=… WEIGHTS=… THREADS=…]
+# make test [THREADS=…]   make lab   make refs   make lock
 STUDY ?= quick
 PYTHON ?= python3
 BIN = .venv/bin
 SETTING = $(if $(THREADS),LESION_THREADS=$(THREADS))
-OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(THREADS),--threads $(THREADS))
+OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(HAM10000),--ham10000 "$(HAM10000)") \
+          $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(THREADS),--threads $(THREADS))
 
 study: .venv/installed
 	$(BIN)/lesion study $(STUDY) $(OPTIONS)

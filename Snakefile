@@ -20,7 +20,7 @@ def options(*names):
     return shlex.join([config["study"], *(f"--{name}={value}" for name, value in given.items() if value is not None)])
 
 
-EVERYTHING = options("data", "weights", "threads")
+EVERYTHING = options("data", "ham10000", "weights", "threads")
 
 
 onerror:

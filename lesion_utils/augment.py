@@ -6,6 +6,7 @@ import io
 import shutil
 import tempfile
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pandas as pd
 
@@ -36,7 +37,8 @@ def layers(augmentation: Augmentation, seed: int) -> list[keras.layers.Layer]:
 
 
 def offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) -> pd.DataFrame:
-    """``options.per_class`` rotated copies of each class of ``cases``, written by Augmentor, as further cases.
+    """``options.per_class`` rotated copies of each class of ``cases``, written by Augmentor, as further cases;
+    where it is 0, one copy of each image.
 
     Pass training cases only: a copy belongs where its source is, and keeps the source's ``lesion_id``. The copies
     lie in the shared cache, never in the data folder; the same cases, options and seed give the same files.
@@ -53,7 +55,8 @@ def offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) -> pd
             (Path(beside) / "copies").rename(folder)
     sources = cases.set_index("image_id")
     rows = [
-        sources.loc[path.stem.rsplit("-copy", 1)[0]].to_dict() | {"image_id": path.stem, "path": str(path)}
+        sources.loc[unquote(path.stem).rsplit("-copy", 1)[0]].to_dict()
+        | {"image_id": unquote(path.stem), "path": str(path)}
         for path in sorted(folder.glob("*/*.jpg"))
     ]
     return pd.DataFrame(rows, columns=cases.columns)
@@ -67,7 +70,7 @@ def _write_copies(cases: pd.DataFrame, target: Path, options: OfflineCopies, see
         source = Path(scratch) / "source"
         source.mkdir()
         for image_id, path in zip(cases["image_id"], cases["path"], strict=True):
-            shutil.copyfile(path, source / f"{image_id}.jpg")
+            shutil.copyfile(path, source / f"{quote(image_id, safe='')}.jpg")  # an id may hold slashes
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
             pipeline = Augmentor.Pipeline(str(source), str(Path(scratch) / "output"))
             pipeline.augmentor_images.sort(key=lambda image: image.image_path)

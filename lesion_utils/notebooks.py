@@ -19,7 +19,7 @@ from traitlets.config import Config
 from lesion_utils.artefacts import code_digest, digest, report_folder, run_folder, run_name, writing
 from lesion_utils.datasets import data_digest
 from lesion_utils.params import PROJECT, STAGES, StudyParams, resolve
-from lesion_utils.predictions import STAGE_NOTEBOOKS, table_path
+from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, table_path
 from lesion_utils.weights import weights_digest
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
@@ -67,7 +67,10 @@ def parameters(notebook: str) -> dict[str, Any]:
 
 def plan(params: StudyParams) -> list[Job]:
     """The jobs of a study in order; a stage without a recipe has none."""
-    jobs = [_job(params, EDA, 0, inputs=[CHECKED_DATA], outputs=["cases.csv"])]
+    found = ["cases.csv"]
+    if params.dataset == "isic9":
+        found.append(reports_from_runs(params.study) + "/corrections.csv")
+    jobs = [_job(params, EDA, 0, inputs=[CHECKED_DATA], outputs=found)]
     tables: dict[str, list[str]] = {stage: [] for stage in STAGES}
     for stage, notebook in STAGE_NOTEBOOKS.items():
         for repeat in range(params.repeats) if getattr(params, stage) else ():
@@ -76,6 +79,13 @@ def plan(params: StudyParams) -> list[Job]:
                 for recipe in getattr(params, stage)
                 for split in ("validation", "test")
             ]
+            if repeat == 0:
+                made += [
+                    str(path.relative_to(run_folder(params.study)))
+                    for name, leak in params.leaks.items()
+                    if leak.recipe in getattr(params, stage)
+                    for path in leak_tables(params, name)
+                ]
             made += [name.removesuffix(".csv") + ".json" for name in made]
             needed = [CHECKED_DATA, *([checked_weights(stage)] if wants_weights(params, stage) else [])]
             if stage == "rebalancing":
@@ -106,9 +116,8 @@ def job_digest(params: StudyParams, notebook: str) -> str:
     That is: the parameters it uses, the data (not their place), the weights (not their place), its own source and
     the modules of the package it imports.
     """
-    used = {
-        name: value for name, value in values(params, notebook).items() if name not in ("data", "weights", "repeat")
-    }
+    elsewhere = ("data", "ham10000", "weights", "repeat")
+    used = {name: value for name, value in values(params, notebook).items() if name not in elsewhere}
     recipes = [recipe for stage in STAGES if stage in used for recipe in getattr(params, stage).values()]
     weights = [weights_digest(recipe, params.weights) for recipe in recipes]
     return digest([used, data_digest(params), weights, notebook_digest(notebook)])
@@ -152,7 +161,8 @@ def notebook_digest(notebook: str) -> str:
 def values(params: StudyParams, notebook: str) -> dict[str, Any]:
     """The study's values of the parameters that a notebook uses, as plain data; folders from the project root."""
     used = {name: value for name, value in params.model_dump(mode="json").items() if name in parameters(notebook)}
-    folders = {name: os.path.relpath(resolve(used[name]), PROJECT) for name in ("data", "weights") if used.get(name)}
+    places = ("data", "ham10000", "weights")
+    folders = {name: os.path.relpath(resolve(used[name]), PROJECT) for name in places if used.get(name)}
     return used | folders
 
 

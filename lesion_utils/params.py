@@ -210,10 +210,13 @@ class StudyParams(_Strict):
     def arms(self) -> dict[str, Recipe]:
         """The two trainings of each paired leak, ``<leak>_leaky`` and ``<leak>_clean``, by name.
 
-        A notebook is given the recipes of some stages only; leaks of the others are none of its business.
+        They use the corrected table. A notebook is given the recipes of some stages only; leaks of the others are none
+        of its business.
         """
         return {
-            f"{name}_{arm}": self.recipes[leak.recipe].model_copy(update={"allow_leak": arm == "leaky"})
+            f"{name}_{arm}": self.recipes[leak.recipe].model_copy(
+                update={"cases": "corrected", "allow_leak": arm == "leaky"}
+            )
             for name, leak in self.leaks.items()
             if leak.recipe in self.recipes
             for arm in ("leaky", "clean")

@@ -32,6 +32,8 @@ with _silent_stderr():
     # Touching the context makes TensorFlow say the rest of its lines here.
     tf.config.list_physical_devices()
 
+tf.get_logger().setLevel("ERROR")  # many models in one process are no fault here, as its "retracing" warning has it
+
 __all__ = ["keras", "start", "tf"]
 
 

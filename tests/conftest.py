@@ -5,10 +5,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import settings
+from PIL import Image
 
-from lesion_utils.datasets import phantom
+from lesion_utils.datasets import ham10000, phantom
 from lesion_utils.params import PROJECT, Phantom, StudyParams
 
 SHARED = PROJECT.parent / "shared"
@@ -67,6 +70,70 @@ def tiny_study(phantom_folder, threads) -> StudyParams:
         baseline={"cnn": TINY_CNN},
         rebalancing={"cnn_over": TINY_CNN | {"sampler": "over"}},
     )
+
+
+# A 9-class set in which every defect is planted that the corrections know. Folder, ISIC number, tail of the file name,
+# picture (the same number, the same pixels), lesion and diagnosis in HAM10000 if it is there, and what is to be done.
+ISIC9 = [
+    *[("Train/actinic keratosis", n, "", n, f"HAM_{n}", "akiec", "") for n in range(100, 112)],
+    *[("Train/melanoma", n, "", n, None, None, "") for n in range(200, 212)],
+    *[("Train/nevus", n, "", n, None, None, "") for n in range(300, 312)],
+    ("Test/actinic keratosis", 150, "", 150, "HAM_150", "akiec", ""),
+    ("Test/melanoma", 250, "", 250, None, None, ""),
+    ("Test/nevus", 350, "", 350, None, None, ""),
+    # two labels, one of them HAM10000's
+    ("Train/actinic keratosis", 120, "", 120, "HAM_120", "akiec", "keep"),
+    ("Train/nevus", 120, "", 120, "HAM_120", "akiec", "exclude"),
+    ("Test/actinic keratosis", 151, "", 151, "HAM_151", "akiec", "keep"),
+    ("Train/nevus", 151, "", 151, "HAM_151", "akiec", "exclude"),
+    # two labels, and nothing tells which is right
+    ("Train/actinic keratosis", 121, "", 121, None, None, "exclude"),
+    ("Train/nevus", 121, "", 121, None, None, "exclude"),
+    *[("Train/melanoma", n, "", n, None, None, "exclude") for n in range(220, 231)],
+    *[("Train/seborrheic keratosis", n, "", n, None, None, "exclude") for n in range(220, 230)],
+    ("Test/seborrheic keratosis", 230, "", 230, None, None, "exclude"),
+    # then too few of a class are left
+    ("Train/seborrheic keratosis", 400, "", 400, None, None, "exclude"),
+    ("Test/seborrheic keratosis", 450, "", 450, None, None, "exclude"),
+    # a label that HAM10000 contradicts
+    ("Train/nevus", 122, "", 122, "HAM_122", "akiec", "exclude"),
+    # copies: by a browser, of other bytes under the same id, under another id, and of a test image
+    ("Train/nevus", 320, "", 320, None, None, "keep"),
+    ("Train/nevus", 320, " (1)", 320, None, None, "exclude"),
+    ("Train/nevus", 321, "", 321, None, None, "keep"),
+    ("Train/nevus", 321, "_(1)", 1321, None, None, "exclude"),
+    ("Train/melanoma", 240, "", 240, None, None, "keep"),
+    ("Train/melanoma", 241, "", 240, None, None, "exclude"),
+    ("Test/nevus", 351, "", 351, None, None, "keep"),
+    ("Train/nevus", 351, "(2)", 351, None, None, "exclude"),
+    # another image of a lesion of Test
+    ("Train/actinic keratosis", 152, "", 152, "HAM_150", "akiec", "exclude"),
+]
+
+
+@pytest.fixture(scope="session")
+def isic9_folder(tmp_path_factory) -> Path:
+    """A small 9-class set (``ISIC9``) with HAM10000's table beside it; tests must leave it as it is."""
+    folder = tmp_path_factory.mktemp("data") / "isic9"
+    metadata = []
+    for place, number, tail, picture, lesion, dx, _ in ISIC9:
+        path = folder / "A set with spaces" / place / f"ISIC_{number:07}{tail}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(picture).integers(0, 256, (3, 4, 3), np.uint8)
+        Image.fromarray(pixels).resize((32, 24)).save(path)
+        metadata.append((lesion, f"ISIC_{number:07}", dx, "histo", 60.0, "male", "back"))
+    table = pd.DataFrame(metadata, columns=ham10000.NEEDED).dropna().drop_duplicates()
+    (folder.parent / "ham10000").mkdir()
+    table.to_csv(folder.parent / "ham10000" / "HAM10000_metadata.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_isic9(real_ham) -> Path:
+    folder = SHARED / "data" / "isic9"
+    if not folder.is_dir():
+        pytest.skip("no real 9-class set in ../shared/data/isic9")
+    return folder
 
 
 @pytest.fixture(scope="session")

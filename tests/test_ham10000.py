@@ -41,8 +41,8 @@ def refused(folder: Path) -> str:
 
 def test_the_case_table_holds_what_the_metadata_and_the_folders_hold(phantom_folder):
     cases, table = ham10000.read(phantom_folder), table_of(phantom_folder).set_index("image_id")
-    columns = ["image_id", "path", "label", "lesion_id", "age", "sex", "localization", "dx_type", "source"]
-    assert list(cases.columns) == columns
+    columns = ["image_id", "isic_id", "path", "label", "lesion_id", "age", "sex", "localization", "dx_type", "source"]
+    assert list(cases.columns) == [*columns, "published_split"]
     assert list(cases["image_id"]) == sorted(table.index)
     table = table.loc[cases["image_id"]]
     for ours, theirs in [("label", "dx"), ("lesion_id", "lesion_id"), ("dx_type", "dx_type"), ("source", "dataset")]:

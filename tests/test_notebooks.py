@@ -75,7 +75,7 @@ def test_it_is_committed_executed_in_order_with_text_outputs_only(name):
         assert output.output_type != "error"
         assert output.get("name") != "stderr"
         assert not any(kind.startswith("image/") for kind in output.get("data", {}))
-    assert sum("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in cells) <= 2
+    assert sum("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in cells) <= len(cells) / 2
     assert notebooks.notebook_path(name).stat().st_size < 60_000
 
 
@@ -104,6 +104,7 @@ def test_it_uses_every_parameter_it_declares_and_no_other(name):
     behind = {
         "study",
         "data",
+        "ham10000",
         "phantom",
         "test_fraction",
         "validation_fraction",
@@ -117,7 +118,7 @@ def test_it_uses_every_parameter_it_declares_and_no_other(name):
 
 def test_the_defaults_of_the_model_are_the_quick_values():
     quick, defaults = load_study("quick").model_dump(), StudyParams().model_dump()
-    assert {key for key in quick if quick[key] != defaults[key]} == set(STAGES)
+    assert {key for key in quick if quick[key] != defaults[key]} == {*STAGES, "leaks"}
 
 
 def test_a_change_reruns_what_depends_on_it_alone():

@@ -203,8 +203,9 @@ LEAKS = "baseline: {cnn: {cases: raw}}\nrebalancing: {more: {}}\nleaks: {sibling
 def test_each_leak_is_two_trainings_of_its_recipe_in_its_stage(load):
     study = load(LEAKS)
     assert list(study.trainings) == ["cnn", "more", "siblings_leaky", "siblings_clean"]
-    assert study.arms["siblings_leaky"] == study.recipes["cnn"].model_copy(update={"allow_leak": True})
-    assert study.arms["siblings_clean"] == study.recipes["cnn"]
+    corrected = study.recipes["cnn"].model_copy(update={"cases": "corrected"})
+    assert study.arms["siblings_leaky"] == corrected.model_copy(update={"allow_leak": True})
+    assert study.arms["siblings_clean"] == corrected
     assert study.stage_of("siblings_clean") == "baseline" and study.stage_of("more") == "rebalancing"
 
 

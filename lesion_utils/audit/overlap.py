@@ -1,6 +1,63 @@
 """What one set of cases holds twice, and what two sets share."""
 
+import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from lesion_utils.audit.near import near_pairs, picture_hashes
+from lesion_utils.audit.pictures import pixel_digests
+
+KINDS = ("same id", "same lesion", "same pixels", "near-duplicate")
+
+
+def tied(cases: pd.DataFrame, threads: int, pictures: bool = True) -> pd.DataFrame:
+    """A number for each case and each of ``KINDS``: images of equal number are tied; -1 where nothing is known.
+
+    *Same id* goes by ``isic_id``, or by ``image_id`` where there is none; *same lesion* by ``lesion_id``; *same pixels*
+    by the decoded picture. These three are plain facts, and two images may share several. *Near-duplicates* are what
+    ``near_pairs`` finds among images that none of the three ties, directly or through others; a chain of them is one
+    group. ``pictures`` False opens no file and leaves out the last two. Raises InputError for a file that cannot be
+    decoded.
+    """
+    ids = cases["isic_id"].fillna(cases["image_id"]) if "isic_id" in cases else cases["image_id"]
+    keys = {"same id": ids, "same lesion": cases["lesion_id"]}
+    if pictures:
+        keys["same pixels"] = pixel_digests(cases, threads)
+    numbers = pd.DataFrame({kind: pd.factorize(key)[0] for kind, key in keys.items()}, index=cases.index)
+    return numbers.assign(**{"near-duplicate": _near(cases, numbers, threads)}) if pictures else numbers
+
+
+def connected(numbers: pd.DataFrame) -> np.ndarray:
+    """(n,) int: equal for rows that have an equal number (-1 is none) in any column, directly or through others."""
+    values = numbers.to_numpy()
+    columns = values + len(numbers) + np.arange(values.shape[1]) * len(numbers)  # numbers are below n: no two meet
+    row, column = np.nonzero(values >= 0)
+    nodes = len(numbers) * (values.shape[1] + 1)
+    return _components(row, columns[row, column], nodes)[: len(numbers)]
+
+
+def _near(cases: pd.DataFrame, numbers: pd.DataFrame, threads: int) -> np.ndarray:
+    first = ~numbers["same pixels"].duplicated().to_numpy()  # one case a picture, in the order of their numbers
+    known = connected(numbers)[first]
+    one, other, _ = near_pairs(picture_hashes(cases[first], threads), threads).T
+    new = known[one] != known[other]
+    return _components(one[new], other[new], int(first.sum()))[numbers["same pixels"]]
+
+
+def _components(one: np.ndarray, other: np.ndarray, nodes: int) -> np.ndarray:
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(nodes, nodes))
+    return connected_components(graph, directed=False)[1]
+
+
+def shared(number: pd.Series, these: pd.Series, those: pd.Series) -> pd.Series:
+    """Which of the cases ``these`` are tied to one of ``those``, or to another of ``these`` if both are the same.
+
+    ``number`` is a column of ``tied``, ``these`` and ``those`` are bool; all (n,), as is what is returned.
+    """
+    known = number[these & (number >= 0)]
+    again = known.duplicated(keep=False) if these.equals(those) else known.isin(number[those])
+    return again.reindex(number.index, fill_value=False)
 
 
 def same_pixels(cases: pd.DataFrame, digests: pd.Series) -> pd.DataFrame:

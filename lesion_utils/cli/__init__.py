@@ -5,9 +5,20 @@ Exit codes: 0 done, 1 a run failed or something was found, 2 unusable input.
 
 import typer
 
-from lesion_utils.cli import study
+from lesion_utils.cli import matrix, predict, study
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
+)
 app.callback()(study.end_with_the_study)
-for command in (study.study, study.check, study.notebook, study.report, study.index, study.refs):
+for command in (
+    study.study,
+    study.check,
+    study.notebook,
+    study.report,
+    study.index,
+    study.refs,
+    predict.predict,
+    matrix.matrix,
+):
     app.command()(command)

@@ -23,6 +23,9 @@ from lesion_utils.weights import weights_file
 
 Study = Annotated[str, typer.Argument(help="name of a file in params/, or the path of a .yml file")]
 Data = Annotated[str | None, typer.Option(help="folder of the data set; relative to the project root")]
+Ham10000 = Annotated[
+    str | None, typer.Option(help="folder of HAM10000 for isic9; without it the folder `ham10000` beside the data")
+]
 Weights = Annotated[str | None, typer.Option(help="folder of ImageNet weights; without it Keras downloads them")]
 Threads = Annotated[int | None, typer.Option(help="replaces the study's `threads`; results depend on it")]
 
@@ -30,6 +33,7 @@ Threads = Annotated[int | None, typer.Option(help="replaces the study's `threads
 def study(
     study: Study = "quick",
     data: Data = None,
+    ham10000: Ham10000 = None,
     weights: Weights = None,
     threads: Threads = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would run")] = False,
@@ -39,13 +43,13 @@ def study(
     Example: lesion study ham10000 --data ../ham10000 --weights ../weights
     """
     with unusable_input_exits_2():
-        params = load_study(study, data=data, weights=weights, threads=threads)
+        params = load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads)
         split_cases(params)  # refuses what cannot be used before anything starts; `check` then opens every image
         for recipe in params.recipes.values():
             weights_file(recipe, params.weights)
         folder = run_folder(params.study)
         folder.mkdir(parents=True, exist_ok=True)
-        given = {"study": study, "data": params.data, "weights": params.weights, "threads": params.threads}
+        given = {"study": study} | params.model_dump(include={"data", "ham10000", "weights", "threads"})
         command = [*_SNAKEMAKE, "--directory", str(folder), "--config"]
         command += [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
         command += ["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason", "rules"]
@@ -94,13 +98,14 @@ def end_with_the_study() -> None:
 def check(
     study: Study,
     data: Data = None,
+    ham10000: Ham10000 = None,
     weights: Weights = None,
     threads: Threads = None,
     stage: Annotated[str | None, typer.Option(help="check the weights of this stage instead of the data")] = None,
 ) -> None:
     """Read all that a study will read: its case table and every image, or every weights file of a stage."""
     with unusable_input_exits_2():
-        params = load_study(study, data=data, weights=weights, threads=threads)
+        params = load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads)
         folder = run_folder(params.study)
         if stage is None:
             cases = read_cases(params)
@@ -122,12 +127,13 @@ def notebook(
     study: Study,
     repeat: int = 0,
     data: Data = None,
+    ham10000: Ham10000 = None,
     weights: Weights = None,
     threads: Threads = None,
 ) -> None:
     """Execute one notebook of a study with papermill and stamp it."""
     with unusable_input_exits_2():
-        params = load_study(study, data=data, weights=weights, threads=threads, repeat=repeat)
+        params = load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads, repeat=repeat)
         error, seconds = notebooks.execute(params, notebook)
         reports.write_stamp(params, notebook, error, seconds)
     if error:
@@ -136,16 +142,27 @@ def notebook(
         raise typer.Exit(1)
 
 
-def report(name: str, study: Study, data: Data = None, weights: Weights = None, threads: Threads = None) -> None:
+def report(
+    name: str,
+    study: Study,
+    data: Data = None,
+    ham10000: Ham10000 = None,
+    weights: Weights = None,
+    threads: Threads = None,
+) -> None:
     """Write the HTML report of one executed notebook."""
     with unusable_input_exits_2():
-        reports.write_report(load_study(study, data=data, weights=weights, threads=threads), name)
+        reports.write_report(load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads), name)
 
 
-def index(study: Study, data: Data = None, weights: Weights = None, threads: Threads = None) -> None:
+def index(
+    study: Study, data: Data = None, ham10000: Ham10000 = None, weights: Weights = None, threads: Threads = None
+) -> None:
     """Write the index of a study's reports from what there is."""
     with unusable_input_exits_2():
-        typer.echo(reports.write_index(load_study(study, data=data, weights=weights, threads=threads)))
+        typer.echo(
+            reports.write_index(load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads))
+        )
 
 
 def refs() -> None:

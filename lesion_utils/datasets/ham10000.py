@@ -1,8 +1,9 @@
-"""HAM10000 as Kaggle and Dataverse give it: two image folders and a metadata table.
+"""HAM10000 as Kaggle and Dataverse give it: two image folders and a metadata table; or any set with such a table.
 
 Source: Tschandl, Rosendahl and Kittler, Sci Data 5:180161 (2018); 10,015 images of 7,470 lesions.
 """
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -19,34 +20,79 @@ CLASSES = {
     "nv": "melanocytic nevus",
     "vasc": "vascular lesion",
 }
+# images of each class as published, and those of lesions that have no other image: a hold-out of such lesions shares no
+# lesion with the rest, but its classes are not the set's
+IMAGES = {"akiec": 327, "bcc": 514, "bkl": 1099, "df": 115, "mel": 1113, "nv": 6705, "vasc": 142}
+SINGLE_IMAGE_LESIONS = {"akiec": 151, "bcc": 175, "bkl": 440, "df": 39, "mel": 230, "nv": 4415, "vasc": 64}
+# balanced accuracy above which a leak is likely: the best of the ISIC 2018 challenge on these classes had 0.885 on its
+# hidden test set (Codella and others, arXiv 1902.03368, 2019)
+TOO_GOOD = 0.90
 NEEDED = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
+COLUMNS = [
+    *("image_id", "isic_id", "path", "label", "lesion_id", "age", "sex", "localization", "dx_type", "source"),
+    "published_split",
+]
 NAMES = ("HAM10000_metadata.csv", "HAM10000_metadata.tsv", "HAM10000_metadata.tab", "HAM10000_metadata")
+SUFFIXES = (".csv", ".tsv", ".tab")
+
+
+def metadata_files(folder: Path) -> list[Path]:
+    """The table of HAM10000 in ``folder``, or else all tables there with its columns."""
+    published = [folder / name for name in NAMES if (folder / name).is_file()][:1]
+    return published or [path for path in sorted(folder.glob("*")) if path.suffix in SUFFIXES and _has_columns(path)]
 
 
 def metadata_file(folder: Path) -> Path:
-    """The metadata table in ``folder``; raises InputError if the folder or the table is missing."""
+    """The one metadata table in ``folder``; raises InputError if the folder or the table is missing."""
     if not folder.is_dir():
         raise InputError(
             f"data folder {folder} does not exist. Expected HAM10000_images_part_1/, HAM10000_images_part_2/ and "
             f"{NAMES[0]} in it. Cure: make study STUDY=ham10000 DATA=<that folder>."
         )
-    found = [folder / name for name in NAMES if (folder / name).is_file()]
+    found = metadata_files(folder)
     if not found:
-        raise InputError(f"{folder} has no metadata table. Expected one of {', '.join(NAMES)} in it.")
+        raise InputError(
+            f"{folder} has no metadata table. Expected one of {', '.join(NAMES)} in it, or another table with the "
+            f"columns {', '.join(NEEDED)}."
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"{folder} has more than one metadata table: {first_ten(path.name for path in found)}. Cure: keep one."
+        )
     return found[0]
 
 
+def _has_columns(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        head = file.readline(1000)
+    return set(NEEDED) <= {name.strip(' "') for name in re.split(r"[,;\t]", head.strip())}
+
+
 def image_files(folder: Path) -> list[Path]:
-    """All JPEGs in the image folders ``HAM10000_images*`` of ``folder``, in the order of their names."""
-    return sorted(path for path in folder.glob("HAM10000_images*/*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    """All JPEGs in the image folders ``HAM10000_images*`` of ``folder``, in the order of their names.
+
+    Where there is no such folder: all JPEGs in ``folder`` and in the folders in it.
+    """
+    images = list(folder.glob("HAM10000_images*/*")) or [*folder.glob("*"), *folder.glob("*/*")]
+    return sorted(path for path in images if path.suffix.lower() in (".jpg", ".jpeg"))
 
 
 def read(folder: Path) -> pd.DataFrame:
     """The case table of a folder in the HAM10000 layout, one row an image, in the order of the image ids.
 
+    Raises InputError as ``metadata`` does, for a row without an image and for an image without a row.
+    """
+    cases = metadata(folder)
+    paths = cases["image_id"].map(_matched(folder, metadata_file(folder), cases["image_id"]))
+    return cases.assign(isic_id=cases["image_id"], path=paths, published_split=None)[COLUMNS]
+
+
+def metadata(folder: Path) -> pd.DataFrame:
+    """The metadata table of a folder, one row an image, in the order of the image ids; no image is looked for.
+
     Missing ages are NaN, unknown sexes and sites None. ``source`` is the ``dataset`` column of later releases,
-    None where there is none. Raises InputError for a missing folder, table, column or image, an image without
-    a row, an unknown diagnosis, a duplicated id, an age that is no number, or an empty table.
+    None where there is none. Raises InputError for a missing folder, table or column, an unknown diagnosis, a
+    duplicated id, an age that is no number, or an empty table.
     """
     path = metadata_file(folder)
     table = read_table(path, ", ".join(NEEDED))
@@ -74,7 +120,6 @@ def read(folder: Path) -> pd.DataFrame:
         pd.DataFrame(
             {
                 "image_id": table["image_id"],
-                "path": table["image_id"].map(_matched(folder, path, table["image_id"])),
                 "label": table["dx"],
                 "lesion_id": table["lesion_id"],
                 "age": age.astype(float),

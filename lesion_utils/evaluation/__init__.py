@@ -1,14 +1,16 @@
 """Where prediction tables are judged: metrics, intervals by lesion, paired comparisons."""
 
-from lesion_utils.evaluation.judge import (
-    classification_report,
-    compare,
-    confusion,
-    estimate,
-    judge,
-    roc_curves,
-    sentence,
-    verdict,
-)
+from lesion_utils.evaluation.judge import classification_report, compare, confusion, judge, roc_curves
+from lesion_utils.evaluation.reading import estimate, holm, sentence, verdict
 
-__all__ = ["classification_report", "compare", "confusion", "estimate", "judge", "roc_curves", "sentence", "verdict"]
+__all__ = [
+    "classification_report",
+    "compare",
+    "confusion",
+    "estimate",
+    "holm",
+    "judge",
+    "roc_curves",
+    "sentence",
+    "verdict",
+]

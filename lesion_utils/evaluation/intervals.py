@@ -62,11 +62,6 @@ def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def lesions_by_class(lesion_ids: np.ndarray, truth: np.ndarray, n_classes: int) -> np.ndarray:
-    """How many lesions each class has, (n_classes,) int; 0 for a class without a case."""
-    return np.array([pd.unique(np.asarray(lesion_ids)[truth == index]).size for index in range(n_classes)])
-
-
 def not_estimable(needed: Mapping[str, int], redrawn: int, resamples: int) -> str:
     """Why a metric is not estimable, or "" if it is.
 

@@ -1,123 +1,111 @@
 """Prediction tables judged: each number with its interval, n and lesions, or why there is none."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import classification_report as sklearn_report
 from sklearn.metrics import confusion_matrix, roc_curve
 
-from lesion_utils.errors import InputError, first_ten
+from lesion_utils import predictions
 from lesion_utils.evaluation import intervals, metrics
-from lesion_utils.evaluation.intervals import (
-    exact_interval,
-    lesion_draws,
-    lesions_by_class,
-    not_estimable,
-    percentile_interval,
-)
-from lesion_utils.predictions import classes_of, probabilities, validate
+from lesion_utils.evaluation.cases import Answers, answers_of, classes_of, predicted_of, truth_of
+from lesion_utils.evaluation.catalogue import Draws, Group, Metric, Model, catalogue
+from lesion_utils.evaluation.intervals import exact_interval, lesion_draws, not_estimable, percentile_interval
+from lesion_utils.params import Judging
+from lesion_utils.predictions import is_leaky, probabilities
 
-MELANOMA = "mel"
+FEW = 20  # images of a class below which it is marked and never ranked
+COMPARED = ("balanced accuracy", "macro AUC", "accuracy", "melanoma sensitivity")
 
-
-class Metric(NamedTuple):
-    """A metric under the name that a reader sees."""
-
-    name: str
-    of: Callable[..., np.ndarray]  # (truth, probabilities, weights) -> (B,)
-    needs: list[str]  # classes without which it is not estimable
-    only: str | None = None  # the class on whose cases it is computed; None: all
+Tables: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]
 
 
-def judge(table: pd.DataFrame | list[pd.DataFrame], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+def judge(
+    table: Tables,
+    resamples: int = 2000,
+    seed: int = 0,
+    options: Judging | None = None,
+    views: Mapping[str, Sequence[str]] | None = None,
+) -> pd.DataFrame:
     """The metrics of a prediction table with 95 % intervals, bootstrapped by lesion.
 
     Given the tables of several repeats, on the same cases, each number is the mean of the repeats'; the interval
-    resamples lesions, not repeats.
+    resamples lesions, not repeats. A table without probabilities, but with a column ``predicted``, gets the metrics
+    that need none, and one row that names the others. ``options`` says at which specificity and sensitivity operating
+    points are reported: there a threshold is chosen on the very cases that are judged, in each draw anew, so they
+    describe the ROC curve and are no promise. ``views`` replaces the classes that count as melanoma and as malignant
+    (``views.views_of``).
 
-    Columns ``metric, value, low, high, n, lesions, note``, one row a metric, indexed by its name too; ``n`` images of
-    ``lesions`` lesions are those the metric is computed on. Where a class has too few lesions, value and interval are
-    NaN and ``note`` says why. Raises InputError for a table that breaks the contract.
+    One row a metric, indexed by its name; columns
+
+    - ``metric``; ``kind``: overall, view (melanoma or malignant against the rest) or class; ``about``: which;
+    - ``value, low, high``; ``n`` images of ``lesions`` lesions: those that the number is a share of, else all;
+    - ``positives``: images of the class or view; ``few``: they are under 20, so the row must not be ranked;
+    - ``note``: why there is no value or interval; ``leaky``: the model has seen lesions or images of these cases.
+
+    Where a class has too few lesions, too few are named as the class (precision), or over 1 % of the draws have no
+    value, value and interval are NaN. Where all draws agree the bootstrap knows no interval: a share of 0 or 1 gets the
+    exact one, another metric none. Raises InputError for a table that breaks the contract.
     """
-    first, *others = table if isinstance(table, list) else [table]
-    _check(first, "the prediction table")
-    cases = _Cases(first, resamples, seed)
-    scores = [cases.scores, *(probabilities(_aligned(first, other)) for other in others)]
-
-    def mean(metric: Metric, weights: np.ndarray) -> np.ndarray:
-        return np.mean([metric.of(cases.truth, values, weights) for values in scores], axis=0)
-
-    rows = [cases.row(metric, metric.name, partial(mean, metric), share=True) for metric in _metrics(cases)]
-    return _framed(rows, [row["metric"] for row in rows])
+    tables = _listed(table)
+    cases = _Cases(tables, resamples, seed)
+    chosen = cases.metrics(options, views)
+    values = _values(cases, [metric for metric in chosen if not cases.note(metric)], cases.answers)
+    rows = [cases.row(metric, values.get(metric.name)) for metric in chosen]
+    if not cases.probable:
+        rows.append(cases.left_out())
+    return _framed(rows, tables)
 
 
-def compare(table: pd.DataFrame, reference: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+def compare(
+    table: Tables,
+    reference: Tables,
+    resamples: int = 2000,
+    seed: int = 0,
+    wanted: Sequence[str] = COMPARED,
+    options: Judging | None = None,
+    views: Mapping[str, Sequence[str]] | None = None,
+) -> pd.DataFrame:
     """Paired differences, ``table`` minus ``reference``, on the same cases and the same draws of lesions.
 
-    Columns as in ``judge``; indexed by ``balanced accuracy``, ``macro AUC``, ``accuracy``, ``melanoma sensitivity``,
-    while the column ``metric`` reads "difference in …". Rows may be in any order. Raises InputError if the two differ
-    in their classes, cases, labels or lesions.
+    Either may be the tables of several repeats: then it is the difference of their means. ``wanted`` are names of rows
+    of ``judge``, those that there are; they are the index, while the column ``metric`` reads "difference in …".
+
+    Columns as in ``judge``, and ``p``, the two-sided bootstrap p-value: the level at which the interval just reaches 0,
+    2 (1 + draws on the rarer side of 0) / (1 + draws), at most 1 (Davison and Hinkley, 1997, chapters 4 and 5). Rows of
+    the tables may be in any order. Raises InputError if they differ in their classes, cases, labels or lesions.
     """
-    _check(table, "the prediction table")
-    _check(reference, "the reference table")
-    reference = _aligned(table, reference)
-    cases = _Cases(table, resamples, seed)
-    others = probabilities(reference)
-    named = {metric.name: metric for metric in _metrics(cases)}
-    wanted = ["balanced accuracy", "macro AUC", "accuracy", "melanoma sensitivity"]
-    chosen = [name for name in wanted if name in named]
-
-    def difference(metric: Metric, weights: np.ndarray) -> np.ndarray:
-        return metric.of(cases.truth, cases.scores, weights) - metric.of(cases.truth, others, weights)
-
-    rows = [
-        cases.row(named[name], f"difference in {name}", partial(difference, named[name]), share=False)
-        for name in chosen
-    ]
-    return _framed(rows, chosen)
-
-
-def sentence(row: pd.Series) -> str:
-    """A row of ``judge`` or ``compare`` as a reader gets it: value, interval, unit of resampling and n."""
-    if np.isnan(row["value"]):
-        return f"{row['metric']}: not estimable ({row['note']})"
-    return f"{row['metric']} {estimate(row)}"
-
-
-def estimate(row: pd.Series) -> str:
-    """``sentence`` without the name of the metric."""
-    if np.isnan(row["value"]):
-        return f"not estimable ({row['note']})"
-    ends = 2 if row["high"] - row["low"] >= 0.02 else 3  # a narrow interval needs a digit more
-    return (
-        f"{row['value']:z.3f} (95 % interval {row['low']:z.{ends}f} to {row['high']:z.{ends}f}, "
-        f"by lesion; n = {row['n']:,} images of {row['lesions']:,} lesions)"
-    )
-
-
-def verdict(row: pd.Series) -> str:
-    """What a row of ``compare`` says of this one pair of runs: higher, lower, no difference shown, or not estimable."""
-    if np.isnan(row["value"]):
-        return "not estimable"
-    return "higher" if row["low"] > 0 else "lower" if row["high"] < 0 else "no difference shown at this n"
+    tables, others = _listed(table), _listed(reference)
+    cases = _Cases([*tables, *others], resamples, seed)
+    named = {metric.name: metric for metric in cases.metrics(options, views)}
+    chosen = [named[name] for name in wanted if name in named]
+    known = [metric for metric in chosen if not cases.note(metric)]
+    ours = _values(cases, known, cases.answers[: len(tables)])
+    theirs = _values(cases, known, cases.answers[len(tables) :])
+    rows = []
+    for metric in chosen:
+        values = ours[metric.name] - theirs[metric.name] if metric.name in ours else None
+        row = cases.row(metric, values, difference=True)
+        rows.append(row | {"p": np.nan if values is None or row["note"] else _p_value(values[1:])})
+    return _framed(rows, [*tables, *others])
 
 
 def confusion(table: pd.DataFrame) -> pd.DataFrame:
     """Counts of images, (k, k): rows true, columns predicted, classes in the order of the table."""
     classes = classes_of(table)
-    counts = confusion_matrix(_truth(table), probabilities(table).argmax(1), labels=range(len(classes)))
+    counts = confusion_matrix(truth_of(table), predicted_of(table), labels=range(len(classes)))
     return pd.DataFrame(counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted"))
 
 
 def classification_report(table: pd.DataFrame) -> pd.DataFrame:
     """scikit-learn's report: precision, recall, f1-score, support (images) of each class and their averages."""
-    classes, truth = classes_of(table), _truth(table)
+    classes, truth = classes_of(table), truth_of(table)
     report = sklearn_report(
         truth,
-        probabilities(table).argmax(1),
+        predicted_of(table),
         labels=range(len(classes)),
         target_names=classes,
         output_dict=True,
@@ -130,7 +118,7 @@ def classification_report(table: pd.DataFrame) -> pd.DataFrame:
 def roc_curves(table: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """False and true positive rates of each class against the rest; a class with none, or nothing else, is left out."""
     scores = probabilities(table)
-    positives = {name: (table["label"] == name).to_numpy() for name in classes_of(table)}
+    positives = {name: (table["label"] == name).to_numpy() for name in predictions.classes_of(table)}
     return {
         name: roc_curve(positive, scores[:, index])[:2]
         for index, (name, positive) in enumerate(positives.items())
@@ -141,79 +129,106 @@ def roc_curves(table: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 class _Cases:
     """The cases of a table with the draws that all its metrics share."""
 
-    def __init__(self, table: pd.DataFrame, resamples: int, seed: int):
-        self.classes, self.scores, self.truth = classes_of(table), probabilities(table), _truth(table)
-        lesion_ids = table["lesion_id"].to_numpy()
-        k = len(self.classes)
-        self.images = dict(zip(self.classes, np.bincount(self.truth, minlength=k).tolist(), strict=True))
-        self.lesions = dict(zip(self.classes, lesions_by_class(lesion_ids, self.truth, k).tolist(), strict=True))
-        self.all_lesions = table["lesion_id"].nunique()
+    def __init__(self, tables: Sequence[pd.DataFrame], resamples: int, seed: int):
+        self.classes, self.truth, self.answers = answers_of(tables)
+        self.k, lesion_ids = len(self.classes), tables[0]["lesion_id"].to_numpy()
+        self.lesion_codes = pd.factorize(lesion_ids)[0]
         # a class too rare for its own metrics must not bend the draws of the others
         self.weights, self.redrawn = lesion_draws(
-            lesion_ids, self.truth, k, resamples, seed, at_least=intervals.MIN_LESIONS
+            lesion_ids, self.truth, self.k, resamples, seed, at_least=intervals.MIN_LESIONS
         )
+        self.all = Group("all cases", np.ones(self.k, bool))
+        self.probable = self.answers[0].probabilities is not None
 
-    def row(self, metric: Metric, name: str, of: Callable[[np.ndarray], np.ndarray], share: bool) -> dict:
-        """The row of ``metric``, whose ``of`` takes weights (B, n) and returns (B,); ``share``: not a difference."""
-        needed = {needs: self.lesions[needs] for needs in metric.needs}
-        note = not_estimable(needed, self.redrawn, len(self.weights))
+    def metrics(self, options: Judging | None, views: Mapping[str, Sequence[str]] | None) -> list[Metric]:
+        shares = np.bincount(self.truth, minlength=self.k) / len(self.truth)
+        return catalogue(self.classes, shares, self.probable, options or Judging(), views)
+
+    def size(self, group: Group) -> tuple[int, int]:
+        """Images and lesions of the classes of ``group``."""
+        return self._size(group.member[self.truth])
+
+    def base(self, metric: Metric) -> tuple[int, int]:
+        """Images and lesions that ``metric`` is a share of, else all; with several models the fewest that one named."""
+        if metric.share_of_named and metric.about:
+            return min(self._size(metric.about.member[one.predicted]) for one in self.answers)
+        return self.size(metric.share_of or self.all)
+
+    def note(self, metric: Metric) -> str:
+        """Why ``metric`` is not estimable on these cases, or ""."""
+        needed = {group.name: self.size(group)[1] for group in metric.needs}
+        if metric.share_of_named and metric.about:
+            needed |= {f"named {metric.about.name}": self.base(metric)[1]}
+        return not_estimable(needed, self.redrawn, len(self.weights))
+
+    def _size(self, chosen: np.ndarray) -> tuple[int, int]:
+        return int(chosen.sum()), np.unique(self.lesion_codes[chosen]).size
+
+    def row(self, metric: Metric, values: np.ndarray | None, difference: bool = False) -> dict:
+        """The row of ``metric`` from its point value and draws, (1 + B,); None where it is not estimable."""
+        note = self.note(metric)
         value = low = high = np.nan
-        if not note:
-            value = float(of(np.ones((1, len(self.truth))))[0])
-            low, high = percentile_interval(of(self.weights))
-            if share and metric.only and low == high and value in (0, 1):
-                low, high = exact_interval(value, self.lesions[metric.only])
-        n = self.images[metric.only] if metric.only else len(self.truth)
-        lesions = self.lesions[metric.only] if metric.only else self.all_lesions
-        return {"metric": name, "value": value, "low": low, "high": high, "n": n, "lesions": lesions, "note": note}
+        if values is not None and not (note := _undefined(values)):
+            value, draws = float(values[0]), values[1:]
+            low, high = percentile_interval(draws[~np.isnan(draws)])
+            if low == high and not difference:
+                low, high, note = self._where_draws_agree(metric, value)
+        images, lesions = self.base(metric)
+        positives, _ = self.size(metric.about or self.all)
+        return {
+            "metric": f"difference in {metric.name}" if difference else metric.name,
+            "kind": metric.kind,
+            "about": metric.about.name if metric.about else "",
+            **{"value": value, "low": low, "high": high},
+            **{"n": images, "lesions": lesions, "positives": positives, "few": positives < FEW},
+            "note": note,
+        }
+
+    def _where_draws_agree(self, metric: Metric, value: float) -> tuple[float, float, str]:
+        if (metric.share_of or metric.share_of_named) and value in (0, 1):
+            return *exact_interval(value, self.base(metric)[1]), ""
+        return np.nan, np.nan, "no interval: every draw gives this value"
+
+    def left_out(self) -> dict:
+        """The row of what a table without probabilities cannot tell."""
+        names = "AUC, average precision, top-2 and top-3 accuracy, Brier score, log loss and operating points"
+        row = self.row(Metric(names, lambda draws: draws.counts), None)
+        return row | {"note": "the table holds no probabilities"}
 
 
-def _metrics(cases: _Cases) -> list[Metric]:
-    classes = cases.classes
-    of_class = {
-        name: Metric(f"sensitivity {name}", partial(metrics.sensitivity, index=index), [name], name)
-        for index, name in enumerate(classes)
-    }
-    melanoma = [of_class[MELANOMA]._replace(name="melanoma sensitivity")] if MELANOMA in of_class else []
-    return [
-        Metric("accuracy", metrics.accuracy, []),
-        Metric("majority baseline accuracy", metrics.majority_accuracy, []),
-        Metric("balanced accuracy", metrics.balanced_accuracy, classes),
-        Metric("macro AUC", metrics.macro_auc, classes),
-        *melanoma,
-        *of_class.values(),
-    ]
+def _values(cases: _Cases, chosen: list[Metric], answers: Sequence[Answers]) -> dict[str, np.ndarray]:
+    """Point value and draws of each metric, (1 + B,): the mean over the models."""
+    models = [Model(cases.truth, cases.k, one) for one in answers]
+    blocks = itertools.chain([np.ones((1, len(cases.truth)))], metrics.blocks(cases.weights))
+    values = np.concatenate([_of_block(models, chosen, block) for block in blocks], axis=1)
+    return dict(zip((metric.name for metric in chosen), values, strict=True))
 
 
-def _framed(rows: list[dict], index: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(rows).set_axis(index, axis=0)
+def _of_block(models: list[Model], chosen: list[Metric], weights: np.ndarray) -> np.ndarray:
+    """(metrics, draws)."""
+    draws = [Draws(model, weights) for model in models]
+    return np.array([np.mean([metric.of(one) for one in draws], axis=0) for metric in chosen])
 
 
-def _truth(table: pd.DataFrame) -> np.ndarray:
-    """The labels as class indices, (n,) int."""
-    return pd.Index(classes_of(table)).get_indexer(table["label"])
+def _undefined(values: np.ndarray) -> str:
+    """Why too many of the values, (1 + B,), are not defined, or ""."""
+    missing, resamples = int(np.isnan(values[1:]).sum()), len(values) - 1
+    if not np.isnan(values[0]) and missing <= intervals.MAX_REDRAWN * resamples:
+        return ""
+    return f"not defined in {missing:,} of {resamples:,} draws, at most {100 * intervals.MAX_REDRAWN:g} % allowed"
 
 
-def _check(table: pd.DataFrame, where: str) -> None:
-    validate(table, where)
-    blank = table["lesion_id"].isna() | (table["lesion_id"].astype(str).str.strip() == "")
-    if blank.any():  # one "lesion" of all of them would be wrong in silence
-        raise InputError(
-            f"{where}: no lesion_id for {first_ten(table.loc[blank, 'image_id'])}. "
-            "Where lesions are not known, give each image its own: the image_id."
-        )
+def _p_value(draws: np.ndarray) -> float:
+    """Two-sided p-value of no difference from the draws of one; draws of exactly 0 count on both sides."""
+    draws = draws[~np.isnan(draws)]
+    rarer = min((draws <= 0).sum(), (draws >= 0).sum())
+    return min(1.0, 2 * (1 + int(rarer)) / (1 + len(draws)))
 
 
-def _aligned(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
-    """``reference`` with the rows and the class order of ``table``; InputError where they are not the same cases."""
-    classes, theirs = classes_of(table), classes_of(reference)
-    if set(classes) != set(theirs):
-        raise InputError(f"The two tables have other classes: {', '.join(classes)} and {', '.join(theirs)}.")
-    ours, other = table.set_index("image_id"), reference.set_index("image_id")
-    if len(odd := ours.index.symmetric_difference(other.index)):
-        raise InputError(f"The two tables are not of the same cases; in one of them only: {first_ten(odd)}.")
-    other = other.loc[ours.index]
-    for column in ("label", "lesion_id"):
-        if (odd := ours[column] != other[column]).any():
-            raise InputError(f"The two tables differ in {column} for {first_ten(ours.index[odd])}.")
-    return other[["lesion_id", "label", *(f"p_{name}" for name in classes)]].reset_index()
+def _framed(rows: list[dict], tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows).assign(leaky=any(map(is_leaky, tables)))
+    return frame.set_axis([row["metric"].removeprefix("difference in ") for row in rows], axis=0)
+
+
+def _listed(table: Tables) -> list[pd.DataFrame]:
+    return [table] if isinstance(table, pd.DataFrame) else list(table)

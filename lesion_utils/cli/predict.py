@@ -1,0 +1,43 @@
+"""Scoring another set of images with a model of a study."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lesion_utils.cli.exits import unusable_input_exits_2
+from lesion_utils.cli.study import Data, Ham10000, Study, Threads
+from lesion_utils.params import load_study
+
+
+def predict(
+    study: Study,
+    recipe: Annotated[str, typer.Argument(help="a recipe of the study that has been trained")],
+    folder: Annotated[Path, typer.Argument(help="images and what says their labels; see below for the layouts")],
+    output: Annotated[Path, typer.Option(help="the prediction table to write, a .csv")] = Path("predictions.csv"),
+    data: Data = None,
+    ham10000: Ham10000 = None,
+    threads: Threads = None,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="score images that the model knows too, and mark the table leaky")
+    ] = False,
+) -> None:
+    """Score a folder of images with a trained model of a study; the table is ready for `lesion score`.
+
+    Layouts: ISIC 2018 Task 3 test (ISIC2018_Task3_Test_Input/ and the one-hot ground truth); HAM10000, or any image
+    folders with a table that has its columns; Train|Test/<class>/<ISIC id>.jpg.
+
+    The model's own cases are needed too (--data, as for `lesion study`): an image or a lesion of training or validation
+    in FOLDER is refused. Exit codes: 0 done, 2 unusable input.
+
+    Example: lesion predict ham10000 mobilenet_v2 ../isic2018 --data ../ham10000 --output isic2018.csv
+    """
+    with unusable_input_exits_2():
+        params = load_study(study, data=data, ham10000=ham10000, threads=threads)
+        from lesion_utils.external import score_folder  # imports TensorFlow
+
+        table, known = score_folder(params, recipe, folder, output, allow_leak)
+    lesions = table["lesion_id"].nunique()
+    typer.echo(f"{len(table):,} images of {lesions:,} lesions in {folder} scored with {recipe} of {study}: {output}")
+    if len(known):
+        typer.echo(f"leaky: the model knows {len(known):,} of these images or their lesions; the table says so")

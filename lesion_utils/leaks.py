@@ -1,0 +1,135 @@
+"""The size of a leak: pairs of trainings that differ in the leak alone, judged on the very same test images.
+
+An honest split set against a leaky one changes the test images and the number of training images too, and so measures
+neither. Here the test images never change: the leaky arm adds to a common base of training cases what gives test
+images away, the clean arm as many images of the same classes from lesions outside the test set (a paired design, as in
+Lawson-Darrow's Skin-Cancer-Model). ``evaluation/leak_effect.py`` reads the difference.
+"""
+
+import numpy as np
+import pandas as pd
+
+from lesion_utils import predictions
+from lesion_utils.augment import offline_copies
+from lesion_utils.errors import InputError
+from lesion_utils.params import OfflineCopies, StudyParams
+from lesion_utils.training import train
+
+UNUSED = "unused"  # the value of `split` of a case that takes no part in an arm
+COPIED = 0.5  # share of the test lesions of each class whose images are copied into the leaky arm
+ONE_COPY_OF_EACH = OfflineCopies(per_class=0)
+
+
+def paired_arms(
+    cases: pd.DataFrame, kind: str, split_seed: int, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+    """The leaky and the clean arm of a leak of ``kind``, and which of their rows are test images that can leak.
+
+    Both arms hold the rows of ``cases`` in their order (numbered from 0) and differ in the column ``split``; a case
+    that takes no part is ``unused``. Their test and validation cases are the same, and so are the numbers of training
+    images of each class.
+
+    ``siblings``: one image of each test lesion, fixed by ``split_seed``, is the test image. Its siblings go into the
+    leaky arm, as many images of one training lesion of the class into the clean arm.
+    ``copies``: one Augmentor copy of every image of half the test lesions, fixed by ``split_seed``, goes into the leaky
+    arm, copies of as many images of training lesions into the clean arm; the copies are further rows of both arms.
+
+    The lesions that the clean arm takes images of are kept out of both arms otherwise. They have as many images as the
+    test lesion that they stand in for, or the next larger number; only where no lesion is large enough, several smaller
+    ones. Among equals ``seed`` draws; for ``copies`` ``split_seed`` does, so that all repeats share one set of rows,
+    decoded once. Raises InputError where nothing can leak or training has too few images to match.
+    """
+    cases = cases.reset_index(drop=True)
+    test = cases[cases["split"] == "test"].sample(frac=1, random_state=split_seed)
+    first = test.drop_duplicates("lesion_id")
+    if kind == "siblings":
+        tested, leaked = first, test.drop(first.index)
+        rng = np.random.default_rng(seed)
+    else:
+        chosen = first.groupby("label").sample(frac=COPIED, random_state=split_seed)
+        tested, leaked = test, test[test["lesion_id"].isin(chosen["lesion_id"])]
+        rng = np.random.default_rng(split_seed)
+    if leaked.empty:
+        raise InputError(
+            f"the size of a leak of {kind} cannot be measured: no test lesion has two images or can be halved among its "
+            f"class ({len(test)} test images of {len(first)} lesions). Cure: more cases, or a leak of another kind."
+        )
+    matched, reserve = _matched(cases, leaked, rng)
+    split = cases["split"].mask(cases["lesion_id"].isin(reserve), UNUSED)
+    split[test.index.difference(tested.index)] = UNUSED
+    can_leak = pd.Series(cases.index.isin(tested.index) & cases["lesion_id"].isin(leaked["lesion_id"]))
+    added = [leaked.index, matched.index]
+    if kind == "copies":
+        copies = [offline_copies(images.sort_index(), ONE_COPY_OF_EACH, split_seed) for images in (leaked, matched)]
+        cases = pd.concat([cases, *copies], ignore_index=True)
+        ends = np.cumsum([len(split), *map(len, copies)])
+        added = [cases.index[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        split, can_leak = split.reindex(cases.index, fill_value=UNUSED), can_leak.reindex(cases.index, fill_value=False)
+    leaky, clean = (cases.assign(split=split.mask(cases.index.isin(rows), "train")) for rows in added)
+    return leaky, clean, can_leak
+
+
+def _matched(cases: pd.DataFrame, leaked: pd.DataFrame, rng: np.random.Generator) -> tuple[pd.DataFrame, list[str]]:
+    """Training cases that stand in for ``leaked``, as many of each class, and the ids of their lesions."""
+    training = cases[cases["split"] == "train"].sample(frac=1, random_state=rng)
+    training = training[training.groupby("lesion_id")["label"].transform("nunique") == 1]
+    rows = training.groupby("lesion_id").indices
+    free = {label: group["lesion_id"].value_counts(sort=False) for label, group in training.groupby("label")}
+    views = cases["lesion_id"].value_counts()
+    taken: list[int] = []
+    reserve: list[str] = []
+    groups = leaked.groupby(["label", "lesion_id"]).size().sort_values(ascending=False, kind="stable")
+    for (label, lesion), wanted in groups.items():
+        while wanted:
+            pool = free.get(label)
+            if pool is None or pool.empty:
+                raise InputError(
+                    f"the size of a leak cannot be measured: the leaky arm adds {(leaked['label'] == label).sum()} "
+                    f"images of {label}, and training has {(training['label'] == label).sum()}, too few to add as many "
+                    "from other lesions. Cure: a smaller test_fraction."
+                )
+            fits = [pool[pool >= size] for size in (views[lesion], wanted)]
+            stand_in = next((lesions.idxmin() for lesions in fits if len(lesions)), pool.idxmax())
+            images = rows[stand_in][:wanted]
+            taken += list(images)
+            reserve.append(stand_in)
+            wanted -= len(images)
+            free[label] = pool.drop(stand_in)
+    return training.iloc[taken], reserve
+
+
+def measure(params: StudyParams, cases: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """Trains both arms of every leak of the study whose recipe belongs to ``stage``, once a repeat.
+
+    Writes the prediction tables that ``predictions.leak_tables`` names: of all test images, and of those that can leak.
+    Returns one row a leak: ``leak, recipe, kind, repeats``, and of repeat 0 ``training images`` of either arm,
+    ``added images`` among them, ``test images`` and how many ``can leak``.
+    """
+    found = []
+    for name, leak in params.leaks.items():
+        if leak.recipe not in getattr(params, stage):
+            continue
+        for repeat in range(leak.repeats):
+            of_repeat = params.model_copy(update={"repeat": repeat})
+            leaky, clean, can_leak = paired_arms(cases, leak.kind, params.split_seed, of_repeat.training_seed)
+            _train_arm(f"{name}_leaky", leaky, can_leak, of_repeat)
+            _train_arm(f"{name}_clean", clean, can_leak, of_repeat)
+            if repeat == 0:
+                counts = {
+                    "training images": int((leaky["split"] == "train").sum()),
+                    "added images": int(((leaky["split"] == "train") & (clean["split"] != "train")).sum()),
+                    "test images": int((leaky["split"] == "test").sum()),
+                    "can leak": int(can_leak.sum()),
+                }
+        about = {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "repeats": leak.repeats}
+        found.append(about | counts)
+    return pd.DataFrame(found)
+
+
+def _train_arm(name: str, arm: pd.DataFrame, can_leak: pd.Series, params: StudyParams) -> None:
+    trained = train(name, arm, params)
+    scores = trained.scores["test"]
+    predictions.save(params, name, arm, {"test": scores}, trained.made_by)
+    part = arm.assign(split=can_leak.map({True: "test_can_leak", False: UNUSED}))
+    leaks = can_leak[arm["split"] == "test"].to_numpy()
+    predictions.save(params, name, part, {"test_can_leak": scores[leaks]}, trained.made_by)

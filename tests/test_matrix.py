@@ -1,0 +1,434 @@
+"""The command for somebody's confusion matrix: known truth, every way to paste it, and what is no matrix."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SHARED
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef
+from typer.testing import CliRunner
+
+from lesion_utils.cli import app
+from lesion_utils.datasets import ham10000
+from lesion_utils.errors import InputError
+from lesion_utils.evaluation.matrix import judge_matrix
+from lesion_utils.evaluation.pasted import read_matrix
+
+# the counts of a published system, 938 images
+PUBLISHED = """
+Confusion matrix, without normalization
+[[ 13   1   3   0   3   6   0]
+ [  0  26   2   2   0   0   0]
+ [  1   1  42   2  11  18   0]
+ [  0   0   0   2   1   3   0]
+ [  0   2   6   0  19  12   0]
+ [  3   3   7   0  10 726   2]
+ [  1   0   0   0   0   3   7]]
+
+              precision    recall  f1-score   support
+
+       akiec       0.72      0.50      0.59        26
+         bcc       0.79      0.87      0.83        30
+"""
+NAMES = list(ham10000.CLASSES)
+SMALL = pd.DataFrame([[50, 4, 6], [3, 40, 0], [10, 1, 90]], index=["mel", "nv", "bkl"], columns=["mel", "nv", "bkl"])
+
+
+def judged(text=PUBLISHED, **options):
+    return judge_matrix(read_matrix(text), **options)
+
+
+def lesion(*words, text=None):
+    return CliRunner().invoke(app, ["matrix", *map(str, words)], input=text)
+
+
+# ------------------------------------------------------------------------------------------------------- known truth
+
+
+def assert_is_the_published_one(verdict):
+    numbers = verdict.numbers
+    assert verdict.counts.to_numpy().sum() == 938
+    assert numbers.at["accuracy", "value"] == pytest.approx(835 / 938)
+    assert numbers.at["majority baseline accuracy", "value"] == pytest.approx(751 / 938)
+    assert tuple(numbers.loc["balanced accuracy", ["value", "low", "high"]].round(3)) == pytest.approx(
+        (0.621, 0.54, 0.71), abs=0.006
+    )
+    melanoma = verdict.by_class.loc["mel"]
+    assert (melanoma["hits"], melanoma["n"]) == (19, 39)
+    assert (round(melanoma["recall_low"], 2), round(melanoma["recall_high"], 2)) == (0.34, 0.64)
+    rare = verdict.by_class.loc["df"]
+    assert (rare["hits"], rare["n"], rare["note"]) == (2, 6, "not estimable: n < 10")
+    assert (round(rare["recall_low"], 2), round(rare["recall_high"], 2)) == (0.10, 0.70)
+    assert verdict.by_class.at["vasc", "note"] == "small: n < 20"
+    assert verdict.by_class.at["akiec", "note"] == ""
+    malignant = numbers.loc["malignant sensitivity"]
+    assert malignant[["value", "low", "high"]].round(3).tolist() == pytest.approx([0.674, 0.574, 0.760], abs=1e-3)
+    assert numbers.at["malignant specificity", "value"] == pytest.approx(812 / 843)
+    found = " ".join(verdict.findings)
+    assert "df: 6" in found
+    assert "unlike HAM10000's" in found and "hold-out of single-image lesions" in found
+
+
+def test_the_published_matrix():
+    assert_is_the_published_one(judged(dataset="ham10000"))
+
+
+def test_the_published_matrix_as_it_stands_in_its_file():
+    files = sorted((SHARED / "seeds").glob("001*"))
+    if not files:
+        pytest.skip("no seed 001 in ../shared/seeds")
+    assert_is_the_published_one(judged(files[0].read_text(), dataset="ham10000"))
+    done = lesion(files[0], "--dataset", "ham10000")
+    assert done.exit_code == 1
+    assert "0.621 (0.54 to 0.71)" in done.output and "0.487 (0.34 to 0.64)" in done.output
+
+
+def test_the_data_sets_counts_are_those_of_its_table(real_ham):
+    table = ham10000.metadata(real_ham)
+    alone = table[table["lesion_id"].map(table["lesion_id"].value_counts()) == 1]
+    assert table["label"].value_counts().to_dict() == ham10000.IMAGES
+    assert alone["label"].value_counts().to_dict() == ham10000.SINGLE_IMAGE_LESIONS
+
+
+matrices = (
+    st.integers(2, 5)
+    .flatmap(lambda k: st.lists(st.lists(st.integers(0, 30), min_size=k, max_size=k), min_size=k, max_size=k))
+    .filter(lambda rows: sum(any(row) for row in rows) > 1)
+)
+
+
+@settings(max_examples=40)
+@given(matrices)
+def test_numbers_agree_with_scikit_learn_and_lie_in_their_intervals(rows):
+    counts = np.array(rows)
+    truth, predicted = (np.repeat(side.ravel(), counts.ravel()) for side in np.indices(counts.shape))
+    verdict = judge_matrix(pd.DataFrame(counts), resamples=50)
+    numbers = verdict.numbers
+    if counts.sum(1).all():
+        assert numbers.at["balanced accuracy", "value"] == pytest.approx(balanced_accuracy_score(truth, predicted))
+    else:
+        assert np.isnan(numbers.at["balanced accuracy", "value"])
+        assert any("no image of" in finding for finding in verdict.findings)
+    assert numbers.at["Matthews correlation", "value"] == pytest.approx(matthews_corrcoef(truth, predicted), abs=1e-12)
+    assert numbers.at["accuracy", "value"] == pytest.approx((truth == predicted).mean())
+    for table, name in ((verdict.by_class, "recall"), (verdict.by_class, "precision"), (verdict.predictive, "ppv")):
+        known = table[table[name].notna()]
+        assert (known[f"{name}_low"] <= known[name] + 1e-12).all()
+        assert (known[name] <= known[f"{name}_high"] + 1e-12).all()
+    here = verdict.predictive[verdict.predictive["of_this_matrix"]].set_index("view")
+    assert here["ppv"].tolist() == pytest.approx(verdict.by_class.loc[here.index, "precision"].tolist(), nan_ok=True)
+
+
+def test_wilson_intervals_are_scipys():
+    row = judged().by_class.iloc[1]
+    low, high = binomtest(26, 30).proportion_ci(method="wilson")
+    assert (row["recall_low"], row["recall_high"]) == (low, high)
+
+
+def test_predictive_values_at_another_prevalence():
+    # sensitivity 0.9, specificity 0.8, at 1 %: 0.009 / (0.009 + 0.198)
+    verdict = judge_matrix(pd.DataFrame([[90, 10], [40, 160]], ["mel", "nv"], ["mel", "nv"]), prevalences=[0.01])
+    row = verdict.predictive.iloc[0]
+    assert (row["view"], row["prevalence"]) == ("melanoma", 0.01)
+    assert row["ppv"] == pytest.approx(0.009 / 0.207)
+    assert row["npv"] == pytest.approx(0.792 / 0.793)
+    # the standard logit interval by hand
+    spread = 1.959964 * np.sqrt(0.1 / 90 + 0.8 / (0.2 * 200))
+    odds = np.array([row["ppv_low"], row["ppv_high"]]) / (1 - np.array([row["ppv_low"], row["ppv_high"]]))
+    assert np.log(odds) == pytest.approx(np.log(0.009 / 0.198) + np.array([-spread, spread]))
+
+
+def test_a_classifier_without_a_miss_still_has_an_interval():
+    row = judge_matrix(pd.DataFrame([[9, 0], [0, 9]], ["mel", "nv"], ["mel", "nv"]), prevalences=[0.1]).predictive.iloc[
+        0
+    ]
+    assert row["ppv"] == 1 and 0 < row["ppv_low"] < 0.95 and row["ppv_high"] == 1
+
+
+def test_balanced_accuracy_covers_in_simulation():
+    rng = np.random.default_rng(0)
+    recalls, supports = np.array([0.6, 0.8, 0.95]), np.array([40, 80, 300])
+    covered = 0
+    for seed in range(100):
+        hits = rng.binomial(supports, recalls)
+        counts = np.diag(hits) + np.roll(np.diag(supports - hits), 1, axis=1)
+        row = judge_matrix(pd.DataFrame(counts), resamples=200, seed=seed).numbers.loc["balanced accuracy"]
+        covered += row["low"] <= recalls.mean() <= row["high"]
+    assert covered >= 88
+
+
+# ------------------------------------------------------------------------------------------- what is found, what not
+
+
+def counts_like(like, n=2000):
+    return np.round(np.array([like[name] for name in NAMES]) * n / sum(like.values())).astype(int)
+
+
+def of_supports(supports, names=NAMES):
+    wrong = supports // 4
+    counts = np.diag(supports - wrong)
+    counts[np.arange(len(supports)), (np.arange(len(supports)) + 1) % len(supports)] = wrong
+    return pd.DataFrame(counts, names, names)
+
+
+def test_a_test_set_like_the_data_set_is_clean():
+    verdict = judge_matrix(of_supports(counts_like(ham10000.IMAGES)), dataset="ham10000")
+    assert verdict.findings == []
+
+
+def test_random_samples_of_the_data_set_raise_no_alarm():
+    rng = np.random.default_rng(0)
+    shares = np.array(list(ham10000.IMAGES.values())) / sum(ham10000.IMAGES.values())
+    found = [
+        judge_matrix(of_supports(rng.multinomial(2000, shares)), dataset="ham10000", resamples=2).findings
+        for _ in range(40)
+    ]
+    assert sum(any("unlike" in finding for finding in one) for one in found) == 0
+
+
+@pytest.mark.parametrize(
+    ("supports", "said"),
+    [
+        (counts_like(ham10000.SINGLE_IMAGE_LESIONS), "single-image lesions"),
+        (np.full(7, 100), "look balanced"),
+        (np.array([300, 300, 300, 300, 20, 20, 20]), "more images than HAM10000 has (df: 300 of 115)"),
+        (np.array([100, 100, 400, 50, 500, 800, 50]), "unlike HAM10000's"),
+    ],
+)
+def test_supports_that_betray_their_test_set(supports, said):
+    assert said in " ".join(judge_matrix(of_supports(supports), dataset="ham10000").findings)
+
+
+def test_accuracy_that_is_not_above_the_majority():
+    found = judged("mel nv\n5 45\n20 430").findings
+    assert any("not shown to be above always nv (0.900)" in finding for finding in found)
+    assert judged("mel nv\n40 10\n10 440").findings == []
+
+
+def test_too_good_to_be_true():
+    counts = pd.DataFrame(np.diag([100] * 7) + 1, NAMES, NAMES)
+    assert any("a leak is likely" in finding for finding in judge_matrix(counts).findings)
+    assert not any(
+        "leak" in one
+        for one in judge_matrix(counts.set_axis(list("abcdefg")).set_axis(list("abcdefg"), axis=1)).findings
+    )
+
+
+def test_names_are_not_guessed():
+    assert list(judged().counts.index) == [f"class {i}" for i in range(1, 8)]
+    assert not any("melanoma" in name for name in judged().numbers.index)
+    assert set(judged().predictive["view"]) == set(judged().counts.index)
+    named = judged(dataset="ham10000")
+    assert list(named.counts.index) == NAMES and "alphabetical" in " ".join(named.notes)
+
+
+def test_views_can_be_set():
+    numbers = judge_matrix(SMALL, melanoma="bkl", malignant=["mel", "nv"]).numbers
+    assert numbers.at["melanoma sensitivity", "value"] == pytest.approx(90 / 101)
+    assert numbers.at["malignant sensitivity", "value"] == pytest.approx(97 / 103)
+
+
+# -------------------------------------------------------------------------------------------------- how it is pasted
+
+
+def crosstab(frame, margins):
+    cases = frame.stack().repeat(frame.stack().to_numpy()).index.to_frame(index=False)
+    cases.columns = ["true", "predicted"]
+    return str(pd.crosstab(cases["true"], cases["predicted"], margins=margins))
+
+
+WRITTEN = {
+    "csv": SMALL.to_csv(),
+    "csv with blanks": SMALL.to_csv().replace(",", " , "),
+    "tabs": SMALL.to_csv(sep="\t"),
+    "semicolons": SMALL.to_csv(sep=";"),
+    "pandas": SMALL.to_string(),
+    "header only": SMALL.to_csv(index=False),
+    "row names only": SMALL.to_csv(header=False),
+    "blanks and title": "Confusion matrix, without normalization\n\n  mel nv bkl\n"
+    + SMALL.to_string(header=False)
+    + "\nend",
+    "markdown": "| true | mel | nv | bkl |\n|---|:-:|---|---|\n"
+    + "\n".join(f"| {name} | {' | '.join(map(str, row))} |" for name, row in SMALL.T.items()),
+    "other column order": SMALL[["nv", "bkl", "mel"]].to_csv(),
+    "crosstab": crosstab(SMALL, margins=False),
+    "crosstab with totals": crosstab(SMALL, margins=True),
+    "windows line ends and a byte order mark": SMALL.to_csv().replace("\n", "\r\n"),
+}
+UNNAMED = {
+    "numpy": str(SMALL.to_numpy()),
+    "numpy of floats": str(SMALL.to_numpy(float)),
+    "repr": f"cm = {SMALL.to_numpy()!r}",
+    "json": json.dumps(SMALL.to_numpy().tolist(), indent=1),
+    "csv": SMALL.to_csv(index=False, header=False),
+    "blanks": SMALL.to_string(index=False, header=False),
+    "pandas": str(pd.DataFrame(SMALL.to_numpy())),
+    "pandas csv": pd.DataFrame(SMALL.to_numpy()).to_csv(),
+    "a list beside it": f"labels [0 1 2]\n{SMALL.to_numpy()}\nsupports: [60, 43, 101]",
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN.keys())
+def test_a_matrix_with_names_is_read(written):
+    read = read_matrix(written)
+    assert sorted(read.index) == sorted(SMALL.index)
+    pd.testing.assert_frame_equal(
+        read.loc[SMALL.index, SMALL.columns], SMALL.astype(float), check_names=False, check_index_type=False
+    )
+
+
+@pytest.mark.parametrize("written", UNNAMED.values(), ids=UNNAMED.keys())
+def test_a_matrix_without_names_is_read_and_can_be_named(written):
+    assert read_matrix(written).to_numpy().tolist() == SMALL.to_numpy().tolist()
+    named = judge_matrix(read_matrix(written), classes=list(SMALL.index)).counts
+    assert named.index.tolist() == named.columns.tolist() == list(SMALL.index)
+
+
+@given(matrices)
+def test_what_numpy_prints_is_read(rows):
+    assume(len(rows) == 2 or np.sum(rows[:-1], axis=0).tolist() != rows[-1])  # totals are refused
+    assert read_matrix(f"text\n{np.array(rows)}\n").to_numpy().tolist() == rows
+
+
+@given(st.text(alphabet=" \n\t,;|[]-+.0123456789ab\"'%e", max_size=200))
+def test_any_text_is_read_or_refused(text):
+    try:
+        read = read_matrix(text)
+    except InputError:
+        return
+    assert read.shape[0] == read.shape[1] and read.index.is_unique
+
+
+def test_long_rubbish_is_refused_at_once():
+    for text in ("[" * 300_000, "[[1]" + " " * 300_000 + "x", "1 " * 150_000, "[1]" * 100_000, "[[1]]" * 60_000):
+        with pytest.raises(InputError):
+            judge_matrix(read_matrix(text))
+
+
+def test_shares_become_counts_by_supports():
+    supports = SMALL.sum(axis=1)
+    for scale, digits in ((1, 2), (100, 0)):
+        shares = SMALL.div(supports, axis=0).mul(scale).round(digits)
+        verdict = judge_matrix(shares, supports=supports.tolist())
+        assert verdict.counts.sum(axis=1).tolist() == supports.tolist()
+        assert (verdict.counts - SMALL).abs().to_numpy().max() <= 1
+        assert "off by up to 1" in " ".join(verdict.notes)
+    exact = judge_matrix(SMALL, supports=supports.tolist())
+    assert exact.counts.equals(SMALL.rename_axis(index="true", columns="predicted").astype(np.int64))
+
+
+# ------------------------------------------------------------------------------------------------- what is no matrix
+
+
+BAD = {
+    "": "empty",
+    "  \n ": "empty",
+    "no numbers here": "no row of numbers",
+    "[[1 2]\n [3]]": "line 2 has 1 numbers, line 1 has 2",
+    "a,1,2\nb,3\nc,4,5\n": "not square",
+    "1 2\n3 4\n5 6": "3 x 2",
+    "1 2 3\n4 5 6": "2 x 3",
+    "[[1 2]\n [3 4]]\n\n[[5 6]\n [7 8]]": "more than one matrix in the text, at lines 1 and 4",
+    "a 1 2\nb 3 4\nthen\na 5 6\nb 7 8": "more than one matrix in the text, at lines 1 and 4",
+    "[[1 2 ... 3]\n [4 5 ... 6]]": "shortened",
+    "[[1 x]\n [2 3]]": "'x' is not a number",
+    "a 1 2 3\nb 4 oops 6\nc 7 8 9": "line 2: 'oops' is not a number",
+    "5 1 6\n3 4 7\n8 5 13": "sums of the others",
+    "a b Total\n5 1 7\n3 4 7": "not the sum",
+    "a b\nc 1 2\nd 3 4": "other names",
+    "a 1 2\na 3 4": "more than once",
+    "5 -1\n3 4": "negative",
+    "5 nan\n3 4": "no finite number",
+    "5 inf\n3 4": "no finite number",
+    "5 1.5\n3 4": "1.5 in the row of class 1, column class 2, is no count",
+    "0 0\n0 0": "nothing but zeros",
+    "5 3\n0 0": "one class only",
+    "[[5]]": "one class only",
+    "1 0\n0 1": "normalised",
+    "0.9 0.1\n0.2 0.8": "normalised",
+    "0.97 0.33\n0.03 0.67": "normalised",
+    "45.5 4.5\n10.2 39.8": "normalised",
+    "90.5 9.5\n20.0 80.0": "normalised",
+    "1e300 1\n1 1": "up to a thousand million",
+    str(np.eye(51, dtype=int).tolist()): "up to 50",
+}
+
+
+@pytest.mark.parametrize(("text", "said"), BAD.items(), ids=BAD.values())
+def test_what_is_no_matrix_of_counts_is_refused(text, said):
+    with pytest.raises(InputError, match=None) as refused:
+        judged(text)
+    assert said in str(refused.value)
+    done = lesion("-", text=text)
+    assert done.exit_code == 2 and done.stderr.startswith("error: ") and not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--classes", "a,b"], "2 different names for a matrix of 3 classes"),
+        (["--classes", "a,a,b"], "2 different names"),
+        (["--classes", "nv,mel,bkl"], "not nv, mel, bkl in this order"),
+        (["--supports", "60,43"], "expected 3 counts"),
+        (["--supports", "60,43,x"], "whole numbers"),
+        (["--supports", "60,43,inf"], "expected 3 counts"),
+        (["--supports", "60,43,99"], "neither to their support nor to 1"),
+        (["--dataset", "ham10000"], "not HAM10000's"),
+        (["--dataset", "isic"], "no data set 'isic'"),
+        (["--melanoma", "scc"], "no class scc"),
+        (["--malignant", "mel,scc"], "no class scc"),
+        (["--prevalence", "0"], "between 0 and 1"),
+        (["--prevalence", "5"], "between 0 and 1"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, said):
+    done = lesion("-", *options, text=SMALL.to_csv())
+    assert done.exit_code == 2 and said in done.stderr
+
+
+# ------------------------------------------------------------------------------------------------------- the command
+
+
+def test_a_clean_matrix_exits_0_and_a_finding_1():
+    assert lesion("-", text=SMALL.to_csv()).exit_code == 0
+    done = lesion("-", text="mel nv\n3 4\n20 430")
+    assert done.exit_code == 1 and "FOUND: classes of fewer than 10 images (mel: 7)" in done.stdout
+
+
+def test_json_holds_what_the_text_says(tmp_path):
+    path = tmp_path / "matrix.txt"
+    path.write_text(PUBLISHED)
+    done = lesion(path, "--dataset", "ham10000", "--prevalence", "0.01", "--prevalence", "0.1", "--json")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert told["n"] == 938 and told["classes"] == NAMES and len(told["findings"]) == 2
+    numbers = {row["metric"]: row for row in told["numbers"]}
+    assert numbers["balanced accuracy"]["value"] == pytest.approx(0.62146, abs=1e-5)
+    assert numbers["majority baseline accuracy"]["low"] is None
+    assert {0.01, 0.1} < {row["prevalence"] for row in told["predictive"]}
+    assert "image-level" in told["interval"]
+
+
+def test_the_text_says_that_intervals_are_by_image():
+    assert "Too narrow if a lesion has several images" in lesion("-", text=SMALL.to_csv()).stdout
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(2_000_000_000)  # takes no room on the disk
+    for name, said in (("missing", "cannot be read"), ("", "cannot be read"), ("binary", "UTF-8"), ("huge", "1 MB")):
+        done = lesion(tmp_path / name)
+        assert done.exit_code == 2 and said in done.stderr, name
+    assert "1 MB" in lesion("-", text="1 2\n3 4\n" + " " * 1_000_000).stderr
+
+
+def test_names_cannot_command_the_terminal():
+    done = lesion("-", text="a\x1b[31m,b\u202e\n50,4\n3,40\n")
+    assert done.exit_code == 0 and "\x1b" not in done.output and "\u202e" not in done.output
+    refused = lesion("-", text="a\x1b[31m,a\x1b[31m\n50,4\n3,40\n")
+    assert refused.exit_code == 2 and "\x1b" not in refused.output
