@@ -94,7 +94,13 @@ def plan(params: StudyParams) -> list[Job]:
             tables[stage] += made
     if everything := [name for names in tables.values() for name in names]:
         jobs.append(
-            _job(params, EVALUATION, 0, inputs=everything, outputs=[reports_from_runs(params.study) + "/results.json"])
+            _job(
+                params,
+                EVALUATION,
+                0,
+                inputs=["cases.csv", *everything],
+                outputs=[reports_from_runs(params.study) + "/results.json"],
+            )
         )
     return jobs
 

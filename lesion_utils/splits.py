@@ -124,3 +124,12 @@ def write_cases(cases: pd.DataFrame, study: str) -> None:
         cases.assign(path=cases["path"].map(lambda path: "/".join(np.array(path.split("/"))[-2:]))).to_csv(
             beside, index=False
         )
+
+
+def written_cases(study: str) -> pd.DataFrame:
+    """The cases as notebook 1 wrote them, without their pictures; InputError, with the cure, if it has not run."""
+    path = run_folder(study) / "cases.csv"
+    if not path.is_file():
+        raise InputError(f"{path} does not exist. Cure: make study STUDY={study}, or run notebooks/01_eda.ipynb.")
+    ids = ("image_id", "isic_id", "lesion_id", "label")
+    return pd.read_csv(path, dtype=dict.fromkeys(ids, str), keep_default_na=False, na_values={"age": [""]})

@@ -50,6 +50,12 @@ def read_cases(params: StudyParams) -> pd.DataFrame:
     return ham10000.read(data_folder(params))
 
 
+def related_sets(params: StudyParams) -> dict[str, pd.DataFrame]:
+    """Case tables that the study's images may overlap with, by name: HAM10000, where its images are at hand."""
+    folder = ham10000_folder(params) if params.dataset == "isic9" else None
+    return {TITLES["ham10000"]: ham10000.read(folder)} if folder and ham10000.image_files(folder) else {}
+
+
 def read_any(folder: Path, ham: Path | None = None) -> pd.DataFrame:
     """The case table of a folder in any layout that this study reads, told by what lies in it.
 
