@@ -56,11 +56,10 @@ def score_folder(
     model = keras.models.load_model(model_folder / "model.keras", compile=False)
     everything = batches(pixels, np.zeros(len(pixels)), lambda _: np.arange(len(pixels)), BATCH, epochs=1)
     scores = model.predict(everything, verbose=0)
-    names = [shown[name] for name in classes]
-    scores = pd.DataFrame(scores, columns=names).T.groupby(level=0).sum().T
-    table = predictions.build(cases, list(scores.columns), scores.to_numpy(), leaky=not known.empty)
+    names, scores = _summed([shown[name] for name in classes], scores)
+    table = predictions.build(cases, names, scores, leaky=not known.empty)
     table = table.join(cases[PATIENT].dropna(axis="columns", how="all"))
-    about = {"classes": list(scores.columns), "n": len(table), "set": folder.name, "known to the model": len(known)}
+    about = {"classes": names, "n": len(table), "set": folder.name, "known to the model": len(known)}
     output.with_suffix(".json").unlink(missing_ok=True)
     with writing(output) as beside:
         table.to_csv(beside, index=False)
@@ -98,6 +97,13 @@ def _classes_and_labels(classes: list[str], cases: pd.DataFrame, folder: Path) -
             f"{', '.join(classes)}."
         )
     return shown, cases.assign(label=labels)
+
+
+def _summed(names: list[str], scores: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The different ``names`` in order, and for each the sum of the columns of ``scores`` (n, names) that bear it."""
+    different = sorted(set(names))
+    belongs = np.array([[name == one for one in different] for name in names], scores.dtype)
+    return different, scores @ belongs
 
 
 def _known(own: pd.DataFrame, own_pixels: np.ndarray, cases: pd.DataFrame, pixels: np.ndarray) -> pd.DataFrame:

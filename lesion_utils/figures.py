@@ -1,5 +1,7 @@
 """Every plot of the study, one function each; each returns a Figure and names its data set in the title."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ from matplotlib.figure import Figure
 
 from lesion_utils.audit.pictures import open_image
 from lesion_utils.evaluation import roc_curves
+from lesion_utils.predictions import labelled
 
 COLOUR = "#3b6ea5"
 DPI = 80
@@ -112,16 +115,17 @@ def roc(table: pd.DataFrame, title: str) -> Figure:
 
 
 def intervals(rows: pd.DataFrame, label: str, xlabel: str, title: str, zero: bool = False) -> Figure:
-    """Point and 95 % interval a row, named by column ``label``; rows that are not estimable say so."""
+    """Point and 95 % interval a row, named by column ``label``; rows that are not estimable, or leaky, say so."""
     fig, axes = _axes(height=1.2 + 0.35 * len(rows), width=8)
     ax = axes[0, 0]
+    leaky = rows.get("leaky", pd.Series(False, index=rows.index))
     for place, row in enumerate(rows.to_dict("records")):
         if np.isnan(row["value"]):
             ax.text(0, place, "not estimable", va="center", fontsize=8, color="grey")
             continue
         ax.plot([row["low"], row["high"]], [place, place], color=COLOUR)
         ax.plot(row["value"], place, "o", color=COLOUR)
-    ax.set_yticks(range(len(rows)), rows[label])
+    ax.set_yticks(range(len(rows)), [labelled(name, marked) for name, marked in zip(rows[label], leaky, strict=True)])
     ax.invert_yaxis()
     if zero:
         ax.axvline(0, color="grey", linestyle=":")
@@ -154,3 +158,55 @@ def agreement(values: pd.DataFrame, title: str) -> Figure:
     if len(known):
         ax.legend(fontsize=8)
     return fig
+
+
+def reliability_diagram(curves: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Observed share against stated probability, a point a bin; ``curves`` are of ``calibration.reliability``.
+
+    On the diagonal the probabilities can be taken at their word. A bin that is not estimable is left out.
+    """
+    fig, axes = _axes(height=4.8)
+    ax = axes[0, 0]
+    ax.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    for name, curve in curves.items():
+        known = curve.dropna(subset=["value"])
+        line = ax.plot(known["stated"], known["value"], "o-", markersize=4, linewidth=1, label=name)[0]
+        ax.vlines(known["stated"], known["low"], known["high"], color=line.get_color(), linewidth=1)
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=title)
+    ax.set(xlabel="stated probability", ylabel="share observed (95 % interval by lesion)")
+    ax.legend(fontsize=8)
+    return fig
+
+
+def decision_curve(curve: pd.DataFrame, title: str) -> Figure:
+    """Net benefit by threshold probability, a panel for each prevalence, beside treating everybody and nobody.
+
+    ``curve`` is of ``operating.decision_curve``; its caution, or why there is no curve, stands under the panels.
+    """
+    panels = list(curve.groupby("at", sort=False))
+    fig, axes = _axes(1, len(panels), width=5.25 * len(panels), height=4.2)
+    for ax, (at, rows) in zip(axes[0], panels, strict=True):
+        ax.plot(rows["threshold"], rows["value"], color=COLOUR, label="treat by the classifier")
+        ax.fill_between(rows["threshold"], rows["low"], rows["high"], color=COLOUR, alpha=0.25, linewidth=0)
+        ax.plot(rows["threshold"], rows["treat_all"], color="#c05a28", linestyle="--", label="treat everybody")
+        ax.plot(rows["threshold"], rows["treat_none"], color="grey", linestyle=":", label="treat nobody")
+        prevalence = rows["prevalence"].iloc[0]
+        ax.set_ylim(-0.25 * max(prevalence, 0.01), 1.05 * max(prevalence, 0.01))
+        ax.set_title(f"prevalence {prevalence:.3g} ({at})", fontsize=10)
+    axes[0, 0].set_ylabel("net benefit a patient\n(95 % interval by lesion)")
+    axes[0, 0].legend(fontsize=8)
+    fig.suptitle(title)
+    note = f"not estimable: {curve['note'].iloc[0]}" if curve["value"].isna().all() else curve["caution"].iloc[0]
+    fig.supxlabel("\n".join(["threshold probability", *textwrap.wrap(note, 60 * len(panels))]), fontsize=10)
+    return fig
+
+
+def subgroup_intervals(rows: pd.DataFrame, metric: str, title: str) -> Figure:
+    """One ``metric`` of every group, in the order of ``rows`` of ``subgroups.subgroups``; few are marked."""
+    chosen = rows[rows["metric"] == metric]
+    names = [
+        f"{row['variable']} {row['group']} (n = {row['n']:,}{', few' if row['few'] else ''})"
+        for _, row in chosen.iterrows()
+    ]
+    caution = chosen["caution"].iloc[0] if len(chosen) else ""
+    return intervals(chosen.assign(name=names), "name", f"{metric}{caution and f', {caution}'}", title)

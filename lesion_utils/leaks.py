@@ -6,6 +6,8 @@ images away, the clean arm as many images of the same classes from lesions outsi
 Lawson-Darrow's Skin-Cancer-Model). ``evaluation/leak_effect.py`` reads the difference.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 
@@ -17,7 +19,9 @@ from lesion_utils.training import train
 
 UNUSED = "unused"  # the value of `split` of a case that takes no part in an arm
 COPIED = 0.5  # share of the test lesions of each class whose images are copied into the leaky arm
-ONE_COPY_OF_EACH = OfflineCopies(per_class=0)
+NOTHING_LEAKS = {"siblings": "no test lesion has two images", "copies": "no class has two test lesions"}
+COUNTS = ["leak", "recipe", "kind", "repeats", "training images", "added images", "test images", "can leak"]
+ONE_COPY_OF_EACH = OfflineCopies(per_class=0)  # rotated by up to 10 degrees, as before the split in systems 003 and 004
 
 
 def paired_arms(
@@ -51,8 +55,8 @@ def paired_arms(
         rng = np.random.default_rng(split_seed)
     if leaked.empty:
         raise InputError(
-            f"the size of a leak of {kind} cannot be measured: no test lesion has two images or can be halved among its "
-            f"class ({len(test)} test images of {len(first)} lesions). Cure: more cases, or a leak of another kind."
+            f"the size of a leak of {kind} cannot be measured: {NOTHING_LEAKS[kind]} ({len(test)} test images of "
+            f"{len(first)} lesions). Cure: more cases, or a leak of the other kind."
         )
     matched, reserve = _matched(cases, leaked, rng)
     split = cases["split"].mask(cases["lesion_id"].isin(reserve), UNUSED)
@@ -63,7 +67,7 @@ def paired_arms(
         copies = [offline_copies(images.sort_index(), ONE_COPY_OF_EACH, split_seed) for images in (leaked, matched)]
         cases = pd.concat([cases, *copies], ignore_index=True)
         ends = np.cumsum([len(split), *map(len, copies)])
-        added = [cases.index[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        added = [cases.index[start:end] for start, end in pairwise(ends)]
         split, can_leak = split.reindex(cases.index, fill_value=UNUSED), can_leak.reindex(cases.index, fill_value=False)
     leaky, clean = (cases.assign(split=split.mask(cases.index.isin(rows), "train")) for rows in added)
     return leaky, clean, can_leak
@@ -103,11 +107,12 @@ def measure(params: StudyParams, cases: pd.DataFrame, stage: str) -> pd.DataFram
 
     Writes the prediction tables that ``predictions.leak_tables`` names: of all test images, and of those that can leak.
     Returns one row a leak: ``leak, recipe, kind, repeats``, and of repeat 0 ``training images`` of either arm,
-    ``added images`` among them, ``test images`` and how many ``can leak``.
+    ``added images`` among them, ``test images`` and how many ``can leak``. A leak has repeats of its own, all of which
+    repeat 0 of a study trains; in its others nothing is done.
     """
     found = []
     for name, leak in params.leaks.items():
-        if leak.recipe not in getattr(params, stage):
+        if leak.recipe not in getattr(params, stage) or params.repeat > 0:
             continue
         for repeat in range(leak.repeats):
             of_repeat = params.model_copy(update={"repeat": repeat})
@@ -123,7 +128,7 @@ def measure(params: StudyParams, cases: pd.DataFrame, stage: str) -> pd.DataFram
                 }
         about = {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "repeats": leak.repeats}
         found.append(about | counts)
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=COUNTS)
 
 
 def _train_arm(name: str, arm: pd.DataFrame, can_leak: pd.Series, params: StudyParams) -> None:

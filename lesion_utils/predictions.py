@@ -72,6 +72,11 @@ def validate(table: pd.DataFrame, where: object) -> pd.DataFrame:
     return table
 
 
+def labelled(name: str, leaky: bool) -> str:
+    """``name`` as tables and figures show it: with the word leaky where its numbers are."""
+    return f"{name} (leaky)" if leaky else name
+
+
 def table_path(study: str, recipe: str, repeat: int, split: str) -> Path:
     """Where the prediction table of one recipe, repeat and split lies."""
     return run_folder(study) / "predictions" / recipe / f"r{repeat}" / f"{split}.csv"

@@ -107,7 +107,7 @@ def refuse_leak(name: str, cases: pd.DataFrame, pictures: Sequence[str], allow_l
     counts = known.groupby(["split", "knows"]).size()
     found = ", ".join(f"{n:,} {split} case(s) with the same {what}" for (split, what), n in counts.items())
     raise InputError(
-        f"{name}: training knows {found}: {first_ten(known['image_id'])}. Expected no lesion and no image on both sides. "
+        f"{name}: training knows {found}: {first_ten(known['image_id'])}. Expected neither on both sides. "
         f"Cure: correct the table or the split; or set `allow_leak: true` in the recipe, and every number that comes "
         f"of it is marked leaky."
     )

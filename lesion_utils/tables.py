@@ -15,8 +15,8 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
     """The table in ``path`` (commas, semicolons or tabs, UTF-8), every cell a string, empty cells "".
 
     Row ``i`` of the frame is line ``i + 2`` of a file without line breaks in cells. ``expected`` says in the messages
-    which columns the table should have. Raises InputError for a file that is missing, empty, larger than 200 MB (it
-    is not read at all), no text, or no table.
+    which columns the table should have. Raises InputError for a file that is missing, not to be read, empty, larger
+    than 200 MB (it is not opened), no text, or no table.
     """
     if not path.is_file():
         raise InputError(
@@ -45,6 +45,8 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
         raise InputError(
             f"{path} is not a text file in UTF-8 ({error}). Expected a CSV file with {expected}."
         ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}). Expected a CSV file with {expected}.") from error
     except (ValueError, csv.Error, pd.errors.ParserWarning) as error:  # pandas' own parser errors are ValueErrors
         raise InputError(
             f"{path} is not a table ({str(error).strip()}). Expected a CSV file with {expected}."

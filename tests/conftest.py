@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from lesion_utils.datasets import ham10000, phantom
+from lesion_utils.datasets import ham10000, isic2018, phantom
 from lesion_utils.params import PROJECT, Phantom, StudyParams
 
 SHARED = PROJECT.parent / "shared"
@@ -125,6 +125,22 @@ def isic9_folder(tmp_path_factory) -> Path:
     table = pd.DataFrame(metadata, columns=ham10000.NEEDED).dropna().drop_duplicates()
     (folder.parent / "ham10000").mkdir()
     table.to_csv(folder.parent / "ham10000" / "HAM10000_metadata.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def isic2018_folder(tmp_path_factory) -> Path:
+    """Another phantom, in the layout of the ISIC 2018 Task 3 test set; tests must leave it as it is."""
+    folder = tmp_path_factory.mktemp("data") / "isic2018"
+    drawn = folder.parent / "drawn"
+    phantom.write(drawn, Phantom(lesions=20, seed=1))
+    cases = ham10000.read(drawn)
+    (folder / isic2018.IMAGES).mkdir(parents=True)
+    for path in cases["path"]:
+        shutil.copy(path, folder / isic2018.IMAGES)
+    table = pd.DataFrame({name: (cases["label"] == name.lower()).astype(float) for name in isic2018.CLASSES})
+    table.insert(0, "image", cases["image_id"])
+    table.to_csv(folder / f"{isic2018.TRUTH}.csv", index=False)
     return folder
 
 

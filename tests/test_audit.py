@@ -1,16 +1,26 @@
 """The audit finds what was planted in a phantom, all of it and nothing else, and every file that is no picture."""
 
+import importlib.util
 import io
+import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from scipy.stats import chi2_contingency
 
-from lesion_utils.audit import conflicting_labels, open_image, pixel_digests, same_pixels, shared_lesions
+from lesion_utils.audit import conflicting_labels, findings, open_image, pixel_digests, same_pixels, shared_lesions
+from lesion_utils.audit.findings import cramers_v
+from lesion_utils.audit.overlap import connected, tied
 from lesion_utils.datasets import ham10000, phantom
 from lesion_utils.errors import InputError
-from lesion_utils.params import Phantom
+from lesion_utils.params import PROJECT, Phantom
+
+BENCHMARK = PROJECT / "benchmarks" / "audit.py"
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +116,152 @@ def test_shared_lesions():
     others = pd.DataFrame({"lesion_id": ["c", "d", "a"]})
     assert shared_lesions(cases, others) == {"a", "c"}
     assert shared_lesions(cases, others[1:2]) == set()
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("benchmark_audit", BENCHMARK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_audit_finds_all_that_was_planted_and_nothing_else(benchmark, threads, seed):
+    plant = {"duplicates": 5, "conflicting_labels": 3, "source_shortcut": 0.9}
+    must, found = benchmark.compared(Phantom(lesions=50, seed=seed, **plant), threads)
+    assert found == must
+    kinds = {"same id", "same lesion", "same pixels", "near-duplicate", "one image under two labels"}
+    assert {what for what, _ in must} == kinds | {"source is confounded with the class"}
+    assert any(where.startswith("between") for _, where in must)
+
+
+def test_where_nothing_is_planted_only_what_is_true_of_ham_is_found(phantom_folder, threads):
+    cases = ham10000.read(phantom_folder)
+    found = findings(cases, threads)
+    assert set(found["what"]) == {"same lesion", "dx_type tells the label"}
+    assert found.loc[found["what"] == "dx_type tells the label", "sentence"].str.contains("'follow_up'.* are nv").all()
+    views = cases["lesion_id"].duplicated(keep=False)
+    same = found[found["what"] == "same lesion"].iloc[0]
+    assert (same["where"], same["images"], same["severity"]) == ("within all cases", views.sum(), "information")
+    assert (same["groups"], same["lesions"]) == (cases.loc[views, "lesion_id"].nunique(),) * 2
+    assert set(same["examples"].split(", ")) <= set(cases.loc[views, "image_id"])
+
+
+def test_the_tracked_benchmark_found_all_and_nothing_else():
+    found = json.loads(BENCHMARK.with_suffix(".json").read_text())
+    for name in ("planted", "nothing planted"):
+        result = found[f"20 phantoms, {name}"]
+        assert (result["recall"], result["false alarms"]) == (1, 0) and result["must be found"] >= 60
+
+
+def test_another_set_is_compared_and_not_audited(planted, phantom_folder, threads):
+    cases, other = ham10000.read(planted), ham10000.read(phantom_folder)
+    shared = other[:2].assign(lesion_id=["a", cases["lesion_id"][0]], image_id=["b", cases["image_id"][1]])
+    shared = shared.assign(isic_id=shared["image_id"])
+    other = pd.concat([other[2:], shared, cases[5:6].assign(image_id="c", isic_id="c", lesion_id="d")])
+    found = findings(cases, threads, {"theirs": other}).set_index("where")
+    between = found.loc[["between theirs and all cases"]].set_index("what")
+    assert set(between.index) == {"same id", "same lesion", "same pixels"}
+    assert set(between["severity"]) == {"information"}
+    ours, theirs = pixel_digests(cases, threads), pixel_digests(other, threads)
+    counts = (
+        f"{ours.isin(theirs).sum()} of {len(cases)} images in all cases share the pixels of {theirs.isin(ours).sum()}"
+    )
+    assert between.loc["same pixels", "sentence"] == f"{counts} of {len(other)} images in theirs."
+    assert not found.index.str.contains("within theirs").any()
+
+
+def made_up(lesions: dict[tuple[str, str], int], column: str) -> pd.DataFrame:
+    """Cases without pictures: so many lesions, of one image each, by class and value of ``column``."""
+    rows = [(label, value) for (label, value), n in lesions.items() for _ in range(n)]
+    cases = pd.DataFrame(rows, columns=["label", column])
+    ids = [f"i{row}" for row in range(len(cases))]
+    return cases.assign(image_id=ids, lesion_id=ids)
+
+
+def confounding(cases: pd.DataFrame, tmp_path: Path, threads: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    paths = [str(tmp_path / f"{row}.png") for row in range(len(cases))]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).save(path)
+    found = findings(cases.assign(path=paths), threads)
+    assert set(found["severity"]) <= {"confounding", "information"}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("only", "is_found"),
+    [(4, False), (30, True)],  # half the lesions are mel: 2 * 0.5**4 may well be chance, 2 * 0.5**30 is not
+)
+def test_a_value_of_one_class_is_a_leak_beyond_chance_only(tmp_path, threads, only, is_found):
+    cases = made_up({("mel", "x"): 100, ("nv", "x"): 96, ("mel", "y"): only, ("nv", "z"): 1}, "dx_type")
+    found = confounding(cases.assign(source=None), tmp_path, threads)
+    assert ("dx_type tells the label" in set(found["what"])) == is_found
+    assert found["sentence"].str.contains("'z'").sum() == 0
+    assert found["sentence"].str.contains(f"All {only} images with dx_type 'y'").sum() == is_found
+
+
+@pytest.mark.parametrize(
+    ("lesions", "what"),
+    [
+        ({("mel", "a"): 30, ("nv", "a"): 30, ("mel", "b"): 30, ("nv", "b"): 30}, None),
+        ({("mel", "a"): 45, ("nv", "a"): 15, ("mel", "b"): 15, ("nv", "b"): 45}, "source is confounded with the class"),
+        ({("mel", "a"): 60, ("nv", "a"): 60}, "source"),
+        ({("mel", "a"): 60, ("mel", "b"): 60}, "source"),
+    ],
+)
+def test_source_and_class(tmp_path, threads, lesions, what):
+    found = confounding(made_up(lesions, "source"), tmp_path, threads)
+    assert list(found["what"]) == ([what] if what else [])
+    if what == "source":
+        assert "cannot be tested" in found["sentence"][0]
+    elif what:
+        assert "75% of the 60 lesions of mel come from 'a', of all others 25%" in found["sentence"][0]
+
+
+def test_views_of_a_lesion_are_no_evidence_of_confounding(tmp_path, threads):
+    cases = made_up({("mel", "a"): 40, ("nv", "b"): 40, ("mel", "b"): 3, ("nv", "a"): 3}, "source")
+    lesions = {("mel", "a"): "1", ("nv", "b"): "2", ("mel", "b"): "3", ("nv", "a"): "4"}
+    cases["lesion_id"] = [lesions[key] for key in zip(cases["label"], cases["source"], strict=True)]
+    assert "source is confounded with the class" not in set(confounding(cases, tmp_path, threads)["what"])
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(0, 40), min_size=4, max_size=12), st.integers(2, 3))
+def test_cramers_v_is_the_corrected_one(counts, rows):
+    table = np.array(counts[: len(counts) // rows * rows]).reshape(rows, -1)
+    table = table[table.sum(1) > 0][:, table.sum(0) > 0]
+    if min(table.shape) < 2:
+        return
+    v, p = cramers_v(table)
+    n, (r, k) = table.sum(), table.shape
+    plain = chi2_contingency(table, correction=False).statistic / n
+    corrected = max(0, plain - (r - 1) * (k - 1) / (n - 1))
+    smaller = min(r - (r - 1) ** 2 / (n - 1), k - (k - 1) ** 2 / (n - 1)) - 1
+    assert v == pytest.approx(np.sqrt(corrected / smaller) if smaller > 0 else 0)
+    assert 0 <= v <= 1 + 1e-9 and 0 < p <= 1
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 4), st.integers(-1, 4)), max_size=12))
+def test_connected_is_the_transitive_closure(rows):
+    numbers = pd.DataFrame(rows, columns=["a", "b", "c"], dtype=int).clip(upper=max(len(rows) - 1, 0))
+    group = list(range(len(rows)))
+    values = numbers.to_numpy()
+    for _ in rows:
+        for i in range(len(rows)):
+            for j in range(len(rows)):
+                if ((values[i] == values[j]) & (values[i] >= 0)).any():
+                    group[i] = group[j] = min(group[i], group[j])
+    found = connected(numbers)
+    assert [[a == b for b in found] for a in found] == [[a == b for b in group] for a in group]
+
+
+def test_unknown_lesions_tie_nothing_and_no_picture_is_opened_without_need(threads):
+    cases = pd.DataFrame({"image_id": list("abc"), "lesion_id": [None, None, "x"], "path": "nowhere"})
+    numbers = tied(cases, threads, pictures=False)
+    assert list(numbers) == ["same id", "same lesion"]
+    assert list(numbers["same lesion"]) == [-1, -1, 0]
+    with pytest.raises(InputError, match="nowhere cannot be decoded"):
+        tied(cases, threads)

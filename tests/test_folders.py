@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from conftest import ISIC9
 
+from lesion_utils import notebooks
 from lesion_utils.augment import offline_copies
 from lesion_utils.datasets import CLASSES, data_digest, folders, ham10000, ham10000_folder, read_any, read_cases
 from lesion_utils.errors import InputError
-from lesion_utils.params import OfflineCopies, StudyParams
+from lesion_utils.params import PROJECT, OfflineCopies, StudyParams
 
 
 @pytest.fixture
@@ -81,6 +82,14 @@ def test_ham10000_is_taken_from_the_key_or_from_beside_the_data(copied, isic9_fo
     )
     with pytest.raises(InputError, match="has no metadata table"):
         read_cases(study_on(copied, ham10000=str(copied)))
+
+
+def test_every_notebook_is_told_where_ham10000_lies_and_none_runs_again_if_it_moves(copied, tmp_path):
+    moved = Path(shutil.copytree(copied.parent / "ham10000", tmp_path / "moved"))
+    here, there = study_on(copied), study_on(copied, ham10000=str(moved))
+    for name in notebooks.NOTEBOOKS:
+        assert (PROJECT / notebooks.values(there, name)["ham10000"]).resolve() == moved.resolve()
+        assert notebooks.job_digest(here, name) == notebooks.job_digest(there, name)
 
 
 def test_hidden_files_are_no_part_of_the_set(copied):

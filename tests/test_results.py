@@ -1,16 +1,44 @@
-"""The results on real data that are tracked, and what the README says of them."""
+"""The study's numbers as a file; the results on real data that are tracked, and what the README says of them."""
 
 import json
 import re
 
+import pandas as pd
 import pytest
+from prediction_tables import table_of
 
 from lesion_utils import notebooks
-from lesion_utils.evaluation.results import markdown_table
-from lesion_utils.params import PROJECT, load_study
+from lesion_utils.evaluation import judge
+from lesion_utils.evaluation.results import markdown_table, write_results
+from lesion_utils.params import PROJECT, StudyParams, load_study
 
 TRACKED = PROJECT / "reports" / "ham10000"
 RESULTS = json.loads((TRACKED / "results.json").read_text(encoding="utf-8"))
+
+
+def test_results_are_small_say_what_is_wrong_with_them_and_make_the_table(output):
+    tables = {"good": table_of([15, 6, 20, 60]), "leak": table_of([15, 6, 20, 60], seed=1).assign(leaky=True)}
+    judged = pd.concat(
+        {(name, part): judge(table, 50) for name, table in tables.items() for part in ("validation", "test")},
+        names=["recipe", "part", "name"],
+    )
+    write_results(StudyParams(study="tiny"), judged, "good")
+    results = json.loads((output / "reports" / "tiny" / "results.json").read_text(encoding="utf-8"))
+    rows = {(row["recipe"], row["split"], row["metric"]): row for row in results["rows"]}
+    row, frame = rows["good", "test", "melanoma AUC"], judged.loc[("good", "test", "melanoma AUC")]
+    assert row == {"recipe": "good", "split": "test", "metric": "melanoma AUC", "kind": "view"} | {
+        **{name: round(frame[name], 4) for name in ("value", "low", "high")},
+        **{"n": 303, "lesions": 101},
+    }
+    refused = rows["good", "test", "sensitivity df"]
+    assert (refused["value"], refused["low"], refused["few"]) == (None, None, True)
+    assert refused["note"] == "df: 6 lesions, at least 10 needed"
+    assert "leaky" not in row and all(row["leaky"] is True for row in results["rows"] if row["recipe"] == "leak")
+    assert not any(metric.startswith(("precision ", "AUC ")) for _, _, metric in rows)
+    good, leak = (line for line in markdown_table(results).splitlines() if "| test |" in line and "always" not in line)
+    assert good.startswith("| **good** | test | 303 (101) | not estimable | not estimable | 0.")
+    assert good.count("leaky") == 0 and leak.count(") leaky |") == 2
+    assert "| always the largest class | test | 303 (101) | 0.250 | 0.500 | 0 | 0.594 (" in markdown_table(results)
 
 
 def test_the_readme_quotes_the_tracked_results():
@@ -29,7 +57,7 @@ def test_they_are_of_all_images_and_of_the_recipes_in_the_parameters():
 
 def test_every_number_lies_in_its_interval_and_below_the_mark_of_a_leak():
     for row in RESULTS["rows"]:
-        if row["value"] is None:
+        if row["low"] is None:
             assert row["note"]
             continue
         assert row["low"] <= row["value"] <= row["high"]

@@ -1,6 +1,16 @@
 """What is wrong with a set of cases, and what two sets share."""
 
+from lesion_utils.audit.findings import findings
+from lesion_utils.audit.near import check_near_duplicates
 from lesion_utils.audit.overlap import conflicting_labels, same_pixels, shared_lesions
 from lesion_utils.audit.pictures import open_image, pixel_digests
 
-__all__ = ["conflicting_labels", "open_image", "pixel_digests", "same_pixels", "shared_lesions"]
+__all__ = [
+    "check_near_duplicates",
+    "conflicting_labels",
+    "findings",
+    "open_image",
+    "pixel_digests",
+    "same_pixels",
+    "shared_lesions",
+]

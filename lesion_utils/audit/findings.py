@@ -1,4 +1,4 @@
-"""The audit of a table of cases: one row a finding, with the rule that made it one."""
+"""The audit of a table of cases: one row a finding, by stated rules."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -12,97 +12,159 @@ from lesion_utils.audit.overlap import KINDS, connected, shared, tied
 COLUMNS = ["what", "where", "images", "lesions", "groups", "severity", "sentence", "examples"]
 SEVERITIES = ("leak", "label", "confounding", "information")
 METADATA = ("dx_type", "sex", "localization")
-CHANCE = 0.001  # a pattern that chance makes in fewer sets than this is a finding
-ASSOCIATION = 0.1  # Cramér's V from which a source counts as confounded (Cohen 1988: small)
+CHANCE = 0.001  # what chance makes more often is no finding
+ASSOCIATION = 0.1  # bias-corrected Cramér's V from which a source counts as confounded; Cohen (1988) calls it small
 
-_ORDER = ("train", "validation", "test")  # of the parts, where a split has them
-_TABLES = 9999  # random tables behind a p value
+_ALL = "all cases"
+_PARTS = ("train", "validation", "test")  # in this order
+_RANDOM_TABLES = 9999
 _EXAMPLES = 4
 
 
 def findings(cases: pd.DataFrame, threads: int, others: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
-    """What is wrong with ``cases``, within and between the parts of its column ``split`` and against other sets.
+    """What is wrong with ``cases``: within and between the parts of its column ``split``, and against other sets.
 
-    One row a finding: ``what, where, images, lesions, groups`` (counts of what is involved, on all sides)``, severity,
-    sentence, examples`` (a few image ids). ``others`` are named case tables that only comparisons read. Without a column
-    ``split`` the whole table is one part. No row, no finding; what cannot be tested is a row that says so.
+    One row a finding: ``what, where, images, lesions, groups`` (how many are involved, on all sides)``, severity,
+    sentence, examples`` (some image ids), the gravest first. ``others`` are case tables by name. A table without a
+    column ``split`` is one part. What cannot be tested is a row that says so. By ``severity``:
 
-    Kinds, by ``severity``:
-
-    * *leak*: between two parts, any of ``overlap.KINDS``. Same id, lesion and pixels are facts of their own, so one pair
-      may count under each; a near-duplicate counts only where none of them ties the images.
+    * *leak*: between two parts, each of ``overlap.KINDS``. Same id, lesion and pixels are facts of their own, and a
+      pair of images counts under each that it shows; a near-duplicate counts only where none of the three ties them.
     * *information*: the same within a part, or with another set.
-    * *label*: one image (same id or pixels) under two labels; one lesion under two labels, these images left out.
-    * *confounding*: a value of ``METADATA`` that occurs with one class only although so many lesions would do so by
-      chance with a probability below ``CHANCE`` (hypergeometric, divided by the number of values); a ``source`` whose
-      association with the class, counted by lesion, has a bias-corrected Cramér's V (Bergsma, J Korean Stat Soc 42:323,
-      2013) of ``ASSOCIATION`` or more and a p value below ``CHANCE`` (chi-square against random tables of the same
-      margins).
+    * *label*: one image (same id or pixels) under two labels; one lesion under two labels, those images left out.
+    * *confounding*: a value of ``METADATA`` with one class only, if so many lesions would be of one class with a
+      probability below ``CHANCE`` (hypergeometric, Bonferroni over all values of all columns); and a ``source`` with a
+      Cramér's V, by lesion, of ``ASSOCIATION`` or more (bias-corrected: Bergsma, J Korean Stat Soc 42:323, 2013) and
+      a p value below ``CHANCE`` (chi-square against random tables with the same margins).
 
     Raises InputError for a file that cannot be decoded.
     """
-    sets = {_WHOLE: cases, **(others or {})}
-    table = pd.concat(sets.values(), ignore_index=True)
-    member = pd.Series(np.repeat(list(sets), [len(one) for one in sets.values()]), index=table.index)
-    own = member == _WHOLE
+    table = pd.concat([cases, *(others or {}).values()], ignore_index=True)
+    name = pd.Series(np.repeat([_ALL, *(others or {})], [len(cases), *(len(o) for o in (others or {}).values())]))
+    own = name == _ALL
     numbers = tied(table, threads)
-    rows = [*_overlaps(table, numbers, _places(table, own, member)), *_two_labels(table[own], numbers[own])]
+    rows = [*_overlaps(table, numbers, name), *_two_labels(table[own], numbers[own])]
     rows += [*_metadata(table[own]), *_source(table[own])]
-    return pd.DataFrame(rows, columns=COLUMNS).sort_values(
-        "severity", key=lambda column: column.map(SEVERITIES.index), kind="stable", ignore_index=True
-    )
+    found = pd.DataFrame(rows, columns=COLUMNS)
+    return found.sort_values("severity", key=lambda s: s.map(SEVERITIES.index), kind="stable", ignore_index=True)
 
 
-def _row(table: pd.DataFrame, what: str, where: str, groups: int, severity: str, sentence: str) -> dict:
-    """A finding; ``table`` are the cases involved."""
-    examples = list(table["image_id"][:_EXAMPLES])
-    counts = (len(table), table["lesion_id"].nunique(), groups)
-    return dict(zip(COLUMNS, (what, where, *counts, severity, sentence, examples), strict=True))
+def _row(what: str, where: str, involved: pd.DataFrame, groups: int, severity: str, sentence: str) -> tuple:
+    counts = len(involved), involved["lesion_id"].nunique(), groups
+    return what, where, *counts, severity, sentence, ", ".join(involved["image_id"][:_EXAMPLES])
 
 
 # ---------------------------------------------------------------------------------------------------------- overlap
 
-_Place = tuple[str, pd.Series, str, pd.Series, str]  # name and cases of one side, of the other, severity
 
-
-def _places(table: pd.DataFrame, own: pd.Series, member: pd.Series) -> Iterator[_Place]:
-    split = table["split"].where(own) if "split" in table else pd.Series(_WHOLE, index=table.index).where(own)
-    there = set(split.dropna())
-    parts = {part: split == part for part in sorted(there, key=lambda part: (_ORDER.index(part) if part in _ORDER else 9, part))}
-    for part, inside in parts.items():
-        yield part, inside, part, inside, "information"
+def _overlaps(table: pd.DataFrame, numbers: pd.DataFrame, name: pd.Series) -> Iterator[tuple]:
+    own = name == _ALL
+    part = table["split"].where(own, None) if "split" in table else name.where(own, None)
+    there = set(part.dropna())
+    parts = [*(one for one in _PARTS if one in there), *sorted(there - set(_PARTS))]
+    for one in parts:
+        yield from _shared(table, numbers, (one, part == one), (one, part == one), "information")
     for one, other in combinations(parts, 2):
-        yield other, parts[other], one, parts[one], "leak"
-    for name in member[~own].unique():
-        yield _WHOLE, own, name, member == name, "information"
+        yield from _shared(table, numbers, (other, part == other), (one, part == one), "leak")
+    for one in name[~own].unique():
+        yield from _shared(table, numbers, (_ALL, own), (one, name == one), "information")
 
 
-def _overlaps(table: pd.DataFrame, numbers: pd.DataFrame, places: Iterator[_Place]) -> Iterator[dict]:
-    for one, these, other, those, severity in places:
-        for kind in KINDS:
-            involved = shared(numbers[kind], these, those)
-            if not involved.any():
-                continue
-            partners = shared(numbers[kind], those, these)
-            where = f"within {one}" if one == other else f"between {other} and {one}"
-            with_whom = "another there" if one == other else f"{partners.sum():,} of {those.sum():,} in {other}"
-            sentence = f"{involved.sum():,} of {these.sum():,} images in {one} {_HAVE[kind]} {with_whom}."
-            groups = numbers.loc[involved, kind].nunique()
-            yield _row(table[involved | partners], kind, where, groups, severity, sentence)
+_VERBS = dict(zip(KINDS, ("share the id", "share the lesion", "share the pixels", "are near-duplicates"), strict=True))
 
 
-_HAVE = dict(
-    zip(KINDS, ("share their id with", "share their lesion with", "share their pixels with", "nearly equal"), strict=True)
-)
+def _shared(
+    table: pd.DataFrame,
+    numbers: pd.DataFrame,
+    these: tuple[str, pd.Series],
+    those: tuple[str, pd.Series],
+    severity: str,
+) -> Iterator[tuple]:
+    (one, inside), (other, others) = these, those
+    for kind in KINDS:
+        here, there = shared(numbers[kind], inside, others), shared(numbers[kind], others, inside)
+        if not here.any():
+            continue
+        sentence = f"{here.sum():,} of {inside.sum():,} images in {one} {_VERBS[kind]} of "
+        sentence += "another there." if one == other else f"{there.sum():,} of {others.sum():,} images in {other}."
+        where = f"within {one}" if one == other else f"between {other} and {one}"
+        yield _row(kind, where, table[here | there], numbers.loc[here, kind].nunique(), severity, sentence)
 
 
 # ----------------------------------------------------------------------------------------------------------- labels
 
 
-def _two_labels(cases: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[dict]:
+def _two_labels(cases: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[tuple]:
     image = pd.Series(connected(numbers[["same id", "same pixels"]]), index=cases.index)
     torn = cases["label"].groupby(image).transform("nunique") > 1
-    yield from _labels(cases[torn], image[torn], "image")
-    lesion = numbers.loc[~torn & (numbers["same lesion"] >= 0), "same lesion"]
-    torn = cases["label"].groupby(lesion).transform("nunique") > 1
-    yield from _labels(cases[torn], lesion[torn], "lesion")
+    yield from _labels("image", cases[torn], image[torn])
+    left = cases[~torn & (numbers["same lesion"] >= 0)]
+    torn = left.groupby("lesion_id")["label"].transform("nunique") > 1
+    yield from _labels("lesion", left[torn], left.loc[torn, "lesion_id"])
+
+
+def _labels(thing: str, torn: pd.DataFrame, group: pd.Series) -> Iterator[tuple]:
+    if torn.empty:
+        return
+    labels = torn.groupby(group)["label"].agg(lambda values: " + ".join(sorted(set(values)))).value_counts()
+    under = ", ".join(f"{count:,} {pair}" for pair, count in labels.items())
+    sentence = f"{labels.sum():,} {thing}(s) stand under more than one label: {under}."
+    yield _row(f"one {thing} under two labels", _ALL, torn, labels.sum(), "label", sentence)
+
+
+# ------------------------------------------------------------------------------------------------------ confounding
+
+
+def _by_lesion(cases: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Lesions by value of ``column`` (rows) and class; an image without a lesion id is a lesion of its own."""
+    lesion = cases["lesion_id"].fillna(cases["image_id"])
+    units = cases.assign(lesion=lesion).drop_duplicates(["lesion", column, "label"])
+    return pd.crosstab(units[column], units["label"])
+
+
+def _metadata(cases: pd.DataFrame) -> Iterator[tuple]:
+    tables = {column: _by_lesion(cases, column) for column in METADATA if column in cases}
+    values = sum(len(table) for table in tables.values())
+    for column, table in tables.items():
+        for value, counts in table.iterrows():
+            n, lesions = counts.sum(), table.to_numpy().sum()
+            by_chance = hypergeom.pmf(n, lesions, table.sum(), n).sum()
+            if counts.max() < n or by_chance * values >= CHANCE:
+                continue
+            involved = cases[cases[column] == value]
+            sentence = f"All {len(involved):,} images with {column} {value!r} ({n:,} lesions) are {counts.idxmax()}."
+            yield _row(f"{column} tells the label", _ALL, involved, 1, "confounding", f"{sentence} Never an input.")
+
+
+def _source(cases: pd.DataFrame) -> Iterator[tuple]:
+    known = cases[cases["source"].notna()] if "source" in cases else cases[:0]
+    if known["source"].nunique() < 2 or known["label"].nunique() < 2:
+        there = "one class" if known["source"].nunique() > 1 else "one source" if len(known) else "no source is known"
+        sentence = f"Whether source and class are confounded cannot be tested: {there}."
+        yield _row("source", _ALL, cases[:0], 0, "information", sentence)
+        return
+    table = _by_lesion(known, "source")
+    association, p = cramers_v(table.to_numpy())
+    if association < ASSOCIATION or p >= CHANCE:
+        return
+    expected = np.outer(table.sum(axis=1), table.sum()) / table.to_numpy().sum()
+    row, column = np.unravel_index(np.argmax((table - expected) / np.sqrt(expected)), table.shape)
+    source, label = table.index[row], table.columns[column]
+    inside = table.loc[source, label] / table[label].sum()
+    outside = (table.loc[source].sum() - table.loc[source, label]) / table.drop(columns=label).to_numpy().sum()
+    sentence = f"{inside:.0%} of the {table[label].sum():,} lesions of {label} come from {source!r}, of all others "
+    sentence += f"{outside:.0%}; Cramér's V {association:.2f}, p < {CHANCE:g}."
+    yield _row("source is confounded with the class", _ALL, known, table.shape[0], "confounding", sentence)
+
+
+def cramers_v(table: np.ndarray) -> tuple[float, float]:
+    """Bias-corrected Cramér's V (0 to 1) of a table of counts, two rows and columns or more, and its p value.
+
+    The p value is the share of random tables with the same margins whose chi-square is as large; at least 1e-4.
+    """
+    random_tables = MonteCarloMethod(n_resamples=_RANDOM_TABLES, rng=np.random.default_rng(0))
+    test = chi2_contingency(table, correction=False, method=random_tables)
+    n, sides = table.sum(), np.array(table.shape)
+    square = max(0.0, test.statistic / n - np.prod(sides - 1) / (n - 1))
+    most = (sides - 1 - (sides - 1) ** 2 / (n - 1)).min()  # 0 where there are no more cases than rows or columns
+    return float(np.sqrt(square / most)) if most > 0 else 0.0, float(test.pvalue)

@@ -42,7 +42,8 @@ def _near(cases: pd.DataFrame, numbers: pd.DataFrame, threads: int) -> np.ndarra
     known = connected(numbers)[first]
     one, other, _ = near_pairs(picture_hashes(cases[first], threads), threads).T
     new = known[one] != known[other]
-    return _components(one[new], other[new], int(first.sum()))[numbers["same pixels"]]
+    groups = _components(one[new], other[new], int(first.sum()))
+    return np.where(np.bincount(groups)[groups] > 1, groups, -1)[numbers["same pixels"]]
 
 
 def _components(one: np.ndarray, other: np.ndarray, nodes: int) -> np.ndarray:

@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 a run failed or something was found, 2 unusable input.
 
 import typer
 
-from lesion_utils.cli import matrix, predict, study
+from lesion_utils.cli import leakcheck, matrix, predict, score, study
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
@@ -19,6 +19,8 @@ for command in (
     study.index,
     study.refs,
     predict.predict,
+    leakcheck.leakcheck,
     matrix.matrix,
+    score.score,
 ):
     app.command()(command)

@@ -16,7 +16,7 @@ from lesion_utils.params import Judging
 
 MOST_BYTES = 1_000_000  # of pasted text
 BY_IMAGE = "Intervals are 95 %, image-level: a matrix knows no lesions. Too narrow if a lesion has several images."
-WIDEST = 28  # characters of a class name in a table
+WIDEST = 64  # characters of a cell
 
 Named = Annotated[str | None, typer.Option(metavar="NAME", help="class that is melanoma; by default told by its name")]
 Group = Annotated[
@@ -134,9 +134,9 @@ def as_text(verdict: MatrixVerdict) -> str:
         "",
     ]
     shown = [[row["metric"], _estimate(row), f"n = {row['n']:,}", row["note"]] for row in numbers.to_dict("records")]
-    lines += _aligned([["", "value (95 % interval)", "", ""], *shown])
-    lines += ["", *_aligned([["class", "recall", "", "precision", "", ""], *map(_class_row, _rows(verdict.by_class))])]
-    lines += ["", *_aligned([["", "at prevalence", "PPV", "NPV"], *map(_predictive_row, _rows(verdict.predictive))])]
+    lines += aligned([["", "value (95 % interval)", "", ""], *shown])
+    lines += ["", *aligned([["class", "recall", "", "precision", "", ""], *map(_class_row, _rows(verdict.by_class))])]
+    lines += ["", *aligned([["", "at prevalence", "PPV", "NPV"], *map(_predictive_row, _rows(verdict.predictive))])]
     lines += ["", *([f"FOUND: {finding}." for finding in verdict.findings] or ["Nothing was found against it."])]
     return "\n".join(lines)
 
@@ -169,7 +169,7 @@ def _predictive_row(row: dict) -> list[str]:
     return [row["view"], at, *(_estimate(row, name, f"{name}_low", f"{name}_high") for name in ("ppv", "npv"))]
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
     """Rows of cells as lines with columns of equal width."""
     short = [
         [cell if len(cell) <= WIDEST or i == len(row) - 1 else cell[: WIDEST - 1] + "…" for i, cell in enumerate(row)]

@@ -39,5 +39,9 @@ def predict(
         table, known = score_folder(params, recipe, folder, output, allow_leak)
     lesions = table["lesion_id"].nunique()
     typer.echo(f"{len(table):,} images of {lesions:,} lesions in {folder} scored with {recipe} of {study}: {output}")
+    if table["lesion_id"].equals(table["image_id"]):
+        typer.echo(
+            "the set gives no lesions: each image counts as its own; intervals are too narrow where some share one"
+        )
     if len(known):
         typer.echo(f"leaky: the model knows {len(known):,} of these images or their lesions; the table says so")

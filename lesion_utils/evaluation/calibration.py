@@ -150,7 +150,7 @@ def _events(table: pd.DataFrame, views: Views) -> dict[str, tuple[np.ndarray, np
     events = {TOP: (scores.max(1), np.arange(len(classes)) == scores.argmax(1)[:, None])}
     for name, positive in views_of(classes, views).items():
         member = np.isin(classes, positive)
-        events[name] = scores[:, member].sum(1), np.broadcast_to(member, scores.shape)
+        events[name] = scores[:, member].sum(1).round(12), np.broadcast_to(member, scores.shape)
     return events
 
 

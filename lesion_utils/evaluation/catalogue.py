@@ -51,7 +51,7 @@ class Model:
         """The cases by the probability of the classes ``member``, (k,) bool."""
         key = member.tobytes()
         if key not in self._rankings:
-            scores = self.probabilities[:, member].sum(1)
+            scores = self.probabilities[:, member].sum(1).round(12)  # so that equal sums are ties
             self._rankings[key] = metrics.Ranking(scores, member[self.truth])
         return self._rankings[key]
 

@@ -23,7 +23,8 @@ def effect(params: StudyParams, leak: str) -> pd.DataFrame:
     rows = {}
     for part, images in PARTS.items():
         leaky, clean = (
-            [predictions.read(params, f"{leak}_{arm}", part, repeat) for repeat in repeats] for arm in ("leaky", "clean")
+            [predictions.read(params, f"{leak}_{arm}", part, repeat) for repeat in repeats]
+            for arm in ("leaky", "clean")
         )
         rows[part] = compare(leaky, clean, params.resamples).assign(images=images)
     return pd.concat(rows, names=["part", "name"])

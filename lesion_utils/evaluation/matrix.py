@@ -15,9 +15,9 @@ from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import metrics
 from lesion_utils.evaluation.intervals import LEVEL, MAX_REDRAWN, percentile_interval
-from lesion_utils.evaluation.views import views_of
+from lesion_utils.evaluation.judge import FEW
+from lesion_utils.evaluation.views import asked_views
 
-MARKED = 20  # images of a class below which it is marked, and never ranked
 MIN_IMAGES = 10  # below which its metrics are not estimable
 MOST_CLASSES = 50
 UNLIKE = 0.001  # probability below which supports do not fit a data set
@@ -64,10 +64,7 @@ def judge_matrix(
     notes: list[str] = []
     matrix = _with_names(matrix, classes, dataset, notes)
     counts = _counts(matrix, supports, notes)
-    groups = views_of(list(counts.index))
-    groups |= {"melanoma": [melanoma]} if melanoma else {}
-    groups |= {"malignant": list(malignant)} if malignant else {}
-    groups = views_of(list(counts.index), groups)
+    groups = asked_views(list(counts.index), melanoma, malignant)
     for prevalence in prevalences:
         if not 0 < prevalence < 1:
             raise InputError(f"a prevalence of {prevalence:g}: expected a number between 0 and 1.")
@@ -214,17 +211,19 @@ def _whole(counts: pd.DataFrame, resamples: int, seed: int) -> list[dict]:
     cells = counts.to_numpy()
     n, supports = int(cells.sum()), cells.sum(1)
     rng = np.random.default_rng(seed)
-    draws = rng.multinomial(n, cells.ravel() / n, size=resamples).reshape(resamples, *cells.shape)
+    draws = rng.multinomial(n, cells.ravel() / n, size=resamples).reshape(resamples, *cells.shape).astype(np.float64)
     whole = (draws.sum(2) > 0)[:, supports > 0].all(1)
     lacking = resamples - int(whole.sum())
     note = "" if lacking <= MAX_REDRAWN * resamples else f"no interval: {lacking:,} of {resamples:,} draws lack a class"
     rows = [
         _share("accuracy", int(np.trace(cells)), n),
         _baseline("majority baseline accuracy", supports.max() / n, n, f"always {counts.index[supports.argmax()]}"),
-        _baseline("stratified baseline accuracy", ((supports / n) ** 2).sum(), n, "drawn by the classes' shares"),
+        _baseline(
+            "stratified-random baseline accuracy", ((supports / n) ** 2).sum(), n, "drawn by the classes' shares"
+        ),
     ]
     for name, of in (("balanced accuracy", metrics.balanced_accuracy), ("Matthews correlation", metrics.matthews)):
-        value, low, high = float(of(cells[None])[0]), np.nan, np.nan
+        value, low, high = float(of(cells[None].astype(np.float64))[0]), np.nan, np.nan
         if np.isfinite(value) and not note:
             low, high = percentile_interval(of(draws[whole]))
         rows.append({"metric": name, "value": value, "low": low, "high": high, "n": n, "note": note})
@@ -238,7 +237,7 @@ def _baseline(name: str, value: float, n: int, note: str) -> dict:
 def _sizes(n: int) -> str:
     if n == 0:
         return "no image"
-    return "not estimable: n < 10" if n < MIN_IMAGES else "small: n < 20" if n < MARKED else ""
+    return "not estimable: n < 10" if n < MIN_IMAGES else "small: n < 20" if n < FEW else ""
 
 
 def _by_class(counts: pd.DataFrame) -> pd.DataFrame:

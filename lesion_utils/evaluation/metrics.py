@@ -33,7 +33,8 @@ def over_draws(of: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> n
 
 def confusion_counts(truth: np.ndarray, predicted: np.ndarray, k: int, weights: np.ndarray) -> np.ndarray:
     """Weighted confusion matrices, (B, k, k): rows true, columns predicted."""
-    return over_draws(lambda block: _group_sums(truth * k + predicted, k * k, block).T, weights).reshape(-1, k, k)
+    member = _grouping(truth * k + predicted, k * k)
+    return over_draws(lambda block: (member @ _by_case(block)).T, weights).reshape(-1, k, k)
 
 
 def merged(counts: np.ndarray, positive: np.ndarray) -> np.ndarray:
@@ -61,7 +62,11 @@ def baseline_accuracy(counts: np.ndarray, guess: np.ndarray) -> np.ndarray:
 
 
 def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Mean sensitivity over all k classes; NaN if one of them weighs nothing."""
+    """Mean sensitivity over all k classes; NaN if one of them weighs nothing.
+
+    The scorer of the ISIC challenges says the same but where two classes are equally the most probable: to it that
+    answer is wrong, here it is the first of them.
+    """
     return _ratio(np.diagonal(counts, axis1=1, axis2=2), counts.sum(2)).mean(1)
 
 
@@ -150,11 +155,11 @@ class Ranking:
         # rows: positives of each step; negatives above it and below the step before; negatives tied with it
         rows = np.where(tied, 2 * self.steps + 1, self.steps) + place
         rows[positive] = own
-        self._rows = rows
+        self._member = _grouping(rows, 3 * self.steps + 1)
 
     def curve(self, weights: np.ndarray) -> "Curve":
         """The ROC curve in each draw of ``weights``, (b, n); for many draws see ``over_draws``."""
-        sums = _group_sums(self._rows, 3 * self.steps + 1, weights)
+        sums = self._member @ _by_case(weights)
         positives, above, tied = np.split(sums, [self.steps, 2 * self.steps + 1])
         return Curve(positives, above, tied)
 
@@ -206,8 +211,8 @@ class Curve:
         The measure of the ISIC 2024 challenge. The curve is the usual one, straight between its points.
         """
         lower, upper, at, false = self._above(above)
-        mean_false = (at + false) / 2
-        return (np.maximum(upper - lower, 0) * (1 - mean_false)).sum(0)
+        area = (np.maximum(upper - lower, 0) * (1 - (at + false) / 2)).sum(0)
+        return np.where((self.positives > 0) & (self.negatives > 0), area, np.nan)
 
     def partial_auc_to_zero(self, above: float) -> np.ndarray:
         """Area under the part of the curve whose sensitivity is ``above`` or more, down to 0, from 0 to 1.
@@ -215,8 +220,7 @@ class Curve:
         The measure that the scorer of the ISIC challenges from 2018 on calls ``auc_sens_80`` (there ``above`` is 0.8).
         """
         _, upper, at, _ = self._above(above)
-        first = (upper < above).sum(0)  # the step in which the curve comes to the line
-        start = np.take_along_axis(at, np.minimum(first, len(at) - 1)[None], axis=0)[0]
+        start = np.where(upper >= above, at, 1).min(0, initial=1)  # where the curve comes to the line
         return self.partial_auc(above) + above * (1 - start)
 
     def _above(self, above: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -240,11 +244,10 @@ def _by_case(weights: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.ascontiguousarray(weights.T), np.float64)
 
 
-def _group_sums(groups: np.ndarray, size: int, weights: np.ndarray) -> np.ndarray:
-    """Sum of the weights, (B, n), of the cases in each of ``size`` groups: (size, B)."""
+def _grouping(groups: np.ndarray, size: int) -> csr_array:
+    """The matrix, (size, n), that sums over the cases of each of ``size`` groups."""
     n = len(groups)
-    member = csr_array((np.ones(n), (groups, np.arange(n))), shape=(size, n))
-    return member @ _by_case(weights)
+    return csr_array((np.ones(n), (groups, np.arange(n))), shape=(size, n))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, empty: float = np.nan) -> np.ndarray:

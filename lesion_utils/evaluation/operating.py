@@ -21,9 +21,9 @@ from lesion_utils.evaluation.intervals import (
     not_estimable,
     percentile_interval,
 )
-from lesion_utils.evaluation.shares import row_of, share_draws, share_row
+from lesion_utils.evaluation.shares import ESTIMATE, row_of, share_draws, share_row
 from lesion_utils.evaluation.views import views_of
-from lesion_utils.predictions import is_leaky
+from lesion_utils.predictions import is_leaky, probabilities
 
 THRESHOLDS = tuple(step / 100 for step in range(1, 51))  # threshold probabilities of a decision curve
 
@@ -52,7 +52,7 @@ class OperatingPoint:
         if self.threshold is None:
             return _members(table, self)[predicted_of(table)]
         check_probabilities(table, f"at a threshold of {self.threshold:.3g}, the prediction table")
-        return _stated(table, self.positive) >= self.threshold
+        return _stated(table, _members(table, self)) >= self.threshold
 
     def is_positive(self, table: pd.DataFrame) -> np.ndarray:
         """Which cases of ``table`` are of the view by their label, (n,) bool."""
@@ -107,7 +107,8 @@ def choose(
             f"sensitivity {sensitivity} and specificity {specificity}."
         )
     classes = _view(validation, view, views)
-    stated, positive = _stated(validation, classes), np.isin(validation["label"], classes)
+    stated = _stated(validation, np.isin(classes_of(validation), classes))
+    positive = np.isin(validation["label"], classes)
     if sensitivity is None:
         rule = f"the lowest threshold with specificity of at least {asked[0]:g}"
     else:
@@ -150,22 +151,18 @@ def judge_at(
     _check_share(prevalence, "prevalence")
     called, positive, lesion_ids = point.called(table), point.is_positive(table), table["lesion_id"].to_numpy()
     weights, whole = _draws(table, resamples, seed), {"n": len(table), "lesions": table["lesion_id"].nunique()}
-    found = share_row(weights, called, positive, lesion_ids, point.view)
-    spared = share_row(weights, ~called, ~positive, lesion_ids, f"not {point.view}")
-    draws = tuple(
-        share_draws(weights, hit[:, None], among)[:, 0] for hit, among in ((called, positive), (~called, ~positive))
-    )
-    rows = {"sensitivity": found | {"metric": "sensitivity"}, "specificity": spared | {"metric": "specificity"}}
+    sides = {"sensitivity": (called, positive, point.view), "specificity": (~called, ~positive, f"not {point.view}")}
+    shares = {name: share_row(weights, hit, among, lesion_ids, cases) for name, (hit, among, cases) in sides.items()}
+    draws = [share_draws(weights, hit[:, None], among)[:, 0] for hit, among, _ in sides.values()]
+    rows = {name: {"metric": f"{point.view} {name}"} | row for name, row in shares.items()}
     for end, at, words in (("", positive.mean(), ", as among these images"), (" at prevalence", prevalence, "")):
         for name, of in (("PPV", _ppv), ("NPV", _npv)):
-            named = {"metric": f"{name} at prevalence {at:.3g}{words}"}
-            rows[name + end] = _predictive(of, at, found, spared, draws, whole) | named
-    frame = pd.DataFrame(rows.values(), index=list(rows))
-    frame["metric"] = f"{point.view} " + frame["metric"]
+            metric = {"metric": f"{point.view} {name} at prevalence {at:.3g}{words}"}
+            rows[name + end] = metric | _predictive(of, at, list(shares.values()), draws) | whole
+    frame = pd.DataFrame(rows.values(), index=list(rows), columns=["metric", *ESTIMATE])
     if point.note:
         frame = frame.assign(value=np.nan, low=np.nan, high=np.nan, note=point.note)
-    columns = ["metric", "value", "low", "high", "n", "lesions", "note"]
-    return frame[columns].assign(caution=point.caution(table), leaky=is_leaky(table))
+    return frame.assign(caution=point.caution(table), leaky=is_leaky(table))
 
 
 def missed(point: OperatingPoint, table: pd.DataFrame) -> pd.DataFrame:
@@ -222,8 +219,9 @@ def decision_curve(
     if prevalence is not None:
         _check_share(prevalence, "prevalence")
     classes = _view(table, view, views)
-    stated, positive = _stated(table, classes), np.isin(table["label"], classes)
+    stated, positive = _stated(table, np.isin(classes_of(table), classes)), np.isin(table["label"], classes)
     needed, own = _needed(table, positive, view), positive.mean()
+    whole = {"n": len(table), "lesions": table["lesion_id"].nunique()}
     weights, cut = _draws(table, resamples, seed), np.asarray(thresholds, np.float64)
     one = np.ones((1, len(table)))
     rows = []
@@ -236,7 +234,7 @@ def decision_curve(
             treat_all = share - (1 - share) * threshold / (1 - threshold)
             rows.append(
                 {"at": at, "prevalence": share, "threshold": threshold}
-                | row_of(value[0, place], draws[:, place], needed, len(table), table["lesion_id"].nunique())
+                | row_of(value[0, place], draws[:, place], needed, **whole)
                 | {"treat_all": treat_all, "treat_none": 0.0}
             )
     caution = _uncalibrated(table, view, views, seed)
@@ -275,27 +273,22 @@ def _share_of(part: np.ndarray, rest: np.ndarray) -> np.ndarray:
 
 
 def _predictive(
-    of: Callable[..., np.ndarray],
-    prevalence: float,
-    found: dict,
-    spared: dict,
-    draws: tuple[np.ndarray, np.ndarray],
-    whole: dict[str, int],
+    of: Callable[..., np.ndarray], prevalence: float, shares: Sequence[dict], draws: Sequence[np.ndarray]
 ) -> dict:
-    """The row of a predictive value from those of sensitivity (``found``) and specificity (``spared``)."""
-    row = {"value": np.nan, "low": np.nan, "high": np.nan} | whole
-    if note := found["note"] or spared["note"]:
-        return row | {"note": note}
+    """``value, low, high, note`` of a predictive value, from the rows and the draws of sensitivity and specificity."""
     values = of(*draws, prevalence)
-    undefined, value = np.isnan(values).mean(), float(of(found["value"], spared["value"], prevalence))
-    if np.isnan(value) or undefined > MAX_REDRAWN:
-        answer = "called" if of is _ppv else "not called"
-        return row | {"note": f"no case is {answer}" + ("" if np.isnan(value) else f" in {undefined:.0%} of draws")}
-    if {found["value"], spared["value"]} & {0, 1}:
-        low, high = (float(of(found[end], spared[end], prevalence)) for end in ("low", "high"))
+    undefined = np.isnan(values)
+    value = float(of(*(row["value"] for row in shares), prevalence))
+    note = next((row["note"] for row in shares if np.isnan(row["value"])), "")
+    if not note and (np.isnan(value) or undefined.mean() > MAX_REDRAWN):
+        note = f"no case is {'called' if of is _ppv else 'left uncalled'} in {undefined.mean():.0%} of draws"
+    if note:
+        return {"value": np.nan, "low": np.nan, "high": np.nan, "note": note}
+    if any(row["value"] in (0, 1) for row in shares):
+        low, high = (float(of(*(row[end] for row in shares), prevalence)) for end in ("low", "high"))
     else:
-        low, high = percentile_interval(values[~np.isnan(values)])
-    return row | {"value": value, "low": low, "high": high, "note": ""}
+        low, high = percentile_interval(values[~undefined])
+    return {"value": value, "low": low, "high": high, "note": ""}
 
 
 def _net_benefit(
@@ -345,9 +338,9 @@ def _members(table: pd.DataFrame, point: OperatingPoint) -> np.ndarray:
     return np.isin(classes_of(table), _view(table, point.view, {point.view: point.positive}))
 
 
-def _stated(table: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
-    """The probability of the view, (n,) from 0 to 1."""
-    return table[[f"p_{name}" for name in classes]].to_numpy(np.float64).sum(1)
+def _stated(table: pd.DataFrame, member: np.ndarray) -> np.ndarray:
+    """The probability of the classes ``member``, (k,) bool: (n,), rounded so that equal sums are equal."""
+    return probabilities(table)[:, member].sum(1).round(12)
 
 
 def _needed(table: pd.DataFrame, positive: np.ndarray, view: str) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Judged numbers as a reader gets them: sentences and verdicts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,15 +20,37 @@ def estimate(row: pd.Series) -> str:
     """``sentence`` without the name of the metric."""
     if np.isnan(row["value"]):
         return f"not estimable ({row['note']})"
-    leaky = "leaky; " if row.get("leaky", False) else ""
+    marks = "leaky; " if row.get("leaky", False) else ""
+    marks += f"{row['caution']}; " if row.get("caution") else ""  # of an operating point
+    marks += "few images, not to be ranked; " if row.get("few", False) else ""
     counts = f"n = {row['n']:,} images of {row['lesions']:,} lesions"
     if np.isnan(row["low"]):
-        return f"{row['value']:z.3f} ({leaky}{row['note']}; {counts})"
+        return f"{row['value']:z.3f} ({marks}{row['note']}; {counts})"
     ends = 2 if row["high"] - row["low"] >= 0.02 else 3  # a narrow interval needs a digit more
     return (
-        f"{row['value']:z.3f} ({leaky}95 % interval {row['low']:z.{ends}f} to {row['high']:z.{ends}f}, "
+        f"{row['value']:z.3f} ({marks}95 % interval {row['low']:z.{ends}f} to {row['high']:z.{ends}f}, "
         f"by lesion; {counts})"
     )
+
+
+def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    """The metrics ``wanted`` of many tables at a glance: a line a table, each number with its 95 % interval.
+
+    ``judged`` holds frames of ``judge``; the last level of its index is the metric's name.
+    """
+    found = judged[judged.index.get_level_values(-1).isin(wanted)]
+    cells = pd.Series([cell(row) for row in found.to_dict("records")], index=found.index, dtype=object)
+    return cells.unstack(sort=False)[[name for name in wanted if name in cells.index.levels[-1]]].rename_axis(
+        columns=None
+    )
+
+
+def cell(row: Mapping[str, Any]) -> str:
+    """A number with its interval, as short as a table needs it."""
+    if pd.isna(row["value"]):
+        return "not estimable"
+    interval = "no interval" if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
+    return f"{row['value']:.3f} ({interval}){' leaky' if row.get('leaky') else ''}"
 
 
 def holm(compared: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -5,16 +5,18 @@ from typing import Any
 import pandas as pd
 
 from lesion_utils.artefacts import report_folder, write_json
+from lesion_utils.evaluation.reading import cell
 from lesion_utils.params import StudyParams
 
 
 def choose(judged: pd.DataFrame) -> tuple[str, str]:
     """The recipe that is best on validation, and the metric that says so.
 
-    That is balanced accuracy, or accuracy where the cases are too few for it. ``judged`` holds the frames of
-    ``judge``, indexed by recipe, part and metric.
+    That is balanced accuracy, or accuracy where the cases are too few for it. A recipe whose numbers are leaky is never
+    chosen over one whose are not. ``judged`` holds the frames of ``judge``, indexed by recipe, part and metric.
     """
-    values = judged["value"].unstack("part")["validation"].unstack()
+    candidates = judged if judged["leaky"].all() else judged[~judged["leaky"]]
+    values = candidates["value"].unstack("part")["validation"].unstack()
     metric = "balanced accuracy" if values["balanced accuracy"].notna().any() else "accuracy"
     return str(values[metric].idxmax()), metric
 
@@ -22,16 +24,22 @@ def choose(judged: pd.DataFrame) -> tuple[str, str]:
 def write_results(params: StudyParams, judged: pd.DataFrame, chosen: str) -> None:
     """Writes ``results.json`` among the reports: a row for each recipe, part and metric, and the recipe chosen.
 
-    ``judged`` holds the frames of ``judge``, indexed by recipe, part and metric. What is not estimable is null.
+    ``judged`` holds the frames of ``judge``, indexed by recipe, part and metric. Of the metrics of single classes the
+    sensitivities alone are written, the rest stands in the reports. What is not estimable is null, and ``note`` says
+    why; ``few`` and ``leaky`` stand where they are true.
     """
+    kept = judged[(judged["kind"] != "class") | judged["metric"].str.startswith("sensitivity ")]
     rows: list[dict[str, Any]] = []
-    for (recipe, part, _), row in judged.iterrows():
+    for (recipe, part, _), row in kept.iterrows():
         numbers = {
-            name: None if pd.isna(row[name]) else round(float(row[name]), 6) for name in ("value", "low", "high")
+            name: None if pd.isna(row[name]) else round(float(row[name]), 4) for name in ("value", "low", "high")
         }
         counts = {name: int(row[name]) for name in ("n", "lesions")}
+        remarks = {name: True for name in ("few", "leaky") if row[name]} | (
+            {"note": row["note"]} if row["note"] else {}
+        )
         rows.append(
-            {"recipe": recipe, "split": part, "metric": row["metric"]} | numbers | counts | {"note": row["note"]}
+            {"recipe": recipe, "split": part, "metric": row["metric"], "kind": row["kind"]} | numbers | counts | remarks
         )
     about = {"study": params.study, "dataset": params.dataset, "repeats": params.repeats, "resamples": params.resamples}
     write_json(report_folder(params.study) / "results.json", about | {"chosen on validation": chosen, "rows": rows})
@@ -46,7 +54,7 @@ def markdown_table(results: dict[str, Any]) -> str:
         for split in ("validation", "test"):
             name = f"**{recipe}**" if recipe == results["chosen on validation"] else recipe
             whole = rows[recipe, split, "accuracy"]
-            cells = [_cell(rows[recipe, split, metric]) for metric in metrics]
+            cells = [cell(rows[recipe, split, metric]) for metric in metrics]
             lines.append(f"| {name} | {split} | {whole['n']:,} ({whole['lesions']:,}) | " + " | ".join(cells) + " |")
     classes = sum(metric.startswith("sensitivity ") for _, _, metric in rows) // len({key[:2] for key in rows})
     for split in ("validation", "test"):
@@ -55,12 +63,6 @@ def markdown_table(results: dict[str, Any]) -> str:
         )
         whole = f"{majority['n']:,} ({majority['lesions']:,})"
         lines.append(
-            f"| always the largest class | {split} | {whole} | {1 / classes:.3f} | 0.500 | 0 | {_cell(majority)} |"
+            f"| always the largest class | {split} | {whole} | {1 / classes:.3f} | 0.500 | 0 | {cell(majority)} |"
         )
     return "\n".join(lines)
-
-
-def _cell(row: dict[str, Any]) -> str:
-    if row["value"] is None:
-        return "not estimable"
-    return f"{row['value']:.3f} ({row['low']:.2f} to {row['high']:.2f})"

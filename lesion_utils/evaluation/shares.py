@@ -8,9 +8,11 @@ import pandas as pd
 from lesion_utils.evaluation.intervals import exact_interval, not_estimable, percentile_interval
 from lesion_utils.evaluation.metrics import weighted_mean
 
+ESTIMATE = ["value", "low", "high", "n", "lesions", "note"]  # what a row says of its number
+
 
 def share_row(weights: np.ndarray, hit: np.ndarray, among: np.ndarray, lesion_ids: np.ndarray, name: str) -> dict:
-    """``value, low, high, n, lesions, note`` of the share of ``hit`` in ``among``, both (n,) bool.
+    """The ``ESTIMATE`` of the share of ``hit`` in ``among``, both (n,) bool.
 
     ``weights`` (B, n) are those of ``lesion_draws``; ``name`` says in the note which cases ``among`` are.
     """
@@ -19,6 +21,7 @@ def share_row(weights: np.ndarray, hit: np.ndarray, among: np.ndarray, lesion_id
     row = row_of(hit[among].mean() if among.any() else np.nan, draws, {name: lesions}, int(among.sum()), lesions)
     if row["value"] in (0, 1):
         row["low"], row["high"] = exact_interval(row["value"], lesions)
+        row["note"] = ""
     return row
 
 
@@ -30,18 +33,16 @@ def share_draws(weights: np.ndarray, hits: np.ndarray, among: np.ndarray) -> np.
 
 
 def row_of(value: float, draws: np.ndarray, needed: Mapping[str, int], n: int, lesions: int) -> dict:
-    """``value, low, high, n, lesions, note`` of any number and its ``draws``, (B,), of which NaN ones count as redrawn.
+    """The ``ESTIMATE`` of any number from its ``draws``, (B,), of which NaN ones count as redrawn.
 
-    Where ``not_estimable`` says so of ``needed``, the lesions by kind of case, the numbers are NaN.
+    Where ``not_estimable`` says so of ``needed``, the lesions by kind of case, the numbers are NaN; where all draws
+    agree, the interval alone.
     """
     undefined = np.isnan(draws)
-    note = not_estimable(needed, int(undefined.sum()), len(draws))
-    low, high = (np.nan, np.nan) if note else percentile_interval(draws[~undefined])
-    return {
-        "value": np.nan if note else float(value),
-        "low": low,
-        "high": high,
-        "n": n,
-        "lesions": lesions,
-        "note": note,
-    }
+    note, low, high = not_estimable(needed, int(undefined.sum()), len(draws)), np.nan, np.nan
+    value = np.nan if note else float(value)
+    if not note:
+        low, high = percentile_interval(draws[~undefined])
+        if low == high:
+            low, high, note = np.nan, np.nan, "no interval: every draw gives this value"
+    return {"value": value, "low": low, "high": high, "n": n, "lesions": lesions, "note": note}

@@ -15,13 +15,15 @@ from lesion_utils.evaluation.cases import check, classes_of, predicted_of, truth
 from lesion_utils.evaluation.intervals import MIN_LESIONS, lesion_draws, not_estimable
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.operating import OperatingPoint
-from lesion_utils.evaluation.shares import row_of, share_row
+from lesion_utils.evaluation.shares import ESTIMATE, row_of, share_row
 from lesion_utils.predictions import is_leaky
 
 VARIABLES = {"sex": "sex", "age": "age", "localization": "site", "source": "source", "skin_tone": "skin tone"}
 AGE_BANDS = ["under 30", "30 to 44", "45 to 59", "60 to 74", "75 and over"]
 MISSING = "missing"
+MOST_GROUPS = 50  # a column with more values is not one of groups
 
+_GROUP = ["variable", "group", "images", "all_lesions", "positives"]
 _AGE_EDGES = [0, 30, 45, 60, 75, 151]  # years, from the lower one up to below the upper one
 
 
@@ -32,12 +34,13 @@ def subgroups(
 
     Groups are made of the columns ``sex, age`` (years, put into ``AGE_BANDS``)``, localization, source, skin_tone`` as
     far as they are in ``cases``, which has one row an ``image_id``, or, without ``cases``, in ``table`` itself. What is
-    not known (None, NaN, empty, ``unknown``) is the group ``missing``.
+    not known (None, NaN, empty, ``unknown``) is the group ``missing``. A column with over 50 values makes no groups, as
+    ``untested`` tells.
 
     One row for each ``variable, group`` and ``metric``: ``value, low, high`` (95 % interval by lesion)``, n, lesions,
     note`` as in ``judge``; the group's ``images``, ``all_lesions`` and ``positives`` (images of the point's view);
-    ``few``: ``n`` is under 20; ``caution`` (``OperatingPoint.caution``) and ``leaky``. With under 10 lesions of what the
-    metric needs the numbers are NaN and ``note`` says why. No row where no column is there.
+    ``few``: ``n`` is under 20; ``caution`` (``OperatingPoint.caution``) and ``leaky``. With under 10 lesions of what
+    the metric needs the numbers are NaN and ``note`` says why. No row where no column is there.
 
     Raises InputError for a table that breaks the contract, an image without its row in ``cases`` or with several, and
     an age that is no number of years.
@@ -66,31 +69,29 @@ def subgroups(
             **at_point,
         }
         rows += [about | {"metric": name} | row | {"few": row["n"] < FEW} for name, row in numbers.items()]
-    return pd.DataFrame(rows, columns=_COLUMNS).assign(caution=point.caution(table), leaky=is_leaky(table))
-
-
-_COLUMNS = [
-    *("variable", "group", "images", "all_lesions", "positives"),
-    *("metric", "value", "low", "high", "n", "lesions", "few", "note"),
-]
+    return pd.DataFrame(rows, columns=[*_GROUP, "metric", *ESTIMATE, "few"]).assign(
+        caution=point.caution(table), leaky=is_leaky(table)
+    )
 
 
 def by_group(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``subgroups`` for a reader: one line a group, indexed by variable and group, numbers as text."""
-    index = ["variable", "group", "images", "all_lesions", "positives"]
+    """The rows of ``subgroups`` for a reader: one line a group, indexed by variable and group, numbers as text.
+
+    Why a number is not estimable stands in the ``note`` of ``rows``.
+    """
     cells = rows.assign(cell=[_cell(row) for _, row in rows.iterrows()])
-    wide = cells.set_index([*index, "metric"])["cell"].unstack("metric", sort=False)
-    return wide.reset_index(index[2:]).rename(columns={"all_lesions": "lesions"}).rename_axis(columns=None)
+    wide = cells.set_index([*_GROUP, "metric"])["cell"].unstack("metric", sort=False)
+    return wide.reset_index(_GROUP[2:]).rename(columns={"all_lesions": "lesions"}).rename_axis(columns=None)
 
 
 def reading(rows: pd.DataFrame) -> str:
-    """What to keep in mind while reading ``subgroups``: how many comparisons stand there, and that none is a ranking."""
+    """What to keep in mind with the rows of ``subgroups``: how many they are, and that they are no ranking."""
     shown = rows["value"].notna()
     groups = rows.loc[shown, ["variable", "group"]].drop_duplicates()
     return (
-        f"{shown.sum()} intervals of {len(groups)} groups: about one in twenty 95 % intervals misses its value by chance "
-        f"alone, so no group is ranked. {(~shown).sum()} numbers are not estimable (under {MIN_LESIONS} lesions)"
-        f"{', and those on under ' + str(FEW) + ' images are marked' if (rows['few'] & shown).any() else ''}."
+        f"{shown.sum()} numbers of {len(groups)} groups: about one in twenty 95 % intervals misses its value by chance "
+        f"alone, so no group is ranked. {(~shown).sum()} are not estimable (too few lesions); "
+        f"{(rows['few'] & shown).sum()} on under {FEW} images are marked."
     )
 
 
@@ -104,6 +105,8 @@ def untested(table: pd.DataFrame, cases: pd.DataFrame | None = None) -> list[str
         elif (known := described.loc[described[column] != MISSING, column].nunique()) < 2:
             why = f"all cases whose {name} is recorded are of one group" if known else "it is recorded for no case"
             found.append(f"By {name} nothing can be said: {why}.")
+        elif described[column].nunique() > MOST_GROUPS:
+            found.append(f"By {name} nothing is said: {known:,} different values make no groups.")
     return found
 
 
@@ -152,6 +155,8 @@ def _groups(described: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray]]:
     """Variable, group and which cases are in it, (n,) bool, in the order in which groups are shown."""
     for column, values in described.items():
         there = set(values)
+        if len(there) > MOST_GROUPS:
+            continue
         known = [band for band in AGE_BANDS if band in there] if column == "age" else sorted(there - {MISSING})
         for group in [*known, *({MISSING} & there)]:
             yield VARIABLES[str(column)], group, (values == group).to_numpy()
@@ -173,6 +178,6 @@ def _balanced_accuracy(table: pd.DataFrame, inside: np.ndarray, weights: np.ndar
 
 def _cell(row: pd.Series) -> str:
     if np.isnan(row["value"]):
-        return f"not estimable ({row['note']})"
+        return f"not estimable (n = {row['n']:,})"
     few = f", under {FEW}" if row["few"] else ""
     return f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}; n = {row['n']:,}{few})"

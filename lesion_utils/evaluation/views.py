@@ -38,5 +38,23 @@ def views_of(classes: Sequence[str], views: Mapping[str, Sequence[str]] | None =
     return {view: list(names) for view, names in views.items() if 0 < len(set(names)) < len(classes)}
 
 
+def asked_views(
+    classes: Sequence[str], melanoma: str | None = None, malignant: Sequence[str] | None = None
+) -> dict[str, list[str]]:
+    """``views_of`` the classes, where a person may say which class is ``melanoma`` and which ones are ``malignant``.
+
+    Raises InputError if one of them is not there, or if a view holds no class or every class.
+    """
+    asked = {"melanoma": None if melanoma is None else [melanoma], "malignant": malignant}
+    said = {view: list(names) for view, names in asked.items() if names is not None}
+    views = views_of(classes, views_of(classes) | said)
+    if useless := [view for view in said if view not in views]:
+        raise InputError(
+            f"{useless[0]}: {', '.join(said[useless[0]])} is to be told from the rest, but the classes are "
+            f"{', '.join(classes)}. Expected some of them, not all."
+        )
+    return views
+
+
 def _plain(name: object) -> str:
     return " ".join(str(name).casefold().replace("_", " ").replace("-", " ").replace("’", "'").split())

@@ -1,0 +1,112 @@
+"""Shortcut probes: what a classifier reads from things that do not show the lesion.
+
+A small forest sees the frame of the picture alone, or what is around its centre, or the file, or what is known of the
+patient. What it can tell of the diagnosis, a network may have learnt too (shortcut learning: Geirhos et al., Nature
+Machine Intelligence 2:665, 2020; masked dermoscopy: Bissoto et al., CVPR Workshops 2019). Every case is judged by a
+forest that has not seen its lesion, and the tables go to ``evaluation`` as any other.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+
+from lesion_utils import predictions
+from lesion_utils.audit.pictures import open_image
+from lesion_utils.errors import InputError, first_ten
+
+PROBES = {
+    "frame": "the border alone, a fifteenth of the height and width on each side",
+    "around": "the picture without its centre, an ellipse of 80 % of the height and width",
+    "file": "the size of the file in bytes, and the picture's width and height",
+    "metadata": "age, sex and site",
+}
+FOLDS, TREES = 5, 100
+GRID = 30  # cells a side of the averaged picture that a probe sees, whatever the shape of the picture
+METADATA = ("age", "sex", "localization")  # never dx_type: how a diagnosis was made tells it
+
+
+def unavailable(cases: pd.DataFrame, kind: str) -> str:
+    """Why ``cases`` cannot be probed by ``kind``, or "" if they can."""
+    lesions = cases.groupby("label")["lesion_id"].nunique()
+    if len(rare := lesions[lesions < FOLDS]):
+        found = first_ten(f"{label} ({count})" for label, count in rare.items())
+        return f"{FOLDS} folds need {FOLDS} lesions of each class; fewer have {found}"
+    if kind == "metadata":
+        # else to be known or not would tell the class
+        known = cases[[*METADATA]].notna().any(axis=1).groupby(cases["label"]).any()
+        if not known.all():
+            return f"neither age nor sex nor site is known of any case of {first_ten(known.index[~known])}"
+    return ""
+
+
+def probe(cases: pd.DataFrame, kind: str, threads: int, seed: int) -> pd.DataFrame:
+    """The prediction table of the probe ``kind``, a key of PROBES: each case by a forest that has not seen its lesion.
+
+    Forests of TREES extremely randomised trees (Geurts, Ernst and Wehenkel, Machine Learning 63:3, 2006) in FOLDS-fold
+    cross-validation, stratified by class and grouped by lesion; ``seed`` decides folds and forests. Raises InputError
+    where the probe is unavailable.
+    """
+    if why := unavailable(cases, kind):
+        raise InputError(f"the probe of {PROBES[kind]} cannot be done: {why}.")
+    forest = ExtraTreesClassifier(
+        TREES, min_samples_leaf=5, bootstrap=True, max_samples=0.5, n_jobs=threads, random_state=seed
+    )
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    known = FEATURES[kind](cases, threads)
+    scores = cross_val_predict(
+        forest, known, cases["label"], groups=cases["lesion_id"], cv=folds, method="predict_proba"
+    )
+    return predictions.build(cases, sorted(cases["label"].unique()), scores)
+
+
+def _frame(cases: pd.DataFrame, threads: int) -> np.ndarray:
+    inner = slice(GRID // 15, -(GRID // 15))
+    seen = np.ones((GRID, GRID), bool)
+    seen[inner, inner] = False
+    return _thumbnails(tuple(cases["path"]), threads)[:, seen].reshape(len(cases), -1)
+
+
+def _around(cases: pd.DataFrame, threads: int) -> np.ndarray:
+    y, x = (np.mgrid[:GRID, :GRID] + 0.5) / GRID * 2 - 1
+    return _thumbnails(tuple(cases["path"]), threads)[:, x * x + y * y > 0.8**2].reshape(len(cases), -1)
+
+
+def _file(cases: pd.DataFrame, threads: int) -> np.ndarray:
+    def one(path: str) -> tuple[int, int, int]:
+        with Image.open(path) as picture:
+            return Path(path).stat().st_size, *picture.size
+
+    with ThreadPoolExecutor(threads) as pool:
+        return np.array(list(pool.map(one, cases["path"])))
+
+
+def _metadata(cases: pd.DataFrame, threads: int) -> np.ndarray:
+    words = pd.get_dummies(cases[["sex", "localization"]].fillna("missing"))
+    return np.column_stack([cases["age"].astype(float), words])  # a forest takes a missing age as it is
+
+
+FEATURES: dict[str, Callable[[pd.DataFrame, int], np.ndarray]] = {
+    "frame": _frame,
+    "around": _around,
+    "file": _file,
+    "metadata": _metadata,
+}
+
+
+@lru_cache(maxsize=1)
+def _thumbnails(paths: tuple[str, ...], threads: int) -> np.ndarray:
+    """The pictures as the means of GRID x GRID equal cells, (n, GRID, GRID, 3) uint8; two probes share them."""
+
+    def one(path: str) -> np.ndarray:
+        # BOX: no cell holds anything of its neighbour
+        return np.asarray(open_image(path).resize((GRID, GRID), Image.Resampling.BOX))
+
+    with ThreadPoolExecutor(threads) as pool:
+        return np.array(list(pool.map(one, paths)))

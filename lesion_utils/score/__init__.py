@@ -1,0 +1,1 @@
+"""Anybody's prediction table: read, judged, and shown on one page."""

@@ -1,0 +1,103 @@
+"""A score on one page that a clinician can read: the answer first, details after, nothing from outside."""
+
+import base64
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from lesion_utils.artefacts import writing
+from lesion_utils.errors import InputError
+from lesion_utils.evaluation.calibration import sentence
+from lesion_utils.evaluation.subgroups import reading
+from lesion_utils.figures import reliability_diagram
+from lesion_utils.score.verdict import Score, estimate_cells
+
+SHOWN = 10  # missed images that are named
+
+_TEMPLATES = Path(__file__).parents[1] / "templates"
+
+
+def write_page(score: Score, path: Path, name: str) -> None:
+    """Writes the page of ``score``, of the table called ``name``; raises InputError if ``path`` cannot be written."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"percent": percent, "whole": "{:,}".format}
+    page = environment.get_template("score.html.j2").render(score=score, name=name, **_shown(score))
+    try:
+        with writing(path) as beside:
+            beside.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}). Cure: give another place to --html.") from error
+
+
+def percent(row: pd.Series, said: bool = False) -> str:
+    """A share with its interval as a reader gets it; ``said``: that it is one stands beside."""
+    if np.isnan(row["value"]):
+        return f"not estimable ({row['note']})"
+    value, leaky = f"{100 * row['value']:.1f} %", "leaky; " if row["leaky"] else ""
+    told = f"{value} ({leaky}{row['note']})"
+    if not np.isnan(row["low"]):
+        level = "" if said else "95 % interval "
+        told = f"{value} ({leaky}{level}{100 * row['low']:.1f} to {100 * row['high']:.1f} %)"
+    return told.replace(" %", "\u00a0%")  # no line ends before a %
+
+
+def missed_counts(score: Score) -> str:
+    """How many images and lesions of the view are missed."""
+    images = score.at_point.at["sensitivity", "n"]
+    lesions = score.at_point.at["sensitivity", "lesions"]
+    never = score.missed.loc[score.missed["lesion_missed"], "lesion_id"].nunique()
+    told = f"{len(score.missed):,} of {images:,} {score.view} images are missed"
+    return told + (f"; {never:,} of {lesions:,} lesions in every image" if score.by_lesion else "")
+
+
+def _shown(score: Score) -> dict[str, Any]:
+    """What the template shows beside the score itself."""
+    known = score.point is not None and not score.point.note
+    cells = [estimate_cells(row) for _, row in score.numbers.iterrows()]
+    numbers = score.numbers.assign(shown=[shown for shown, _ in cells], counts=[counts for _, counts in cells])
+    shown: dict[str, Any] = {
+        "known": known,
+        "point": str(score.point)[:1].upper() + str(score.point)[1:],
+        "missed": missed_counts(score) if known else "",
+        "missed_rows": score.missed.head(SHOWN).to_dict("records"),
+        "numbers": {
+            title: numbers[numbers["kind"] == kind].to_dict("records")
+            for kind, title in (("overall", "All classes"), ("view", "Diagnoses of interest"), ("class", "Each class"))
+        },
+        "calibration": [("leaky: " if score.leaky else "") + sentence(row) for _, row in score.calibration.iterrows()],
+        "figure": None,
+    }
+    if len(score.groups):
+        by_group = score.groups.groupby(["variable", "group"], sort=False)
+        shown |= {"groups": {names: rows.to_dict("records") for names, rows in by_group}}
+        shown["reading"] = reading(score.groups)
+    if score.reliability:
+        shown["figure"] = _embedded(score.reliability, "Stated and observed" + (" (leaky)" if score.leaky else ""))
+        shown["figure_text"] = _in_words(score.reliability)
+    return shown
+
+
+def _embedded(curves: dict[str, pd.DataFrame], title: str) -> str:
+    """The reliability diagram as the address of an image that is inside the page."""
+    figure = reliability_diagram(curves, title)
+    buffer = BytesIO()
+    with plt.rc_context({"svg.hashsalt": "score"}):  # the same page from the same table
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _in_words(curves: dict[str, pd.DataFrame]) -> str:
+    """What the diagram shows, for those who cannot see it."""
+    told = []
+    for name, curve in curves.items():
+        points = [f"{row['stated']:.2f}: {row['value']:.2f}" for _, row in curve.dropna(subset=["value"]).iterrows()]
+        told.append(f"{name}, stated probability: share observed. {'; '.join(points) or 'nothing is estimable'}.")
+    return "Reliability diagram. " + " ".join(told)

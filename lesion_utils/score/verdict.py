@@ -1,0 +1,219 @@
+"""A prediction table judged: the numbers, what speaks against them, and what they cannot say."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lesion_utils.datasets import ham10000
+from lesion_utils.errors import InputError, first_ten
+from lesion_utils.evaluation import judge
+from lesion_utils.evaluation.calibration import TOP, calibration, reliability
+from lesion_utils.evaluation.cases import classes_of
+from lesion_utils.evaluation.judge import FEW
+from lesion_utils.evaluation.matrix import MOST_CLASSES
+from lesion_utils.evaluation.operating import OperatingPoint, choose, judge_at, missed, most_probable
+from lesion_utils.evaluation.subgroups import subgroups, untested
+from lesion_utils.evaluation.views import asked_views
+from lesion_utils.params import Judging
+from lesion_utils.predictions import classes_of as probable_classes
+from lesion_utils.predictions import is_leaky
+from lesion_utils.score.table import Predictions
+
+MOST_DRAWS = 400_000_000  # images times resamples, a byte each
+
+# what no prediction table can show
+NEVER = (
+    "Photographs by phone or camera, other dermatoscopes and other clinics than those of these images: not tested.",
+    "Diagnoses that are none of these classes, and skin without a lesion: not tested.",
+    "How doctors and patients fare who use the classifier: not tested.",
+    "Whether the classifier has seen these lesions in training: a prediction table cannot show it "
+    "(the command lesion leakcheck looks into the split).",
+)
+
+
+class Score(NamedTuple):
+    """What ``score`` finds; tables are empty and ``point`` is None where the question cannot be asked."""
+
+    view: str  # melanoma, or malignant where no class is melanoma, or ""
+    classes: pd.DataFrame  # images, lesions and few (under 20 images) of each class
+    n: int  # images
+    lesions: int
+    by_lesion: bool
+    leaky: bool
+    prevalence: float
+    numbers: pd.DataFrame  # of ``judge``
+    point: OperatingPoint | None
+    at_point: pd.DataFrame  # of ``judge_at``
+    missed: pd.DataFrame  # of ``missed``
+    groups: pd.DataFrame  # of ``subgroups``
+    calibration: pd.DataFrame  # of ``calibration``
+    reliability: dict[str, pd.DataFrame]  # of ``reliability``, of the view and of the top label
+    untested: list[str]
+    findings: list[str]  # what speaks against the numbers
+    notes: list[str]  # how the tables were read
+
+    @property
+    def caution(self) -> str:
+        """Why the operating point is too good, or ""."""
+        return self.at_point["caution"].iloc[0] if len(self.at_point) else ""
+
+
+def score(
+    predictions: Predictions,
+    validation: Predictions | None = None,
+    cases: pd.DataFrame | None = None,
+    melanoma: str | None = None,
+    malignant: Sequence[str] | None = None,
+    options: Judging | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Score:
+    """Judges a prediction table, with intervals bootstrapped by lesion.
+
+    The operating point, at ``options.specificity``, is chosen on ``validation`` and frozen, or without it on the very
+    images that are judged, and then called optimistic. ``cases`` (``read_metadata``) describes the images for the table
+    of subgroups; without it the columns of the prediction table do. ``melanoma`` and ``malignant`` name the classes of
+    these views where their names do not tell (``asked_views``). Raises InputError where tables do not belong together
+    or are too large.
+    """
+    table, options, nothing = predictions.table, options or Judging(), pd.DataFrame()
+    if (k := len(classes_of(table))) > MOST_CLASSES:
+        raise InputError(
+            f"{k:,} classes; up to {MOST_CLASSES} can be judged. Expected a name of a class in each label."
+        )
+    if len(table) * resamples > MOST_DRAWS:
+        raise InputError(
+            f"{len(table):,} images with {resamples:,} resamples need more memory than is taken; up to "
+            f"{MOST_DRAWS // 100:,} images can be judged. Cure: hand in the test images alone, or give --resamples "
+            f"{max(100, MOST_DRAWS // len(table))}."
+        )
+    views, probable = asked_views(classes_of(table), melanoma, malignant), bool(probable_classes(table))
+    view, notes = next(iter(views), ""), list(predictions.notes)
+    if not view:
+        notes.append("no class is known as melanoma or malignant: say which (--melanoma, --malignant)")
+    point = _point(predictions, validation, view, views, options.specificity, notes) if view else None
+    numbers = judge(table, resamples, seed, options, views)
+    return Score(
+        view=view,
+        classes=_classes(table),
+        n=len(table),
+        lesions=table["lesion_id"].nunique(),
+        by_lesion=predictions.by_lesion,
+        leaky=is_leaky(table),
+        prevalence=options.prevalence,
+        numbers=numbers,
+        point=point,
+        at_point=judge_at(point, table, options.prevalence, resamples, seed) if point else nothing,
+        missed=missed(point, table) if point and not point.note else nothing,
+        groups=subgroups(table, point, cases, resamples, seed) if point else nothing,
+        calibration=calibration(table, views, seed=seed) if probable else nothing,
+        reliability={
+            of: reliability(table, of, views, resamples=resamples, seed=seed) for of in (view, TOP) if of and probable
+        },
+        untested=[*untested(table, cases), *NEVER],
+        findings=_findings(table, numbers, view, point),
+        notes=notes,
+    )
+
+
+def _point(
+    predictions: Predictions,
+    validation: Predictions | None,
+    view: str,
+    views: Mapping[str, Sequence[str]],
+    specificity: float,
+    notes: list[str],
+) -> OperatingPoint:
+    table = predictions.table
+    if validation is not None and set(theirs := classes_of(validation.table)) != set(classes_of(table)):
+        raise InputError(
+            f"the validation table has other classes ({first_ten(theirs)}) than the predictions "
+            f"({first_ten(classes_of(table))}). Expected predictions of the same model."
+        )
+    if not probable_classes(table):
+        return most_probable(table, view, views)
+    if validation is None:
+        return choose(table, view, specificity=specificity, views=views, chosen_on="the images that are judged")
+    if not (predictions.by_lesion and validation.by_lesion):
+        notes.append("lesions are not known of both tables: whether validation shares some cannot be seen")
+    return choose(validation.table, view, specificity=specificity, views=views, chosen_on="validation")
+
+
+def _classes(table: pd.DataFrame) -> pd.DataFrame:
+    names = classes_of(table)
+    lesions = table.groupby("label")["lesion_id"].nunique().reindex(names, fill_value=0)
+    images = table["label"].value_counts().reindex(names, fill_value=0)
+    return pd.DataFrame({"images": images, "lesions": lesions, "few": images < FEW}).rename_axis("class")
+
+
+def _findings(table: pd.DataFrame, numbers: pd.DataFrame, view: str, point: OperatingPoint | None) -> list[str]:
+    found = []
+    if is_leaky(table):
+        found.append("leaky: the table says that its model has seen lesions or images of this test, so no number holds")
+    if point and point.chosen_on == "validation" and (caution := point.caution(table)):
+        found.append(f"validation shares lesions or images with the test: the operating point was {caution}")
+    accuracy, majority = numbers.loc["accuracy"], numbers.at["majority baseline accuracy", "value"]
+    if accuracy["low"] <= majority:
+        found.append(
+            f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f}) is not shown to be "
+            f"above {majority:.3f}, that of always naming the largest class"
+        )
+    balanced = numbers.at["balanced accuracy", "value"]
+    if {name.lower() for name in classes_of(table)} == set(ham10000.CLASSES) and balanced > ham10000.TOO_GOOD:
+        found.append(
+            f"balanced accuracy {balanced:.3f} on HAM10000's classes is above {ham10000.TOO_GOOD}: a leak is likely "
+            "(the best of the ISIC 2018 challenge had 0.885 on lesions that nobody had seen)"
+        )
+    if view and (area := f"{view} AUC") in numbers.index and numbers.at[area, "low"] <= 0.5:
+        row = numbers.loc[area]
+        found.append(
+            f"{area} {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) is not shown to be above 0.5, that of "
+            "a guess"
+        )
+    labels = table.groupby("lesion_id")["label"].nunique()
+    if len(odd := labels[labels > 1]):
+        found.append(f"{len(odd):,} lesion(s) have images under more than one label: {first_ten(odd.index)}")
+    return found
+
+
+def as_dict(score: Score) -> dict[str, Any]:
+    """The score as JSON takes it; a number that is not estimable is null."""
+    point = score.point
+    return {
+        "images": score.n,
+        "lesions": score.lesions,
+        "resampled by": "lesion" if score.by_lesion else "image",
+        "leaky": score.leaky,
+        "classes": _rows(score.classes.reset_index()),
+        "view": score.view,
+        "operating point": str(point) if point else None,
+        "threshold": point.threshold if point and not point.note else None,
+        "caution": score.caution,
+        "prevalence": score.prevalence,
+        "at the operating point": _rows(score.at_point),
+        "missed": _rows(score.missed),
+        "numbers": _rows(score.numbers),
+        "subgroups": _rows(score.groups),
+        "calibration": _rows(score.calibration),
+        "reliability": {name: _rows(curve) for name, curve in score.reliability.items()},
+        "never tested": score.untested,
+        "findings": score.findings,
+        "notes": score.notes,
+    }
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return json.loads(table.to_json(orient="records", double_precision=15))
+
+
+def estimate_cells(row: pd.Series) -> tuple[str, str]:
+    """A judged number as two cells of a table: the value with its interval, and on how many images (lesions)."""
+    counts = f"{row['n']:,} ({row['lesions']:,})"
+    if np.isnan(row["value"]):
+        return f"not estimable: {row['note']}", counts
+    marks = ("; few" if row.get("few", False) else "") + ("; leaky" if row["leaky"] else "")
+    interval = f" ({row['low']:z.3f} to {row['high']:z.3f})" if not np.isnan(row["low"]) else f" ({row['note']})"
+    return f"{row['value']:z.3f}{interval}{marks}", counts

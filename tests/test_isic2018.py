@@ -1,0 +1,93 @@
+"""The layout of the ISIC 2018 Task 3 test set: what is read, and what is refused and how that is said."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lesion_utils.datasets import ham10000, isic2018, read_any
+from lesion_utils.errors import InputError
+
+TABLE = f"{isic2018.TRUTH}.csv"
+
+
+@pytest.fixture
+def copied(isic2018_folder, tmp_path) -> Path:
+    """A copy that the test may spoil."""
+    return Path(shutil.copytree(isic2018_folder, tmp_path / "isic2018"))
+
+
+def table_of(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / TABLE, dtype=str, keep_default_na=False)
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(InputError) as error:
+        isic2018.read(folder)
+    return str(error.value)
+
+
+def test_each_image_is_a_case_with_its_label_and_a_lesion_of_its_own(isic2018_folder):
+    cases, drawn = isic2018.read(isic2018_folder), ham10000.read(isic2018_folder.parent / "drawn")
+    assert list(cases.columns) == list(drawn.columns)
+    assert cases[["image_id", "label"]].equals(drawn[["image_id", "label"]]) and cases["label"].nunique() == 7
+    assert (cases["lesion_id"] == cases["image_id"]).all() and (cases["isic_id"] == cases["image_id"]).all()
+    assert drawn["lesion_id"].nunique() < cases["lesion_id"].nunique() == len(cases)
+    assert all(Path(path).is_file() and Path(path).stem == name for name, path in cases[["image_id", "path"]].values)
+    assert cases[["age", "sex", "localization", "dx_type", "source"]].isna().all(axis=None)
+    assert set(cases["published_split"]) == {"test"}
+
+
+def test_the_table_may_lie_in_a_folder_of_its_own_beside_files_that_are_no_images(copied, isic2018_folder):
+    (copied / isic2018.TRUTH).mkdir()
+    (copied / TABLE).rename(copied / isic2018.TRUTH / TABLE)
+    (copied / isic2018.IMAGES / "LICENSE.txt").write_text("")
+    table = table_of(copied / isic2018.TRUTH).iloc[::-1]
+    table.to_csv(copied / isic2018.TRUTH / TABLE, index=False)
+    expected = isic2018.read(isic2018_folder)
+    pd.testing.assert_frame_equal(read_any(copied).drop(columns="path"), expected.drop(columns="path"))
+
+
+def test_a_missing_folder_or_table(copied):
+    (copied / TABLE).unlink()
+    expected = f"has no ground truth. Expected {TABLE} or {isic2018.TRUTH}/{TABLE} with the columns image, MEL, NV"
+    assert expected in refused(copied)
+    shutil.rmtree(copied / isic2018.IMAGES)
+    assert f"has no folder {isic2018.IMAGES}." in refused(copied)
+
+
+def test_a_missing_column(copied):
+    table_of(copied).drop(columns=["DF", "image"]).to_csv(copied / TABLE, index=False)
+    assert f"{TABLE}: missing column(s) image, DF; found MEL, NV," in refused(copied)
+
+
+@pytest.mark.parametrize("row", [[0] * 7, [1, 1, 0, 0, 0, 0, 0], [0.5, 0.5, 0, 0, 0, 0, 0], [2, -1, 0, 0, 0, 0, 0]])
+def test_a_row_that_is_not_one_hot(copied, row):
+    table = table_of(copied)
+    table.loc[3, list(isic2018.CLASSES)] = [str(value) for value in row]
+    table.to_csv(copied / TABLE, index=False)
+    assert f"not one-hot: {table['image'][3]!r} (row 5). Expected one 1 and else 0." in refused(copied)
+
+
+@pytest.mark.parametrize("cell", ["", "yes", "nan"])
+def test_a_cell_that_is_no_number(copied, cell):
+    table = table_of(copied)
+    table.loc[0, "MEL"] = cell
+    table.to_csv(copied / TABLE, index=False)
+    assert f"not one-hot: {table['image'][0]!r} (row 2)." in refused(copied)
+
+
+def test_an_image_that_stands_twice(copied):
+    table = table_of(copied)
+    table.loc[4, "image"] = name = table["image"][1]
+    table.to_csv(copied / TABLE, index=False)
+    assert f"standing more often: {name!r} (row 3), {name!r} (row 6)." in refused(copied)
+
+
+def test_a_row_without_its_image_and_an_image_without_its_row(copied):
+    image = next((copied / isic2018.IMAGES).iterdir())
+    moved = image.rename(image.with_name("ISIC_other.jpg"))
+    assert f"{TABLE}: 1 row(s) without an image: {image.stem}. Expected <image>.jpg in" in refused(copied)
+    shutil.copy(moved, image)
+    assert f"1 image(s) without a row in {TABLE}: ISIC_other." in refused(copied)

@@ -1,0 +1,473 @@
+"""Prediction tables judged and compared: against scikit-learn, against cases by hand, and where nothing can be said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from prediction_tables import CLASSES, CLASSES_P, named_only, prediction_table, table_of
+from sklearn import metrics as sklearn
+
+from lesion_utils.errors import InputError
+from lesion_utils.evaluation import (
+    classification_report,
+    compare,
+    confusion,
+    intervals,
+    judge,
+    metrics,
+    roc_curves,
+    sentence,
+)
+from lesion_utils.evaluation.intervals import lesion_draws, percentile_interval
+from lesion_utils.evaluation.views import views_of
+from lesion_utils.params import Judging
+
+HAM = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
+NUMBERS = ["value", "low", "high"]
+
+
+# judge
+
+
+def test_judge_gives_scikit_learns_values_under_names_that_a_reader_understands():
+    table = table_of([10, 11, 12, 13, 14, 30, 10], views=2, classes=HAM)
+    options = Judging(specificity=0.8, sensitivity=0.7, partial_auc_above=0.6)
+    judged = judge(table, 100, options=options)
+    scores, truth = table.filter(like="p_").to_numpy(), table["label"].to_numpy()
+    named = np.array(HAM)[scores.argmax(1)]
+    shares = table["label"].value_counts(normalize=True)
+    expected = {
+        "accuracy": sklearn.accuracy_score(truth, named),
+        "majority baseline accuracy": 0.3,
+        "balanced accuracy": sklearn.balanced_accuracy_score(truth, named),
+        "macro AUC": sklearn.roc_auc_score(truth, scores, multi_class="ovr", average="macro"),
+        "melanoma sensitivity": np.mean(named[truth == "mel"] == "mel"),
+        "stratified-random baseline accuracy": (shares**2).sum(),
+        "Matthews correlation": sklearn.matthews_corrcoef(truth, named),
+        "top-2 accuracy": sklearn.top_k_accuracy_score(truth, scores, k=2),
+        "top-3 accuracy": sklearn.top_k_accuracy_score(truth, scores, k=3),
+        "macro average precision": sklearn.average_precision_score(truth, scores, average="macro"),
+        "Brier score": sklearn.brier_score_loss(truth, scores),
+        "log loss": sklearn.log_loss(truth, scores),
+    }
+    views = {"melanoma": ["mel"], "malignant": ["akiec", "bcc", "mel"]}
+    for view, positive in views.items():
+        true, found = np.isin(truth, positive), np.isin(named, positive)
+        score = scores[:, np.isin(HAM, positive)].sum(1)
+        false_rate, true_rate, _ = sklearn.roc_curve(true, score, drop_intermediate=False)
+        corner = sklearn.roc_auc_score(~true, -score, max_fpr=0.4)
+        expected |= {
+            f"{view} sensitivity": sklearn.recall_score(true, found),
+            f"{view} specificity": sklearn.recall_score(true, found, pos_label=False),
+            f"{view} precision": sklearn.precision_score(true, found),
+            f"{view} F1": sklearn.f1_score(true, found),
+            f"{view} AUC": sklearn.roc_auc_score(true, score),
+            f"{view} average precision": sklearn.average_precision_score(true, score),
+            f"{view} sensitivity at specificity 0.8": true_rate[false_rate <= 0.2 + 1e-12].max(),
+            f"{view} specificity at sensitivity 0.7": 1 - false_rate[true_rate >= 0.7].min(),
+            f"{view} partial AUC above sensitivity 0.6 (ISIC 2024)": 0.08 + (corner - 0.5) * 2 * 0.32,
+        }
+        start = np.interp(0.6, true_rate, false_rate)
+        later = true_rate >= 0.6
+        area = sklearn.auc(np.r_[start, false_rate[later]], np.r_[0.6, true_rate[later]])
+        expected[f"{view} partial AUC above sensitivity 0.6 (ISIC 2018)"] = area
+    per_class = {"labels": HAM, "average": None}
+    found = {
+        "sensitivity": sklearn.recall_score(truth, named, **per_class),
+        "specificity": [sklearn.recall_score(truth == name, named == name, pos_label=False) for name in HAM],
+        "precision": sklearn.precision_score(truth, named, **per_class),
+        "F1": sklearn.f1_score(truth, named, **per_class),
+        "AUC": [sklearn.roc_auc_score(truth == name, table[f"p_{name}"]) for name in HAM],
+        "average precision": [sklearn.average_precision_score(truth == name, table[f"p_{name}"]) for name in HAM],
+    }
+    expected |= {f"{what} {name}": value for what, one in found.items() for name, value in zip(HAM, one, strict=True)}
+    assert judged.index.tolist() == judged["metric"].tolist() == list(expected)
+    assert judged["value"].to_dict() == pytest.approx(expected, abs=1e-9)
+    assert (judged["note"] == "").all()
+    assert (judged["low"] <= judged["value"]).all() and (judged["value"] <= judged["high"]).all()
+    assert judged["kind"].value_counts().to_dict() == {"class": 42, "view": 20, "overall": 11}
+    assert judged.loc[judged["kind"] == "class", "about"].tolist() == HAM * 6
+    assert judged.loc["malignant AUC", "about"] == "malignant"
+    assert not judged["few"].drop(index=[name for name in judged.index if name.endswith("akiec")]).any()
+
+
+def test_n_is_what_the_number_is_a_share_of():
+    table = table_of([12, 15, 20, 60])
+    judged = judge(table, 50)
+    named = table[CLASSES_P].to_numpy().argmax(1) == CLASSES.index("mel")
+    expected = {
+        "accuracy": (321, 107, 321),
+        "melanoma sensitivity": (60, 20, 60),
+        "sensitivity mel": (60, 20, 60),
+        "specificity mel": (261, 87, 60),
+        "precision mel": (named.sum(), table["lesion_id"][named].nunique(), 60),
+        "AUC mel": (321, 107, 60),
+        "melanoma specificity at sensitivity 0.9": (261, 87, 60),
+    }
+    for name, counts in expected.items():
+        assert tuple(judged.loc[name, ["n", "lesions", "positives"]]) == counts
+
+
+def test_an_interval_is_the_middle_of_the_draws_of_lesions():
+    table = table_of([12, 15, 20, 60])
+    judged = judge(table, 300, seed=5)
+    truth, scores = np.repeat(range(4), [36, 45, 60, 180]), table[CLASSES_P].to_numpy()
+    weights, _ = lesion_draws(table["lesion_id"].to_numpy(), truth, 4, 300, seed=5)
+    counts = metrics.confusion_counts(truth, scores.argmax(1), 4, weights)
+    for name, draws in {
+        "balanced accuracy": metrics.balanced_accuracy(counts),
+        "F1 df": metrics.f1(counts, 1),
+        "AUC nv": metrics.class_auc(truth, scores, weights, 3),
+    }.items():
+        assert tuple(judged.loc[name, ["low", "high"]]) == pytest.approx(percentile_interval(draws), abs=1e-12)
+    pd.testing.assert_frame_equal(judge(table, 300, seed=5), judged)
+
+
+def test_the_interval_of_four_views_that_agree_is_that_of_one():
+    widths = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        truth, right = np.repeat(rng.integers(2, size=120), 4), np.repeat(rng.random(120) < 0.7, 4)
+        scores = np.eye(2)[np.where(right, truth, 1 - truth)] * 0.8 + 0.1
+        table = prediction_table(truth, scores, np.arange(480) // 4, ["mel", "nv"])
+        judged = [judge(one, 500).loc["accuracy"] for one in (table, table.assign(lesion_id=table["image_id"]))]
+        widths.append([row["high"] - row["low"] for row in judged])
+    assert np.divide(*np.mean(widths, axis=0)) == pytest.approx(2, abs=0.15)
+
+
+def test_balanced_accuracy_of_permuted_labels_covers_chance():
+    table = table_of([40, 60, 50, 300], views=1)
+    table["label"] = np.random.default_rng(0).permutation(table["label"])
+    judged = judge(table, 500)
+    assert judged.loc["balanced accuracy", "low"] < 1 / 4 < judged.loc["balanced accuracy", "high"]
+    assert judged.loc["Matthews correlation", "low"] < 0 < judged.loc["Matthews correlation", "high"]
+
+
+# what cannot be estimated
+
+
+@pytest.mark.parametrize(
+    ("rare", "note"), [(9, "df: 9 lesions, at least 10 needed"), (1, "df: 1 lesion, "), (0, "df: 0 ")]
+)
+def test_a_class_of_too_few_lesions_is_not_estimable_however_many_images(rare, note):
+    judged = judge(table_of([15, rare, 20, 60]), 200)
+    refused = {"balanced accuracy", "macro AUC", "macro average precision"}
+    refused |= {f"{what} df" for what in ("sensitivity", "precision", "F1", "AUC", "average precision")}
+    assert set(judged.index[judged["note"] != ""]) == refused
+    assert judged.loc[list(refused), "note"].str.startswith(note).all()
+    assert judged.loc[list(refused), NUMBERS].isna().all(axis=None)
+    assert judged.drop(index=list(refused))[NUMBERS].notna().all(axis=None)
+    assert judged.loc["sensitivity df", ["n", "lesions"]].tolist() == [3 * rare, rare]
+    assert judged.loc["sensitivity df", "few"] == (3 * rare < 20)
+
+
+def test_few_images_are_marked_though_estimable():
+    judged = judge(table_of([15, 12, 20, 60], views=1), 50)
+    assert set(judged.loc[judged["few"], "about"]) == {"bkl", "df"}
+    assert judged.loc["sensitivity df", "value"] > 0
+    assert not judged.loc[["accuracy", "balanced accuracy", "melanoma AUC"], "few"].any()
+
+
+def test_too_few_of_the_rest_refuse_what_is_about_the_rest():
+    judged = judge(table_of([4, 0, 4, 60]), 50)
+    assert judged.loc["specificity nv", "note"] == "not nv: 8 lesions, at least 10 needed"
+    assert judged.loc["AUC nv", "note"] == "not nv: 8 lesions, at least 10 needed"
+    assert judged.loc["sensitivity nv", "note"] == ""
+
+
+def test_judge_counts_its_redraws(monkeypatch):
+    monkeypatch.setattr(intervals, "MIN_LESIONS", 2)
+    judged = judge(table_of([15, 3, 20, 60]), 1000)  # three lesions: one draw in twenty lacks them
+    assert "redraws for want of a class" in judged.loc["balanced accuracy", "note"]
+    assert judged.loc[["accuracy", "majority baseline accuracy"], "value"].notna().all()
+
+
+def naming(table, label, images):
+    """``table`` in which so many images of class ``label``, and no others, are named df."""
+    table = table.copy()
+    table["p_df"] = 0.0
+    table[CLASSES_P] = table[CLASSES_P].div(table[CLASSES_P].sum(axis=1), axis=0)
+    rows = table.index[table["label"] == label][:: len(table[table["label"] == label]) // images][:images]
+    table.loc[rows, CLASSES_P] = np.eye(4)[[1] * len(rows)]
+    return table
+
+
+def test_precision_needs_enough_that_is_named(monkeypatch):
+    table = table_of([15, 15, 20, 60])
+    judged = judge(naming(table, "nv", 9), 500)
+    assert judged.loc["precision df", "note"] == "named df: 9 lesions, at least 10 needed"
+    assert judged.loc["F1 df", "value"] == 0
+    assert judge(naming(table, "nv", 12), 500).loc["precision df", ["value", "low"]].tolist() == [0, 0]
+    monkeypatch.setattr(intervals, "MIN_LESIONS", 2)
+    note = judge(naming(table, "nv", 3), 500).loc["precision df", "note"]  # no draw of the three: one in twenty
+    count, rest = note.removeprefix("not defined in ").split(" ", 1)
+    assert 5 < int(count) < 60
+    assert rest == "of 500 draws, at most 1 % allowed"
+
+
+def test_a_class_always_missed_or_never_missed_has_an_interval_all_the_same():
+    table = table_of([12] * 4)
+    table[CLASSES_P] = 0.1
+    table.loc[:, "p_df"] = 0.7  # always names df
+    judged = judge(table, 200)
+    assert judged.loc["sensitivity df", ["value", "high"]].tolist() == [1, 1]
+    assert judged.loc["sensitivity df", "low"] == pytest.approx(0.025 ** (1 / 12))
+    assert judged.loc["sensitivity nv", ["value", "low"]].tolist() == [0, 0]
+    assert judged.loc["sensitivity nv", "high"] == pytest.approx(1 - 0.025 ** (1 / 12))
+    assert judged.loc["specificity nv", "low"] == pytest.approx(0.025 ** (1 / 36))
+    # an AUC of 1/2 in every draw is no certainty, and no share either
+    assert judged.loc["AUC nv", "value"] == 0.5
+    assert judged.loc["AUC nv", ["low", "high"]].isna().all()
+    assert "no interval: every draw gives this value; n = 144" in sentence(judged.loc["AUC nv"])
+
+
+# repeats, leaks, tables without probabilities, views
+
+
+def test_repeats_are_averaged_and_their_interval_lies_within_theirs():
+    one, other = table_of([12] * 4, seed=1), table_of([12] * 4, seed=2)
+    singles = [judge(table, 200).loc["balanced accuracy"] for table in (one, other)]
+    both = judge([one, other.sample(frac=1, random_state=0)], 200).loc["balanced accuracy"]
+    assert both["value"] == pytest.approx(np.mean([row["value"] for row in singles]))
+    assert both["high"] - both["low"] < max(row["high"] - row["low"] for row in singles)
+    pd.testing.assert_frame_equal(judge([one, one], 200), judge(one, 200))
+
+
+def test_every_number_of_a_leaky_model_says_so():
+    table = table_of([12] * 4)
+    leaky = table.assign(leaky=True)
+    assert judge(leaky, 50)["leaky"].all()
+    assert judge([table, leaky], 50)["leaky"].all()
+    assert not judge(table, 50)["leaky"].any()
+    for pair in ((leaky, table), (table, leaky)):
+        rows = compare(*pair, 50)
+        assert rows["leaky"].all()
+        assert "(leaky; " in sentence(rows.loc["accuracy"])
+    assert "(leaky; 95 % interval" in sentence(judge(leaky, 50).loc["accuracy"])
+
+
+def test_a_table_of_predicted_classes_gets_what_needs_no_probabilities():
+    table = table_of([12, 15, 20, 60])
+    whole, named = judge(table, 200), judge(named_only(table), 200)
+    *shared, left_out = named.index
+    assert left_out.startswith("AUC, average precision, top-2 and top-3 accuracy, Brier score, log loss and operating")
+    assert named.loc[left_out, "note"] == "the table holds no probabilities"
+    pd.testing.assert_frame_equal(named.loc[shared], whole.loc[shared])
+    assert {"accuracy", "melanoma precision", "F1 df", "Matthews correlation"} <= set(shared)
+    assert compare(table, named_only(table), 50).index.tolist() == [
+        "balanced accuracy", "accuracy", "melanoma sensitivity"
+    ]  # fmt: skip
+    pd.testing.assert_frame_equal(confusion(named_only(table)), confusion(table))
+    assert roc_curves(named_only(table)) == {}
+
+
+def test_a_class_that_is_only_predicted_is_a_class():
+    table = named_only(table_of([12, 12, 12, 12]))
+    table.loc[0, "predicted"] = "scar"
+    judged = judge(table, 50)
+    assert judged.loc["sensitivity scar", "note"] == "scar: 0 lesions, at least 10 needed"
+    other = table.assign(predicted="tattoo")
+    assert compare(table, other, 50).loc["accuracy", "value"] == judged.loc["accuracy", "value"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"predicted": ""}, "no predicted for img00000"),
+        ({"label": None}, "no label for img00000"),
+        ({"lesion_id": " "}, "no lesion_id for img00000"),
+        ({"image_id": "same"}, "image_id stands more than once: same"),
+        ({"label": "nv", "predicted": "nv"}, "all labels and predictions are 'nv'; expected two or more classes"),
+    ],
+)
+def test_a_table_of_predicted_classes_that_cannot_be_judged_is_refused(changed, message):
+    with pytest.raises(InputError, match=message):
+        judge(named_only(table_of([2, 2, 2, 2])).assign(**changed), 20)
+
+
+def test_judge_refuses_what_it_cannot_read():
+    table = table_of([12, 15, 20, 60])
+    with pytest.raises(InputError, match="no lesion_id for img00003, img00005"):
+        judge(table.assign(lesion_id=table["lesion_id"].where(~table.index.isin([3, 5]), "")), 20)
+    with pytest.raises(InputError, match=r"missing column\(s\) lesion_id. Expected image_id, .* predicted"):
+        judge(named_only(table).drop(columns="lesion_id"), 20)
+    with pytest.raises(InputError, match="holds no row"):
+        judge(named_only(table).iloc[:0], 20)
+
+
+@pytest.mark.parametrize(
+    ("classes", "views"),
+    [
+        (HAM, {"melanoma": ["mel"], "malignant": ["akiec", "bcc", "mel"]}),
+        (
+            ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC"],
+            {"melanoma": ["MEL"], "malignant": ["MEL", "BCC", "AK", "SCC"]},
+        ),
+        (
+            ["actinic keratosis", "basal cell carcinoma", "melanoma", "nevus", "squamous cell carcinoma"],
+            {
+                "melanoma": ["melanoma"],
+                "malignant": ["actinic keratosis", "basal cell carcinoma", "melanoma", "squamous cell carcinoma"],
+            },
+        ),
+        (["Basal_Cell-Carcinoma", "nevus"], {"malignant": ["Basal_Cell-Carcinoma"]}),
+        (["benign", "malignant"], {"malignant": ["malignant"]}),
+        (["mel", "nv"], {"melanoma": ["mel"]}),
+        (["bkl", "nv"], {}),
+        (["bcc", "mel"], {"melanoma": ["mel"]}),
+    ],
+)
+def test_views_are_known_by_the_names_of_classes(classes, views):
+    assert views_of(classes) == views
+
+
+def test_views_can_be_named_by_the_caller():
+    table = table_of([12, 15, 20, 60])
+    judged = judge(table, 50, views={"melanoma": ["nv"], "pigmented": ["mel", "nv"]})
+    assert judged.loc["melanoma sensitivity", "value"] == judged.loc["sensitivity nv", "value"]
+    assert judged.loc["pigmented sensitivity", "n"] == 240
+    with pytest.raises(InputError, match="view 'melanoma': no class mole; the classes are bkl, df, mel, nv"):
+        judge(table, 50, views={"melanoma": ["mole"]})
+
+
+def test_a_study_without_melanoma_has_no_view():
+    assert set(judge(table_of([20, 20], classes=["bkl", "nv"]), 20)["kind"]) == {"overall", "class"}
+
+
+# compare
+
+
+def test_a_table_compared_with_itself_differs_by_exactly_nothing():
+    table = table_of([12, 15, 20, 60])
+    shuffled = table.sample(frac=1, random_state=3)[[*table.columns[:3], "p_nv", "p_df", "p_mel", "p_bkl"]]
+    compared = compare(table, shuffled, 200)
+    assert compared.index.tolist() == ["balanced accuracy", "macro AUC", "accuracy", "melanoma sensitivity"]
+    assert (compared[NUMBERS] == 0).all(axis=None)
+    assert (compared["p"] == 1).all()
+    assert compared["metric"].iloc[1] == "difference in macro AUC"
+
+
+def worse_in(table, rows):
+    worse = table.copy()
+    worse.loc[rows, CLASSES_P] = np.roll(worse.loc[rows, CLASSES_P].to_numpy(), 1, axis=1)
+    return worse
+
+
+def test_the_difference_is_paired_and_signed():
+    table = table_of([12, 15, 20, 60], views=2)
+    worse = worse_in(table, slice(0, 30))
+    better, judged = compare(table, worse, 400), judge(table, 400)
+    reverse = compare(worse, table, 400)
+    for name in better.index:
+        expected = judged.loc[name, "value"] - judge(worse, 20).loc[name, "value"]
+        assert better.loc[name, "value"] == pytest.approx(expected)
+        assert reverse.loc[name, NUMBERS].tolist() == pytest.approx(
+            [-better.loc[name, end] for end in ("value", "high", "low")]
+        )
+        assert reverse.loc[name, "p"] == better.loc[name, "p"]
+    # two independent intervals would be wider than either: on the same draws the common part cancels
+    spread = {"paired": better, "alone": judged}
+    width = {name: one.loc["accuracy", "high"] - one.loc["accuracy", "low"] for name, one in spread.items()}
+    assert 0 < width["paired"] < width["alone"] * 1.2
+    assert better.loc["accuracy", "low"] > 0
+
+
+def test_the_p_value_is_the_level_at_which_the_interval_reaches_nothing():
+    table = table_of([15, 15, 20, 60], views=1)
+    clear, hidden = (
+        compare(table, worse_in(table, slice(0, 60)), 999),
+        compare(table, worse_in(table, slice(0, 6)), 999),
+    )
+    assert clear.loc["accuracy", "p"] == 2 / 1000  # no draw on the other side of 0
+    row = hidden.loc["accuracy"]
+    assert 0.002 < row["p"] < 1
+    truth = np.repeat(range(4), [15, 15, 20, 60])
+    weights, _ = lesion_draws(table["lesion_id"], truth, 4, 999, seed=0)
+    right = [one[CLASSES_P].to_numpy().argmax(1) == truth for one in (table, worse_in(table, slice(0, 6)))]
+    draws = weights @ (right[0].astype(int) - right[1])
+    assert row["p"] == 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / 1000
+
+
+def test_no_difference_has_a_small_p_value_as_rarely_as_it_says():
+    rng = np.random.default_rng(4)
+    found = []
+    for _ in range(80):
+        right = rng.random((2, 150)) < 0.7
+        one, other = (
+            prediction_table(np.zeros(150, int), np.eye(2)[1 - row.astype(int)], range(150), ["mel", "nv"])
+            for row in right
+        )
+        found.append(compare(one, other, 199, wanted=["accuracy"])["p"].item() < 0.1)
+    assert 0.02 < np.mean(found) < 0.2
+
+
+def test_repeats_are_compared_by_their_means():
+    tables = [table_of([12, 15, 20, 60], seed=seed) for seed in range(4)]
+    both = compare(tables[:2], tables[2:], 300)
+    for name in both.index:
+        single = [judge(table, 20).loc[name, "value"] for table in tables]
+        assert both.loc[name, "value"] == pytest.approx(np.mean(single[:2]) - np.mean(single[2:]))
+    reverse = compare(tables[2:], tables[:2], 300)
+    assert reverse["value"].tolist() == pytest.approx((-both["value"]).tolist())
+    # more repeats, less noise of the models
+    single = compare(tables[0], tables[2], 300).loc["accuracy"]
+    assert both.loc["accuracy", "high"] - both.loc["accuracy", "low"] < single["high"] - single["low"]
+
+
+def test_any_row_of_the_judge_can_be_compared():
+    table = table_of([12, 15, 20, 60])
+    compared = compare(table, worse_in(table, slice(0, 60)), 100, wanted=["log loss", "F1 nv", "no such metric"])
+    assert compared.index.tolist() == ["log loss", "F1 nv"]
+    assert compared.loc["log loss", "value"] < 0
+
+
+def test_compare_refuses_what_it_cannot_estimate():
+    table = table_of([15, 6, 20, 60])
+    compared = compare(table, table, 50)
+    assert compared.loc["balanced accuracy", "note"] == "df: 6 lesions, at least 10 needed"
+    assert compared.loc["macro AUC", ["value", "p"]].isna().all()
+    assert compared.loc["accuracy", "value"] == 0
+
+
+def test_compare_names_the_cases_that_are_not_the_same():
+    table = table_of([12, 15, 20, 60])
+    with pytest.raises(InputError, match=r"one of them only: img00000, .*img00009 … and 2 more"):
+        compare(table, table.iloc[12:], 20)
+    relabelled = table.assign(label=table["label"].where(table["image_id"] != "img00007", "nv"))
+    with pytest.raises(InputError, match="differ in label for img00007"):
+        compare(table, relabelled, 20)
+    with pytest.raises(InputError, match="differ in lesion_id for img00000"):
+        compare(table, table.assign(lesion_id=table["image_id"]), 20)
+    with pytest.raises(InputError, match="other classes"):
+        compare(table, table.rename(columns={"p_df": "p_vasc"}).assign(label="nv"), 20)
+
+
+# tables for figures
+
+
+def test_confusion_has_true_rows_and_predicted_columns_in_the_order_of_the_table():
+    scores = np.array([[0.1, 0.2, 0.7], [0.1, 0.8, 0.1], [0.2, 0.1, 0.7], [0.3, 0.1, 0.6]])
+    counts = confusion(prediction_table(np.array([0, 1, 2, 0]), scores, range(4), ["nv", "mel", "bkl"]))
+    assert counts.to_numpy().tolist() == [[0, 0, 2], [0, 1, 0], [0, 0, 1]]
+    assert counts.index.tolist() == counts.columns.tolist() == ["nv", "mel", "bkl"]
+    assert (counts.index.name, counts.columns.name) == ("true", "predicted")
+
+
+def test_classification_report_holds_classes_in_order_and_the_absent_one():
+    table = table_of([15, 0, 20, 60])
+    report = classification_report(table)
+    assert report.index.tolist() == [*CLASSES, "accuracy", "macro avg", "weighted avg"]
+    assert report["support"].tolist() == [45, 0, 60, 180, 285, 285, 285]
+    assert report.loc["df", "recall"] == 0
+    judged = judge(table, 20)
+    assert report.loc["mel", "recall"] == pytest.approx(judged.loc["melanoma sensitivity", "value"])
+    assert report.loc["accuracy", "f1-score"] == pytest.approx(judged.loc["accuracy", "value"])
+
+
+def test_roc_curves_leave_out_the_absent_class_and_enclose_the_auc():
+    table = table_of([15, 0, 20, 60])
+    curves = roc_curves(table)
+    assert list(curves) == ["bkl", "mel", "nv"]
+    for name, (false_rate, true_rate) in curves.items():
+        area = np.trapezoid(true_rate, false_rate)
+        assert area == pytest.approx(sklearn.roc_auc_score(table["label"] == name, table[f"p_{name}"]))
+    assert roc_curves(table[table["label"] == "nv"]) == {}

@@ -1,0 +1,396 @@
+"""Leakcheck: known shares on HAM10000, what was planted in a phantom, and a clear answer to every unusable split."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from typer.testing import CliRunner
+
+from lesion_utils.cli import app
+from lesion_utils.datasets import ham10000
+from lesion_utils.leakcheck import ANY, Names, leakcheck
+
+PART = ["train", "test", "validation"]
+
+
+def run(*arguments: object):
+    result = CliRunner().invoke(app, ["leakcheck", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def made_up(lesions: int = 60, seed: int = 0) -> pd.DataFrame:
+    """A clean split in HAM10000's words: lesions of one to three images, two classes."""
+    rng = np.random.default_rng(seed)
+    lesion = np.repeat(np.arange(lesions), rng.integers(1, 4, lesions))
+    return pd.DataFrame(
+        {
+            "lesion_id": [f"L{k}" for k in lesion],
+            "image_id": [f"I{k}" for k in range(len(lesion))],
+            "dx": np.where(lesion % 3 == 0, "mel", "nv"),
+            "split": np.array(["train", "train", "train", "test", "validation"])[lesion // 3 % 5],
+        }
+    )
+
+
+def written(table: pd.DataFrame, folder: Path, **options) -> Path:
+    table.to_csv(folder / "split.csv", index=False, **options)
+    return folder / "split.csv"
+
+
+def share(found, part: str, against: str, what: str) -> dict:
+    rows = found.shares.set_index(["part", "against", "what"])
+    return rows.loc[(part, against, what)].to_dict()
+
+
+# ------------------------------------------------------------------------------------------------- real, known truth
+
+
+@pytest.fixture(scope="module")
+def metadata(real_ham) -> pd.DataFrame:
+    return pd.read_csv(real_ham / "HAM10000_metadata.csv")[["image_id", "lesion_id", "dx"]]
+
+
+def test_random_image_splits_of_ham10000_leak_as_much_as_is_known(metadata):
+    shares, melanoma = [], []
+    for seed in range(20):
+        test = np.random.default_rng(seed).permutation(len(metadata)) < len(metadata) // 5
+        found = leakcheck(metadata.assign(split=np.where(test, "test", "train")))
+        row = share(found, "test", "train", "same lesion")
+        assert row == share(found, "test", "train", ANY)
+        assert row["of"] == 2003
+        shares.append(row["share"])
+        melanoma.append(row["melanoma share"])
+        assert found.found and found.warnings == []  # a leak, but a test part like the whole
+    assert 0.375 < np.mean(shares) < 0.395
+    assert 0.66 < np.mean(melanoma) < 0.71
+
+
+def test_a_split_of_ham10000_by_lesion_is_clean(metadata):
+    lesion = pd.factorize(metadata["lesion_id"])[0]
+    part = np.random.default_rng(0).choice(["train", "validation", "test"], lesion.max() + 1, p=[0.6, 0.2, 0.2])
+    found = leakcheck(metadata.assign(split=part[lesion]))
+    assert not found.found and found.warnings == []
+    assert found.verdict == "clean as far as ids show"
+    assert found.baseline["label"] == "nv" and found.baseline["share"] == pytest.approx(0.67, abs=0.04)
+
+
+def test_the_hold_out_of_lesions_with_one_image_is_told(metadata):
+    single = metadata.groupby("lesion_id")["image_id"].transform("size") == 1
+    assert single.sum() == 5514
+    test = metadata[single].sample(938, random_state=0).index
+    found = leakcheck(metadata.assign(split=np.where(metadata.index.isin(test), "test", "train")))
+    assert not found.found
+    singles, prevalence = found.warnings
+    assert "100.0% of the 938 test images" in singles and "55.1%" in singles
+    assert re.search(r"mel 4\.\d% instead of 11\.1%", prevalence) and re.search(r"nv [78]\d\.\d%", prevalence)
+    assert found.baseline["share"] == pytest.approx(0.801, abs=0.03)
+
+
+# ------------------------------------------------------------------------------------------------ planted, properties
+
+
+@settings(max_examples=20)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 4), st.sampled_from(["mel", "nv"]), st.sampled_from(PART)),
+        min_size=2,
+        max_size=25,
+        unique_by=lambda row: (row[0], row[3]),
+    ),
+    with_lesions=st.booleans(),
+)
+def test_shares_are_those_counted_one_by_one(rows, with_lesions):
+    table = pd.DataFrame(rows, columns=["image_id", "lesion_id", "dx", "split"])
+    if not {"train", "test"} <= set(table["split"]):
+        return
+    found = leakcheck(table if with_lesions else table.drop(columns="lesion_id"))
+    keys = {"same id": 0, **({"same lesion": 1} if with_lesions else {})}
+    places = [(a, b) for a, b in (("test", "train"), ("validation", "train"), ("test", "validation"))]
+    for part, against in places:
+        these, those = ([row for row in rows if row[3] == name] for name in (part, against))
+        if not (these and those):
+            continue
+        hits = {what: [row for row in these if row[at] in {r[at] for r in those}] for what, at in keys.items()}
+        hits[ANY] = [row for row in these if any(row in known for known in hits.values())]
+        for what, known in hits.items():
+            row = share(found, part, against, what)
+            assert (row["images"], row["of"]) == (len(known), len(these))
+            if found.melanoma:
+                melanoma = [one for one in these if one[2] == "mel"]
+                assert (row["melanoma images"], row["melanoma of"]) == (
+                    sum(r[2] == "mel" for r in known),
+                    len(melanoma),
+                )
+    assert found.found == (found.shares["images"] > 0).any()
+    assert json.loads(json.dumps(found.as_dict()))["leak"] == found.found
+
+
+def test_the_partner_is_one_that_is_tied():
+    table = made_up()
+    table.loc[table["split"] == "test", "lesion_id"] = "L0"
+    found = leakcheck(table)
+    lesion = table.set_index("image_id")["lesion_id"]
+    split = table.set_index("image_id")["split"]
+    assert (found.tied["image_id"].map(lesion) == found.tied["partner"].map(lesion)).all()
+    assert (found.tied["partner"].map(split) == found.tied["against"]).all()
+    assert set(found.tied.loc[found.tied["against"] == "train", "image_id"]) == set(lesion[split == "test"].index)
+
+
+def test_random_splits_by_lesion_of_a_sound_set_seldom_warn():
+    rng = np.random.default_rng(0)
+    warned = 0
+    for _ in range(30):
+        lesion = np.repeat(np.arange(300), rng.choice([1, 2, 5], 300, p=[0.6, 0.3, 0.1]))
+        label = rng.choice(["nv", "mel", "bkl"], 300, p=[0.7, 0.2, 0.1])[lesion]
+        split = np.where(rng.random(300) < 0.3, "test", "train")[lesion]
+        ids = [f"I{k}" for k in range(len(lesion))]
+        table = pd.DataFrame({"lesion_id": lesion, "image_id": ids, "dx": label, "split": split})
+        warned += bool(leakcheck(table).warnings)
+    assert warned == 0
+
+
+def test_other_prevalences_are_told_with_or_without_lesions():
+    table = made_up(1200)
+    table = table[(table["split"] != "test") | (table["dx"] == "nv") | table["lesion_id"].str.endswith("3")]
+    for cases in (table, table.drop(columns="lesion_id")):
+        (warning,) = leakcheck(cases).warnings
+        assert re.search(r"mel \d+\.\d% instead of \d+\.\d%", warning)
+
+
+@pytest.fixture(scope="module")
+def with_pictures(phantom_folder, tmp_path_factory) -> tuple[pd.DataFrame, Path]:
+    """A clean split of a phantom, its pictures in one folder."""
+    folder = tmp_path_factory.mktemp("pictures")
+    cases = ham10000.read(phantom_folder).drop_duplicates("lesion_id")[:40].reset_index(drop=True)
+    for path in cases["path"]:
+        shutil.copy(path, folder)
+    table = cases[["image_id", "lesion_id"]].assign(dx=cases["label"], split=["train", "train", "train", "test"] * 10)
+    return table, folder
+
+
+def test_pictures_tell_what_ids_do_not(with_pictures, tmp_path):
+    table, pictures = with_pictures
+    folder = Path(shutil.copytree(pictures, tmp_path / "pictures"))
+    ids = list(table["image_id"])
+    shutil.copy(folder / f"{ids[0]}.jpg", folder / f"{ids[3]}.jpg")  # of train to one of test
+    ImageOps.mirror(Image.open(folder / f"{ids[1]}.jpg")).save(folder / f"{ids[7]}.jpg", quality=60)
+    split = written(table, tmp_path)
+    assert run(split).exit_code == 0
+    result = run(split, "--images", folder, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    rows = {row["what"]: row for row in found["shares"]}
+    assert {what: row["images"] for what, row in rows.items()} == {
+        **{"same id": 0, "same lesion": 0, "same pixels": 1, "near-duplicate": 1},
+        ANY: 2,
+    }
+    assert {(tie["image_id"], tie["what"], tie["partner"]) for tie in found["tied"]} == {
+        (ids[3], "same pixels", ids[0]),
+        (ids[7], "near-duplicate", ids[1]),
+    }
+    text = run(split, "--images", folder).stdout
+    assert "LEAK between test and train: same pixels, near-duplicate" in text and f"{ids[3]} with {ids[0]}" in text
+
+
+def test_clean_pictures_are_clean(with_pictures, tmp_path):
+    table, folder = with_pictures
+    result = run(written(table, tmp_path), "--images", folder)
+    assert result.exit_code == 0 and "\nclean\n" in result.stdout and "Not checked: pixels" not in result.stdout
+    result = run(written(table.drop(columns="lesion_id"), tmp_path), "--images", folder)
+    assert result.exit_code == 0 and "\nclean as far as image ids and pictures show\n" in result.stdout
+
+
+def test_pictures_are_found_by_place_name_or_stem_and_nowhere_else(with_pictures, tmp_path):
+    table, pictures = with_pictures
+    folder = tmp_path / "pictures"
+    ids = table["image_id"]
+    for k, name in enumerate(ids):
+        (folder / f"part {k % 2}").mkdir(parents=True, exist_ok=True)
+        shutil.copy(pictures / f"{name}.jpg", folder / f"part {k % 2}" / f"{name}.JPG")
+    (folder / "notes.txt").write_text("no picture")
+    places = [f"part {k % 2}/{name}" for k, name in enumerate(ids)]
+    for named in (ids, ids + ".JPG", places, [place + ".JPG" for place in places]):
+        assert not leakcheck(table.assign(image_id=named), folder).found
+    outside = written(table.assign(image_id=["../outside", *ids[1:]]), tmp_path)
+    shutil.copy(pictures / f"{ids[0]}.jpg", tmp_path / "outside.jpg")
+    result = run(outside, "--images", folder)
+    assert result.exit_code == 2 and "no picture for 1 of 40 image ids: ../outside" in result.stderr
+
+
+# ------------------------------------------------------------------------------------------------------ the command
+
+
+def test_only_overlap_exits_1(tmp_path):
+    clean = made_up()
+    assert run(written(clean, tmp_path)).exit_code == 0
+    warned = clean.assign(split=np.where(clean["dx"] == "mel", "test", "train"))
+    result = run(written(warned, tmp_path))
+    assert result.exit_code == 0 and "WARNING prevalence" in result.stdout
+    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        leaky = clean.copy()
+        lesion = clean.loc[clean["split"] == one, "lesion_id"].iloc[0]
+        leaky.loc[clean.index[clean["split"] == other][0], "lesion_id"] = lesion
+        result = run(written(leaky, tmp_path))
+        assert result.exit_code == 1 and "LEAK" in result.stdout and "same lesion" in result.stdout
+
+
+def test_an_id_in_two_parts_is_a_finding(tmp_path):
+    table = made_up()
+    again = table[table["split"] == "train"][:2].assign(split="test")
+    result = run(written(pd.concat([table, again]), tmp_path), "--json")
+    assert result.exit_code == 1
+    rows = {(row["part"], row["against"], row["what"]): row["images"] for row in json.loads(result.stdout)["shares"]}
+    assert rows["test", "train", "same id"] == rows["test", "train", "same lesion"] == rows["test", "train", ANY] == 2
+
+
+def test_other_names_for_columns_and_parts(tmp_path):
+    table = made_up().replace({"split": {"train": "0", "test": "1", "validation": "2"}, "dx": {"mel": "MM"}})
+    table.columns = ["patient spot", "file", "diagnosis", "fold"]
+    table.loc[table["fold"] == "1", "patient spot"] = table["patient spot"].iloc[0]
+    split = written(table, tmp_path, sep=";")
+    names = ["--image-id", "file", "--lesion-id", "patient spot", "--label", "diagnosis", "--split", "fold"]
+    parts = ["--train", 0, "--test", 1, "--validation", 2]
+    result = run(split, *names, *parts, "--melanoma", "MM", "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["melanoma"] == ["MM"] and found["parts"].keys() == {"train", "test", "validation"}
+    row = found["shares"][1]
+    assert (row["what"], row["share"], row["melanoma share"]) == ("same lesion", 1, 1)
+    assert "not checked: melanoma" in run(split, *names, *parts).stdout.lower()
+
+
+def test_without_lesions_it_says_what_was_not_checked(tmp_path):
+    result = run(written(made_up().drop(columns="lesion_id"), tmp_path))
+    assert result.exit_code == 0
+    assert "clean as far as image ids show" in result.stdout and "Not checked: lesions" in result.stdout
+    assert "same lesion" not in result.stdout
+
+
+def test_without_a_validation_part(tmp_path):
+    table = made_up().replace({"split": {"validation": "train"}})
+    result = run(written(table, tmp_path))
+    assert result.exit_code == 0 and "Validation" not in result.stdout
+
+
+def test_one_class_only_is_answered(tmp_path):
+    result = run(written(made_up().assign(dx="nv"), tmp_path))
+    assert result.exit_code == 0 and "WARNING one class only, nv" in result.stdout
+    assert "right for 100.0%" in result.stdout
+    assert json.loads(run(tmp_path / "split.csv", "--json").stdout)["baseline"]["low"] < 1
+
+
+def test_help_has_examples_and_exit_codes():
+    text = run("--help").stdout
+    assert (
+        "lesion leakcheck split.csv --images" in text and "Exit codes: 0 clean" in text and "1 two parts share" in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t[["image_id", "dx"]], r"missing column\(s\) split; found image_id, dx.*--split"),
+        (lambda t: t.drop(columns=["dx", "image_id"]), r"missing column\(s\) image_id, dx"),
+        (lambda t: t.assign(split="train"), r"no row of test in column split; all are train"),
+        (lambda t: t.replace({"split": {"train": "validation"}}), r"no row of train"),
+        (lambda t: t.replace({"split": {"train": "training"}}), r"unknown part.*row 2 \(training\).*--train"),
+        (lambda t: t.assign(split=t["split"].where(t.index != 3, "")), r"no split, 1 row\(s\): row 5 \(I3\)"),
+        (lambda t: t.assign(split=t["split"].where(t.index != 3, "NaN")), r"no split, 1 row"),
+        (lambda t: t.assign(lesion_id=t["lesion_id"].where(t.index != 4, " ")), r"no lesion_id, 1 row\(s\): row 6"),
+        (lambda t: t.assign(lesion_id=t["lesion_id"].where(t.index != 4, "nan")), r"no lesion_id, 1 row\(s\): row 6"),
+        (lambda t: t.assign(image_id=t["image_id"].where(t.index != 4, "")), r"no image_id, 1 row\(s\): row 6"),
+        (lambda t: t.assign(dx=t["dx"].where(t.index != 4, "")), r"no dx, 1 row\(s\): row 6"),
+        (lambda t: pd.concat([t, t[:2]]), r"rows that stand twice, 4 row\(s\): row 2"),
+        (lambda t: pd.concat([t, t[:1].assign(dx="bkl")]), r"an image id that stands twice in one part, 2 row\(s\)"),
+        (lambda t: t[:0], r"holds no row"),
+    ],
+)
+def test_unusable_tables_are_named(tmp_path, change, message):
+    result = run(written(change(made_up()), tmp_path))
+    assert result.exit_code == 2 and result.stdout == ""
+    assert re.search(message, result.stderr, flags=re.DOTALL), result.stderr
+    assert "split.csv" in result.stderr
+
+
+def test_unusable_files_are_named(tmp_path):
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
+    with (tmp_path / "huge.csv").open("w") as huge:
+        huge.write("image_id,lesion_id,dx,split\n")
+        os.truncate(huge.fileno(), 2 * 10**9)
+    for name, message in (
+        ("missing.csv", "not there"),
+        ("empty.csv", "holds no row"),
+        ("binary.csv", "not a text file"),
+        ("huge.csv", "2,000 MB"),
+    ):
+        result = run(tmp_path / name)
+        assert result.exit_code == 2 and name in result.stderr and message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--train", "test", r"--train test, --validation validation, --test test: three names needed"),
+        ("--lesion-id", "lesion", r"missing column\(s\) lesion"),
+        ("--melanoma", "melanom", r"no class melanom; the classes are mel, nv"),
+        ("--images", "nowhere", r"nowhere is no folder"),
+    ],
+)
+def test_options_that_name_nothing(tmp_path, option, value, message):
+    result = run(written(made_up(), tmp_path), option, value)
+    assert result.exit_code == 2 and re.search(message, result.stderr)
+
+
+@pytest.mark.parametrize("spoil", ["missing", "text", "truncated", "twice"])
+def test_unusable_pictures_are_named(with_pictures, tmp_path, spoil):
+    table, pictures = with_pictures
+    folder = Path(shutil.copytree(pictures, tmp_path / "pictures"))
+    path = folder / f"{table['image_id'][5]}.jpg"
+    if spoil == "missing":
+        path.unlink()
+    elif spoil == "text":
+        path.write_text("<html>404</html>")
+    elif spoil == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        shutil.copy(path, path.with_suffix(".png"))
+    message = {"missing": "no picture for 1 of 40", "twice": "more than one picture for 1"}.get(
+        spoil, "cannot be decoded"
+    )
+    result = run(written(table, tmp_path), "--images", folder)
+    assert result.exit_code == 2 and message in result.stderr and path.stem in result.stderr
+
+
+def test_cells_are_shown_and_never_obeyed(tmp_path):
+    table = made_up()
+    evil = ['=HYPERLINK("http://x","y")', "<script>alert(1)</script>", "\x1b[2J\x1b[31m", "a\u202eb"]
+    table.loc[:3, "image_id"] = evil
+    table.loc[:3, "split"] = "train"
+    table = pd.concat([table, table[:4].assign(split="test")])
+    table["dx"] = table["dx"].replace({"nv": "\x1b]0;title\x07nv"})
+    result = run(written(table, tmp_path))
+    assert result.exit_code == 1
+    assert evil[0] in result.stdout and evil[1] in result.stdout
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", result.stdout)
+    plain = run(tmp_path / "split.csv", "--json").stdout
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", plain)
+    assert evil[2] in {tie["image_id"] for tie in json.loads(plain)["tied"]}
+    table.loc[5, "split"] = "\x1b[2J"
+    result = run(written(table, tmp_path))
+    assert result.exit_code == 2 and "\x1b" not in result.stderr
+
+
+def test_names_is_what_the_columns_are_called_by_default():
+    table = made_up()
+    named = table.rename(columns={"image_id": "a", "lesion_id": "b", "dx": "c", "split": "d"})
+    assert leakcheck(named, names=Names("a", "b", "c", "d")).as_dict() == leakcheck(table).as_dict()

@@ -1,0 +1,428 @@
+"""The command for somebody's prediction table: known truth, the page, and every way a table can be wrong."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from base64 import b64decode
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from prediction_tables import CLASSES_P, named_only, table_of
+from typer.testing import CliRunner
+
+from lesion_utils.cli import app
+from lesion_utils.datasets import ham10000
+from lesion_utils.errors import InputError
+from lesion_utils.evaluation import judge
+from lesion_utils.evaluation.operating import choose, judge_at
+from lesion_utils.params import PROJECT
+from lesion_utils.score import table as score_table
+from lesion_utils.score.page import write_page
+from lesion_utils.score.table import read_metadata, read_predictions
+from lesion_utils.score.verdict import as_dict, score
+
+TABLE = table_of([20, 12, 25, 60], views=2)
+VALIDATION = table_of([20, 12, 25, 60], views=2, seed=1).assign(
+    image_id=lambda table: "val" + table["image_id"], lesion_id=lambda table: "val" + table["lesion_id"]
+)
+HTML_CELL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def described(table):
+    """``table`` with age, sex and site, the same for all images of a lesion."""
+    lesion = pd.factorize(table["lesion_id"])[0]
+    return table.assign(age=(lesion * 7) % 90, sex=np.where(lesion % 2, "male", "female"), localization="back")
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(table, name="predictions.csv"):
+        table.to_csv(tmp_path / name, index=False)
+        return tmp_path / name
+
+    return write
+
+
+def lesion(*words):
+    return CliRunner().invoke(app, ["score", "--resamples", "100", *map(str, words)])
+
+
+def read(written, table, **options):
+    return read_predictions(written(table), **options)
+
+
+# ------------------------------------------------------------------------------------------------------- known truth
+
+
+def test_the_numbers_are_the_judges(written):
+    found = score(read(written, TABLE), read_predictions(written(VALIDATION, "v.csv")), resamples=200)
+    point = choose(VALIDATION, specificity=0.9)
+    pd.testing.assert_frame_equal(found.numbers, judge(TABLE, 200))
+    pd.testing.assert_frame_equal(found.at_point, judge_at(point, TABLE, 0.05, 200))
+    assert found.point.threshold == point.threshold and found.caution == ""
+    missed = TABLE[(TABLE["label"] == "mel") & (TABLE["p_mel"] < point.threshold)]
+    assert found.missed["image_id"].tolist() == missed["image_id"].tolist()
+    assert found.findings == [] and found.by_lesion
+
+
+def test_without_validation_the_operating_point_is_optimistic(written):
+    found = score(read(written, TABLE), resamples=100)
+    assert "optimistic" in found.caution
+    assert set(found.at_point["caution"]) == {found.caution}
+    assert "optimistic" in lesion(written(TABLE)).stdout.lower()
+
+
+def test_without_lesions_images_are_counted_and_that_is_said(written):
+    predictions = read(written, TABLE.drop(columns="lesion_id"))
+    assert not predictions.by_lesion and "too narrow" in predictions.notes[0]
+    found = score(predictions, resamples=100)
+    assert found.lesions == found.n == len(TABLE)
+    assert as_dict(found)["resampled by"] == "image"
+    assert "bootstrapped by image" in lesion(written(TABLE.drop(columns="lesion_id"))).stdout
+
+
+def test_lesions_and_groups_can_come_from_metadata(written):
+    cases = read_metadata(written(described(TABLE).rename(columns={"sex": "sex "}), "cases.csv"))
+    predictions = read(written, TABLE.drop(columns="lesion_id"), cases=cases)
+    assert predictions.by_lesion
+    assert predictions.table["lesion_id"].tolist() == TABLE["lesion_id"].tolist()
+    groups = score(predictions, cases=cases, resamples=100).groups
+    assert {"sex", "age", "site"} == set(groups["variable"])
+    alone = score(read(written, described(TABLE)), resamples=100).groups
+    pd.testing.assert_frame_equal(groups, alone)
+
+
+def test_metadata_of_other_images_is_refused_and_contradicting_lesions_too(written):
+    cases = written(described(TABLE).iloc[:50].drop(columns="lesion_id"), "cases.csv")
+    done = lesion(written(TABLE), "--metadata", cases)
+    assert done.exit_code == 2 and "have no row in the cases" in done.stderr
+    half = written(TABLE.iloc[:50], "half.csv")
+    done = lesion(written(TABLE.drop(columns="lesion_id")), "--metadata", half)
+    assert done.exit_code == 2 and "no lesion_id in 184 row(s): row 52" in done.stderr
+    other = written(TABLE.assign(lesion_id=["x", *TABLE["lesion_id"][1:]]), "other.csv")
+    done = lesion(written(TABLE), "--metadata", other)
+    assert done.exit_code == 2 and "row 2 (les00000 and x)" in done.stderr
+
+
+def test_predicted_classes_are_enough(written):
+    found = score(read(written, named_only(TABLE)), resamples=100)
+    whole = judge(TABLE, 100)
+    for name in ("accuracy", "balanced accuracy", "melanoma sensitivity"):
+        pd.testing.assert_series_equal(
+            found.numbers.loc[name, ["value", "low", "high"]], whole.loc[name, ["value", "low", "high"]]
+        )
+    assert found.at_point.at["sensitivity", "value"] == whole.at["melanoma sensitivity", "value"]
+    assert found.calibration.empty and not found.reliability
+    done = lesion(written(named_only(TABLE)))
+    assert done.exit_code == 0 and "without probabilities" in done.stdout
+
+
+def test_classes_of_other_names_are_named_by_the_reader(written):
+    other = TABLE.rename(columns={"p_mel": "p_c3"}).replace({"label": {"mel": "c3"}})
+    unknown = score(read(written, other), resamples=100)
+    assert unknown.view == "" and unknown.point is None and "--melanoma" in unknown.notes[-1]
+    assert lesion(written(other)).exit_code == 0
+    named = score(read(written, other), melanoma="c3", malignant=["c3", "bkl"], resamples=100)
+    known = score(read(written, TABLE), resamples=100)
+    assert named.point.threshold == known.point.threshold
+    assert named.numbers.at["malignant sensitivity", "n"] == 90
+    for options in (["--melanoma", "scc"], ["--malignant", "bkl,df,c3,nv"]):
+        done = lesion(written(other), *options)
+        assert done.exit_code == 2 and ("no class scc" in done.stderr or "not all" in done.stderr)
+
+
+# ------------------------------------------------------------------------------------------------------------ findings
+
+
+def exits_1(said, *words):
+    done = lesion(*words)
+    assert done.exit_code == 1 and f"FOUND: {said}" in done.stdout.replace("\n", " "), done.output
+
+
+def test_a_guess_is_not_better_than_the_majority_and_its_auc_not_than_a_half(written):
+    rng = np.random.default_rng(0)
+    guess = TABLE.copy()
+    guess[CLASSES_P] = rng.permutation(TABLE[CLASSES_P].to_numpy())
+    found = " ".join(score(read(written, guess), resamples=100).findings)
+    assert "always naming the largest class" in found and "melanoma AUC" in found
+    exits_1("accuracy", written(guess))
+
+
+def test_every_number_of_a_leaky_table_says_so(written, tmp_path):
+    leaky = written(described(TABLE).assign(leaky=True))
+    told = lesion(leaky, "--html", tmp_path / "page.html")
+    assert told.exit_code == 1 and "FOUND: leaky" in told.stdout
+    page = (tmp_path / "page.html").read_text()
+    assert "Leaky: the model has seen" in page and page.count("leaky: expected calibration error") == 2
+    cells = re.findall(r'<td class="value">([^<]*)', page) + re.findall(r"<small>(\d[^<]* to [^<]*)", page)
+    numbers = [line for line in told.stdout.splitlines() if re.search(r"\d \(\d", line) and "images of" not in line]
+    for shown in (cells, numbers):
+        assert len(shown) > 30
+        assert not [one for one in shown if "leaky" not in one and "not estimable" not in one]
+
+
+def test_validation_that_shares_lesions_or_images(written):
+    shares = VALIDATION.assign(lesion_id=[*TABLE["lesion_id"][:4], *VALIDATION["lesion_id"][4:]])
+    exits_1("validation shares", written(TABLE), "--validation", written(shares, "shares.csv"))
+    without = TABLE.drop(columns="lesion_id")
+    exits_1("validation shares", written(without), "--validation", written(without, "same.csv"))
+
+
+def test_a_lesion_under_two_labels(written):
+    table = TABLE.copy()
+    table.loc[0, "label"] = "nv"
+    exits_1("1 lesion(s) have images under more than one label: les00000", written(table))
+
+
+def test_too_good_to_be_true_on_ham10000s_classes(written):
+    table = table_of([12] * 7, views=1, classes=list(ham10000.CLASSES))
+    sure = np.eye(7)[np.repeat(np.arange(7), 12)] * 0.93 + 0.01
+    table[table.filter(like="p_").columns] = sure
+    exits_1("balanced accuracy 1.000", written(table))
+    other = table.rename(columns={"p_vasc": "p_scc"}).replace({"label": {"vasc": "scc"}})
+    assert score(read(written, other), resamples=100).findings == []
+
+
+# ------------------------------------------------------------------------------------------------------------ the page
+
+
+class Page(HTMLParser):
+    """Tags and texts of a page; every tag that needs an end has one."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], ""
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def page_of(written, table, *options):
+    path = written(table).with_name("page.html")
+    done = lesion(written(table), "--html", path, *options)
+    assert done.exit_code in (0, 1), done.output
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_page_answers_first_and_needs_nothing_from_outside(written):
+    page = page_of(written, described(TABLE), "--validation", written(VALIDATION, "v.csv"), "--prevalence", "0.02")
+    found = score(read(written, TABLE), read_predictions(written(VALIDATION, "v.csv")), resamples=100)
+    row = found.at_point.loc["sensitivity"]
+    answer = f"It finds {100 * row['value']:.1f} % (95 % interval {100 * row['low']:.1f} to {100 * row['high']:.1f} %)"
+    text = re.sub(r"\s+", " ", page.text)
+    order = [
+        answer,
+        "Where 2 of 100 patients",
+        "Missed melanoma",
+        "sex: female",
+        "taken at their word",
+        "never tested",
+        "All numbers",
+    ]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    assert found.missed["image_id"].iloc[0] in text
+    assert text.count("Not a medical device") == 2 and "skin tone" in text
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "link", "iframe", "object", "form"}
+    for _, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes)
+        assert not re.match(r"https?:|//|file:", attributes.get("src") or attributes.get("href") or "")
+
+
+def test_the_figure_is_inside_the_page_and_told_in_words(written):
+    images = [attributes for tag, attributes in page_of(written, TABLE).tags if tag == "img"]
+    assert len(images) == 1 and images[0]["alt"].startswith("Reliability diagram. melanoma, stated probability")
+    kind, _, data = images[0]["src"].partition(";base64,")
+    assert kind == "data:image/svg+xml" and ElementTree.fromstring(b64decode(data)).tag.endswith("svg")
+
+
+def test_the_same_table_gives_the_same_page(written, tmp_path):
+    found = score(read(written, TABLE), resamples=100)
+    for name in ("one.html", "two.html"):
+        write_page(found, tmp_path / name, "table.csv")
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "table", [named_only(TABLE), TABLE.drop(columns="lesion_id"), table_of([9, 3, 5, 20], views=1)]
+)
+def test_pages_of_tables_that_lack_something(written, table):
+    page = page_of(written, table)
+    assert "The answer" in page.text and "nan" not in page.text.lower().replace("nand", "")
+
+
+def test_a_class_that_is_too_rare_is_not_estimable(written):
+    page = page_of(written, table_of([20, 12, 5, 60]))
+    assert "Not estimable: No operating point for melanoma" in re.sub(r"\s+", " ", page.text)
+    told = as_dict(score(read(written, table_of([20, 12, 5, 60])), resamples=100))
+    assert told["threshold"] is None and told["at the operating point"][0]["value"] is None
+
+
+def test_html_and_formulas_in_cells_do_no_harm(written):
+    table = described(TABLE)
+    table.loc[table.index[table["label"] == "mel"], "image_id"] = [
+        f"{HTML_CELL}{number}" for number in range((table["label"] == "mel").sum())
+    ]
+    table["sex"] = table["sex"].replace({"male": "=HYPERLINK(1)\x1b[31m"})
+    table = table.rename(columns={"p_df": "p_<b>df</b>"}).replace({"label": {"df": "<b>df</b>"}})
+    page = page_of(written, table)
+    assert not {"script", "b"} & {tag for tag, _ in page.tags}
+    assert sum(tag == "img" for tag, _ in page.tags) == 1
+    assert "<script>alert(1)</script>" in page.text and "=HYPERLINK(1)" in page.text and "<b>df</b>" in page.text
+    assert "\x1b" not in lesion(written(table)).output
+    refused = lesion(written(table.assign(label="\x1b[31mx")))
+    assert refused.exit_code == 2 and "\x1b" not in refused.output
+
+
+# ------------------------------------------------------------------------------------------------------------- refused
+
+
+def spoilt(row, column, value):
+    table = TABLE.astype(object)
+    table.loc[row, column] = value
+    return table
+
+
+BAD = {
+    "no image_id": (TABLE.drop(columns="image_id"), "missing column(s) image_id"),
+    "no label": (TABLE.drop(columns="label"), "missing column(s) label"),
+    "no answer": (TABLE.filter(["image_id", "label"]), "neither probabilities (columns p_<class>) nor a column"),
+    "one probability": (TABLE.drop(columns=["p_bkl", "p_df", "p_nv"]), "p_<class> for each of two or more classes"),
+    "a class without a column": (TABLE.drop(columns="p_nv"), "label without a column p_<class> in 120 row(s): row 116"),
+    "an unknown label": (spoilt(3, "label", "scc"), "a label without a column p_<class> in 1 row(s): row 5 ('scc')"),
+    "an empty label": (spoilt(3, "label", ""), "no label in 1 row(s): row 5"),
+    "a NaN label": (spoilt(3, "label", "nan"), "no label in 1 row(s): row 5"),
+    "an empty image_id": (spoilt(3, "image_id", " "), "no image_id in 1 row(s): row 5"),
+    "an empty lesion_id": (spoilt(3, "lesion_id", ""), "no lesion_id in 1 row(s): row 5 (img00003)"),
+    "a repeated image_id": (spoilt(3, "image_id", "img00000"), "in 2 row(s): row 2 (img00000), row 5 (img00000)"),
+    "repeated rows": (pd.concat([TABLE, TABLE.iloc[:1]]), "row 2 (img00000), row 236 (img00000). Cure: leave"),
+    "a NaN": (spoilt(3, "p_mel", "nan"), "no probability in p_mel in 1 row(s): row 5 ('nan')"),
+    "an empty probability": (spoilt(3, "p_mel", ""), "no probability in p_mel in 1 row(s): row 5 ('')"),
+    "infinity": (spoilt(3, "p_mel", "inf"), "no probability in p_mel in 1 row(s): row 5 ('inf')"),
+    "a negative probability": (spoilt(3, "p_mel", "-0.1"), "no probability in p_mel in 1 row(s): row 5 ('-0.1')"),
+    "words": (TABLE.assign(p_mel="high"), "no probability in p_mel in 234 row(s): row 2 ('high')"),
+    "decimal commas": (spoilt(3, "p_mel", "0,5"), "row 5 ('0,5'). Expected a number from 0 to 1 with a decimal point"),
+    "a row that does not sum to one": (spoilt(3, "p_mel", "0.99"), "not sum to 1 (within 0.001) in 1 row(s): row 5"),
+    "one class only": (TABLE[TABLE["label"] == "mel"], "one class only, every image is labelled 'mel'"),
+    "an empty prediction": (named_only(TABLE).assign(predicted=""), "no predicted class in 234 row(s): row 2"),
+    "a label that is no class": (named_only(TABLE).assign(label=TABLE["p_mel"]), "classes; up to 50 can be judged"),
+    "no row": (TABLE.iloc[:0], "holds no row"),
+    "an age of words": (described(TABLE).assign(age="old"), "Age is not a number of years"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "said"), BAD.values(), ids=BAD.keys())
+def test_a_table_that_breaks_a_rule_is_refused_with_its_rows(written, table, said):
+    done = lesion(written(table))
+    assert done.exit_code == 2 and said in done.stderr, done.output
+    assert done.stderr.startswith("error: ") and not done.stdout
+
+
+def test_files_that_are_no_tables(tmp_path):
+    (tmp_path / "empty").touch()
+    (tmp_path / "binary").write_bytes(bytes(range(256)) * 10)
+    (tmp_path / "nul").write_bytes(b"\0" * 1000)
+    (tmp_path / "ragged").write_text("image_id,label\na,b,c,d\n")
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(2_000_000_000)  # takes no room on the disk
+    said = {
+        "": "a folder",
+        "missing": "not there",
+        "empty": "no row",
+        "binary": "",
+        "nul": "",
+        "ragged": "",
+        "huge": "2,000 MB",
+    }
+    for name, words in said.items():
+        done = lesion(tmp_path / name)
+        assert done.exit_code == 2 and words in done.stderr and isinstance(done.exception, SystemExit), name
+
+
+def test_more_images_than_memory_holds_are_refused(written, monkeypatch):
+    monkeypatch.setattr("lesion_utils.score.verdict.MOST_DRAWS", 100 * len(TABLE))
+    assert lesion(written(TABLE)).exit_code == 0
+    with pytest.raises(InputError, match=r"--resamples 100"):
+        score(read(written, TABLE), resamples=101)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--prevalence", "1"], "between 0 and 1"),
+        (["--specificity", "0"], "between 0 and 1"),
+        (["--html", "."], "--html ."),
+        (["--html", "nowhere/page.html"], "a folder that there is"),
+        (["--validation", "missing.csv"], "not there"),
+        (["--validation", "x" * 5000], "cannot be read (File name too long)"),
+        (["--metadata", "missing.csv"], "not there"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(written, options, said):
+    done = lesion(written(TABLE), *options)
+    assert done.exit_code == 2 and said in done.stderr
+
+
+def test_the_page_does_not_take_the_place_of_a_table(written):
+    done = lesion(written(TABLE), "--html", written(TABLE))
+    assert done.exit_code == 2 and "one of the tables that are read" in done.stderr
+
+
+def test_a_page_that_cannot_be_written_is_refused(written, monkeypatch):
+    def full(self, *_, **__):
+        raise OSError(28, "No space left on device")
+
+    path = written(TABLE)
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    done = lesion(path, "--html", path.with_name("page.html"))
+    assert done.exit_code == 2 and "cannot be written (No space left on device)" in done.stderr
+
+
+def test_validation_of_another_model_is_refused(written):
+    for other, said in (
+        (table_of([12] * 3, classes=["bkl", "mel", "nv"]), "other classes"),
+        (named_only(VALIDATION), "predicted classes only"),
+    ):
+        done = lesion(written(TABLE), "--validation", written(other, "v.csv"))
+        assert done.exit_code == 2 and said in done.stderr
+
+
+# ------------------------------------------------------------------------------------------------------------ the rest
+
+
+def test_json_holds_what_was_found(written):
+    done = lesion(written(described(TABLE)), "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 0 and told["images"] == 234 and told["lesions"] == 117
+    assert {row["metric"] for row in told["calibration"]} >= {"expected calibration error, melanoma"}
+    assert all(set(row) >= {"stated", "value"} for row in told["reliability"]["melanoma"])
+    assert told["subgroups"] and told["findings"] == [] and "optimistic" in told["caution"]
+
+
+def test_a_column_predicted_beside_probabilities_is_compared(written):
+    right = TABLE.assign(predicted=named_only(TABLE)["predicted"])
+    assert read(written, right).notes == []
+    assert "differs from the most probable class in 234 row(s)" in read(written, right.assign(predicted="x")).notes[0]
+
+
+def test_the_documented_example_is_read(tmp_path):
+    text = (PROJECT / "docs" / "prediction_table.md").read_text(encoding="utf-8")
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    (tmp_path / "example.csv").write_text("\n".join(lines))
+    table = read_predictions(tmp_path / "example.csv").table
+    assert len(table) == 3 and table["lesion_id"].nunique() == 2
+    for column in ("image_id", "label", "lesion_id", "predicted", *score_table.DESCRIBING):
+        assert f"`{column}`" in text
