@@ -19,7 +19,6 @@ from lesion_utils import predictions
 from lesion_utils.artefacts import write_json
 from lesion_utils.evaluation import compare
 from lesion_utils.leaks import paired_arms
-from lesion_utils.splits import split_by_lesion
 
 LESIONS = {"bkl": 500, "mel": 500, "nv": 1000}
 VIEWS = [0.6, 0.3, 0.1]  # probability of one, two, three images of a lesion
@@ -41,7 +40,8 @@ def simulated(shared: float, seed: int, lesions: dict[str, int]) -> tuple[pd.Dat
     cases = pd.DataFrame(
         {"image_id": [f"i{k:05}" for k in range(len(lesion))], "lesion_id": lesion.astype(str), "label": labels[lesion]}
     )
-    return cases.assign(split=split_by_lesion(cases, 0.2, 0.2, seed)), features
+    fifths = np.array(["test", "validation", "train", "train", "train"])
+    return cases.assign(split=fifths[lesion % 5]), features
 
 
 def predicted(arm: pd.DataFrame, features: np.ndarray) -> pd.DataFrame:

@@ -148,7 +148,7 @@ def leakcheck(
     if images is None:
         unchecked.append("pixels and near-duplicates: no pictures were given")
     if not melanomas:
-        unchecked.append("melanoma: no class has that name")
+        unchecked.append("melanoma apart: there is no class of that name, or no other")
     if images is not None:
         cases["path"] = _paths(images, cases["image_id"])
     numbers = tied(cases, threads, pictures=images is not None)

@@ -6,6 +6,7 @@ images away, the clean arm as many images of the same classes from lesions outsi
 Lawson-Darrow's Skin-Cancer-Model). ``evaluation/leak_effect.py`` reads the difference.
 """
 
+from collections import defaultdict
 from itertools import pairwise
 
 import numpy as np
@@ -78,27 +79,29 @@ def _matched(cases: pd.DataFrame, leaked: pd.DataFrame, rng: np.random.Generator
     training = cases[cases["split"] == "train"].sample(frac=1, random_state=rng)
     training = training[training.groupby("lesion_id")["label"].transform("nunique") == 1]
     rows = training.groupby("lesion_id").indices
-    free = {label: group["lesion_id"].value_counts(sort=False) for label, group in training.groupby("label")}
+    free: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))  # lesions by class and size
+    for (label, lesion), size in training.groupby(["label", "lesion_id"], sort=False).size().items():
+        free[label][size].append(lesion)
     views = cases["lesion_id"].value_counts()
     taken: list[int] = []
     reserve: list[str] = []
     groups = leaked.groupby(["label", "lesion_id"]).size().sort_values(ascending=False, kind="stable")
     for (label, lesion), wanted in groups.items():
-        while wanted:
-            pool = free.get(label)
-            if pool is None or pool.empty:
+        while wanted > 0:
+            sizes = sorted(size for size, lesions in free[label].items() if lesions)
+            as_large, large_enough = ([size for size in sizes if size >= n] for n in (views[lesion], wanted))
+            fits = as_large or large_enough or sizes[-1:]
+            if not fits:
                 raise InputError(
                     f"the size of a leak cannot be measured: the leaky arm adds {(leaked['label'] == label).sum()} "
                     f"images of {label}, and training has {(training['label'] == label).sum()}, too few to add as many "
                     "from other lesions. Cure: a smaller test_fraction."
                 )
-            fits = [pool[pool >= size] for size in (views[lesion], wanted)]
-            stand_in = next((lesions.idxmin() for lesions in fits if len(lesions)), pool.idxmax())
+            stand_in = free[label][fits[0]].pop()
             images = rows[stand_in][:wanted]
             taken += list(images)
             reserve.append(stand_in)
             wanted -= len(images)
-            free[label] = pool.drop(stand_in)
     return training.iloc[taken], reserve
 
 

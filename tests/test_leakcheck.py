@@ -265,7 +265,7 @@ def test_other_names_for_columns_and_parts(tmp_path):
     assert found["melanoma"] == ["MM"] and found["parts"].keys() == {"train", "test", "validation"}
     row = found["shares"][1]
     assert (row["what"], row["share"], row["melanoma share"]) == ("same lesion", 1, 1)
-    assert "not checked: melanoma" in run(split, *names, *parts).stdout.lower()
+    assert "not checked: melanoma apart" in run(split, *names, *parts).stdout.lower()
 
 
 def test_without_lesions_it_says_what_was_not_checked(tmp_path):

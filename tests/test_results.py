@@ -8,8 +8,8 @@ import pytest
 from prediction_tables import table_of
 
 from lesion_utils import notebooks
-from lesion_utils.evaluation import judge
-from lesion_utils.evaluation.results import markdown_table, write_results
+from lesion_utils.evaluation import compare, judge
+from lesion_utils.evaluation.results import leak_table, markdown_table, renewed, write_results
 from lesion_utils.params import PROJECT, StudyParams, load_study
 
 TRACKED = PROJECT / "reports" / "ham10000"
@@ -43,8 +43,22 @@ def test_results_are_small_say_what_is_wrong_with_them_and_make_the_table(output
 
 def test_the_readme_quotes_the_tracked_results():
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    quoted = readme.split("<!-- results: reports/ham10000/results.json -->")[1].split("<!-- end of results -->")[0]
-    assert quoted.strip() == markdown_table(RESULTS)
+    assert markdown_table(RESULTS) in readme
+    assert renewed(readme) == readme, "renew it with `lesion readme`"
+    spoilt = readme.replace("| small_cnn | test |", "| small_cnn | test | 1.000")
+    assert spoilt != readme and renewed(spoilt) == readme
+
+
+def test_the_size_of_a_leak_is_told_with_its_sign_its_interval_and_the_images_it_is_of(output):
+    clean, leaky = table_of([15, 20, 20, 60]), table_of([15, 20, 20, 60], seed=1).assign(leaky=True)
+    params = StudyParams(study="tiny", leaks={"copies": {"recipe": "cnn", "kind": "copies", "repeats": 2}})
+    effect = compare(leaky, clean, 50).assign(images="all test images")
+    judged = pd.concat({("cnn", part): judge(clean, 50) for part in ("validation", "test")})
+    write_results(params, judged, "cnn", {"copies": pd.concat({"test": effect})})
+    results = json.loads((output / "reports" / "tiny" / "results.json").read_text(encoding="utf-8"))
+    row = effect.loc["accuracy"]
+    told = f"{row['value']:+.3f} ({row['low']:+.2f} to {row['high']:+.2f})"
+    assert f"| copies | cnn | 2 | all test images | 345 (115) | {told} |" in leak_table(results)
 
 
 def test_they_are_of_all_images_and_of_the_recipes_in_the_parameters():

@@ -8,15 +8,18 @@ from hypothesis import strategies as st
 
 from lesion_utils.datasets import ham10000, read_cases
 from lesion_utils.errors import InputError
+from lesion_utils.params import Recipe, StudyParams
 from lesion_utils.splits import (
     SPLITS,
     assert_disjoint,
+    case_tables,
     known_in_training,
     refuse_leak,
     split_by_lesion,
     split_cases,
     split_digest,
     write_cases,
+    written_cases,
 )
 
 
@@ -131,6 +134,42 @@ def test_the_cases_of_a_study_are_split_once_and_for_all(tiny_study):
     assert cases.drop(columns="split").equals(read_cases(tiny_study))
     assert split_digest(split_cases(tiny_study.model_copy(update={"seed": 9, "repeat": 2}))) == split_digest(cases)
     assert split_digest(split_cases(tiny_study.model_copy(update={"split_seed": 1}))) != split_digest(cases)
+
+
+@pytest.fixture
+def nine_classes(isic9_folder, tiny_study) -> StudyParams:
+    return tiny_study.model_copy(update={"dataset": "isic9", "data": str(isic9_folder)})
+
+
+def test_a_published_test_part_stays_and_the_raw_table_is_the_set_as_published(nine_classes):
+    raw = split_cases(nine_classes, "raw")
+    assert raw.drop(columns="split").equals(read_cases(nine_classes))
+    assert (raw["split"] == "test").equals(raw["published_split"] == "test")
+    assert (raw["split"] == "validation").sum() > 0
+    known = known_in_training(raw, raw["image_id"])
+    assert {("test", "image"), ("test", "lesion"), ("validation", "image")} <= set(
+        known.groupby(["split", "knows"]).groups
+    )
+
+
+def test_the_corrected_table_has_lost_some_cases_and_every_leak(nine_classes):
+    raw, corrected = case_tables(
+        nine_classes.model_copy(update={"baseline": {"r": Recipe(cases="raw"), "c": Recipe()}, "rebalancing": {}}), "rc"
+    ).values()
+    assert set(corrected["image_id"]) < set(raw["image_id"])
+    assert (corrected["split"] == "test").equals(corrected["published_split"] == "test")
+    assert known_in_training(corrected, corrected["image_id"]).empty
+    assert_disjoint(corrected)
+
+
+def test_the_written_cases_come_back_without_notebook_1_as_an_error(tiny_study, output):
+    with pytest.raises(InputError, match=r"cases\.csv does not exist\. Cure: make study STUDY=tiny"):
+        written_cases("tiny")
+    cases = split_cases(tiny_study)
+    write_cases(cases, "tiny")
+    written = written_cases("tiny")
+    assert split_digest(written) == split_digest(cases)
+    assert written["age"].equals(cases["age"])
 
 
 def test_the_written_cases_hold_no_place_on_this_machine(tiny_study, output, phantom_folder):

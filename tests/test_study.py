@@ -99,6 +99,45 @@ def test_predictions_cover_validation_and_test_once(finished):
     assert all(row["n"] > 0 and row["lesions"] > 0 for row in results["rows"])
 
 
+def test_a_set_with_a_test_part_is_run_raw_and_corrected_and_the_raw_numbers_say_leaky(tmp_path, isic9_folder):
+    project = Project(tmp_path / "project", isic9_folder)
+    recipes = {"cnn": CNN, "cnn_raw": CNN | {"cases": "raw", "allow_leak": True}}
+    leaks = {"copies": {"recipe": "cnn", "kind": "copies", "repeats": 1}}
+    project.write(TINY | {"dataset": "isic9", "baseline": recipes, "rebalancing": {}, "transfer": {}, "leaks": leaks})
+    done = project.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    reports = project.folder / "reports" / "tiny"
+    decided = pd.read_csv(reports / "corrections.csv")
+    assert list(decided.columns) == ["path", "image_id", "sha256", "reason", "action"]
+    raw, corrected = (
+        pd.concat(
+            pd.read_csv(project.folder / f"runs/tiny/predictions/{name}/r0/{part}.csv")
+            for part in ("validation", "test")
+        )
+        for name in ("cnn_raw", "cnn")
+    )
+    assert raw["leaky"].all() and "leaky" not in corrected
+    excluded = set(decided.loc[decided["action"] == "exclude", "path"].str.removesuffix(".jpg"))
+    assert excluded & set(raw["image_id"]) and not excluded & set(corrected["image_id"])
+    results = json.loads((reports / "results.json").read_text())
+    assert {row["recipe"] for row in results["rows"] if row.get("leaky")} == {"cnn_raw"}
+    assert results["chosen on validation"] == "cnn"
+    told = (reports / "05_evaluation.html").read_text()
+    assert "Trained on lesions or images of their validation or test cases: cnn_raw." in told
+    assert "copies (cnn), test images that can leak: difference in accuracy" in told
+
+
+def test_a_training_that_would_leak_stops_and_says_where(tmp_path, isic9_folder):
+    project = Project(tmp_path / "project", isic9_folder)
+    project.write(
+        TINY | {"dataset": "isic9", "baseline": {"cnn": CNN | {"cases": "raw"}}, "rebalancing": {}, "transfer": {}}
+    )
+    done = project.run("notebook", "02_baseline_cnn", "tiny", "--data", str(isic9_folder))
+    assert done.returncode == 1
+    assert "cnn: training knows" in done.stderr and "allow_leak" in done.stderr
+    assert not list(project.folder.glob("runs/tiny/predictions/**/*.csv"))
+
+
 def test_a_finished_study_has_nothing_to_do(finished):
     assert finished.would_run() == set()
     assert "Nothing to be done" in (done := finished.run()).stdout + done.stderr

@@ -39,8 +39,11 @@ def findings(cases: pd.DataFrame, threads: int, others: dict[str, pd.DataFrame] 
 
     Raises InputError for a file that cannot be decoded.
     """
-    table = pd.concat([cases, *(others or {}).values()], ignore_index=True)
-    name = pd.Series(np.repeat([_ALL, *(others or {})], [len(cases), *(len(o) for o in (others or {}).values())]))
+    sets = {_ALL: cases} | {
+        name: other.drop(columns="split", errors="ignore") for name, other in (others or {}).items()
+    }
+    table = pd.concat(sets.values(), ignore_index=True)
+    name = pd.Series(np.repeat(list(sets), [len(one) for one in sets.values()]))
     own = name == _ALL
     numbers = tied(table, threads)
     rows = [*_overlaps(table, numbers, name), *_two_labels(table[own], numbers[own])]

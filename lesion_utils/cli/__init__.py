@@ -18,6 +18,7 @@ for command in (
     study.report,
     study.index,
     study.refs,
+    study.readme,
     predict.predict,
     leakcheck.leakcheck,
     matrix.matrix,

@@ -17,6 +17,7 @@ from lesion_utils.audit.pictures import pixel_digests
 from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.datasets import data_digest, data_folder, read_cases
 from lesion_utils.errors import InputError
+from lesion_utils.evaluation.results import renewed
 from lesion_utils.params import PROJECT, load_study
 from lesion_utils.splits import split_cases
 from lesion_utils.weights import weights_file
@@ -172,3 +173,9 @@ def refs() -> None:
         for name in notebooks.NOTEBOOKS:
             typer.echo(name)
             notebooks.refresh(name)
+
+
+def readme() -> None:
+    """Renew the tables of README.md from the tracked results."""
+    path = PROJECT / "README.md"
+    path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")

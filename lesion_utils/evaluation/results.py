@@ -1,12 +1,15 @@
 """The study's numbers as a file, and as the table that the README quotes."""
 
+import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from lesion_utils.artefacts import report_folder, write_json
 from lesion_utils.evaluation.reading import cell
-from lesion_utils.params import StudyParams
+from lesion_utils.params import PROJECT, StudyParams
 
 
 def choose(judged: pd.DataFrame) -> tuple[str, str]:
@@ -21,28 +24,38 @@ def choose(judged: pd.DataFrame) -> tuple[str, str]:
     return str(values[metric].idxmax()), metric
 
 
-def write_results(params: StudyParams, judged: pd.DataFrame, chosen: str) -> None:
+def write_results(
+    params: StudyParams, judged: pd.DataFrame, chosen: str, effects: Mapping[str, pd.DataFrame] | None = None
+) -> None:
     """Writes ``results.json`` among the reports: a row for each recipe, part and metric, and the recipe chosen.
 
     ``judged`` holds the frames of ``judge``, indexed by recipe, part and metric. Of the metrics of single classes the
     sensitivities alone are written, the rest stands in the reports. What is not estimable is null, and ``note`` says
-    why; ``few`` and ``leaky`` stand where they are true.
+    why; ``few`` and ``leaky`` stand where they are true. ``effects`` are those of ``leak_effect.effect`` by leak.
     """
     kept = judged[(judged["kind"] != "class") | judged["metric"].str.startswith("sensitivity ")]
-    rows: list[dict[str, Any]] = []
-    for (recipe, part, _), row in kept.iterrows():
-        numbers = {
-            name: None if pd.isna(row[name]) else round(float(row[name]), 4) for name in ("value", "low", "high")
-        }
-        counts = {name: int(row[name]) for name in ("n", "lesions")}
-        remarks = {name: True for name in ("few", "leaky") if row[name]} | (
-            {"note": row["note"]} if row["note"] else {}
-        )
-        rows.append(
-            {"recipe": recipe, "split": part, "metric": row["metric"], "kind": row["kind"]} | numbers | counts | remarks
-        )
+    rows = [
+        {"recipe": recipe, "split": part, "metric": row["metric"], "kind": row["kind"]} | _numbers(row)
+        for (recipe, part, _), row in kept.iterrows()
+    ]
+    leaks = [
+        {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "pairs": leak.repeats}
+        | {"on": row["images"], "metric": metric}
+        | _numbers(row)
+        for name, leak in params.leaks.items()
+        for (_, metric), row in (effects or {}).get(name, pd.DataFrame()).iterrows()
+    ]
     about = {"study": params.study, "dataset": params.dataset, "repeats": params.repeats, "resamples": params.resamples}
-    write_json(report_folder(params.study) / "results.json", about | {"chosen on validation": chosen, "rows": rows})
+    found = about | {"chosen on validation": chosen, "rows": rows, "leaks": leaks}
+    write_json(report_folder(params.study) / "results.json", found)
+
+
+def _numbers(row: pd.Series) -> dict[str, Any]:
+    """The numbers of a row as JSON has them: null for what is not estimable, remarks where there are any."""
+    numbers = {name: None if pd.isna(row[name]) else round(float(row[name]), 4) for name in ("value", "low", "high")}
+    counts = {name: int(row[name]) for name in ("n", "lesions")}
+    remarks = {name: True for name in ("few", "leaky") if row[name]}
+    return numbers | counts | remarks | ({"note": row["note"]} if row["note"] else {})
 
 
 def markdown_table(results: dict[str, Any]) -> str:
@@ -66,3 +79,35 @@ def markdown_table(results: dict[str, Any]) -> str:
             f"| always the largest class | {split} | {whole} | {1 / classes:.3f} | 0.500 | 0 | {cell(majority)} |"
         )
     return "\n".join(lines)
+
+
+def leak_table(results: dict[str, Any]) -> str:
+    """What the paired leaks of a study are worth, for the README: leaky minus clean, a line a leak and set of cases."""
+    metrics = ("accuracy", "balanced accuracy", "melanoma sensitivity")
+    rows = {(row["leak"], row["on"], row["metric"]): row for row in results["leaks"]}
+    lines = ["| what leaks | recipe | pairs | judged on | n (lesions) | " + " | ".join(metrics) + " |"]
+    lines.append("|---" * (len(metrics) + 5) + "|")
+    for leak, on in dict.fromkeys(key[:2] for key in rows):
+        whole = rows[leak, on, "accuracy"]
+        cells = [_signed(rows[leak, on, metric]) for metric in metrics]
+        about = (whole["kind"], whole["recipe"], str(whole["pairs"]), on, f"{whole['n']:,} ({whole['lesions']:,})")
+        lines.append("| " + " | ".join([*about, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def _signed(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return "not estimable"
+    return f"{row['value']:+.3f} ({row['low']:+.2f} to {row['high']:+.2f})"
+
+
+def renewed(readme: str) -> str:
+    """``readme`` with each table that stands between ``<!-- results: <file> -->`` (or ``leaks``) and its end anew."""
+    makers = {"results": markdown_table, "leaks": leak_table}
+
+    def table(block: re.Match) -> str:
+        results = json.loads((PROJECT / block["file"]).read_text(encoding="utf-8"))
+        return f"{block['start']}\n\n{makers[block['kind']](results)}\n\n{block['end']}"
+
+    pattern = r"(?P<start><!-- (?P<kind>results|leaks): (?P<file>\S+) -->).*?(?P<end><!-- end of (?P=kind) -->)"
+    return re.sub(pattern, table, readme, flags=re.DOTALL)
