@@ -115,7 +115,7 @@ class LeakCheck:
 
 def _share(row: dict[str, Any], whose: str) -> str:
     n, share = row[f"{whose}of"], row[f"{whose}share"]
-    return f"{whose}{row[f'{whose}images']:,} of {n:,} ({share:.1%})" if n else f"{whose}none there" if whose else ""
+    return f"{whose}{row[f'{whose}images']:,} of {n:,} ({share:.2%})" if n else f"{whose}none there" if whose else ""
 
 
 def leakcheck(

@@ -2,8 +2,9 @@
 
 A small forest sees the frame of the picture alone, or what is around its centre, or the file, or what is known of the
 patient. What it can tell of the diagnosis, a network may have learnt too (shortcut learning: Geirhos et al., Nature
-Machine Intelligence 2:665, 2020; masked dermoscopy: Bissoto et al., CVPR Workshops 2019). Every case is judged by a
-forest that has not seen its lesion, and the tables go to ``evaluation`` as any other.
+Machine Intelligence 2:665, 2020; masked dermoscopy: Bissoto et al., CVPR Workshops 2019). A lesion that reaches the
+frame is seen there. Every case is judged by a forest that has not seen its lesion, and the tables go to ``evaluation``
+as any other.
 """
 
 from collections.abc import Callable
@@ -70,21 +71,16 @@ def _frame(cases: pd.DataFrame, threads: int) -> np.ndarray:
     inner = slice(GRID // 15, -(GRID // 15))
     seen = np.ones((GRID, GRID), bool)
     seen[inner, inner] = False
-    return _thumbnails(tuple(cases["path"]), threads)[:, seen].reshape(len(cases), -1)
+    return _opened(tuple(cases["path"]), threads)[0][:, seen].reshape(len(cases), -1)
 
 
 def _around(cases: pd.DataFrame, threads: int) -> np.ndarray:
     y, x = (np.mgrid[:GRID, :GRID] + 0.5) / GRID * 2 - 1
-    return _thumbnails(tuple(cases["path"]), threads)[:, x * x + y * y > 0.8**2].reshape(len(cases), -1)
+    return _opened(tuple(cases["path"]), threads)[0][:, x * x + y * y > 0.8**2].reshape(len(cases), -1)
 
 
 def _file(cases: pd.DataFrame, threads: int) -> np.ndarray:
-    def one(path: str) -> tuple[int, int, int]:
-        with Image.open(path) as picture:
-            return Path(path).stat().st_size, *picture.size
-
-    with ThreadPoolExecutor(threads) as pool:
-        return np.array(list(pool.map(one, cases["path"])))
+    return _opened(tuple(cases["path"]), threads)[1]
 
 
 def _metadata(cases: pd.DataFrame, threads: int) -> np.ndarray:
@@ -101,12 +97,18 @@ FEATURES: dict[str, Callable[[pd.DataFrame, int], np.ndarray]] = {
 
 
 @lru_cache(maxsize=1)
-def _thumbnails(paths: tuple[str, ...], threads: int) -> np.ndarray:
-    """The pictures as the means of GRID x GRID equal cells, (n, GRID, GRID, 3) uint8; two probes share them."""
+def _opened(paths: tuple[str, ...], threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each picture as the means of GRID x GRID equal cells, (n, GRID, GRID, 3) uint8; its bytes, width, height, (n, 3).
 
-    def one(path: str) -> np.ndarray:
+    Three probes share them. Raises InputError naming the first file that cannot be decoded.
+    """
+
+    def one(path: str) -> tuple[np.ndarray, tuple[int, int, int]]:
+        picture = open_image(path)
         # BOX: no cell holds anything of its neighbour
-        return np.asarray(open_image(path).resize((GRID, GRID), Image.Resampling.BOX))
+        cells = np.asarray(picture.resize((GRID, GRID), Image.Resampling.BOX))
+        return cells, (Path(path).stat().st_size, *picture.size)
 
     with ThreadPoolExecutor(threads) as pool:
-        return np.array(list(pool.map(one, paths)))
+        cells, files = zip(*pool.map(one, paths), strict=True)
+    return np.array(cells), np.array(files)

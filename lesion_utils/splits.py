@@ -9,7 +9,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from lesion_utils.artefacts import digest, run_folder, writing
 from lesion_utils.audit.corrections import apply, corrections
-from lesion_utils.audit.overlap import shared_lesions
 from lesion_utils.datasets import read_cases
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.params import StudyParams
@@ -78,7 +77,8 @@ def case_tables(params: StudyParams, trainings: Iterable[str]) -> dict[str, pd.D
 def assert_disjoint(cases: pd.DataFrame) -> None:
     """Raises InputError if a lesion stands in more than one split."""
     for one, other in combinations(SPLITS, 2):
-        if shared := shared_lesions(cases[cases["split"] == one], cases[cases["split"] == other]):
+        lesions, others = (set(cases.loc[cases["split"] == part, "lesion_id"]) for part in (one, other))
+        if shared := lesions & others:
             raise InputError(f"lesions in both {one} and {other}: {first_ten(sorted(shared))}.")
 
 

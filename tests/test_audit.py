@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import chi2_contingency
 
-from lesion_utils.audit import conflicting_labels, findings, open_image, pixel_digests, same_pixels, shared_lesions
+from lesion_utils.audit import findings, open_image, pixel_digests
 from lesion_utils.audit.findings import cramers_v
 from lesion_utils.audit.overlap import connected, tied
 from lesion_utils.datasets import ham10000, phantom
@@ -39,29 +39,18 @@ def truth_of(folder: Path) -> tuple[set[frozenset[str]], set[frozenset[str]]]:
     )
 
 
-def groups_of(found: pd.DataFrame) -> set[frozenset[str]]:
-    return {frozenset(group) for _, group in found.groupby("group")["image_id"]}
-
-
-def test_planted_duplicates_and_conflicts_are_found_exactly(planted, threads):
-    cases = ham10000.read(planted)
-    digests = pixel_digests(cases, threads)
-    duplicates, conflicts = truth_of(planted)
-    assert (len(duplicates), len(conflicts)) == (4, 3)
-    assert groups_of(same_pixels(cases, digests)) == duplicates | conflicts
-    assert groups_of(conflicting_labels(cases, digests)) == conflicts
-
-
-def test_nothing_is_found_where_nothing_is_planted(phantom_folder, threads):
-    cases = ham10000.read(phantom_folder)
-    digests = pixel_digests(cases, threads)
-    assert same_pixels(cases, digests).empty and conflicting_labels(cases, digests).empty
+def same_pixels(cases: pd.DataFrame, threads: int) -> set[frozenset[str]]:
+    """The groups of images with equal pixels."""
+    groups = cases.groupby(tied(cases, threads)["same pixels"])["image_id"].agg(frozenset)
+    return {group for group in groups if len(group) > 1}
 
 
 def test_the_order_and_the_index_of_the_cases_do_not_matter(planted, threads):
-    cases = ham10000.read(planted).sample(frac=1, random_state=0)
+    cases = ham10000.read(planted)
     duplicates, conflicts = truth_of(planted)
-    assert groups_of(same_pixels(cases, pixel_digests(cases, threads))) == duplicates | conflicts
+    assert (len(duplicates), len(conflicts)) == (4, 3)
+    assert same_pixels(cases, threads) == duplicates | conflicts
+    assert same_pixels(cases.sample(frac=1, random_state=0), threads) == duplicates | conflicts
 
 
 def test_the_same_pixels_in_another_file_are_the_same_and_another_shape_is_not(tmp_path, threads):
@@ -69,17 +58,8 @@ def test_the_same_pixels_in_another_file_are_the_same_and_another_shape_is_not(t
     Image.new("RGB", (6, 4), "red").save(tmp_path / "b.bmp")
     Image.new("RGB", (4, 6), "red").save(tmp_path / "c.png")
     names = ["a.png", "b.bmp", "c.png"]
-    cases = pd.DataFrame({"image_id": names, "path": [str(tmp_path / name) for name in names]})
-    found = same_pixels(cases, pixel_digests(cases, threads))
-    assert list(found["image_id"]) == ["a.png", "b.bmp"]
-
-
-def test_three_alike_are_one_group(threads):
-    cases = pd.DataFrame({"image_id": list("abcdef"), "label": ["nv", "nv", "nv", "mel", "nv", "mel"]})
-    digests = pd.Series(["2", "1", "2", "2", "3", "1"])
-    assert groups_of(same_pixels(cases, digests)) == {frozenset("acd"), frozenset("bf")}
-    cases.loc[5, "label"] = "nv"
-    assert groups_of(conflicting_labels(cases, digests)) == {frozenset("acd")}
+    cases = pd.DataFrame({"image_id": names, "lesion_id": names, "path": [str(tmp_path / name) for name in names]})
+    assert same_pixels(cases, threads) == {frozenset(["a.png", "b.bmp"])}
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.9])
@@ -109,13 +89,6 @@ def test_files_that_are_no_pictures_are_named(tmp_path):
 def test_pictures_of_other_modes_come_as_rgb(tmp_path, mode):
     Image.new(mode, (6, 4)).save(tmp_path / "a.tif")
     assert open_image(str(tmp_path / "a.tif")).mode == "RGB"
-
-
-def test_shared_lesions():
-    cases = pd.DataFrame({"lesion_id": ["a", "a", "b", "c"]})
-    others = pd.DataFrame({"lesion_id": ["c", "d", "a"]})
-    assert shared_lesions(cases, others) == {"a", "c"}
-    assert shared_lesions(cases, others[1:2]) == set()
 
 
 @pytest.fixture(scope="module")

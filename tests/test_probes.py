@@ -130,6 +130,15 @@ def test_what_cannot_be_probed_is_said_and_refused():
         probe(known_patients(label=["df"] * 4 + [*LABELS[4:]]), "frame", 2, 0)
 
 
+@pytest.mark.parametrize("kind", ["frame", "file"])
+def test_a_file_that_is_no_picture_is_named(pictures, kind):
+    cases = pictures("frame")
+    with open(cases["path"][7], "wb") as file:
+        file.write(b"no picture")
+    with pytest.raises(InputError, match=r"frame7\.png cannot be decoded"):
+        probe(cases, kind, 2, 0)
+
+
 def test_on_the_phantom_the_marked_source_is_seen_and_patients_differ_as_planted(phantom_folder, tmp_path):
     phantom.write(tmp_path / "marked", Phantom(lesions=100, source_shortcut=1.0))
     plain, marked = (ham10000.read(folder) for folder in (phantom_folder, tmp_path / "marked"))

@@ -2,15 +2,11 @@
 
 from lesion_utils.audit.findings import findings
 from lesion_utils.audit.near import check_near_duplicates
-from lesion_utils.audit.overlap import conflicting_labels, same_pixels, shared_lesions
 from lesion_utils.audit.pictures import open_image, pixel_digests
 
 __all__ = [
     "check_near_duplicates",
-    "conflicting_labels",
     "findings",
     "open_image",
     "pixel_digests",
-    "same_pixels",
-    "shared_lesions",
 ]
