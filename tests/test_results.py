@@ -8,12 +8,16 @@ import pytest
 from prediction_tables import table_of
 
 from lesion_utils import notebooks
+from lesion_utils.audit.corrections import corrections
+from lesion_utils.datasets import folders
 from lesion_utils.evaluation import compare, judge
 from lesion_utils.evaluation.results import leak_table, markdown_table, renewed, write_results
 from lesion_utils.params import PROJECT, StudyParams, load_study
+from lesion_utils.predictions import STAGE_NOTEBOOKS
 
-TRACKED = PROJECT / "reports" / "ham10000"
-RESULTS = json.loads((TRACKED / "results.json").read_text(encoding="utf-8"))
+TRACKED = {study: PROJECT / "reports" / study for study in ("ham10000", "isic9")}
+RESULTS = {study: json.loads((path / "results.json").read_text(encoding="utf-8")) for study, path in TRACKED.items()}
+STUDIES = pytest.mark.parametrize("study", TRACKED)
 
 
 def test_results_are_small_say_what_is_wrong_with_them_and_make_the_table(output):
@@ -43,7 +47,8 @@ def test_results_are_small_say_what_is_wrong_with_them_and_make_the_table(output
 
 def test_the_readme_quotes_the_tracked_results():
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    assert markdown_table(RESULTS) in readme
+    for results in RESULTS.values():
+        assert markdown_table(results) in readme and leak_table(results) in readme
     assert renewed(readme) == readme, "renew it with `lesion readme`"
     spoilt = readme.replace("| small_cnn | test |", "| small_cnn | test | 1.000")
     assert spoilt != readme and renewed(spoilt) == readme
@@ -61,16 +66,29 @@ def test_the_size_of_a_leak_is_told_with_its_sign_its_interval_and_the_images_it
     assert f"| copies | cnn | 2 | all test images | 345 (115) | {told} |" in leak_table(results)
 
 
-def test_they_are_of_all_images_and_of_the_recipes_in_the_parameters():
-    params = load_study("ham10000")
-    assert {row["recipe"] for row in RESULTS["rows"]} == set(params.recipes)
-    assert RESULTS["chosen on validation"] in params.recipes
-    sizes = {row["split"]: row["n"] for row in RESULTS["rows"] if row["metric"] == "accuracy"}
+@STUDIES
+def test_they_are_of_the_recipes_and_leaks_in_the_parameters(study):
+    params, results = load_study(study), RESULTS[study]
+    assert {row["recipe"] for row in results["rows"]} == set(params.recipes)
+    assert {row["recipe"] for row in results["rows"] if row.get("leaky")} == {
+        name for name, recipe in params.recipes.items() if recipe.allow_leak
+    }
+    assert params.recipes[results["chosen on validation"]].cases == "corrected"
+    assert {(row["leak"], row["pairs"]) for row in results["leaks"]} == {
+        (name, leak.repeats) for name, leak in params.leaks.items()
+    }
+
+
+def test_they_are_of_all_images():
+    sizes = {row["split"]: row["n"] for row in RESULTS["ham10000"]["rows"] if row["metric"] == "accuracy"}
     assert sizes == {"validation": 2003, "test": 2004}
+    sizes = {row["recipe"]: row["n"] for row in RESULTS["isic9"]["rows"] if row["metric"] == "accuracy"}
+    assert (sizes["small_cnn"], sizes["small_cnn_raw"]) == (113, 118)
 
 
-def test_every_number_lies_in_its_interval_and_below_the_mark_of_a_leak():
-    for row in RESULTS["rows"]:
+@STUDIES
+def test_every_number_lies_in_its_interval_and_below_the_mark_of_a_leak(study):
+    for row in RESULTS[study]["rows"]:
         if row["low"] is None:
             assert row["note"]
             continue
@@ -78,17 +96,26 @@ def test_every_number_lies_in_its_interval_and_below_the_mark_of_a_leak():
         assert row["metric"] != "balanced accuracy" or row["value"] < 0.90
 
 
-@pytest.mark.parametrize("name", ["index", *notebooks.NOTEBOOKS])
-def test_a_tracked_report_is_small_stamped_and_shows_no_patient(name):
-    path = TRACKED / f"{name}.html"
-    html = path.read_text(encoding="utf-8")
-    assert path.stat().st_size <= 1_500_000
-    assert "commit" in html and "(dirty" not in html
-    assert "samples of each class" not in html
-    assert not re.search(r"data:image/jpe?g", html)
+@STUDIES
+def test_the_tracked_reports_are_small_stamped_and_show_no_patient(study):
+    params = load_study(study)
+    assert params.show_samples is False
+    stages = [notebook for stage, notebook in STAGE_NOTEBOOKS.items() if getattr(params, stage)]
+    for name in ("index", notebooks.EDA, *stages, notebooks.EVALUATION):
+        path = TRACKED[study] / f"{name}.html"
+        html = path.read_text(encoding="utf-8")
+        assert path.stat().st_size <= 1_500_000
+        assert "commit" in html and "(dirty" not in html
+        assert "samples of each class" not in html
+        assert not re.search(r"data:image/jpe?g", html)
 
 
-def test_the_reports_were_made_without_pictures_of_cases():
-    assert load_study("ham10000").show_samples is False
-    html = (TRACKED / "01_eda.html").read_text(encoding="utf-8")
-    assert len(re.findall(r"<img[^>]*data:image/png", html)) == 6  # the plots, and no sample grid
+def test_the_corrections_are_tracked_and_small():
+    decided = pd.read_csv(TRACKED["isic9"] / "corrections.csv")
+    assert list(decided.columns) == ["path", "image_id", "sha256", "reason", "action"]
+    assert decided["path"].is_unique and decided["sha256"].str.fullmatch(r"[0-9a-f]{64}").all()
+
+
+def test_the_tracked_corrections_are_those_of_the_real_set(real_isic9, real_ham, threads):
+    decided = pd.read_csv(TRACKED["isic9"] / "corrections.csv")
+    pd.testing.assert_frame_equal(decided, corrections(folders.read(real_isic9, real_ham), threads))
