@@ -129,10 +129,11 @@ def leakcheck(
     """What the parts of a split share, and how its test part differs from the whole.
 
     ``table`` holds one row an image: id, label, part, and the lesion where it is known, in columns called as ``names``
-    says. ``images`` is a folder with a picture for each id, a file's name with or without its end, or its place in the
-    folder; without it nothing is said of pixels and near-duplicates. Of test against training, validation against
-    training and test against validation it counts the images tied to the other part, by ``overlap.tied``, all and those
-    of ``melanoma`` (by default told by its name). Shares are counts of this very split, so they have no interval.
+    says. Where each image has a lesion of its own, lesions count as not known. ``images`` is a folder with a picture
+    for each id, a file's name with or without its end, or its place in the folder; without it nothing is said of pixels
+    and near-duplicates. Of test against training, validation against training and test against validation it counts the
+    images tied to the other part, by ``overlap.tied``, all and those of ``melanoma`` (by default told by its name).
+    Shares are counts of this very split, so they have no interval.
 
     Warnings: a test part with a higher share of images of single-image lesions than the whole (``MORE_SINGLES``; by
     lesion, hypergeometric below ``CHANCE``), a class whose odds differ there by the factor ``UNLIKE`` (normal with the
@@ -145,6 +146,11 @@ def leakcheck(
     unchecked = []
     if cases["lesion_id"].isna().all():
         unchecked.append("lesions, and lesions with one image: there is no column of lesion ids")
+    elif cases.drop_duplicates(["image_id", "lesion_id"])["lesion_id"].is_unique:
+        unchecked.append(
+            "lesions: each image has a lesion id of its own, so each lesion has one image or lesions are not known"
+        )
+        cases["lesion_id"] = None
     if images is None:
         unchecked.append("pixels and near-duplicates: no pictures were given")
     if not melanomas:

@@ -125,12 +125,15 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
             row |= {"stamp": made, "status": made["status"], "duration": made["duration"], "error": made["error"]}
             row["parameters"] = _differing(made["parameters"])
             if row["status"] == "done" and made["job digest"] != job.digest:
-                row["status"] = "out of date"
+                asked = values(params.model_copy(update={"repeat": job.repeat}), job.notebook), data_digest(params)
+                same = (made["parameters"], made["data digest"]) == asked
+                row["status"] = f"done by the code of {made['commit']}" if same else "out of date"
             break
-    if row["status"] == "done" and (path := folder / "numbers" / f"{job.name}.json").is_file():
-        row["numbers"] = read_json(path, "")
-    if (report_folder(params.study) / f"{job.name}.html").is_file() and row["status"] == "done":
-        row["link"] = f"{job.name}.html"
+    if row["status"].startswith("done"):
+        if (path := folder / "numbers" / f"{job.name}.json").is_file():
+            row["numbers"] = read_json(path, "")
+        if (report_folder(params.study) / f"{job.name}.html").is_file():
+            row["link"] = f"{job.name}.html"
     return row
 
 

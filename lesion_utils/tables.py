@@ -18,29 +18,8 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
     which columns the table should have. Raises InputError for a file that is missing, not to be read, empty, larger
     than 200 MB (it is not opened), no text, or no table.
     """
-    if not path.is_file():
-        raise InputError(
-            f"{path} is {'a folder' if path.is_dir() else 'not there'}. Expected a CSV file with {expected}."
-        )
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise InputError(
-            f"{path} has {size / 1e6:,.0f} MB; a table of up to {MOST_BYTES / 1e6:,.0f} MB can be read. "
-            f"Cure: keep only the columns {expected}, or hand it in in parts."
-        )
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            start = file.read(65536)
-            if not start.strip():
-                raise InputError(f"{path} holds no row. Expected a header and one row an image with {expected}.")
-            file.seek(0)
-            delimiter = max(",;\t", key=start.splitlines()[0].count)
-            header = [name.strip() for name in next(csv.reader(file, delimiter=delimiter))]
-            if twice := sorted({name for name in header if header.count(name) > 1}):
-                raise InputError(f"{path}: column(s) that stand more than once: {', '.join(twice)}.")
-            with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-                table = pd.read_csv(
-                    file, names=header, sep=delimiter, dtype=str, keep_default_na=False, index_col=False
-                )
+        table = _text_cells(path, expected)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is not a text file in UTF-8 ({error}). Expected a CSV file with {expected}."
@@ -54,3 +33,26 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"{path} holds no row. Expected a header and one row an image with {expected}.")
     return table.fillna("")  # a row may end early
+
+
+def _text_cells(path: Path, expected: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise InputError(
+            f"{path} is {'a folder' if path.is_dir() else 'not there'}. Expected a CSV file with {expected}."
+        )
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise InputError(
+            f"{path} has {size / 1e6:,.0f} MB; a table of up to {MOST_BYTES / 1e6:,.0f} MB can be read. "
+            f"Cure: keep only the columns {expected}, or hand it in in parts."
+        )
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        start = file.read(65536)
+        if not start.strip():
+            raise InputError(f"{path} holds no row. Expected a header and one row an image with {expected}.")
+        file.seek(0)
+        delimiter = max(",;\t", key=start.splitlines()[0].count)
+        header = [name.strip() for name in next(csv.reader(file, delimiter=delimiter))]
+        if twice := sorted({name for name in header if header.count(name) > 1}):
+            raise InputError(f"{path}: column(s) that stand more than once: {', '.join(twice)}.")
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            return pd.read_csv(file, names=header, sep=delimiter, dtype=str, keep_default_na=False, index_col=False)

@@ -113,7 +113,8 @@ def test_shares_are_those_counted_one_by_one(rows, with_lesions):
     if not {"train", "test"} <= set(table["split"]):
         return
     found = leakcheck(table if with_lesions else table.drop(columns="lesion_id"))
-    keys = {"same id": 0, **({"same lesion": 1} if with_lesions else {})}
+    several = len({row[1] for row in rows}) < len({row[:2] for row in rows})  # images of a lesion
+    keys = {"same id": 0, **({"same lesion": 1} if with_lesions and several else {})}
     places = [(a, b) for a, b in (("test", "train"), ("validation", "train"), ("test", "validation"))]
     for part, against in places:
         these, those = ([row for row in rows if row[3] == name] for name in (part, against))
@@ -174,6 +175,7 @@ def with_pictures(phantom_folder, tmp_path_factory) -> tuple[pd.DataFrame, Path]
     for path in cases["path"]:
         shutil.copy(path, folder)
     table = cases[["image_id", "lesion_id"]].assign(dx=cases["label"], split=["train", "train", "train", "test"] * 10)
+    table.loc[2, "lesion_id"] = table.at[1, "lesion_id"]  # were each its own, lesions would count as not known
     return table, folder
 
 
@@ -273,6 +275,17 @@ def test_without_lesions_it_says_what_was_not_checked(tmp_path):
     assert result.exit_code == 0
     assert "clean as far as image ids show" in result.stdout and "Not checked: lesions" in result.stdout
     assert "same lesion" not in result.stdout
+
+
+@pytest.mark.parametrize("again", [0, 2])
+def test_a_lesion_id_that_is_the_images_own_says_nothing_of_lesions(tmp_path, again):
+    table = made_up().assign(lesion_id=lambda table: table["image_id"])
+    twice = table[table["split"] == "train"][:again].assign(split="test")  # the same images, so no lesion of several
+    result = run(written(pd.concat([table, twice]), tmp_path))
+    assert result.exit_code == (1 if again else 0)
+    assert ("LEAK between test and train: same id\n" if again else "clean as far as image ids show\n") in result.stdout
+    assert "Not checked: lesions: each image has a lesion id of its own" in result.stdout
+    assert "same lesion" not in result.stdout and " lesions;" not in result.stdout
 
 
 def test_without_a_validation_part(tmp_path):

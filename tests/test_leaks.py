@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from lesion_utils import leaks, predictions
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.leak_effect import effect
+from lesion_utils.evaluation import verdict
+from lesion_utils.evaluation.leak_effect import effect, paired
 from lesion_utils.leaks import measure, paired_arms
 from lesion_utils.params import PROJECT
 from lesion_utils.splits import split_by_lesion, split_cases
@@ -165,6 +166,41 @@ def test_the_effect_is_that_of_the_scores_on_the_right_images(tiny_study, monkey
     assert rows.loc["test_can_leak", "images"].unique().tolist() == ["test images that can leak"]
 
 
+def right_on(labels, right):
+    """A prediction table that names the first ``right`` of the cases of each class right, and the others wrong."""
+    truth = np.searchsorted(sorted(set(labels)), labels)
+    wrong = pd.Series(labels).groupby(labels).cumcount().to_numpy() >= [right[one] for one in labels]
+    ids = [f"i{k}" for k in range(len(labels))]
+    cases = pd.DataFrame({"image_id": ids, "lesion_id": ids, "label": labels})
+    return predictions.build(cases, sorted(set(labels)), np.eye(2)[np.where(wrong, 1 - truth, truth)])
+
+
+def test_each_pair_of_trainings_is_told_apart_and_one_that_disagrees_forbids_a_verdict():
+    labels = np.repeat(["mel", "nv"], [40, 60])
+    clean = [right_on(labels, {"mel": 20, "nv": 40})] * 3
+    leaky = [right_on(labels, {"mel": mel, "nv": nv}) for mel, nv in ((40, 46), (30, 60), (19, 39))]
+    rows = paired([leaky[0], leaky[1].sample(frac=1, random_state=0), leaky[2]], clean, 300)
+    assert (rows["pairs"] == 3).all()
+    accuracy, balanced = rows.loc["accuracy"], rows.loc["balanced accuracy"]
+    assert accuracy[["value", "least", "most"]].tolist() == pytest.approx([(0.26 + 0.3 - 0.02) / 3, -0.02, 0.3])
+    each = [(20 / 40 + 6 / 60) / 2, (10 / 40 + 20 / 60) / 2, -(1 / 40 + 1 / 60) / 2]
+    found = balanced[["value", "least", "most"]].tolist()
+    assert found == pytest.approx([np.mean(each), min(each), max(each)])
+    melanoma = rows.loc["melanoma sensitivity", ["least", "most"]].tolist()
+    assert melanoma == pytest.approx([-1 / 40, 20 / 40])
+    assert accuracy["low"] > 0 and verdict(accuracy) == "no difference shown: the pairs disagree in sign"
+    assert verdict(paired(leaky[:2], clean[:2], 300).loc["accuracy"]) == "higher"
+    assert "one pair of trainings" in verdict(paired(leaky[:1], clean[:1], 300).loc["accuracy"])
+
+
+def test_what_is_not_estimable_of_the_mean_is_not_of_the_pairs():
+    labels = np.repeat(["mel", "nv"], [9, 60])
+    tables = [right_on(labels, {"mel": mel, "nv": 40}) for mel in (5, 8)]
+    rows = paired(tables, tables[::-1], 100)
+    assert rows.loc["balanced accuracy", ["value", "least", "most"]].isna().all()
+    assert rows.loc["accuracy", ["least", "most"]].tolist() == pytest.approx([-3 / 69, 3 / 69])
+
+
 def test_an_effect_without_tables_says_how_to_make_them(tiny_study):
     with pytest.raises(InputError, match="has no leak 'sib'; it has none"):
         effect(tiny_study, "sib")
@@ -184,9 +220,18 @@ def test_both_arms_are_trained_and_only_the_leaky_one_is_called_so(tiny_study, k
 def test_a_small_simulation_finds_a_planted_leak_and_no_other():
     simulation = runpy.run_path(str(PROJECT / "benchmarks" / "leak_size.py"))
     few = {"studies": 10, "resamples": 300, "lesions": {"bkl": 100, "mel": 100, "nv": 200}}
-    parts = [(part, "accuracy") for part in simulation["PARTS"]]
+    parts = [(part, "accuracy") for part in simulation["PARTS"].values()]
     none = simulation["summary"](0.0, 0.0, **few)
     assert (none.loc[parts, "covers 0"] >= 8).all()
     planted = simulation["summary"](0.95, 0.0, **few)
     assert planted.loc[parts[1], "excludes 0"] >= 8
     assert planted.loc[parts[1], "value"] > 1.5 * planted.loc[parts[0], "value"] > 0
+
+
+@pytest.mark.parametrize("kind", ["siblings", "copies"])
+def test_a_small_simulation_with_the_luck_of_training_calls_a_planted_leak_higher_and_no_other(kind):
+    simulation = runpy.run_path(str(PROJECT / "benchmarks" / "leak_size.py"))
+    part = (5, "test images that can leak", "accuracy")
+    none, planted = (simulation["ruled"](kind, shared, 0.3, studies=4, resamples=100) for shared in (0.0, 0.95))
+    assert none.loc[part, ["higher", "lower"]].sum() <= 1 and none.loc[part, "spread"] > 0
+    assert planted.loc[part, "higher"] >= 3

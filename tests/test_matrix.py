@@ -1,6 +1,7 @@
 """The command for somebody's confusion matrix: known truth, every way to paste it, and what is no matrix."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,8 @@ def assert_is_the_published_one(verdict):
     assert (melanoma["hits"], melanoma["n"]) == (19, 39)
     assert (round(melanoma["recall_low"], 2), round(melanoma["recall_high"], 2)) == (0.34, 0.64)
     rare = verdict.by_class.loc["df"]
-    assert (rare["hits"], rare["n"], rare["note"]) == (2, 6, "not estimable: n < 10")
+    assert (rare["hits"], rare["n"], rare["note"]) == (2, 6, "too few: n < 10")
+    assert numbers.at["balanced accuracy", "note"] == "rests on df, n = 6"
     assert (round(rare["recall_low"], 2), round(rare["recall_high"], 2)) == (0.10, 0.70)
     assert verdict.by_class.at["vasc", "note"] == "small: n < 20"
     assert verdict.by_class.at["akiec", "note"] == ""
@@ -70,7 +72,8 @@ def assert_is_the_published_one(verdict):
     assert numbers.at["malignant specificity", "value"] == pytest.approx(812 / 843)
     found = " ".join(verdict.findings)
     assert "df: 6" in found
-    assert "unlike HAM10000's" in found and "hold-out of single-image lesions" in found
+    assert "unlike HAM10000's" in found and "hold-out of single-image lesions, which would share no lesion" in found
+    assert "if that is what it is" in found and "not estimable" not in found
 
 
 def test_the_published_matrix():
@@ -400,7 +403,8 @@ def test_options_that_do_not_fit_are_refused(options, said):
 
 
 def test_a_clean_matrix_exits_0_and_a_finding_1():
-    assert lesion("-", text=SMALL.to_csv()).exit_code == 0
+    clean = lesion("-", text=SMALL.to_csv())
+    assert clean.exit_code == 0 and "None of the findings listed in --help." in clean.stdout
     done = lesion("-", text="mel nv\n3 4\n20 430")
     assert done.exit_code == 1 and "FOUND: classes of fewer than 10 images (mel: 7)" in done.stdout
 
@@ -417,6 +421,17 @@ def test_json_holds_what_the_text_says(tmp_path):
     assert numbers["majority baseline accuracy"]["low"] is None
     assert {0.01, 0.1} < {row["prevalence"] for row in told["predictive"]}
     assert "image-level" in told["interval"]
+
+
+def test_what_is_shown_is_not_called_not_estimable_and_narrow_intervals_have_a_digit_more():
+    told = lesion("-", "--dataset", "ham10000", "--prevalence", "0.01", text=PUBLISHED).stdout
+    assert re.search(r"0\.333 \(0\.10 to 0\.70\) .*too few: n < 10", told) and "not estimable" not in told
+    assert re.search(r"balanced accuracy .*rests on df, n = 6", told)
+    assert re.search(r"0\.99\d \(0\.99\d to 0\.99\d\)", told) and "(0.99 to 1.00)" not in told
+
+
+def test_balanced_accuracy_without_small_classes_has_no_note():
+    assert judge_matrix(SMALL, resamples=50).numbers.at["balanced accuracy", "note"] == ""
 
 
 def test_the_text_says_that_intervals_are_by_image():

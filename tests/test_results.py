@@ -10,7 +10,8 @@ from prediction_tables import table_of
 from lesion_utils import notebooks
 from lesion_utils.audit.corrections import corrections
 from lesion_utils.datasets import folders
-from lesion_utils.evaluation import compare, judge
+from lesion_utils.evaluation import judge
+from lesion_utils.evaluation.leak_effect import paired
 from lesion_utils.evaluation.results import leak_table, markdown_table, renewed, write_results
 from lesion_utils.params import PROJECT, StudyParams, load_study
 from lesion_utils.predictions import STAGE_NOTEBOOKS
@@ -42,7 +43,7 @@ def test_results_are_small_say_what_is_wrong_with_them_and_make_the_table(output
     good, leak = (line for line in markdown_table(results).splitlines() if "| test |" in line and "always" not in line)
     assert good.startswith("| **good** | test | 303 (101) | not estimable | not estimable | 0.")
     assert good.count("leaky") == 0 and leak.count(") leaky |") == 2
-    assert "| always the largest class | test | 303 (101) | 0.250 | 0.500 | 0 | 0.594 (" in markdown_table(results)
+    assert "| always nv | test | 303 (101) | 0.250 | 0.500 | 0 | 0.594 (" in markdown_table(results)
 
 
 def test_the_readme_quotes_the_tracked_results():
@@ -57,12 +58,13 @@ def test_the_readme_quotes_the_tracked_results():
 def test_the_size_of_a_leak_is_told_with_its_sign_its_interval_and_the_images_it_is_of(output):
     clean, leaky = table_of([15, 20, 20, 60]), table_of([15, 20, 20, 60], seed=1).assign(leaky=True)
     params = StudyParams(study="tiny", leaks={"copies": {"recipe": "cnn", "kind": "copies", "repeats": 2}})
-    effect = compare(leaky, clean, 50).assign(images="all test images")
+    effect = paired([leaky, leaky], [clean, clean], 50).assign(images="all test images")
     judged = pd.concat({("cnn", part): judge(clean, 50) for part in ("validation", "test")})
     write_results(params, judged, "cnn", {"copies": pd.concat({"test": effect})})
     results = json.loads((output / "reports" / "tiny" / "results.json").read_text(encoding="utf-8"))
     row = effect.loc["accuracy"]
-    told = f"{row['value']:+.3f} ({row['low']:+.2f} to {row['high']:+.2f})"
+    pair = f"{row['value']:+.2f}"  # both pairs are the same
+    told = f"{row['value']:+.3f} ({row['low']:+.2f} to {row['high']:+.2f}; pairs {pair} to {pair})"
     assert f"| copies | cnn | 2 | all test images | 345 (115) | {told} |" in leak_table(results)
 
 

@@ -21,7 +21,7 @@ from lesion_utils.params import PROJECT
 from lesion_utils.score import table as score_table
 from lesion_utils.score.page import write_page
 from lesion_utils.score.table import read_metadata, read_predictions
-from lesion_utils.score.verdict import as_dict, score
+from lesion_utils.score.verdict import as_dict, estimate_cells, score
 
 TABLE = table_of([20, 12, 25, 60], views=2)
 VALIDATION = table_of([20, 12, 25, 60], views=2, seed=1).assign(
@@ -81,6 +81,56 @@ def test_without_lesions_images_are_counted_and_that_is_said(written):
     assert found.lesions == found.n == len(TABLE)
     assert as_dict(found)["resampled by"] == "image"
     assert "bootstrapped by image" in lesion(written(TABLE.drop(columns="lesion_id"))).stdout
+
+
+@pytest.mark.parametrize("lesions", [None, TABLE["image_id"], [f"case {k}" for k in range(len(TABLE))]])
+def test_lesions_that_are_not_told_apart_are_not_called_known(written, lesions):
+    table = TABLE.drop(columns="lesion_id") if lesions is None else TABLE.assign(lesion_id=lesions)
+    page = written(table).with_name("page.html")
+    done = lesion(written(table), "--html", page)
+    assert done.exit_code == 0 and "bootstrapped by image" in done.stdout and "too narrow" in done.stdout
+    assert ("each image has a lesion_id of its own" in done.stdout) == (lesions is not None)
+    assert not re.search(r"images of [\d,]+ lesions|images \(lesions\)|\d \(\d+\)|by lesion", done.stdout)
+    text = re.sub(r"\s+", " ", Page(page.read_text(encoding="utf-8")).text)
+    assert not re.search(r"images of [\d,]+ lesions|images \(lesions\)|\d \(\d+\)|by lesion", text)
+    answer = text[text.index("The answer") : text.index("At the operating point")]
+    assert "too narrow" in answer and "intervals by image" in text
+    assert as_dict(score(read(written, table), resamples=100))["lesions"] is None
+
+
+def test_known_lesions_are_counted(written):
+    done = lesion(written(TABLE), "--html", written(TABLE).with_name("page.html"))
+    assert "234 images of 117 lesions" in done.stdout and "images (lesions)" in done.stdout
+    page = Page(written(TABLE).with_name("page.html").read_text(encoding="utf-8")).text
+    assert "too narrow" not in page + done.stdout and "images (lesions)" in page and "intervals by lesion" in page
+
+
+def test_lesions_are_looked_at_after_metadata_has_named_them(written):
+    cases = read_metadata(written(TABLE[["image_id"]].assign(lesion_id=TABLE["image_id"]), "cases.csv"))
+    assert not read(written, TABLE.drop(columns="lesion_id"), cases=cases).by_lesion
+
+
+def test_what_is_missed_is_said_with_its_denominator_also_where_nothing_is(written):
+    found = score(read(written, TABLE), resamples=100)
+    never = found.missed.loc[found.missed["lesion_missed"], "lesion_id"].nunique()
+    assert len(found.missed) > 0
+    told = f"{len(found.missed)} of 50 melanoma images are missed; {never} of 25 lesions in every image: "
+    assert told + found.missed["image_id"].iloc[0] in lesion(written(TABLE)).stdout
+    sure = TABLE.copy()
+    sure[CLASSES_P] = np.eye(4)[pd.Categorical(TABLE["label"], categories=["bkl", "df", "mel", "nv"]).codes]
+    done = lesion(written(sure))
+    assert "0 of 50 melanoma images are missed; 0 of 25 lesions in every image." in done.stdout
+    assert "None of the findings listed in --help." in done.stdout
+
+
+def test_the_specificity_of_a_rare_view_is_not_marked_as_few(written):
+    numbers = score(read(written, table_of([20, 12, 15, 60], views=1)), resamples=100).numbers
+    cells = {name: estimate_cells(row, True)[0] for name, row in numbers.iterrows()}
+    assert "few" in cells["melanoma sensitivity"] and "few" not in cells["melanoma specificity"]
+    assert "few" in cells["melanoma specificity at sensitivity 0.9"]  # its threshold hangs on the few
+    small = numbers.loc["melanoma specificity"].copy()
+    small["n"] = 19
+    assert "few" in estimate_cells(small, True)[0]
 
 
 def test_lesions_and_groups_can_come_from_metadata(written):
@@ -224,7 +274,7 @@ def test_the_page_answers_first_and_needs_nothing_from_outside(written):
     text = re.sub(r"\s+", " ", page.text)
     order = [
         answer,
-        "Where 2 of 100 patients",
+        "Where 2 of 100 patients have melanoma, counted by image",
         "Missed melanoma",
         "sex: female",
         "taken at their word",

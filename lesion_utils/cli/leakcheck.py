@@ -39,7 +39,8 @@ def leakcheck(
     Counts the test images with the same id, the same lesion and, with --images, the same pixels or a near-duplicate
     in training, all and melanoma; likewise validation against training and test against validation. Warns of a test
     part made of lesions with one image, or with other class frequencies than the whole, and gives the accuracy of
-    always naming the most frequent class. Without --images, or without lesion ids, it says what was not checked.
+    always naming the most frequent class. Without --images, or without lesion ids (or where each image has its own), it
+    says what was not checked.
 
     \b
     Examples:

@@ -137,7 +137,10 @@ def as_text(verdict: MatrixVerdict) -> str:
     lines += aligned([["", "value (95 % interval)", "", ""], *shown])
     lines += ["", *aligned([["class", "recall", "", "precision", "", ""], *map(_class_row, _rows(verdict.by_class))])]
     lines += ["", *aligned([["", "at prevalence", "PPV", "NPV"], *map(_predictive_row, _rows(verdict.predictive))])]
-    lines += ["", *([f"FOUND: {finding}." for finding in verdict.findings] or ["Nothing was found against it."])]
+    lines += [
+        "",
+        *([f"FOUND: {finding}." for finding in verdict.findings] or ["None of the findings listed in --help."]),
+    ]
     return "\n".join(lines)
 
 
@@ -148,8 +151,10 @@ def _rows(table: pd.DataFrame) -> list[dict]:
 def _estimate(row: dict, name: str = "value", low: str = "low", high: str = "high") -> str:
     if np.isnan(row[name]):
         return "not estimable"
-    interval = "" if np.isnan(row[low]) else f" ({row[low]:z.2f} to {row[high]:z.2f})"
-    return f"{row[name]:z.3f}{interval}"
+    if np.isnan(row[low]):
+        return f"{row[name]:z.3f}"
+    ends = 2 if row[high] - row[low] >= 0.02 else 3  # as in ``evaluation.reading``
+    return f"{row[name]:z.3f} ({row[low]:z.{ends}f} to {row[high]:z.{ends}f})"
 
 
 def _class_row(row: dict) -> list[str]:

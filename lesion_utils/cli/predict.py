@@ -27,19 +27,25 @@ def predict(
     Layouts: ISIC 2018 Task 3 test (ISIC2018_Task3_Test_Input/ and the one-hot ground truth); HAM10000, or any image
     folders with a table that has its columns; Train|Test/<class>/<ISIC id>.jpg.
 
-    The model's own cases are needed too (--data, as for `lesion study`): an image or a lesion of training or validation
-    in FOLDER is refused. Exit codes: 0 done, 2 unusable input.
+    The model's own cases are needed too (--data, as for `lesion study`): images in FOLDER that the model knows from
+    training or validation are refused. Known are the same id, the same lesion or the same pixels; a copy that was
+    encoded again under another id is not recognised.
 
-    Example: lesion predict ham10000 mobilenet_v2 ../isic2018 --data ../ham10000 --output isic2018.csv
+    Exit codes: 0 done, 2 unusable input.
+
+    \b
+    Example:
+      lesion predict ham10000 mobilenet_v2 ../isic2018 --data ../ham10000 --output isic2018.csv
     """
     with unusable_input_exits_2():
         params = load_study(study, data=data, ham10000=ham10000, threads=threads)
         from lesion_utils.external import score_folder  # imports TensorFlow
 
         table, known = score_folder(params, recipe, folder, output, allow_leak)
-    lesions = table["lesion_id"].nunique()
-    typer.echo(f"{len(table):,} images of {lesions:,} lesions in {folder} scored with {recipe} of {study}: {output}")
-    if table["lesion_id"].equals(table["image_id"]):
+    known_lesions = not table["lesion_id"].equals(table["image_id"])
+    lesions = f" of {table['lesion_id'].nunique():,} lesions" if known_lesions else ""
+    typer.echo(f"{len(table):,} images{lesions} in {folder} scored with {recipe} of {study}: {output}")
+    if not known_lesions:
         typer.echo(
             "the set gives no lesions: each image counts as its own; intervals are too narrow where some share one"
         )

@@ -14,7 +14,7 @@ from lesion_utils.evaluation.calibration import sentence
 from lesion_utils.evaluation.subgroups import reading
 from lesion_utils.params import Judging
 from lesion_utils.score.table import read_metadata, read_predictions
-from lesion_utils.score.verdict import Score, as_dict, estimate_cells
+from lesion_utils.score.verdict import Score, as_dict, counted, estimate_cells, missed_counts
 from lesion_utils.score.verdict import score as score_table
 
 DEFAULTS = Judging()
@@ -38,10 +38,11 @@ def score(
     malignant: Group = None,
     resamples: Annotated[int, typer.Option(min=100, help="bootstrap draws behind an interval")] = 2000,
 ) -> None:
-    """Judge a prediction table, ours or anybody's: every number with its interval by lesion.
+    """Judge a prediction table, ours or anybody's: every number with its interval, by lesion where known.
 
     Columns: image_id; label; p_<class> for each class, from 0 to 1 and summing to 1 in a row, or else predicted;
-    lesion_id where it is known (without it intervals are too narrow, and the output says so); age, sex, localization,
+    lesion_id where it is known (without it, or where each image has its own, intervals may be too narrow, and the
+    output says so); age, sex, localization,
     source and skin_tone for the table of subgroups. docs/prediction_table.md has the details.
 
     Without --validation the operating point is chosen on the images that are judged, and called optimistic.
@@ -92,30 +93,31 @@ def as_text(score: Score, name: str) -> str:
     """The score as a terminal shows it."""
     sizes = (f"{name} {row['images']:,}{' (few)' if row['few'] else ''}" for name, row in score.classes.iterrows())
     lines = [
-        f"{name}: {score.n:,} images of {score.lesions:,} lesions; {', '.join(sizes)}.",
+        counted(f"{name}: {score.n:,} images of {score.lesions:,} lesions; {', '.join(sizes)}.", score.by_lesion),
         f"Intervals are 95 %, bootstrapped by {'lesion' if score.by_lesion else 'image'}. Not a medical device.",
         *(f"Note: {note}." for note in score.notes),
     ]
     if score.point:
         caution = f" {score.caution.capitalize()}." if score.caution else ""
-        lines += ["", f"{str(score.point).capitalize()}.{caution}", *_table(score.at_point)]
-    if len(score.missed):
+        lines += ["", f"{score.point_told.capitalize()}.{caution}", *_table(score.at_point, score.by_lesion)]
+    if score.point_known:
         ids = score.missed["image_id"].head(5).tolist() + ["…"] * (len(score.missed) > 5)
-        lines.append(f"Missed {score.view}: {len(score.missed):,} images: {', '.join(ids)}")
+        lines.append(missed_counts(score) + (f": {', '.join(ids)}" if ids else "."))
     for kind, title in (("overall", "All classes"), ("view", "By the most probable class, and over all thresholds")):
-        lines += ["", f"{title}:", *_table(score.numbers[score.numbers["kind"] == kind])]
-    lines += ["", *(("leaky: " if score.leaky else "") + sentence(row) for _, row in score.calibration.iterrows())]
+        lines += ["", f"{title}:", *_table(score.numbers[score.numbers["kind"] == kind], score.by_lesion)]
+    stated = [counted(sentence(row), score.by_lesion) for _, row in score.calibration.iterrows()]
+    lines += ["", *(("leaky: " if score.leaky else "") + line for line in stated)]
     if len(score.groups):
         of_view = score.groups[score.groups["metric"] == f"{score.view} sensitivity"]
         named = of_view.assign(metric=of_view["variable"] + ": " + of_view["group"])
-        lines += ["", f"{score.view.capitalize()} sensitivity at the operating point:", *_table(named)]
+        lines += ["", f"{score.view.capitalize()} sensitivity at the operating point:", *_table(named, score.by_lesion)]
         lines.append(reading(score.groups))
     lines += ["", *score.untested, ""]
-    lines += [f"FOUND: {finding}." for finding in score.findings] or ["Nothing was found against it."]
+    lines += [f"FOUND: {finding}." for finding in score.findings] or ["None of the findings listed in --help."]
     lines.append("Numbers of each class are in --json and --html.")
     return "\n".join(lines)
 
 
-def _table(rows: pd.DataFrame) -> list[str]:
-    head = ["", "value (95 % interval)", "images (lesions)"]
-    return aligned([head, *([row["metric"], *estimate_cells(row)] for _, row in rows.iterrows())])
+def _table(rows: pd.DataFrame, by_lesion: bool) -> list[str]:
+    head = ["", "value (95 % interval)", "images (lesions)" if by_lesion else "images"]
+    return aligned([head, *([row["metric"], *estimate_cells(row, by_lesion)] for _, row in rows.iterrows())])

@@ -1,11 +1,16 @@
 """What a leak is worth: the leaky arm against the clean one, on the same test images."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 
 from lesion_utils import predictions
 from lesion_utils.errors import InputError
+from lesion_utils.evaluation.cases import answers_of
+from lesion_utils.evaluation.catalogue import Draws, Model, catalogue
 from lesion_utils.evaluation.judge import compare
-from lesion_utils.params import StudyParams
+from lesion_utils.params import Judging, StudyParams
 
 PARTS = {"test": "all test images", "test_can_leak": "test images that can leak"}
 
@@ -13,9 +18,9 @@ PARTS = {"test": "all test images", "test_can_leak": "test images that can leak"
 def effect(params: StudyParams, leak: str) -> pd.DataFrame:
     """The differences, leaky minus clean, that the paired leak ``leak`` of the study makes.
 
-    The rows of ``compare``, mean over the repeats and interval by lesion, with a column ``images``: first on all test
-    images, then on those that can leak; indexed by the names of the tables (``test``, ``test_can_leak``) and of the
-    metrics. Raises InputError for an unknown leak, or tables that are missing or of other parameters.
+    The rows of ``paired`` with a column ``images``: first on all test images, then on those that can leak; indexed by
+    the names of the tables (``test``, ``test_can_leak``) and of the metrics. Raises InputError for an unknown leak, or
+    tables that are missing or of other parameters.
     """
     if leak not in params.leaks:
         raise InputError(f"study {params.study!r} has no leak {leak!r}; it has {', '.join(params.leaks) or 'none'}.")
@@ -26,5 +31,30 @@ def effect(params: StudyParams, leak: str) -> pd.DataFrame:
             [predictions.read(params, f"{leak}_{arm}", part, repeat) for repeat in repeats]
             for arm in ("leaky", "clean")
         )
-        rows[part] = compare(leaky, clean, params.resamples).assign(images=images)
+        rows[part] = paired(leaky, clean, params.resamples).assign(images=images)
     return pd.concat(rows, names=["part", "name"])
+
+
+def paired(leaky: Sequence[pd.DataFrame], clean: Sequence[pd.DataFrame], resamples: int) -> pd.DataFrame:
+    """Pairs of trainings compared: the first of ``leaky`` against the first of ``clean``, and so on.
+
+    The rows of ``compare``: the mean over the pairs, with an interval that resamples the test lesions and takes the
+    trained models as given. Two models differ by the luck of training too, so there are also ``least`` and ``most``,
+    the smallest and the largest difference that a single pair makes (NaN where the row is not estimable), and
+    ``pairs``, how many there are: ``reading.verdict`` asks all of them.
+    """
+    rows = compare(leaky, clean, resamples)
+    known = rows.index[rows["value"].notna()]
+    each = _values(leaky, known) - _values(clean, known)
+    return rows.assign(least=each.min(), most=each.max(), pairs=len(leaky))
+
+
+def _values(tables: Sequence[pd.DataFrame], wanted: Sequence[str]) -> pd.DataFrame:
+    """The metrics ``wanted`` of each table on all its cases: a line a table, no bootstrap."""
+    classes, truth, answers = answers_of(tables)
+    shares = np.bincount(truth, minlength=len(classes)) / len(truth)
+    metrics = catalogue(classes, shares, answers[0].probabilities is not None, Judging())
+    draws = [Draws(Model(truth, len(classes), one), np.ones((1, len(truth)))) for one in answers]
+    return pd.DataFrame(
+        {metric.name: [metric.of(one)[0] for one in draws] for metric in metrics if metric.name in wanted}
+    )

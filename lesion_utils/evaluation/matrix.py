@@ -18,7 +18,7 @@ from lesion_utils.evaluation.intervals import LEVEL, MAX_REDRAWN, percentile_int
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.views import asked_views
 
-MIN_IMAGES = 10  # below which its metrics are not estimable
+MIN_IMAGES = 10  # of a class, below which its numbers are shown and called too few
 MOST_CLASSES = 50
 UNLIKE = 0.001  # probability below which supports do not fit a data set
 ALIKE = 0.05  # above which they fit another explanation
@@ -226,8 +226,16 @@ def _whole(counts: pd.DataFrame, resamples: int, seed: int) -> list[dict]:
         value, low, high = float(of(cells[None].astype(np.float64))[0]), np.nan, np.nan
         if np.isfinite(value) and not note:
             low, high = percentile_interval(of(draws[whole]))
-        rows.append({"metric": name, "value": value, "low": low, "high": high, "n": n, "note": note})
+        rests = _rests_on(counts) if name == "balanced accuracy" and np.isfinite(value) else ""
+        rows.append({"metric": name, "value": value, "low": low, "high": high, "n": n})
+        rows[-1]["note"] = "; ".join(filter(None, [note, rests]))
     return rows
+
+
+def _rests_on(counts: pd.DataFrame) -> str:
+    """The classes that are too few and yet weigh as much as any other in balanced accuracy."""
+    small = [f"{name}, n = {n}" for name, n in counts.sum(axis=1).items() if n < MIN_IMAGES]
+    return f"rests on {first_ten(small)}" if small else ""
 
 
 def _baseline(name: str, value: float, n: int, note: str) -> dict:
@@ -237,7 +245,7 @@ def _baseline(name: str, value: float, n: int, note: str) -> dict:
 def _sizes(n: int) -> str:
     if n == 0:
         return "no image"
-    return "not estimable: n < 10" if n < MIN_IMAGES else "small: n < 20" if n < FEW else ""
+    return f"too few: n < {MIN_IMAGES}" if n < MIN_IMAGES else f"small: n < {FEW}" if n < FEW else ""
 
 
 def _by_class(counts: pd.DataFrame) -> pd.DataFrame:
@@ -332,8 +340,8 @@ def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
     if len(small := supports[(supports > 0) & (supports < MIN_IMAGES)]):
         sizes = first_ten(f"{name}: {n}" for name, n in small.items())
         findings.append(
-            f"classes of fewer than {MIN_IMAGES} images ({sizes}): their metrics are not estimable, and balanced "
-            "accuracy rests on them as much as on the largest class"
+            f"classes of fewer than {MIN_IMAGES} images ({sizes}): too few for numbers of their own, and "
+            "balanced accuracy rests on them as much as on the largest class"
         )
     if len(none := supports[supports == 0]):
         findings.append(f"no image of {first_ten(none.index)}: balanced accuracy is not estimable")
@@ -364,8 +372,9 @@ def _unlike(counts: pd.DataFrame, seed: int) -> list[str]:
     )
     if _fit(supports, single, seed) >= ALIKE:
         found += (
-            ". They look like a hold-out of single-image lesions: free of shared lesions, but with fewer of the "
-            "classes whose lesions were photographed several times, melanoma first"
+            ". They look like a hold-out of single-image lesions, which would share no lesion with training, if "
+            "that is what it is, but has fewer of the classes whose lesions were photographed several times, melanoma "
+            "first"
         )
     elif _fit(supports, pd.Series(1, supports.index), seed) >= ALIKE:
         found += ". They look balanced: accuracy and precision hold for equally frequent classes only"

@@ -29,8 +29,17 @@ def estimate(row: pd.Series) -> str:
     ends = 2 if row["high"] - row["low"] >= 0.02 else 3  # a narrow interval needs a digit more
     return (
         f"{row['value']:z.3f} ({marks}95 % interval {row['low']:z.{ends}f} to {row['high']:z.{ends}f}, "
-        f"by lesion; {counts})"
+        f"by lesion; {_trainings(row)}{counts})"
     )
+
+
+def _trainings(row: pd.Series) -> str:
+    """What single pairs of trainings say, in a row of ``leak_effect.paired``."""
+    if np.isnan(row.get("least", np.nan)):
+        return ""
+    digits = 2 if row["most"] - row["least"] >= 0.02 else 3
+    ends = f"pairs from {row['least']:+z.{digits}f} to {row['most']:+z.{digits}f}"
+    return f"over test lesions, not trainings; {ends if row['pairs'] > 1 else 'one pair of trainings'}; "
 
 
 def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
@@ -68,13 +77,18 @@ def holm(compared: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def verdict(row: pd.Series) -> str:
     """What a row of ``compare`` says: higher, lower, no difference shown at this n, or not estimable.
 
-    By the interval, or, in a row of ``holm``, by the adjusted p-value.
+    By the interval, or, in a row of ``holm``, by the adjusted p-value. Neither holds the luck of training, so in a row
+    of ``leak_effect.paired`` every one of two or more pairs of trainings must say the same.
     """
     if np.isnan(row["value"]):
         return "not estimable"
     shown = row["p_holm"] < 1 - LEVEL if "p_holm" in row else row["low"] > 0 or row["high"] < 0
     if not shown:
         return "no difference shown at this n"
+    if row.get("pairs") == 1:
+        return "no difference shown: one pair of trainings cannot show a difference"
+    if row.get("least", np.nan) <= 0 <= row.get("most", np.nan):
+        return "no difference shown: the pairs disagree in sign"
     return "higher" if row["value"] > 0 else "lower"
 
 

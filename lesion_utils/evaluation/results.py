@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from lesion_utils.artefacts import report_folder, write_json
 from lesion_utils.evaluation.reading import cell
+from lesion_utils.evaluation.views import views_of
 from lesion_utils.params import PROJECT, StudyParams
 
 
@@ -41,7 +42,7 @@ def write_results(
     leaks = [
         {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "pairs": leak.repeats}
         | {"on": row["images"], "metric": metric}
-        | _numbers(row)
+        | _numbers(row, ("value", "low", "high", "least", "most"))
         for name, leak in params.leaks.items()
         for (_, metric), row in (effects or {}).get(name, pd.DataFrame()).iterrows()
     ]
@@ -50,9 +51,9 @@ def write_results(
     write_json(report_folder(params.study) / "results.json", found)
 
 
-def _numbers(row: pd.Series) -> dict[str, Any]:
+def _numbers(row: pd.Series, names: Sequence[str] = ("value", "low", "high")) -> dict[str, Any]:
     """The numbers of a row as JSON has them: null for what is not estimable, remarks where there are any."""
-    numbers = {name: None if pd.isna(row[name]) else round(float(row[name]), 4) for name in ("value", "low", "high")}
+    numbers = {name: None if pd.isna(row[name]) else round(float(row[name]), 4) for name in names}
     counts = {name: int(row[name]) for name in ("n", "lesions")}
     remarks = {name: True for name in ("few", "leaky") if row[name]}
     return numbers | counts | remarks | ({"note": row["note"]} if row["note"] else {})
@@ -69,16 +70,21 @@ def markdown_table(results: dict[str, Any]) -> str:
             whole = rows[recipe, split, "accuracy"]
             cells = [cell(rows[recipe, split, metric]) for metric in metrics]
             lines.append(f"| {name} | {split} | {whole['n']:,} ({whole['lesions']:,}) | " + " | ".join(cells) + " |")
-    classes = sum(metric.startswith("sensitivity ") for _, _, metric in rows) // len({key[:2] for key in rows})
-    for split in ("validation", "test"):
-        majority = next(
-            row for row in results["rows"] if row["split"] == split and row["metric"].startswith("majority")
-        )
-        whole = f"{majority['n']:,} ({majority['lesions']:,})"
-        lines.append(
-            f"| always the largest class | {split} | {whole} | {1 / classes:.3f} | 0.500 | 0 | {cell(majority)} |"
-        )
+    lines += [_always_the_largest(results, split) for split in ("validation", "test")]
     return "\n".join(lines)
+
+
+def _always_the_largest(results: dict[str, Any], split: str) -> str:
+    """The line of the rule that always names the largest class, on the cases of the chosen recipe."""
+    chosen = (results["chosen on validation"], split)
+    rows = {row["metric"]: row for row in results["rows"] if (row["recipe"], row["split"]) == chosen}
+    sizes = {name.removeprefix("sensitivity "): row["n"] for name, row in rows.items() if row["kind"] == "class"}
+    largest = max(sizes, key=lambda name: sizes[name])
+    melanoma = int(largest in views_of(list(sizes)).get("melanoma", []))
+    whole = rows["majority baseline accuracy"]
+    counts = f"{whole['n']:,} ({whole['lesions']:,})"
+    cells = f"{1 / len(sizes):.3f} | 0.500 | {melanoma} | {cell(whole)}"
+    return f"| always {largest} | {split} | {counts} | {cells} |"
 
 
 def leak_table(results: dict[str, Any]) -> str:
@@ -98,7 +104,8 @@ def leak_table(results: dict[str, Any]) -> str:
 def _signed(row: dict[str, Any]) -> str:
     if row["value"] is None:
         return "not estimable"
-    return f"{row['value']:+.3f} ({row['low']:+.2f} to {row['high']:+.2f})"
+    pairs = f"pairs {row['least']:+.2f} to {row['most']:+.2f}"
+    return f"{row['value']:+.3f} ({row['low']:+.2f} to {row['high']:+.2f}; {pairs})"
 
 
 def renewed(readme: str) -> str:

@@ -15,7 +15,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation.calibration import sentence
 from lesion_utils.evaluation.subgroups import reading
 from lesion_utils.figures import reliability_diagram
-from lesion_utils.score.verdict import Score, estimate_cells
+from lesion_utils.score.verdict import Score, counted, estimate_cells, missed_counts
 
 SHOWN = 10  # missed images that are named
 
@@ -48,30 +48,25 @@ def percent(row: pd.Series, said: bool = False) -> str:
     return told.replace(" %", "\u00a0%")  # no line ends before a %
 
 
-def missed_counts(score: Score) -> str:
-    """How many images and lesions of the view are missed."""
-    images = score.at_point.at["sensitivity", "n"]
-    lesions = score.at_point.at["sensitivity", "lesions"]
-    never = score.missed.loc[score.missed["lesion_missed"], "lesion_id"].nunique()
-    told = f"{len(score.missed):,} of {images:,} {score.view} images are missed"
-    return told + (f"; {never:,} of {lesions:,} lesions in every image" if score.by_lesion else "")
-
-
 def _shown(score: Score) -> dict[str, Any]:
     """What the template shows beside the score itself."""
-    known = score.point is not None and not score.point.note
-    cells = [estimate_cells(row) for _, row in score.numbers.iterrows()]
+    cells = [estimate_cells(row, score.by_lesion) for _, row in score.numbers.iterrows()]
     numbers = score.numbers.assign(shown=[shown for shown, _ in cells], counts=[counts for _, counts in cells])
     shown: dict[str, Any] = {
-        "known": known,
-        "point": str(score.point)[:1].upper() + str(score.point)[1:],
-        "missed": missed_counts(score) if known else "",
+        "known": score.point_known,
+        "point": score.point_told[:1].upper() + score.point_told[1:],
+        "missed": missed_counts(score) if score.point_known else "",
         "missed_rows": score.missed.head(SHOWN).to_dict("records"),
         "numbers": {
             title: numbers[numbers["kind"] == kind].to_dict("records")
             for kind, title in (("overall", "All classes"), ("view", "Diagnoses of interest"), ("class", "Each class"))
         },
-        "calibration": [("leaky: " if score.leaky else "") + sentence(row) for _, row in score.calibration.iterrows()],
+        "calibration": [
+            ("leaky: " if score.leaky else "") + counted(sentence(row), score.by_lesion)
+            for _, row in score.calibration.iterrows()
+        ],
+        "unit": "lesion" if score.by_lesion else "image",
+        "counts_head": "images (lesions)" if score.by_lesion else "images",
         "figure": None,
     }
     if len(score.groups):

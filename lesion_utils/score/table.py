@@ -25,7 +25,7 @@ class Predictions(NamedTuple):
     """A prediction table that keeps the contract, whoever made it."""
 
     table: pd.DataFrame  # image_id, lesion_id, label, p_<class>… or predicted, and what describes the cases
-    by_lesion: bool  # lesions are known; otherwise each image is its own
+    by_lesion: bool  # some lesion has several images; otherwise lesions are taken as not known, each image as its own
     notes: list[str]  # how the table was read
 
 
@@ -75,12 +75,12 @@ def read_predictions(path: Path, cases: pd.DataFrame | None = None) -> Predictio
             f"{path}: one class only, every image is labelled {table['label'].iloc[0]!r}. Expected images of two or "
             "more classes."
         )
-    table, by_lesion = _with_lesions(_described(table, keep=[*_answers(table)]), cases, path)
-    if not by_lesion:
+    table, why = _with_lesions(_described(table, keep=[*_answers(table)]), cases, path)
+    if why:
         notes.append(
-            "no lesion_id: each image counts as its own lesion, and intervals are too narrow if a lesion has several"
+            f"{why}: each image counts as its own lesion, and intervals are too narrow if a lesion has several"
         )
-    return Predictions(table, by_lesion, notes)
+    return Predictions(table, not why, notes)
 
 
 def _read(path: Path, expected: str) -> pd.DataFrame:
@@ -156,14 +156,15 @@ def _disagreement(table: pd.DataFrame, classes: list[str]) -> list[str]:
     return [f"the column predicted differs from the most probable class in {other:,} row(s); the latter is judged"]
 
 
-def _with_lesions(table: pd.DataFrame, cases: pd.DataFrame | None, path: Path) -> tuple[pd.DataFrame, bool]:
+def _with_lesions(table: pd.DataFrame, cases: pd.DataFrame | None, path: Path) -> tuple[pd.DataFrame, str]:
+    """``table`` with its lesions, and why they are taken as not known, or ""."""
     known = None
     if cases is not None and "lesion_id" in cases:
         found = table["image_id"].map(cases.set_index("image_id")["lesion_id"]).fillna("")
         known = found if (found != "").any() else None
     if "lesion_id" not in table:
         if known is None:
-            return table.assign(lesion_id=table["image_id"]), False
+            return table.assign(lesion_id=table["image_id"]), "no lesion_id"
         table = table.assign(lesion_id=known)
     elif known is not None:
         differ = (known != "") & (known != table["lesion_id"])
@@ -172,4 +173,6 @@ def _with_lesions(table: pd.DataFrame, cases: pd.DataFrame | None, path: Path) -
     blank = table["lesion_id"] == ""
     cure = "Cure: give every image its lesion, or leave the column out"
     _refuse(path, blank, "no lesion_id", table["image_id"], cure)
-    return table, True
+    if table["lesion_id"].is_unique:
+        return table, "each image has a lesion_id of its own, so each lesion has one image or lesions are not known"
+    return table, ""

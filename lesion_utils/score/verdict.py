@@ -1,6 +1,7 @@
 """A prediction table judged: the numbers, what speaks against them, and what they cannot say."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -59,6 +60,16 @@ class Score(NamedTuple):
     def caution(self) -> str:
         """Why the operating point is too good, or ""."""
         return self.at_point["caution"].iloc[0] if len(self.at_point) else ""
+
+    @property
+    def point_known(self) -> bool:
+        """Whether there is an operating point at which cases are called."""
+        return self.point is not None and not self.point.note
+
+    @property
+    def point_told(self) -> str:
+        """The operating point in words."""
+        return counted(str(self.point), self.point.lesions < self.point.n) if self.point else ""
 
 
 def score(
@@ -184,13 +195,13 @@ def as_dict(score: Score) -> dict[str, Any]:
     point = score.point
     return {
         "images": score.n,
-        "lesions": score.lesions,
+        "lesions": score.lesions if score.by_lesion else None,
         "resampled by": "lesion" if score.by_lesion else "image",
         "leaky": score.leaky,
         "classes": _rows(score.classes.reset_index()),
         "view": score.view,
-        "operating point": str(point) if point else None,
-        "threshold": point.threshold if point and not point.note else None,
+        "operating point": score.point_told or None,
+        "threshold": point.threshold if point and score.point_known else None,
         "caution": score.caution,
         "prevalence": score.prevalence,
         "at the operating point": _rows(score.at_point),
@@ -209,11 +220,32 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return json.loads(table.to_json(orient="records", double_precision=15))
 
 
-def estimate_cells(row: pd.Series) -> tuple[str, str]:
+def counted(text: str, by_lesion: bool) -> str:
+    """``text`` without the count of lesions where they are not known."""
+    return text if by_lesion else re.sub(r"images of [\d,]+ lesions", "images", text)
+
+
+def missed_counts(score: Score) -> str:
+    """How many images and lesions of the view are missed at the operating point, which is known."""
+    images = score.at_point.at["sensitivity", "n"]
+    lesions = score.at_point.at["sensitivity", "lesions"]
+    never = score.missed.loc[score.missed["lesion_missed"], "lesion_id"].nunique()
+    told = f"{len(score.missed):,} of {images:,} {score.view} images are missed"
+    return told + (f"; {never:,} of {lesions:,} lesions in every image" if score.by_lesion else "")
+
+
+def estimate_cells(row: pd.Series, by_lesion: bool) -> tuple[str, str]:
     """A judged number as two cells of a table: the value with its interval, and on how many images (lesions)."""
-    counts = f"{row['n']:,} ({row['lesions']:,})"
+    counts = f"{row['n']:,}" + (f" ({row['lesions']:,})" if by_lesion else "")
     if np.isnan(row["value"]):
         return f"not estimable: {row['note']}", counts
-    marks = ("; few" if row.get("few", False) else "") + ("; leaky" if row["leaky"] else "")
+    marks = ("; few" if _is_few(row) else "") + ("; leaky" if row["leaky"] else "")
     interval = f" ({row['low']:z.3f} to {row['high']:z.3f})" if not np.isnan(row["low"]) else f" ({row['note']})"
     return f"{row['value']:z.3f}{interval}{marks}", counts
+
+
+def _is_few(row: pd.Series) -> bool:
+    """The mark of ``judge``, which counts the positives; but a view's specificity rests on the others."""
+    if row.get("kind") == "view" and row["metric"] == f"{row['about']} specificity":
+        return row["n"] < FEW
+    return bool(row.get("few", False))
