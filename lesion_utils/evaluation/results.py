@@ -104,8 +104,8 @@ def leak_table(results: dict[str, Any]) -> str:
 def _signed(row: dict[str, Any]) -> str:
     if row["value"] is None:
         return "not estimable"
-    pairs = f"pairs {row['least']:+.2f} to {row['most']:+.2f}"
-    return f"{row['value']:+.3f} ({row['low']:+.2f} to {row['high']:+.2f}; {pairs})"
+    pairs = f"pairs {row['least']:+z.2f} to {row['most']:+z.2f}"
+    return f"{row['value']:+z.3f} ({row['low']:+z.2f} to {row['high']:+z.2f}; {pairs})"
 
 
 def renewed(readme: str) -> str:
