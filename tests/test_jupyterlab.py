@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from browser import chromium, end, family_of, needs_chromium
 from selenium import webdriver
@@ -17,7 +18,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from lesion_utils import predictions
 from lesion_utils.notebooks import notebook_path
 from lesion_utils.params import load_study
-from lesion_utils.splits import split_cases
+from lesion_utils.splits import split_cases, write_cases
 
 pytestmark = needs_chromium
 
@@ -49,13 +50,15 @@ def write_tables_of_no_model() -> None:
     """Writes the prediction tables that the quick study asks for, from seeded random scores."""
     params = load_study("quick")
     cases = split_cases(params)
+    write_cases(cases, params.study)
+    can_leak = cases[cases["split"] == "test"][::2].assign(split="test_can_leak")
+    cases = pd.concat([cases, can_leak], ignore_index=True)
     sizes = cases["split"].value_counts()
     random = np.random.default_rng(0)
-    for name, recipe in params.recipes.items():
-        scores = {
-            split: random.dirichlet(np.ones(cases["label"].nunique()), sizes[split]) for split in ("validation", "test")
-        }
-        made_by = {"recipe": recipe.model_dump(mode="json"), "seed": params.training_seed}
+    for name, recipe in params.trainings.items():
+        parts = ("test", "test_can_leak") if name in params.arms else ("validation", "test")
+        scores = {part: random.dirichlet(np.ones(cases["label"].nunique()), sizes[part]) for part in parts}
+        made_by = {"recipe": recipe.model_dump(mode="json"), "seed": params.training_seed, "leaky": recipe.allow_leak}
         predictions.save(params, name, cases, scores, made_by)
 
 
