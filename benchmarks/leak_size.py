@@ -30,7 +30,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from lesion_utils import leaks, predictions
 from lesion_utils.artefacts import read_json, write_json
 from lesion_utils.evaluation import verdict
-from lesion_utils.evaluation.leak_effect import PARTS, paired
+from lesion_utils.evaluation.leak_effect import paired
+from lesion_utils.predictions import LEAK_PARTS as PARTS
 
 LESIONS = {"bkl": 500, "mel": 500, "nv": 1000}
 VIEWS = [0.6, 0.3, 0.1]  # probability of one, two, three images of a lesion

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import predictions
-from lesion_utils.artefacts import read_json, run_folder, write_json, writing
+from lesion_utils.artefacts import read_json, write_json, writing
 from lesion_utils.datasets import data_folder, ham10000_folder, read_any
 from lesion_utils.datasets.folders import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.params import StudyParams
-from lesion_utils.pixels import batches, case_pixels, row_digests
+from lesion_utils.pixels import case_pixels, held_out, row_digests
 from lesion_utils.runtime import keras, start
 from lesion_utils.splits import known_in_training, split_cases, split_digest
+from lesion_utils.training import model_folder
 
-BATCH = 64
 PATIENT = ["age", "sex", "localization", "source"]
 
 
@@ -54,8 +54,7 @@ def score_folder(
         )
     start(params.threads)
     model = keras.models.load_model(model_folder / "model.keras", compile=False)
-    everything = batches(pixels, np.zeros(len(pixels)), lambda _: np.arange(len(pixels)), BATCH, epochs=1)
-    scores = model.predict(everything, verbose=0)
+    scores = model.predict(held_out(pixels), verbose=0)
     names, scores = _summed([shown[name] for name in classes], scores)
     table = predictions.build(cases, names, scores, leaky=not known.empty)
     table = table.join(cases[PATIENT].dropna(axis="columns", how="all"))
@@ -71,7 +70,7 @@ def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame
     """The folder of the trained model, what made it, and the cases of its study with their splits."""
     if recipe not in params.recipes:
         raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.recipes)}.")
-    folder = run_folder(params.study) / "models" / recipe / f"r{params.repeat}"
+    folder = model_folder(params, recipe)
     cure = f"make study STUDY={params.study}, with the same data and parameters."
     made_by = read_json(folder / "made_by.json", cure)
     own = split_cases(params, params.recipes[recipe].cases)

@@ -15,7 +15,7 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.augment import offline_copies
 from lesion_utils.errors import InputError
-from lesion_utils.params import OfflineCopies, StudyParams
+from lesion_utils.params import ARMS, OfflineCopies, StudyParams, arm_name
 from lesion_utils.training import train
 
 UNUSED = "unused"  # the value of `split` of a case that takes no part in an arm
@@ -120,8 +120,8 @@ def measure(params: StudyParams, cases: pd.DataFrame, stage: str) -> pd.DataFram
         for repeat in range(leak.repeats):
             of_repeat = params.model_copy(update={"repeat": repeat})
             leaky, clean, can_leak = paired_arms(cases, leak.kind, params.split_seed, of_repeat.training_seed)
-            _train_arm(f"{name}_leaky", leaky, can_leak, of_repeat)
-            _train_arm(f"{name}_clean", clean, can_leak, of_repeat)
+            for arm, arm_cases in zip(ARMS, (leaky, clean), strict=True):
+                _train_arm(arm_name(name, arm), arm_cases, can_leak, of_repeat)
             if repeat == 0:
                 counts = {
                     "training images": int((leaky["split"] == "train").sum()),
@@ -136,8 +136,7 @@ def measure(params: StudyParams, cases: pd.DataFrame, stage: str) -> pd.DataFram
 
 def _train_arm(name: str, arm: pd.DataFrame, can_leak: pd.Series, params: StudyParams) -> None:
     trained = train(name, arm, params)
-    scores = trained.scores["test"]
-    predictions.save(params, name, arm, {"test": scores}, trained.made_by)
-    part = arm.assign(split=can_leak.map({True: "test_can_leak", False: UNUSED}))
-    leaks = can_leak[arm["split"] == "test"].to_numpy()
-    predictions.save(params, name, part, {"test_can_leak": scores[leaks]}, trained.made_by)
+    scores, everyone = trained.scores["test"], arm["split"] == "test"
+    for part, chosen in zip(predictions.LEAK_PARTS, (everyone, can_leak), strict=True):
+        cases = arm.assign(split=chosen.map({True: part, False: UNUSED}))
+        predictions.save(params, name, cases, {part: scores[chosen[everyone].to_numpy()]}, trained.made_by)

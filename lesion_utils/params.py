@@ -17,6 +17,7 @@ from lesion_utils.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("baseline", "rebalancing", "transfer")
+ARMS = ("leaky", "clean")  # of a paired leak
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -165,6 +166,11 @@ class Judging(_Strict):
     prevalence: float = Field(0.05, gt=0, lt=1, description="of melanoma where the classifier would be used; for PPV")
 
 
+def arm_name(leak: str, arm: str) -> str:
+    """The name under which an arm of a paired leak is trained."""
+    return f"{leak}_{arm}"
+
+
 class StudyParams(_Strict):
     """All parameters of a study. Paths are relative to the project root, whatever the working folder."""
 
@@ -214,12 +220,12 @@ class StudyParams(_Strict):
         of its business.
         """
         return {
-            f"{name}_{arm}": self.recipes[leak.recipe].model_copy(
+            arm_name(name, arm): self.recipes[leak.recipe].model_copy(
                 update={"cases": "corrected", "allow_leak": arm == "leaky"}
             )
             for name, leak in self.leaks.items()
             if leak.recipe in self.recipes
-            for arm in ("leaky", "clean")
+            for arm in ARMS
         }
 
     @property
@@ -229,10 +235,8 @@ class StudyParams(_Strict):
 
     def stage_of(self, training: str) -> str:
         """The stage in which ``training``, a recipe or an arm, is trained."""
-        for name, leak in self.leaks.items():
-            if training in (f"{name}_leaky", f"{name}_clean"):
-                training = leak.recipe
-        return next(stage for stage in STAGES if training in getattr(self, stage))
+        recipe_of = {arm_name(name, arm): leak.recipe for name, leak in self.leaks.items() for arm in ARMS}
+        return next(stage for stage in STAGES if recipe_of.get(training, training) in getattr(self, stage))
 
     @property
     def training_seed(self) -> int:

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,8 @@ from lesion_utils.artefacts import cache_folder, digest, file_digest, writing
 from lesion_utils.audit.pictures import open_image
 from lesion_utils.runtime import tf
 
+HELD_OUT_BATCH = 64
 _BLOCK = 256  # pictures decoded at a time, so that memory stays flat
-
-
-def content_digest(paths: list[str], threads: int) -> str:
-    """Changes with any byte of the files, not with their names or places; their order counts."""
-    with ThreadPoolExecutor(threads) as pool:
-        return digest(list(pool.map(file_digest, paths)))
 
 
 def load(paths: list[str], image_size: tuple[int, int], threads: int) -> np.memmap:
@@ -29,17 +25,18 @@ def load(paths: list[str], image_size: tuple[int, int], threads: int) -> np.memm
     (height, width) in pixels; afterwards read from a cache keyed by the files' content and the size. Raises
     InputError naming the first file that cannot be decoded; a cache is whole or not there.
     """
-    key = digest([content_digest(paths, threads), image_size])
-    cached = cache_folder("pixels") / f"{key}.npy"
-    if not cached.is_file():
-        with ThreadPoolExecutor(threads) as pool, writing(cached) as beside:
-            shape = (len(paths), *image_size, 3)
-            pixels = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
-            for first in range(0, len(paths), _BLOCK):
-                block = paths[first : first + _BLOCK]
-                for row, picture in enumerate(pool.map(lambda path: _resized(path, image_size), block), first):
-                    pixels[row] = picture
-            pixels.flush()
+    with ThreadPoolExecutor(threads) as pool:
+        key = digest([list(pool.map(file_digest, paths)), image_size])
+        cached = cache_folder("pixels") / f"{key}.npy"
+        if not cached.is_file():
+            with writing(cached) as beside:
+                shape = (len(paths), *image_size, 3)
+                pixels = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
+                for first in range(0, len(paths), _BLOCK):
+                    block = paths[first : first + _BLOCK]
+                    for row, picture in enumerate(pool.map(lambda path: _resized(path, image_size), block), first):
+                        pixels[row] = picture
+                pixels.flush()
     return np.load(cached, mmap_mode="r")
 
 
@@ -51,6 +48,11 @@ def case_pixels(cases: pd.DataFrame, image_size: tuple[int, int], threads: int) 
 def row_digests(pixels: np.ndarray) -> list[str]:
     """A digest of each picture's pixels: equal pictures, however encoded, have equal ones."""
     return [hashlib.blake2b(row, digest_size=16).hexdigest() for row in pixels]
+
+
+def content_key(pixels: np.memmap) -> str:
+    """What ``load`` keeps ``pixels`` under: it changes with any byte of the files, their order and the size."""
+    return Path(str(pixels.filename)).stem
 
 
 def batches(
@@ -75,6 +77,13 @@ def batches(
     index = tf.data.Dataset.from_generator(index_batches, output_signature=tf.TensorSpec((None,), tf.int64))
     count = tf.data.INFINITE_CARDINALITY if epochs is None else epochs * -(-len(rows(0)) // size)
     return index.map(gather).prefetch(2).apply(tf.data.experimental.assert_cardinality(count))
+
+
+def held_out(inputs: np.ndarray, targets: np.ndarray | None = None, rows: np.ndarray | None = None) -> tf.data.Dataset:
+    """Batches for predicting: each of ``rows`` (None: all) once, in order; ``targets`` only where a loss is wanted."""
+    targets = np.zeros(len(inputs)) if targets is None else targets
+    rows = np.arange(len(inputs)) if rows is None else rows
+    return batches(inputs, targets, lambda _: rows, HELD_OUT_BATCH, epochs=1)
 
 
 def _resized(path: str, image_size: tuple[int, int]) -> np.ndarray:

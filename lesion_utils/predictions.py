@@ -12,11 +12,13 @@ import pandas as pd
 
 from lesion_utils.artefacts import read_json, run_folder, write_json, writing
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import STAGES, StudyParams
+from lesion_utils.params import ARMS, STAGES, StudyParams, arm_name
 
 STAGE_NOTEBOOKS = dict(
     zip(STAGES, ("02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning"), strict=True)
 )
+
+LEAK_PARTS = {"test": "all test images", "test_can_leak": "test images that can leak"}  # tables of a leak's arm
 
 
 def classes_of(table: pd.DataFrame) -> list[str]:
@@ -85,10 +87,10 @@ def table_path(study: str, recipe: str, repeat: int, split: str) -> Path:
 def leak_tables(params: StudyParams, leak: str) -> list[Path]:
     """The tables of a paired leak: both arms, every repeat, all test images and those that can leak."""
     return [
-        table_path(params.study, f"{leak}_{arm}", repeat, part)
-        for arm in ("leaky", "clean")
+        table_path(params.study, arm_name(leak, arm), repeat, part)
+        for arm in ARMS
         for repeat in range(params.leaks[leak].repeats)
-        for part in ("test", "test_can_leak")
+        for part in LEAK_PARTS
     ]
 
 

@@ -17,13 +17,12 @@ from lesion_utils.augment import offline_copies
 from lesion_utils.errors import InputError
 from lesion_utils.models import BalancedAccuracy, Network, build, finished, loss, set_trainable
 from lesion_utils.params import Phase, Recipe, StudyParams
-from lesion_utils.pixels import batches, case_pixels, content_digest, row_digests
+from lesion_utils.pixels import batches, case_pixels, content_key, held_out, row_digests
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.runtime import keras, start, tf
 from lesion_utils.splits import refuse_leak, split_digest
 from lesion_utils.weights import weights_digest
 
-HELD_OUT_BATCH = 64
 IN_JUPYTERLAB = "JPY_SESSION_NAME" in os.environ  # set by the Jupyter server, not by papermill or nbval
 
 
@@ -57,14 +56,14 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
         "threads": params.threads,
         "leaky": leaky,
         "cases": split_digest(cases),
-        "pictures": content_digest(list(cases["path"]), params.threads),
+        "pictures": content_key(pixels),
         "weights": weights_digest(recipe, params.weights),
         "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
     }
-    folder = run_folder(params.study) / "models" / name / f"r{params.repeat}"
+    folder = model_folder(params, name)
     if not _made_by(folder, made_by):
         start(params.threads)
-        _train(name, recipe, cases, params, folder, made_by)
+        _train(name, recipe, cases, pixels, params, folder, made_by)
     with np.load(folder / "scores.npz") as scores:
         return Trained(
             sorted(cases["label"].unique()),
@@ -73,6 +72,11 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
             dict(scores),
             made_by,
         )
+
+
+def model_folder(params: StudyParams, name: str) -> Path:
+    """Where the model of training ``name`` lies, for the repeat of ``params``."""
+    return run_folder(params.study) / "models" / name / f"r{params.repeat}"
 
 
 def _made_by(folder: Path, made_by: dict) -> bool:
@@ -98,16 +102,24 @@ class _Data:
         return self.train[epoch_rows(self.labels[self.train], self.sampler, self.seed + 1000 * number)]
 
     def held_out(self, inputs: np.ndarray, split: str) -> tf.data.Dataset:
-        return batches(inputs, self.targets, lambda _: self.rows(split), HELD_OUT_BATCH, epochs=1)
+        return held_out(inputs, self.targets, self.rows(split))
 
 
-def _train(name: str, recipe: Recipe, cases: pd.DataFrame, params: StudyParams, folder: Path, made_by: dict) -> None:
+def _train(
+    name: str,
+    recipe: Recipe,
+    cases: pd.DataFrame,
+    pixels: np.memmap,
+    params: StudyParams,
+    folder: Path,
+    made_by: dict,
+) -> None:
     keras.backend.clear_session()
     seed = params.training_seed
     if recipe.offline_copies:
         copies = offline_copies(cases[cases["split"] == "train"], recipe.offline_copies, seed)
         cases = pd.concat([cases, copies], ignore_index=True)
-    pixels = case_pixels(cases, recipe.image_size, params.threads)
+        pixels = case_pixels(cases, recipe.image_size, params.threads)
     data = _Data(recipe, cases, seed)
     network = build(recipe, len(data.classes), params.weights, seed)
     features = functools.cache(lambda: _frozen_features(network, pixels, made_by))
@@ -202,15 +214,14 @@ def _frozen_features(network: Network, pixels: np.memmap, made_by: dict) -> np.n
     """Pooled backbone features of all cases, (n, d) float32; computed once for all recipes that share them."""
     recipe = made_by["recipe"]
     decides = ("backbone", "alpha", "weights", "cut", "image_size", "scaling", "pooling", "freeze_batch_norm")
-    key: list = [Path(str(pixels.filename)).name, {name: recipe[name] for name in decides}]
+    key: list = [content_key(pixels), {name: recipe[name] for name in decides}]
     key += [made_by["weights"], made_by["threads"], made_by["code"]]
     if recipe["weights"] == "none":
         key.append(made_by["seed"])
     path = cache_folder("features") / f"{digest(key)}.npy"
     if not path.is_file():
-        everything = batches(pixels, np.zeros(len(pixels)), lambda _: np.arange(len(pixels)), HELD_OUT_BATCH, epochs=1)
         with writing(path) as beside:
-            np.save(beside, network.features.predict(everything, verbose=0))
+            np.save(beside, network.features.predict(held_out(pixels), verbose=0))
     return np.load(path)
 
 

@@ -10,9 +10,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation.cases import answers_of
 from lesion_utils.evaluation.catalogue import Draws, Model, catalogue
 from lesion_utils.evaluation.judge import compare
-from lesion_utils.params import Judging, StudyParams
-
-PARTS = {"test": "all test images", "test_can_leak": "test images that can leak"}
+from lesion_utils.params import ARMS, Judging, StudyParams, arm_name
 
 
 def effect(params: StudyParams, leak: str) -> pd.DataFrame:
@@ -26,10 +24,9 @@ def effect(params: StudyParams, leak: str) -> pd.DataFrame:
         raise InputError(f"study {params.study!r} has no leak {leak!r}; it has {', '.join(params.leaks) or 'none'}.")
     repeats = range(params.leaks[leak].repeats)
     rows = {}
-    for part, images in PARTS.items():
+    for part, images in predictions.LEAK_PARTS.items():
         leaky, clean = (
-            [predictions.read(params, f"{leak}_{arm}", part, repeat) for repeat in repeats]
-            for arm in ("leaky", "clean")
+            [predictions.read(params, arm_name(leak, arm), part, repeat) for repeat in repeats] for arm in ARMS
         )
         rows[part] = paired(leaky, clean, params.resamples).assign(images=images)
     return pd.concat(rows, names=["part", "name"])
