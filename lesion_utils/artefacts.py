@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lesion_utils.errors import InputError
 from lesion_utils.params import PROJECT, StudyParams, output_root
 
@@ -49,6 +51,11 @@ def write_json(path: Path, value: Any) -> None:
     """Writes ``value`` as readable JSON, keys in the order given."""
     with writing(path) as beside:
         beside.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of ``table`` as JSON takes them, without its index; what is missing is None."""
+    return json.loads(table.to_json(orient="records", double_precision=15))
 
 
 def read_json(path: Path, cure: str) -> Any:

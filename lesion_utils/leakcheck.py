@@ -1,6 +1,5 @@
 """Whether the parts of anybody's split share lesions or images, and whether its test part is like the whole."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, norm
 
+from lesion_utils.artefacts import records
 from lesion_utils.audit.overlap import KINDS, shared, tied
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.intervals import LEVEL, exact_interval
 from lesion_utils.evaluation.views import asked_views
+from lesion_utils.tables import blank
 
 PARTS = ("train", "validation", "test")
 PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))  # which of the first are in the second
@@ -24,7 +25,6 @@ MORE_SINGLES = 0.05  # or this much higher a share of images of lesions with one
 
 EXAMPLES = 3  # shown of each kind
 
-_BLANK = ("", "nan", "na", "n/a", "none", "null")  # in lower case
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -84,9 +84,7 @@ class LeakCheck:
             "parts": self.cases["split"].value_counts().to_dict(),
             "verdict": self.verdict,
             "leak": self.found,
-            **{
-                name: json.loads(table.to_json(orient="records", double_precision=15)) for name, table in tables.items()
-            },
+            **{name: records(table) for name, table in tables.items()},
             "baseline": self.baseline,
             "melanoma": self.melanoma,
             "unchecked": self.unchecked,
@@ -192,9 +190,8 @@ def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
     table = table.apply(lambda column: column.str.strip())
     cases = pd.DataFrame({name: table[column] for name, column in columns.items()})
     for name, column in columns.items():
-        blank = cases[name].str.lower().isin(_BLANK)
         cure = "Cure: fill it in, or leave the column out" if name == "lesion_id" else "Cure: fill it in"
-        _refuse(where, blank, f"no {column}", cases["image_id"], cure)
+        _refuse(where, blank(cases[name]), f"no {column}", cases["image_id"], cure)
     _refuse(
         where, table.duplicated(keep=False), "rows that stand twice", cases["image_id"], "Cure: leave the copies out"
     )

@@ -19,6 +19,7 @@ STAGE_NOTEBOOKS = dict(
 )
 
 LEAK_PARTS = {"test": "all test images", "test_can_leak": "test images that can leak"}  # tables of a leak's arm
+SUM_WITHIN = 1e-3  # of 1: the sum of the probabilities of an image
 
 
 def classes_of(table: pd.DataFrame) -> list[str]:
@@ -65,7 +66,7 @@ def validate(table: pd.DataFrame, where: object) -> pd.DataFrame:
         )
     numbers = table[[f"p_{name}" for name in classes]].apply(pd.to_numeric, errors="coerce")
     values = numbers.to_numpy(np.float64)
-    bad = ~(np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < 1e-3))
+    bad = ~(np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < SUM_WITHIN))
     if bad.any():
         raise InputError(
             f"{where}: probabilities must be numbers from 0 to 1 that sum to 1 in each row; not so for "

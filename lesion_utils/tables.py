@@ -10,6 +10,8 @@ from lesion_utils.errors import InputError
 
 MOST_BYTES = 200_000_000  # about a million rows of a prediction table; more would not fit a bootstrap in memory
 
+_NOTHING = ("", "nan", "none", "null", "na", "n/a")  # in lower case
+
 
 def read_table(path: Path, expected: str) -> pd.DataFrame:
     """The table in ``path`` (commas, semicolons or tabs, UTF-8), every cell a string, empty cells "".
@@ -33,6 +35,11 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"{path} holds no row. Expected a header and one row an image with {expected}.")
     return table.fillna("")  # a row may end early
+
+
+def blank(column: pd.Series) -> pd.Series:
+    """Which cells of a column of text say nothing: empty ones, and nan, none, null, na and n/a in any case."""
+    return column.str.lower().isin(_NOTHING)
 
 
 def _text_cells(path: Path, expected: str) -> pd.DataFrame:

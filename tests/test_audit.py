@@ -14,8 +14,9 @@ from PIL import Image
 from scipy.stats import chi2_contingency
 
 from lesion_utils.audit import findings, open_image, pixel_digests
+from lesion_utils.audit.connected import connected
 from lesion_utils.audit.findings import cramers_v
-from lesion_utils.audit.overlap import connected, tied
+from lesion_utils.audit.overlap import tied
 from lesion_utils.datasets import ham10000, phantom
 from lesion_utils.errors import InputError
 from lesion_utils.params import PROJECT, Phantom

@@ -109,6 +109,8 @@ def test_a_model_that_is_too_sure_is_told_and_no_interval_is_claimed():
     assert (found["value"] > found["calibrated_95"]).all()
     assert "more than chance" in sentence(found.loc["top label"])
     assert not {"low", "high"} & set(found.columns)
+    leaky = calibration(simulated(400, 0, temperature=3)[0].assign(leaky=True))
+    assert sentence(leaky.loc["top label"]) == f"leaky: {sentence(found.loc['top label'])}"
     assert "no more than chance" in sentence(calibration(simulated(400, 0)[0]).loc["top label"])
 
 

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from lesion_utils.artefacts import report_folder, writing
+from lesion_utils.audit.connected import connected
 from lesion_utils.audit.pictures import pixel_digests
 from lesion_utils.datasets.folders import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
@@ -65,9 +64,8 @@ def decisions(cases: pd.DataFrame, digests: pd.Series) -> pd.DataFrame:
 
 def pictures(cases: pd.DataFrame, digests: pd.Series) -> pd.Series:
     """A number for each case: the same for two with equal pixels or one published id, directly or by others."""
-    ids, by_pixels = pd.factorize(cases["isic_id"])[0], pd.factorize(digests)[0] + len(cases)
-    links = coo_array((np.ones(len(cases)), (ids, by_pixels)), shape=(2 * len(cases), 2 * len(cases)))
-    return pd.Series(connected_components(links, directed=False)[1][ids], index=cases.index, name="picture")
+    numbers = pd.DataFrame({"id": pd.factorize(cases["isic_id"])[0], "pixels": pd.factorize(digests)[0]})
+    return pd.Series(connected(numbers), index=cases.index, name="picture")
 
 
 def apply(cases: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:

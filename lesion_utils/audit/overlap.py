@@ -2,9 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from lesion_utils.audit.connected import components, connected
 from lesion_utils.audit.near import near_pairs, picture_hashes
 from lesion_utils.audit.pictures import pixel_digests
 
@@ -28,27 +27,13 @@ def tied(cases: pd.DataFrame, threads: int, pictures: bool = True) -> pd.DataFra
     return numbers.assign(**{"near-duplicate": _near(cases, numbers, threads)}) if pictures else numbers
 
 
-def connected(numbers: pd.DataFrame) -> np.ndarray:
-    """(n,) int: equal for rows that have an equal number (-1 is none) in any column, directly or through others."""
-    values = numbers.to_numpy()
-    columns = values + len(numbers) + np.arange(values.shape[1]) * len(numbers)  # numbers are below n: no two meet
-    row, column = np.nonzero(values >= 0)
-    nodes = len(numbers) * (values.shape[1] + 1)
-    return _components(row, columns[row, column], nodes)[: len(numbers)]
-
-
 def _near(cases: pd.DataFrame, numbers: pd.DataFrame, threads: int) -> np.ndarray:
     first = ~numbers["same pixels"].duplicated().to_numpy()  # one case a picture, in the order of their numbers
     known = connected(numbers)[first]
     one, other, _ = near_pairs(picture_hashes(cases[first], threads), threads).T
     new = known[one] != known[other]
-    groups = _components(one[new], other[new], int(first.sum()))
+    groups = components(one[new], other[new], int(first.sum()))
     return np.where(np.bincount(groups)[groups] > 1, groups, -1)[numbers["same pixels"]]
-
-
-def _components(one: np.ndarray, other: np.ndarray, nodes: int) -> np.ndarray:
-    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(nodes, nodes))
-    return connected_components(graph, directed=False)[1]
 
 
 def shared(number: pd.Series, these: pd.Series, those: pd.Series) -> pd.Series:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
-from lesion_utils.cli.matrix import Named
+from lesion_utils.cli.options import Melanoma
 from lesion_utils.leakcheck import Names
 from lesion_utils.leakcheck import leakcheck as check_split
 from lesion_utils.tables import read_table
@@ -22,7 +22,7 @@ def leakcheck(
         typer.Option(help="folder of the pictures, <image_id>.jpg: compares pixels and finds near-duplicates"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, with every image that is tied")] = False,
-    melanoma: Named = None,
+    melanoma: Melanoma = None,
     image_id: Annotated[str, typer.Option(metavar="COLUMN")] = DEFAULTS.image_id,
     lesion_id: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="by default lesion_id, if it is there")

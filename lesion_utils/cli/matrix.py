@@ -8,20 +8,18 @@ import numpy as np
 import pandas as pd
 import typer
 
+from lesion_utils.artefacts import records
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
+from lesion_utils.cli.options import Malignant, Melanoma, listed
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.matrix import MatrixVerdict, judge_matrix
 from lesion_utils.evaluation.pasted import EXPECTED, read_matrix
+from lesion_utils.evaluation.reading import span
 from lesion_utils.params import Judging
 
 MOST_BYTES = 1_000_000  # of pasted text
 BY_IMAGE = "Intervals are 95 %, image-level: a matrix knows no lesions. Too narrow if a lesion has several images."
 WIDEST = 64  # characters of a cell
-
-Named = Annotated[str | None, typer.Option(metavar="NAME", help="class that is melanoma; by default told by its name")]
-Group = Annotated[
-    str | None, typer.Option(metavar="A,B,…", help="classes that are malignant; by default told by their names")
-]
 
 
 def matrix(
@@ -37,8 +35,8 @@ def matrix(
             metavar="ham10000", help="compare the class counts with this data set's; names seven classes without names"
         ),
     ] = None,
-    melanoma: Named = None,
-    malignant: Group = None,
+    melanoma: Melanoma = None,
+    malignant: Malignant = None,
     prevalence: Annotated[
         list[float] | None,
         typer.Option(metavar="P", help=f"for PPV and NPV; may be repeated. By default {Judging().prevalence:g}"),
@@ -86,11 +84,6 @@ def matrix(
     raise typer.Exit(1 if verdict.findings else 0)
 
 
-def listed(option: str | None) -> list[str] | None:
-    """An option of the form ``a,b,c``."""
-    return None if option is None else [one.strip() for one in option.split(",")]
-
-
 def _text(file: str) -> str:
     """The text of ``file`` or of standard input; InputError if it is over 1 MB, cannot be read, or is no text."""
     try:
@@ -117,7 +110,7 @@ def as_dict(verdict: MatrixVerdict) -> dict[str, Any]:
         "classes": list(verdict.counts.index),
         "counts": verdict.counts.to_numpy().tolist(),
         "interval": BY_IMAGE,
-        **{name: json.loads(table.to_json(orient="records", double_precision=15)) for name, table in tables.items()},
+        **{name: records(table) for name, table in tables.items()},
         "findings": verdict.findings,
         "notes": verdict.notes,
     }
@@ -153,8 +146,7 @@ def _estimate(row: dict, name: str = "value", low: str = "low", high: str = "hig
         return "not estimable"
     if np.isnan(row[low]):
         return f"{row[name]:z.3f}"
-    ends = 2 if row[high] - row[low] >= 0.02 else 3  # as in ``evaluation.reading``
-    return f"{row[name]:z.3f} ({row[low]:z.{ends}f} to {row[high]:z.{ends}f})"
+    return f"{row[name]:z.3f} ({span(row[low], row[high])})"
 
 
 def _class_row(row: dict) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lesion_utils.cli.exits import unusable_input_exits_2
-from lesion_utils.cli.study import Data, Ham10000, Study, Threads
+from lesion_utils.cli.options import Data, Ham10000, Study, Threads
 from lesion_utils.params import load_study
 
 

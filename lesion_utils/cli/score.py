@@ -8,7 +8,8 @@ import pandas as pd
 import typer
 
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
-from lesion_utils.cli.matrix import Group, Named, aligned, listed
+from lesion_utils.cli.matrix import aligned
+from lesion_utils.cli.options import Malignant, Melanoma, listed
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.calibration import sentence
 from lesion_utils.evaluation.subgroups import reading
@@ -34,8 +35,8 @@ def score(
     specificity: Annotated[
         float, typer.Option(metavar="S", help="that the operating point is chosen to have")
     ] = DEFAULTS.specificity,
-    melanoma: Named = None,
-    malignant: Group = None,
+    melanoma: Melanoma = None,
+    malignant: Malignant = None,
     resamples: Annotated[int, typer.Option(min=100, help="bootstrap draws behind an interval")] = 2000,
 ) -> None:
     """Judge a prediction table, ours or anybody's: every number with its interval, by lesion where known.
@@ -105,8 +106,7 @@ def as_text(score: Score, name: str) -> str:
         lines.append(missed_counts(score) + (f": {', '.join(ids)}" if ids else "."))
     for kind, title in (("overall", "All classes"), ("view", "By the most probable class, and over all thresholds")):
         lines += ["", f"{title}:", *_table(score.numbers[score.numbers["kind"] == kind], score.by_lesion)]
-    stated = [counted(sentence(row), score.by_lesion) for _, row in score.calibration.iterrows()]
-    lines += ["", *(("leaky: " if score.leaky else "") + line for line in stated)]
+    lines += ["", *(counted(sentence(row), score.by_lesion) for _, row in score.calibration.iterrows())]
     if len(score.groups):
         of_view = score.groups[score.groups["metric"] == f"{score.view} sensitivity"]
         named = of_view.assign(metric=of_view["variable"] + ": " + of_view["group"])

@@ -15,20 +15,13 @@ from lesion_utils import notebooks, reports
 from lesion_utils.artefacts import run_folder, run_name, write_json
 from lesion_utils.audit.pictures import pixel_digests
 from lesion_utils.cli.exits import unusable_input_exits_2
+from lesion_utils.cli.options import Data, Ham10000, Study, Threads, Weights
 from lesion_utils.datasets import data_digest, data_folder, read_cases
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.results import renewed
 from lesion_utils.params import PROJECT, load_study
 from lesion_utils.splits import split_cases
 from lesion_utils.weights import weights_file
-
-Study = Annotated[str, typer.Argument(help="name of a file in params/, or the path of a .yml file")]
-Data = Annotated[str | None, typer.Option(help="folder of the data set; relative to the project root")]
-Ham10000 = Annotated[
-    str | None, typer.Option(help="folder of HAM10000 for isic9; without it the folder `ham10000` beside the data")
-]
-Weights = Annotated[str | None, typer.Option(help="folder of ImageNet weights; without it Keras downloads them")]
-Threads = Annotated[int | None, typer.Option(help="replaces the study's `threads`; results depend on it")]
 
 
 def study(

@@ -74,11 +74,12 @@ def calibration(
 
 def sentence(row: pd.Series) -> str:
     """A row of ``calibration`` as a reader gets it: the value beside that of a perfectly calibrated model."""
+    metric = f"leaky: {row['metric']}" if row["leaky"] else row["metric"]
     if np.isnan(row["value"]):
-        return f"{row['metric']}: not estimable ({row['note']})"
+        return f"{metric}: not estimable ({row['note']})"
     verdict = "more than chance" if row["value"] > row["calibrated_95"] else "no more than chance gives"
     return (
-        f"{row['metric']} {row['value']:.3f}, {verdict} (a perfectly calibrated model would get "
+        f"{metric} {row['value']:.3f}, {verdict} (a perfectly calibrated model would get "
         f"{row['calibrated']:.3f} on average and up to {row['calibrated_95']:.3f} in 95 % of samples; "
         f"n = {row['n']:,} images of {row['lesions']:,} lesions)"
     )

@@ -80,15 +80,16 @@ class Draws:
 
 def catalogue(
     classes: Sequence[str],
-    shares: np.ndarray,
+    truth: np.ndarray,
     probable: bool,
     options: Judging,
     views: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Metric]:
     """All metrics in the order of their rows: the five that a reader looks for first, then the rest.
 
-    ``shares`` (k,) are those of the classes among the cases; ``probable``: there are probabilities.
+    ``truth`` (n,) are the labels of the cases as class indices; ``probable``: there are probabilities.
     """
+    shares = np.bincount(truth, minlength=len(classes)) / len(truth)
     groups = [Group(name, np.arange(len(classes)) == index) for index, name in enumerate(classes)]
     questions = [Group(name, np.isin(classes, names)) for name, names in views_of(classes, views).items()]
     of_views = [

@@ -141,8 +141,7 @@ class _Cases:
         self.probable = self.answers[0].probabilities is not None
 
     def metrics(self, options: Judging | None, views: Mapping[str, Sequence[str]] | None) -> list[Metric]:
-        shares = np.bincount(self.truth, minlength=self.k) / len(self.truth)
-        return catalogue(self.classes, shares, self.probable, options or Judging(), views)
+        return catalogue(self.classes, self.truth, self.probable, options or Judging(), views)
 
     def size(self, group: Group) -> tuple[int, int]:
         """Images and lesions of the classes of ``group``."""

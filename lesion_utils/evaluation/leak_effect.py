@@ -49,8 +49,7 @@ def paired(leaky: Sequence[pd.DataFrame], clean: Sequence[pd.DataFrame], resampl
 def _values(tables: Sequence[pd.DataFrame], wanted: Sequence[str]) -> pd.DataFrame:
     """The metrics ``wanted`` of each table on all its cases: a line a table, no bootstrap."""
     classes, truth, answers = answers_of(tables)
-    shares = np.bincount(truth, minlength=len(classes)) / len(truth)
-    metrics = catalogue(classes, shares, answers[0].probabilities is not None, Judging())
+    metrics = catalogue(classes, truth, answers[0].probabilities is not None, Judging())
     draws = [Draws(Model(truth, len(classes), one), np.ones((1, len(truth)))) for one in answers]
     return pd.DataFrame(
         {metric.name: [metric.of(one)[0] for one in draws] for metric in metrics if metric.name in wanted}

@@ -345,12 +345,7 @@ def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
         )
     if len(none := supports[supports == 0]):
         findings.append(f"no image of {first_ten(none.index)}: balanced accuracy is not estimable")
-    balanced = numbers.at["balanced accuracy", "value"]
-    if {name.lower() for name in counts.index} == set(ham10000.CLASSES) and balanced > ham10000.TOO_GOOD:
-        findings.append(
-            f"balanced accuracy {balanced:.3f} on HAM10000's classes is above {ham10000.TOO_GOOD}: a leak is likely "
-            "(the best of the ISIC 2018 challenge had 0.885 on lesions that nobody had seen)"
-        )
+    findings += ham10000.too_good(counts.index, numbers.at["balanced accuracy", "value"])
     if len(set(supports)) == 1 and supports.iloc[0] == 100:
         findings.append("every row sums to 100: if these are percentages, n and every interval are wrong (--supports)")
     return findings

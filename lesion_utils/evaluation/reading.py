@@ -26,20 +26,22 @@ def estimate(row: pd.Series) -> str:
     counts = f"n = {row['n']:,} images of {row['lesions']:,} lesions"
     if np.isnan(row["low"]):
         return f"{row['value']:z.3f} ({marks}{row['note']}; {counts})"
-    ends = 2 if row["high"] - row["low"] >= 0.02 else 3  # a narrow interval needs a digit more
-    return (
-        f"{row['value']:z.3f} ({marks}95 % interval {row['low']:z.{ends}f} to {row['high']:z.{ends}f}, "
-        f"by lesion; {_trainings(row)}{counts})"
-    )
+    interval = span(row["low"], row["high"])
+    return f"{row['value']:z.3f} ({marks}95 % interval {interval}, by lesion; {_trainings(row)}{counts})"
+
+
+def span(low: float, high: float, sign: str = "") -> str:
+    """Two ends in words, to 2 digits or, where they are less than 0.02 apart, to 3; ``sign`` "+" shows that of all."""
+    digits = 2 if high - low >= 0.02 else 3
+    return f"{low:{sign}z.{digits}f} to {high:{sign}z.{digits}f}"
 
 
 def _trainings(row: pd.Series) -> str:
     """What single pairs of trainings say, in a row of ``leak_effect.paired``."""
     if np.isnan(row.get("least", np.nan)):
         return ""
-    digits = 2 if row["most"] - row["least"] >= 0.02 else 3
-    ends = f"pairs from {row['least']:+z.{digits}f} to {row['most']:+z.{digits}f}"
-    return f"over test lesions, not trainings; {ends if row['pairs'] > 1 else 'one pair of trainings'}; "
+    pairs = f"pairs from {span(row['least'], row['most'], '+')}" if row["pairs"] > 1 else "one pair of trainings"
+    return f"over test lesions, not trainings; {pairs}; "
 
 
 def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:

@@ -61,10 +61,7 @@ def _shown(score: Score) -> dict[str, Any]:
             title: numbers[numbers["kind"] == kind].to_dict("records")
             for kind, title in (("overall", "All classes"), ("view", "Diagnoses of interest"), ("class", "Each class"))
         },
-        "calibration": [
-            ("leaky: " if score.leaky else "") + counted(sentence(row), score.by_lesion)
-            for _, row in score.calibration.iterrows()
-        ],
+        "calibration": [counted(sentence(row), score.by_lesion) for _, row in score.calibration.iterrows()],
         "unit": "lesion" if score.by_lesion else "image",
         "counts_head": "images (lesions)" if score.by_lesion else "images",
         "figure": None,

@@ -7,18 +7,14 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.predictions import classes_of
-from lesion_utils.tables import read_table
+from lesion_utils.predictions import SUM_WITHIN, classes_of
+from lesion_utils.tables import blank, read_table
 
 EXPECTED = (
     "image_id, label, and p_<class> for each class (or predicted); lesion_id, age, sex, localization and source as far "
     "as they are known"
 )
 DESCRIBING = ("age", "sex", "localization", "source", "skin_tone")  # what the subgroup table groups by
-
-SUM_WITHIN = 1e-3  # of 1, as ``predictions.validate`` has it
-
-_NOTHING = ("", "nan", "none", "null", "na", "n/a")  # a cell that says nothing, in lower case
 
 
 class Predictions(NamedTuple):
@@ -56,14 +52,13 @@ def read_predictions(path: Path, cases: pd.DataFrame | None = None) -> Predictio
             "Cure: rename the columns."
         )
     _check_ids(table, path)
-    _refuse(path, table["label"].str.lower().isin(_NOTHING), "no label", table["image_id"], "Expected a class")
+    _refuse(path, blank(table["label"]), "no label", table["image_id"], "Expected a class")
     classes = classes_of(table)
     if classes:
         table = _with_probabilities(table, classes, path)
         notes += _disagreement(table, classes)
     elif "predicted" in table:
-        blank = table["predicted"].str.lower().isin(_NOTHING)
-        _refuse(path, blank, "no predicted class", table["image_id"], "Expected a class")
+        _refuse(path, blank(table["predicted"]), "no predicted class", table["image_id"], "Expected a class")
         notes.append("without probabilities: no operating point, AUC or calibration can be judged")
     else:
         raise InputError(
@@ -170,9 +165,8 @@ def _with_lesions(table: pd.DataFrame, cases: pd.DataFrame | None, path: Path) -
         differ = (known != "") & (known != table["lesion_id"])
         told = table["lesion_id"] + " and " + known
         _refuse(path, differ, "another lesion_id than in the metadata", told, "Expected the same lesions in both")
-    blank = table["lesion_id"] == ""
     cure = "Cure: give every image its lesion, or leave the column out"
-    _refuse(path, blank, "no lesion_id", table["image_id"], cure)
+    _refuse(path, table["lesion_id"] == "", "no lesion_id", table["image_id"], cure)
     if table["lesion_id"].is_unique:
         return table, "each image has a lesion_id of its own, so each lesion has one image or lesions are not known"
     return table, ""

@@ -1,6 +1,5 @@
 """A prediction table judged: the numbers, what speaks against them, and what they cannot say."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from lesion_utils.artefacts import records
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import judge
@@ -172,12 +172,7 @@ def _findings(table: pd.DataFrame, numbers: pd.DataFrame, view: str, point: Oper
             f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f}) is not shown to be "
             f"above {majority:.3f}, that of always naming the largest class"
         )
-    balanced = numbers.at["balanced accuracy", "value"]
-    if {name.lower() for name in classes_of(table)} == set(ham10000.CLASSES) and balanced > ham10000.TOO_GOOD:
-        found.append(
-            f"balanced accuracy {balanced:.3f} on HAM10000's classes is above {ham10000.TOO_GOOD}: a leak is likely "
-            "(the best of the ISIC 2018 challenge had 0.885 on lesions that nobody had seen)"
-        )
+    found += ham10000.too_good(classes_of(table), numbers.at["balanced accuracy", "value"])
     if view and (area := f"{view} AUC") in numbers.index and numbers.at[area, "low"] <= 0.5:
         row = numbers.loc[area]
         found.append(
@@ -198,26 +193,22 @@ def as_dict(score: Score) -> dict[str, Any]:
         "lesions": score.lesions if score.by_lesion else None,
         "resampled by": "lesion" if score.by_lesion else "image",
         "leaky": score.leaky,
-        "classes": _rows(score.classes.reset_index()),
+        "classes": records(score.classes.reset_index()),
         "view": score.view,
         "operating point": score.point_told or None,
         "threshold": point.threshold if point and score.point_known else None,
         "caution": score.caution,
         "prevalence": score.prevalence,
-        "at the operating point": _rows(score.at_point),
-        "missed": _rows(score.missed),
-        "numbers": _rows(score.numbers),
-        "subgroups": _rows(score.groups),
-        "calibration": _rows(score.calibration),
-        "reliability": {name: _rows(curve) for name, curve in score.reliability.items()},
+        "at the operating point": records(score.at_point),
+        "missed": records(score.missed),
+        "numbers": records(score.numbers),
+        "subgroups": records(score.groups),
+        "calibration": records(score.calibration),
+        "reliability": {name: records(curve) for name, curve in score.reliability.items()},
         "never tested": score.untested,
         "findings": score.findings,
         "notes": score.notes,
     }
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return json.loads(table.to_json(orient="records", double_precision=15))
 
 
 def counted(text: str, by_lesion: bool) -> str:
