@@ -76,12 +76,22 @@ def publish_numbers(params: StudyParams, notebook: str, numbers: dict[str, Any])
     write_json(run_folder(params.study) / "numbers" / f"{run_name(notebook, params.repeat)}.json", numbers)
 
 
-def file_digest(path: str) -> str:
-    """Digest of a file's bytes; raises InputError if there is no such file."""
+def read_file(path: str) -> bytes:
+    """A file's bytes; raises InputError if there is no such file."""
     try:
-        return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+        return Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error}). Cure: restore this file.") from error
+
+
+def bytes_digest(data: bytes) -> str:
+    """32 hex digits of the SHA-256 of ``data``."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def file_digest(path: str) -> str:
+    """``bytes_digest`` of a file's bytes; raises InputError if there is no such file."""
+    return bytes_digest(read_file(path))
 
 
 def code_digest(source: str) -> str:

@@ -18,6 +18,7 @@ from lesion_utils.params import StudyParams
 from lesion_utils.pixels import case_pixels, held_out, row_digests
 from lesion_utils.runtime import keras, start
 from lesion_utils.splits import known_in_training, split_cases, split_digest
+from lesion_utils.store import Rows
 from lesion_utils.training import model_folder
 
 PATIENT = ["age", "sex", "localization", "source"]
@@ -105,7 +106,7 @@ def _summed(names: list[str], scores: np.ndarray) -> tuple[list[str], np.ndarray
     return different, scores @ belongs
 
 
-def _known(own: pd.DataFrame, own_pixels: np.ndarray, cases: pd.DataFrame, pixels: np.ndarray) -> pd.DataFrame:
+def _known(own: pd.DataFrame, own_pixels: Rows, cases: pd.DataFrame, pixels: Rows) -> pd.DataFrame:
     """The ``cases`` that stand in training or validation of ``own``, with a column ``knows``: image or lesion."""
     seen = own["split"].isin(["train", "validation"]).to_numpy()
     joined = pd.concat([own[seen].assign(split="train"), cases.assign(split="test")], ignore_index=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lesion_utils.augment import layers as augmentation_layers
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.params import Recipe
 from lesion_utils.runtime import keras
@@ -113,9 +112,11 @@ def _layer(model: keras.Model, name: str, key: str) -> keras.layers.Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """A classifier in its parts: pictures -> ``features`` (backbone and pooling) -> ``head`` -> probabilities."""
+    """A classifier in its parts: pictures -> ``features`` (scaling, backbone, pooling) -> ``head`` -> probabilities."""
 
+    scaling: keras.layers.Layer
     backbone: keras.Model
+    pooling: keras.layers.Layer
     features: keras.Model
     head: keras.Model
     whole: keras.Model
@@ -127,15 +128,37 @@ def build(recipe: Recipe, classes: int, weights: str | None, seed: int) -> Netwo
     backbone = load_backbone(recipe, weights)
     pooling = keras.layers.GlobalAveragePooling2D() if recipe.pooling == "average" else keras.layers.Flatten()
     scaling = recipe.scaling or BACKBONES[recipe.backbone].scaling
-    scale = {"zero_to_one": (1 / 255, 0.0), "minus_one_to_one": (1 / 127.5, -1.0)}[scaling]
+    scale = keras.layers.Rescaling(*{"zero_to_one": (1 / 255, 0.0), "minus_one_to_one": (1 / 127.5, -1.0)}[scaling])
     inputs = keras.Input((*recipe.image_size, 3))
-    features = keras.Model(inputs, pooling(backbone(keras.layers.Rescaling(*scale)(inputs))), name="features")
+    features = keras.Model(inputs, pooling(backbone(scale(inputs))), name="features")
     head = _head(recipe, features.output_shape[1], classes)
-    pictures = outputs = keras.Input((*recipe.image_size, 3))
-    for layer in augmentation_layers(recipe.augmentation, seed):
-        outputs = layer(outputs)
-    whole = keras.Model(pictures, head(features(outputs)), name="classifier")
-    return Network(backbone, features, head, whole)
+    pictures = keras.Input((*recipe.image_size, 3))
+    whole = keras.Model(pictures, head(features(pictures)), name="classifier")
+    return Network(scale, backbone, pooling, features, head, whole)
+
+
+def split_below(network: Network, layer: str) -> tuple[keras.Model, keras.Model] | None:
+    """The classifier in two: pictures to activations below backbone layer ``layer``, and from there to probabilities.
+
+    They are cut at the last layer before ``layer`` through which everything passes: what lies beside it in a branch
+    is on the upper side. None if that is the input. Both share their layers with ``network``.
+    """
+    layers = network.backbone.layers
+    number = {id(one): place for place, one in enumerate(layers)}
+    first = number[id(_layer(network.backbone, layer, "phases.train"))]
+    reaches = [
+        min((number[id(node.operation)] for node in one._inbound_nodes[0].parent_nodes), default=0) for one in layers
+    ]
+    cut = max(place for place in range(first) if all(lowest >= place for lowest in reaches[place + 1 :]))
+    if cut == 0:
+        return None
+    lower = keras.Model(network.backbone.input, layers[cut].output)
+    upper = keras.Model(layers[cut].output, network.backbone.output)
+    pictures, activations = keras.Input(network.whole.input_shape[1:]), keras.Input(lower.output_shape[1:])
+    return (
+        keras.Model(pictures, lower(network.scaling(pictures)), name="lower"),
+        keras.Model(activations, network.head(network.pooling(upper(activations))), name="upper"),
+    )
 
 
 def _head(recipe: Recipe, width: int, classes: int) -> keras.Model:
@@ -162,11 +185,21 @@ def finished(network: Network, recipe: Recipe, shares: np.ndarray) -> keras.Mode
         views += [keras.ops.flip(pictures, axis) for axis in (1, 2)]
         views.append(keras.ops.flip(views[1], 2))
     scores = [network.head(network.features(view)) for view in views]
-    outputs = keras.layers.average(scores) if recipe.flip_views else scores[0]
-    if recipe.prior_correction:
-        raised = keras.layers.Rescaling((shares**-recipe.prior_correction).tolist())(outputs)
-        outputs = raised / keras.ops.sum(raised, axis=-1, keepdims=True)
-    return keras.Model(pictures, outputs, name="finished")
+    mean = keras.layers.average(scores) if recipe.flip_views else scores[0]
+    return keras.Model(pictures, _corrected(mean, recipe, shares), name="finished")
+
+
+def finished_head(network: Network, recipe: Recipe, shares: np.ndarray) -> keras.Model:
+    """``finished`` for who has a picture's features already; the recipe has no mean over flips."""
+    features = keras.Input(network.head.input_shape[1:])
+    return keras.Model(features, _corrected(network.head(features), recipe, shares), name="finished_head")
+
+
+def _corrected(scores: keras.KerasTensor, recipe: Recipe, shares: np.ndarray) -> keras.KerasTensor:
+    if not recipe.prior_correction:
+        return scores
+    raised = keras.layers.Rescaling((shares**-recipe.prior_correction).tolist())(scores)
+    return raised / keras.ops.sum(raised, axis=-1, keepdims=True)
 
 
 def set_trainable(network: Network, train: str, freeze_batch_norm: bool) -> None:

@@ -50,6 +50,7 @@ class Augmentation(_Strict):
     rotation: Fraction = Field(0.0, description="largest turn either way, as a fraction of a full turn")
     zoom: Fraction = Field(0.0, description="largest change of scale either way")
     shift: Fraction = Field(0.0, description="largest shift either way, as a fraction of the side")
+    shear: Fraction = Field(0.0, description="largest shear either way on each axis, as the tangent of its angle")
     brightness: Fraction = Field(0.0, description="largest change either way, as a fraction of the range")
     contrast: Fraction = Field(0.0, description="largest relative change of contrast either way")
 
@@ -97,6 +98,11 @@ class Recipe(_Strict):
         "or proportional to their square root, in an epoch of as many images as there are",
     )
     augmentation: Augmentation = Augmentation()
+    feature_views: Positive = Field(
+        1,
+        description="views of each training picture whose frozen features a `head` phase learns from, in turn from "
+        "epoch to epoch: the picture itself and augmented ones",
+    )
     offline_copies: OfflineCopies | None = None
     optimizer: Literal["adam", "sgd", "rmsprop"] = "adam"
     batch_size: Positive = 32
@@ -127,6 +133,12 @@ class Recipe(_Strict):
         parts = [phase.train for phase in self.phases]
         if parts != sorted(parts, key=lambda part: part != "head"):
             raise ValueError("a phase that trains the `head` alone comes before those that train the backbone")
+        return self
+
+    @model_validator(mode="after")
+    def _views_need_a_change(self) -> "Recipe":
+        if self.feature_views > 1 and self.augmentation == Augmentation():
+            raise ValueError("`feature_views` above 1 are augmented views; expected an `augmentation` beside it")
         return self
 
     @model_validator(mode="after")

@@ -1,94 +1,122 @@
-"""From image files to batches: decode once into a uint8 cache keyed by content and size, feed from it."""
+"""From image files to batches: each picture is decoded once, kept by content and size as uint8, and fed from there."""
 
 import hashlib
+import inspect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
-from PIL import Image
+import simplejpeg
 
-from lesion_utils.artefacts import cache_folder, digest, file_digest, writing
+from lesion_utils.artefacts import bytes_digest, cache_folder, digest, read_file
 from lesion_utils.audit.pictures import open_image
 from lesion_utils.runtime import tf
+from lesion_utils.store import Rows, Store
 
 HELD_OUT_BATCH = 64
-_BLOCK = 256  # pictures decoded at a time, so that memory stays flat
+_BLOCK = 256  # pictures decoded and kept at a time: memory stays flat, and a killed job loses no more than these
+_CHUNK = 16  # of them given to a thread at a time
+
+cv2.setNumThreads(1)  # the threads are ours
 
 
-def load(paths: list[str], image_size: tuple[int, int], threads: int) -> np.memmap:
-    """All images as a read-only memory-mapped array (n, height, width, 3), uint8, in the order of ``paths``.
+def load(paths: list[str], image_size: tuple[int, int], threads: int) -> Rows:
+    """All images as a read-only array (n, height, width, 3), uint8, on disk, in the order of ``paths``.
 
-    Decoded on first use with ``threads`` threads and resized (bilinear, aspect not kept) to ``image_size``,
-    (height, width) in pixels; afterwards read from a cache keyed by the files' content and the size. Raises
-    InputError naming the first file that cannot be decoded; a cache is whole or not there.
+    A picture is decoded when its content is first asked for in ``image_size``, (height, width) in pixels, by
+    ``threads`` threads, and resized (bilinear, aspect not kept); a JPEG at least twice as large is decoded at a
+    fraction of its size. Afterwards the same content is found under any name, in any order, by any study. Raises
+    InputError naming the first file that cannot be decoded; the blocks of pictures before it are kept.
     """
+    store = Store(cache_folder("pixels") / digest([image_size, _DECODER]))
+    keys: list[str] = []
+    room = np.empty((min(_BLOCK, len(paths)), *image_size, 3), np.uint8)  # one for all: fresh memory is slow
     with ThreadPoolExecutor(threads) as pool:
-        key = digest([list(pool.map(file_digest, paths)), image_size])
-        cached = cache_folder("pixels") / f"{key}.npy"
-        if not cached.is_file():
-            with writing(cached) as beside:
-                shape = (len(paths), *image_size, 3)
-                pixels = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
-                for first in range(0, len(paths), _BLOCK):
-                    block = paths[first : first + _BLOCK]
-                    for row, picture in enumerate(pool.map(lambda path: _resized(path, image_size), block), first):
-                        pixels[row] = picture
-                pixels.flush()
-    return np.load(cached, mmap_mode="r")
+        for first in range(0, len(paths), _BLOCK):
+            block = paths[first : first + _BLOCK]
+            files = _on_threads(pool, read_file, block)
+            found = _on_threads(pool, bytes_digest, files)
+            missing = {key: number for number, key in enumerate(found) if key not in store}
+            if missing:
+                pictures = room[: len(missing)]
+                todo = [(block[n], files[n], picture) for n, picture in zip(missing.values(), pictures, strict=True)]
+                _on_threads(pool, lambda one: _decode(*one), todo)
+                store.add(list(missing), pictures)
+            keys += found
+    return store.rows(keys)
 
 
-def case_pixels(cases: pd.DataFrame, image_size: tuple[int, int], threads: int) -> np.memmap:
+def _on_threads(pool: ThreadPoolExecutor, work: Callable, items: list) -> list:
+    """``map``, but a thread takes several items at a time: a small picture costs less than handing it over."""
+    chunks = [items[first : first + _CHUNK] for first in range(0, len(items), _CHUNK)]
+    return list(itertools.chain.from_iterable(pool.map(lambda chunk: [work(item) for item in chunk], chunks)))
+
+
+def _decode(path: str, data: bytes, picture: np.ndarray) -> None:
+    """Decodes ``data``, the bytes of ``path``, into ``picture`` (height, width, 3)."""
+    height, width = picture.shape[:2]
+    try:
+        decoded = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, min_factor=2)
+    except ValueError:  # no JPEG, or one with an error that Pillow can name
+        decoded = np.asarray(open_image(path))
+    if decoded.shape == picture.shape:
+        picture[...] = decoded
+    else:
+        small = min(decoded.shape[0] / height, decoded.shape[1] / width) < 2
+        cv2.resize(decoded, (width, height), picture, interpolation=cv2.INTER_LINEAR if small else cv2.INTER_AREA)
+
+
+_DECODER = [simplejpeg.__version__, cv2.__version__, inspect.getsource(_decode)]  # pixels of another are not reused
+
+
+def case_pixels(cases: pd.DataFrame, image_size: tuple[int, int], threads: int) -> Rows:
     """``load`` for the rows of a case table."""
     return load(list(cases["path"]), image_size, threads)
 
 
-def row_digests(pixels: np.ndarray) -> list[str]:
+def row_digests(pixels: np.ndarray | Rows) -> list[str]:
     """A digest of each picture's pixels: equal pictures, however encoded, have equal ones."""
-    return [hashlib.blake2b(row, digest_size=16).hexdigest() for row in pixels]
-
-
-def content_key(pixels: np.memmap) -> str:
-    """What ``load`` keeps ``pixels`` under: it changes with any byte of the files, their order and the size."""
-    return Path(str(pixels.filename)).stem
+    return [hashlib.blake2b(row.data, digest_size=16).hexdigest() for row in pixels]
 
 
 def batches(
-    inputs: np.ndarray, targets: np.ndarray, rows: Callable[[int], np.ndarray], size: int, epochs: int | None = None
+    inputs: np.ndarray | Rows,
+    targets: np.ndarray,
+    rows: Callable[[int], np.ndarray],
+    size: int,
+    epochs: int | None = None,
+    change: Callable[[np.ndarray, int, int], np.ndarray] | None = None,
 ) -> tf.data.Dataset:
     """(inputs, targets) batches, epoch after epoch (endless if ``epochs`` is None), in the order ``rows(epoch)`` gives.
 
-    ``inputs`` (n, …) may be memory-mapped; only the rows of a batch are read. The last batch of an epoch is short.
+    ``inputs`` (n, …) may lie on disk; only the rows of a batch are read, while the batch before it is computed with.
+    ``change(inputs of a batch, epoch, place of its first row in the epoch)`` may augment them. The last batch of an
+    epoch is short.
     """
 
-    def index_batches():
+    def made() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for epoch in itertools.count() if epochs is None else range(epochs):
             order = rows(epoch)
             for first in range(0, len(order), size):
-                yield order[first : first + size]
+                index = order[first : first + size]
+                read = inputs[index]
+                yield change(read, epoch, first) if change else read, targets[index]
 
-    def gather(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        read = tf.numpy_function(lambda index: np.asarray(inputs[index], np.float32), [index], tf.float32)
-        return tf.ensure_shape(read, (None, *inputs.shape[1:])), tf.gather(known_targets, index)
-
-    known_targets = tf.constant(targets, tf.float32)
-    index = tf.data.Dataset.from_generator(index_batches, output_signature=tf.TensorSpec((None,), tf.int64))
+    shapes = ((None, *inputs.shape[1:]), (None, *targets.shape[1:]))
+    kinds = (inputs.dtype, targets.dtype)
+    signature = tuple(tf.TensorSpec(shape, kind) for shape, kind in zip(shapes, kinds, strict=True))
     count = tf.data.INFINITE_CARDINALITY if epochs is None else epochs * -(-len(rows(0)) // size)
-    return index.map(gather).prefetch(2).apply(tf.data.experimental.assert_cardinality(count))
+    made_ahead = tf.data.Dataset.from_generator(made, output_signature=signature).prefetch(2)
+    return made_ahead.apply(tf.data.experimental.assert_cardinality(count))
 
 
-def held_out(inputs: np.ndarray, targets: np.ndarray | None = None, rows: np.ndarray | None = None) -> tf.data.Dataset:
+def held_out(
+    inputs: np.ndarray | Rows, targets: np.ndarray | None = None, rows: np.ndarray | None = None
+) -> tf.data.Dataset:
     """Batches for predicting: each of ``rows`` (None: all) once, in order; ``targets`` only where a loss is wanted."""
     targets = np.zeros(len(inputs)) if targets is None else targets
     rows = np.arange(len(inputs)) if rows is None else rows
     return batches(inputs, targets, lambda _: rows, HELD_OUT_BATCH, epochs=1)
-
-
-def _resized(path: str, image_size: tuple[int, int]) -> np.ndarray:
-    height, width = image_size
-    picture = open_image(path)
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.asarray(picture)

@@ -6,21 +6,24 @@ import math
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lesion_utils.artefacts import cache_folder, code_digest, digest, run_folder, write_json, writing
-from lesion_utils.augment import offline_copies
+from lesion_utils import frozen
+from lesion_utils.artefacts import code_digest, run_folder, write_json, writing
+from lesion_utils.augment import augmenter, offline_copies
 from lesion_utils.errors import InputError
-from lesion_utils.models import BalancedAccuracy, Network, build, finished, loss, set_trainable
-from lesion_utils.params import Phase, Recipe, StudyParams
-from lesion_utils.pixels import batches, case_pixels, content_key, held_out, row_digests
+from lesion_utils.models import BalancedAccuracy, build, finished, finished_head, loss, set_trainable, split_below
+from lesion_utils.params import Augmentation, Phase, Recipe, StudyParams
+from lesion_utils.pixels import batches, case_pixels, held_out, row_digests
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.runtime import keras, start, tf
 from lesion_utils.splits import refuse_leak, split_digest
+from lesion_utils.store import Rows
 from lesion_utils.weights import weights_digest
 
 IN_JUPYTERLAB = "JPY_SESSION_NAME" in os.environ  # set by the Jupyter server, not by papermill or nbval
@@ -56,7 +59,7 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
         "threads": params.threads,
         "leaky": leaky,
         "cases": split_digest(cases),
-        "pictures": content_key(pixels),
+        "pictures": pixels.digest,
         "weights": weights_digest(recipe, params.weights),
         "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
     }
@@ -101,15 +104,38 @@ class _Data:
     def epoch(self, number: int) -> np.ndarray:
         return self.train[epoch_rows(self.labels[self.train], self.sampler, self.seed + 1000 * number)]
 
-    def held_out(self, inputs: np.ndarray, split: str) -> tf.data.Dataset:
+    def held_out(self, inputs: np.ndarray | Rows, split: str) -> tf.data.Dataset:
         return held_out(inputs, self.targets, self.rows(split))
+
+
+@dataclass(frozen=True)
+class _Fed:
+    """What learns in a phase, and what it is fed: one input a case, beside them augmented views of training cases."""
+
+    model: keras.Model
+    inputs: np.ndarray | Rows
+    views: tuple[np.ndarray, ...] = ()
+    change: Callable[[np.ndarray, int, int], np.ndarray] | None = None
+
+    def batches(self, data: _Data, size: int) -> tf.data.Dataset:
+        """Endless training batches; epochs take the inputs and the views in turn."""
+        if not self.views:
+            return batches(self.inputs, data.targets, data.epoch, size, change=self.change)
+
+        def rows(epoch: int) -> np.ndarray:
+            order, view = data.epoch(epoch), epoch % (1 + len(self.views))
+            first_of_view = len(data.targets) + (view - 1) * len(data.train)
+            return first_of_view + np.searchsorted(data.train, order) if view else order
+
+        targets = np.concatenate([data.targets, *[data.targets[data.train]] * len(self.views)])
+        return batches(np.concatenate([self.inputs, *self.views]), targets, rows, size)
 
 
 def _train(
     name: str,
     recipe: Recipe,
     cases: pd.DataFrame,
-    pixels: np.memmap,
+    pixels: Rows,
     params: StudyParams,
     folder: Path,
     made_by: dict,
@@ -122,15 +148,32 @@ def _train(
         pixels = case_pixels(cases, recipe.image_size, params.threads)
     data = _Data(recipe, cases, seed)
     network = build(recipe, len(data.classes), params.weights, seed)
-    features = functools.cache(lambda: _frozen_features(network, pixels, made_by))
+    origin = frozen.origin(recipe, made_by["weights"], seed, params.threads)
+    features = functools.cache(lambda: np.asarray(frozen.outputs(network.features, pixels, origin)))
     if recipe.standardise:
         network.head.get_layer("standardise").adapt(features()[data.train])
+
+    def fed(phase: Phase, earlier: tuple[Phase, ...]) -> _Fed:
+        """The part of the network that a phase trains, fed with what the part below, if frozen so far, makes."""
+        if phase.train == "head":
+            shown = pixels.take(data.train)
+            changed = (
+                frozen.outputs(network.features, shown, origin, recipe.augmentation, view)
+                for view in range(1, recipe.feature_views)
+            )
+            return _Fed(network.head, features(), tuple(np.asarray(view) for view in changed))
+        untouched = all(before.train in ("head", phase.train) for before in earlier)
+        plain = phase.train != "all" and untouched and recipe.augmentation == Augmentation()
+        if plain and (parts := split_below(network, phase.train)):
+            lower, upper = parts
+            return _Fed(upper, frozen.outputs(lower, pixels, [*origin, "below", phase.train]))
+        return _Fed(network.whole, pixels, change=augmenter(recipe.augmentation, seed, params.threads))
+
     histories: list[pd.DataFrame] = []
     best, weights = -np.inf, []
     for number, phase in enumerate(recipe.phases):
         set_trainable(network, phase.train, recipe.freeze_batch_norm)
-        model, inputs = (network.head, features()) if phase.train == "head" else (network.whole, pixels)
-        history = _fit(model, inputs, data, recipe, phase, name)
+        history = _fit(fed(phase, recipe.phases[:number]), data, recipe, phase, name)
         histories.append(history.assign(phase=number, train=phase.train))
         score = (history[recipe.monitor] * (1 if "accuracy" in recipe.monitor else -1)).max()
         if recipe.keep == "last" or score > best:
@@ -141,13 +184,18 @@ def _train(
         )
     network.whole.set_weights(weights)
     shown = data.labels[data.epoch(0)]
-    model = finished(network, recipe, np.bincount(shown, minlength=len(data.classes)) / len(shown))
-    scores = {split: model.predict(data.held_out(pixels, split), verbose=0) for split in ("validation", "test")}
+    shares = np.bincount(shown, minlength=len(data.classes)) / len(shown)
+    model = predicts = finished(network, recipe, shares)
+    inputs: np.ndarray | Rows = pixels
+    if not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
+        predicts, inputs = finished_head(network, recipe, shares), features()
+    scores = {split: predicts.predict(data.held_out(inputs, split), verbose=0) for split in ("validation", "test")}
     _save(folder, model, pd.concat(histories, ignore_index=True), scores, made_by)
 
 
-def _fit(model: keras.Model, inputs: np.ndarray, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.DataFrame:
-    """Trains ``model`` for one phase and leaves it with the weights to keep; returns one row an epoch."""
+def _fit(fed: _Fed, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.DataFrame:
+    """Trains ``fed.model`` for one phase and leaves it with the weights to keep; returns one row an epoch."""
+    model = fed.model
     steps = math.ceil(len(data.epoch(0)) / recipe.batch_size)
     rate = phase.learning_rate
     if phase.schedule == "cosine":
@@ -172,11 +220,11 @@ def _fit(model: keras.Model, inputs: np.ndarray, data: _Data, recipe: Recipe, ph
         if recipe.reduce_lr:
             callbacks.append(keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=recipe.reduce_lr, **watched))
         model.fit(
-            batches(inputs, data.targets, data.epoch, recipe.batch_size),
+            fed.batches(data, recipe.batch_size),
             steps_per_epoch=steps,
             shuffle=False,  # the sampler has shuffled
             epochs=phase.epochs,
-            validation_data=data.held_out(inputs, "validation"),
+            validation_data=data.held_out(fed.inputs, "validation"),
             class_weight=class_weights(data.labels[data.train], recipe.class_weights),
             callbacks=callbacks,
             verbose=1 if IN_JUPYTERLAB else 0,
@@ -208,21 +256,6 @@ class _Progress(keras.callbacks.Callback):
                 f"validation balanced accuracy {logs['val_balanced_accuracy']:.3f}, {seconds:.0f} s",
                 flush=True,
             )
-
-
-def _frozen_features(network: Network, pixels: np.memmap, made_by: dict) -> np.ndarray:
-    """Pooled backbone features of all cases, (n, d) float32; computed once for all recipes that share them."""
-    recipe = made_by["recipe"]
-    decides = ("backbone", "alpha", "weights", "cut", "image_size", "scaling", "pooling", "freeze_batch_norm")
-    key: list = [content_key(pixels), {name: recipe[name] for name in decides}]
-    key += [made_by["weights"], made_by["threads"], made_by["code"]]
-    if recipe["weights"] == "none":
-        key.append(made_by["seed"])
-    path = cache_folder("features") / f"{digest(key)}.npy"
-    if not path.is_file():
-        with writing(path) as beside:
-            np.save(beside, network.features.predict(held_out(pixels), verbose=0))
-    return np.load(path)
 
 
 def _save(folder: Path, model: keras.Model, history: pd.DataFrame, scores: dict, made_by: dict) -> None:

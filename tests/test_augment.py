@@ -1,4 +1,6 @@
-"""Augmentation: random layers that act in training alone, and off-line copies that a rerun makes again."""
+"""Augmentation: Keras' random layers in one resampling, drawn again from a seed; off-line copies that a rerun makes
+again.
+"""
 
 import hashlib
 from pathlib import Path
@@ -6,48 +8,209 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
-from lesion_utils.augment import layers, offline_copies
+from lesion_utils.augment import Drawn, apply, augmenter, composed, draw, offline_copies
 from lesion_utils.datasets import ham10000
+from lesion_utils.errors import InputError
 from lesion_utils.params import Augmentation, OfflineCopies
+from lesion_utils.runtime import keras
 
-KINDS = [
-    {"flip": "vertical"},
-    {"rotation": 0.2},
-    {"zoom": 0.3},
-    {"shift": 0.2},
-    {"brightness": 0.3},
-    {"contrast": 0.5},
+KINDS = {
+    "flip": "both",
+    "rotation": 0.2,
+    "zoom": 0.3,
+    "shift": 0.2,
+    "shear": 0.2,
+    "brightness": 0.3,
+    "contrast": 0.5,
+}
+EVERYTHING = Augmentation(**KINDS)
+SIZE = (12, 16)
+
+
+def pictures(n: int = 6, size: tuple[int, int] = SIZE) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, *size, 3), np.uint8)
+
+
+def smooth_pictures(n: int, size: tuple[int, int]) -> np.ndarray:
+    y, x = np.mgrid[: size[0], : size[1]] / max(size)
+    waves = np.random.default_rng(0).uniform(-4, 4, (n, 3, 3))
+    return (
+        np.stack(
+            [[120 + 60 * np.sin(a * x + b * y + c) for a, b, c in channels] for channels in waves], dtype=np.float64
+        )
+        .transpose(0, 2, 3, 1)
+        .round()
+        .astype(np.uint8)
+    )
+
+
+def augmented(augmentation: Augmentation, seed: int = 0, epoch: int = 0, first: int = 0, threads: int = 1):
+    change = augmenter(augmentation, seed, threads)
+    assert change is not None
+    return change(pictures(), epoch, first)
+
+
+# The oracle: Keras' layers, what they draw, and the same as we take it.
+
+
+def layer(kind: str, largest: float = 0.0, seed: int = 0) -> keras.layers.Layer:
+    made = {
+        "flip_x": lambda: keras.layers.RandomFlip("horizontal", seed=seed),
+        "flip_y": lambda: keras.layers.RandomFlip("vertical", seed=seed),
+        "rotation": lambda: keras.layers.RandomRotation(largest, seed=seed),
+        "zoom": lambda: keras.layers.RandomZoom(largest, seed=seed),
+        "shift": lambda: keras.layers.RandomTranslation(largest, largest, seed=seed),
+        "shear": lambda: keras.layers.RandomShear(largest, largest, seed=seed),
+        "brightness": lambda: keras.layers.RandomBrightness(largest, seed=seed),
+        # A pair, as one number stands for (0, largest) in Keras 3.15, against its documentation.
+        "contrast": lambda: keras.layers.RandomContrast((largest, largest), seed=seed),
+    }
+    return made[kind]()
+
+
+def numbers(kind: str, drawn: dict) -> dict[str, np.ndarray]:
+    """What a layer of Keras has drawn, as arguments of ``composed`` or fields of ``Drawn``."""
+    if kind in ("flip_x", "flip_y"):
+        return {kind: np.asarray(drawn["flips"]).ravel()}
+    if kind == "rotation":
+        return {"angle": np.radians(drawn["angle"], dtype=float)}
+    if kind == "zoom":
+        assert np.array_equal(drawn["height_zoom"], drawn["width_zoom"])  # one factor for both axes
+        return {"zoom": np.asarray(drawn["height_zoom"], float).ravel()}
+    if kind == "shift":
+        return dict(zip(("shift_x", "shift_y"), np.asarray(drawn["translations"], float).T, strict=True))
+    if kind == "shear":
+        return dict(zip(("shear_x", "shear_y"), np.asarray(drawn["shear_factor"], float).T, strict=True))
+    name = {"brightness": "rgb_delta", "contrast": "contrast_factor"}[kind]
+    return {kind: np.asarray(drawn[name], float).ravel()}
+
+
+def drawn_from(count: int, size: tuple[int, int], found: dict[str, np.ndarray]) -> Drawn:
+    brightness, contrast = found.pop("brightness", np.zeros(count)), found.pop("contrast", np.ones(count))
+    return Drawn(np.broadcast_to(composed(size, **found), (count, 2, 3)), brightness, contrast)
+
+
+LARGEST = [
+    ("flip_x", 0),
+    ("flip_y", 0),
+    ("rotation", 0.1),
+    ("rotation", 1),
+    ("zoom", 0.2),
+    ("zoom", 1),
+    ("shift", 0.1),
+    ("shift", 1),
+    ("shear", 0.2),
+    ("shear", 1),
+    ("brightness", 0.2),
+    ("brightness", 1),
+    ("contrast", 0.3),
+    ("contrast", 1),
 ]
-EVERYTHING = Augmentation(**{key: value for kind in KINDS for key, value in kind.items()})
 
 
-def pictures(n: int = 6) -> np.ndarray:
-    return np.random.default_rng(0).integers(40, 216, (n, 12, 16, 3)).astype(np.float32)
+@pytest.mark.parametrize(("kind", "largest"), LARGEST)
+@pytest.mark.parametrize("size", [(12, 16), (31, 20)], ids=str)
+def test_one_change_makes_the_picture_of_keras_layer(kind, largest, size):
+    given, random_layer = pictures(16, size), layer(kind, largest)
+    random = random_layer.get_random_transformation(given, training=True)
+    expected = np.asarray(random_layer.transform_images(given.astype(np.float32), random, training=True))
+    shown = apply(drawn_from(16, size, numbers(kind, random)), given, threads=1)
+    assert np.abs(expected - given).max() > 10  # the layer did something
+    assert np.abs(shown - expected).max() < 0.51
 
 
-def augmented(augmentation: Augmentation, seed: int = 0, training: bool = True) -> np.ndarray:
-    shown = pictures()
-    for layer in layers(augmentation, seed):
-        shown = layer(shown, training=training)
-    return np.asarray(shown)
+def one_after_another(kinds: dict[str, float], given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What Keras' layers make of ``given`` in turn, and what we make of it at once with the numbers that they drew."""
+    expected, found = given.astype(np.float32), {}
+    for number, (kind, largest) in enumerate(kinds.items()):
+        random_layer = layer(kind, largest, seed=number)
+        random = random_layer.get_random_transformation(expected, training=True)
+        expected = np.asarray(random_layer.transform_images(expected, random, training=True))
+        found |= numbers(kind, random)
+    return expected, apply(drawn_from(len(given), given.shape[1:3], found), given, threads=1)
 
 
-def test_no_augmentation_is_no_layer():
-    assert layers(Augmentation(), 0) == []
+def test_all_changes_together_make_the_pictures_of_the_layers_one_after_another():
+    given = smooth_pictures(24, (96, 128))
+    kinds = dict.fromkeys(["flip_x", "flip_y", "rotation", "zoom", "shift", "shear", "brightness", "contrast"], 0.08)
+    expected, shown = one_after_another(kinds, given)
+    inner = np.s_[:, 30:66, 40:88]  # what comes from beyond the edge is reflected once instead of after every layer
+    assert np.abs(expected - given)[inner].mean() > 10
+    assert np.abs(shown - expected)[inner].max() < 2
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: next(iter(kind)))
-def test_each_kind_is_one_layer_that_changes_training_pictures_alone(kind):
-    assert len(layers(Augmentation(**kind), 0)) == 1
-    assert not np.array_equal(augmented(Augmentation(**kind)), pictures())
-    assert np.array_equal(augmented(Augmentation(**kind), training=False), pictures())
+def test_contrast_is_about_the_mean_of_the_brightened_picture_which_is_clipped():
+    expected, shown = one_after_another({"brightness": 0.8, "contrast": 0.8}, pictures(16))
+    assert np.abs(shown - expected).max() < 0.51
 
 
-@pytest.mark.parametrize("kind", [{"brightness": 1.0}, {"contrast": 1.0}, {"zoom": 0.5}], ids=str)
-def test_values_stay_between_0_and_255(kind):
-    shown = augmented(Augmentation(**kind))
-    assert shown.min() >= 0 and shown.max() <= 255
+# What is drawn
+
+MANY = 20000
+
+
+def recovered(kind: str, drawn: Drawn) -> dict[str, np.ndarray]:
+    """The numbers behind matrices that one kind of change made, by other formulas than ``composed``'s."""
+    (xx, xy, x), (yx, yy, y) = drawn.matrices.transpose(1, 2, 0)
+    return {
+        "flip_x": {"flip_x": xx < 0},
+        "flip_y": {"flip_y": yy < 0},
+        "rotation": {"angle": np.arctan2(yx, xx)},
+        "zoom": {"zoom": xx},
+        "shift": {"shift_x": -x, "shift_y": -y},
+        "shear": {"shear_x": xy, "shear_y": yx},
+        "brightness": {"brightness": drawn.brightness},
+        "contrast": {"contrast": drawn.contrast},
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        ("flip_x", {"flip": "horizontal"}),
+        ("flip_y", {"flip": "vertical"}),
+        *((kind, {kind: KINDS[kind]}) for kind in list(KINDS)[1:]),
+    ],
+)
+def test_what_is_drawn_is_distributed_as_in_keras_layer(kind, asked):
+    ours = recovered(kind, draw(Augmentation(**asked), MANY, SIZE, np.random.default_rng(0)))
+    random = layer(kind, *asked.values() if kind in asked else ()).get_random_transformation(np.empty((MANY, *SIZE, 3)))
+    theirs = numbers(kind, random)
+    assert set(ours) == set(theirs)
+    for name in ours:
+        assert len(np.unique(ours[name])) > 1
+        assert stats.ks_2samp(ours[name], theirs[name]).pvalue > 1e-4, name
+
+
+def test_the_changes_of_a_picture_are_drawn_independently_of_each_other():
+    # From matrices that hold everything at once: one kind at a time, with the same random numbers.
+    alone = [{"flip": "horizontal"}, {"flip": "vertical"}, *({kind: value} for kind, value in list(KINDS.items())[1:])]
+    names = ["flip_x", "flip_y", *list(KINDS)[1:]]
+    found: dict[str, np.ndarray] = {}
+    for name, asked in zip(names, alone, strict=True):
+        found |= recovered(name, draw(Augmentation(**asked), MANY, SIZE, np.random.default_rng(0)))
+    correlation = np.corrcoef(np.array(list(found.values()), float)) - np.eye(len(found))
+    assert len(found) == 10 and np.abs(correlation).max() < 0.03
+
+
+def test_another_kind_of_change_alters_nothing_in_what_is_drawn_for_the_first():
+    one = draw(Augmentation(brightness=0.3), 5, SIZE, np.random.default_rng(1))
+    two = draw(Augmentation(brightness=0.3, rotation=0.2, flip="both"), 5, SIZE, np.random.default_rng(1))
+    assert np.array_equal(one.brightness, two.brightness) and not np.array_equal(one.matrices, two.matrices)
+
+
+# What is done
+
+
+def test_no_augmentation_is_no_change():
+    assert augmenter(Augmentation(), 0, 1) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_changes_pictures(kind):
+    assert not np.array_equal(augmented(Augmentation(**{kind: KINDS[kind]})), pictures())
 
 
 @pytest.mark.parametrize(("flip", "axes"), [("horizontal", [2]), ("vertical", [1]), ("both", [1, 2])])
@@ -65,19 +228,53 @@ def test_flips_keep_every_pixel_and_turn_the_axes_that_are_asked(flip, axes):
 
 
 def test_brightness_moves_a_picture_by_at_most_its_share_of_the_range():
-    moved = (augmented(Augmentation(brightness=0.1)) - pictures()).mean(axis=(1, 2, 3))
-    assert np.abs(moved).max() <= 25.6 and len(np.unique(moved.round(2))) == len(moved)
+    given = pictures() // 2 + 60
+    shown = augmenter(Augmentation(brightness=0.1), 0, 1)(given, 0, 0)
+    moved = (shown.astype(float) - given).mean(axis=(1, 2, 3))
+    assert np.abs(moved).max() <= 26 and len(np.unique(moved.round(2))) == len(moved)
 
 
-def test_the_seed_decides_what_is_drawn():
-    one, same, other = (augmented(EVERYTHING, seed) for seed in (3, 3, 4))
-    assert np.array_equal(one, same)
-    assert not np.array_equal(one, other)
+def test_the_pictures_given_are_neither_changed_nor_handed_back():
+    given = pictures()
+    for asked in (EVERYTHING, Augmentation(flip="both"), Augmentation(brightness=1e-6)):
+        shown = augmenter(asked, 0, 1)(given, 0, 0)
+        assert np.array_equal(given, pictures()) and not np.shares_memory(shown, given)
+        assert shown.dtype == np.uint8 and shown.shape == given.shape
 
 
-def test_each_call_draws_anew():
-    (layer,) = layers(Augmentation(rotation=0.2), 0)
-    assert not np.array_equal(layer(pictures(), training=True), layer(pictures(), training=True))
+def test_seed_epoch_and_place_decide_what_is_drawn():
+    one = augmented(EVERYTHING, seed=3, epoch=1, first=6)
+    assert np.array_equal(one, augmented(EVERYTHING, seed=3, epoch=1, first=6))
+    others = [(4, 1, 6), (3, 2, 6), (3, 1, 12), (1, 3, 6)]
+    for seed, epoch, first in others:
+        assert not np.array_equal(one, augmented(EVERYTHING, seed, epoch, first))
+
+
+def test_threads_and_the_size_of_batches_decide_nothing():
+    change = augmenter(EVERYTHING, 3, 1)
+    whole = change(pictures(11), 1, 20)
+    for threads in (2, 3, 16):
+        assert np.array_equal(whole, augmenter(EVERYTHING, 3, threads)(pictures(11), 1, 20))
+    assert np.array_equal(whole, np.concatenate([change(pictures(11)[:4], 1, 20), change(pictures(11)[4:], 1, 24)]))
+
+
+def test_several_views_of_one_picture():
+    drawn = draw(EVERYTHING, 5, SIZE, np.random.default_rng(0))
+    one = pictures(1)
+    views = apply(drawn, np.broadcast_to(one, (5, *SIZE, 3)), threads=2)
+    assert len(np.unique(views.reshape(5, -1), axis=0)) == 5
+    assert np.array_equal(views[3:4], apply(drawn[3:4], one, threads=1))
+
+
+def test_no_picture_is_no_picture():
+    assert augmenter(EVERYTHING, 0, 2)(pictures(0), 0, 0).shape == (0, *SIZE, 3)
+
+
+@pytest.mark.parametrize("wrong", [pictures().astype(np.float32), pictures()[:5], pictures()[..., :1]])
+def test_other_pictures_are_refused(wrong):
+    drawn = draw(EVERYTHING, 6, SIZE, np.random.default_rng(0))
+    with pytest.raises(InputError, match="Cure"):
+        apply(drawn, wrong, threads=1)
 
 
 # off-line copies

@@ -12,11 +12,13 @@ from lesion_utils.models import (
     BalancedAccuracy,
     build,
     finished,
+    finished_head,
     load_backbone,
     loss,
     set_trainable,
+    split_below,
 )
-from lesion_utils.params import Augmentation, Recipe
+from lesion_utils.params import Recipe
 from lesion_utils.runtime import keras, tf
 from lesion_utils.weights import weights_digest, weights_file
 
@@ -65,12 +67,11 @@ def test_a_head_may_have_no_hidden_layer_and_average_instead_of_flatten():
     assert build(SMALL, 7, None, 0).features.output_shape == (None, 2 * 3 * 64)
 
 
-def test_probabilities_come_from_pictures_of_0_to_255_and_augmentation_is_off():
-    recipe = SMALL.model_copy(update={"augmentation": Augmentation(flip="both", rotation=0.5, brightness=0.5)})
-    network = build(recipe, 3, None, 0)
-    shown = network.whole.predict(pictures(recipe), verbose=0)
+def test_probabilities_come_from_pictures_of_0_to_255():
+    network = build(SMALL, 3, None, 0)
+    shown = network.whole.predict(pictures(SMALL), verbose=0)
     assert shown.shape == (4, 3) and np.allclose(shown.sum(1), 1, atol=1e-6)
-    in_parts = network.head.predict(network.features.predict(pictures(recipe), verbose=0), verbose=0)
+    in_parts = network.head.predict(network.features.predict(pictures(SMALL), verbose=0), verbose=0)
     assert np.allclose(shown, in_parts, atol=1e-6)
 
 
@@ -148,6 +149,45 @@ def test_only_what_is_asked_learns(train, learning):
     train_a_step(network, SMALL)
     assert [name for name, layer in by_name.items() if not alike(before[name], values_of(layer))] == learning
     assert not alike(head, values_of(network.head))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "layer", "cut"),
+    [
+        ("mobilenet_v1", "conv_dw_12", "conv_pad_12"),
+        ("mobilenet_v1", "conv_pw_12_bn", "conv_pw_12"),
+        ("mobilenet_v2", "block_5_project", "block_4_add"),  # which is added to what block 5 makes
+        ("mobilenet_v2", "block_6_expand", "block_5_add"),
+        ("inception_v3", "mixed1", "mixed0"),  # whose branches lie between
+    ],
+)
+def test_a_network_in_two_says_what_it_says_in_one(backbone, layer, cut):
+    size = (80, 80) if backbone == "inception_v3" else (32, 32)
+    width = {} if backbone == "inception_v3" else {"alpha": 0.25 if backbone == "mobilenet_v1" else 0.35}
+    recipe = Recipe(backbone=backbone, image_size=size, pooling="average", hidden=0, **width)
+    network = build(recipe, 3, None, 0)
+    lower, upper = split_below(network, layer)
+    assert lower.output_shape[1:] == network.backbone.get_layer(cut).output.shape[1:]
+    assert len(lower.layers[-1].layers) == network.backbone.layers.index(network.backbone.get_layer(cut)) + 1
+    shown = pictures(recipe)
+    together = upper.predict(lower.predict(shown, verbose=0), verbose=0)
+    assert np.allclose(together, network.whole.predict(shown, verbose=0), atol=1e-6)
+
+
+def test_the_upper_part_learns_for_the_whole():
+    network = build(Recipe(backbone="mobilenet_v1", alpha=0.25, image_size=(32, 32), pooling="average"), 3, None, 0)
+    set_trainable(network, "conv_dw_13", freeze_batch_norm=True)
+    _, upper = split_below(network, "conv_dw_13")
+    assert len(upper.trainable_weights) == len(network.whole.trainable_weights)
+    before = values_of(network.whole)
+    upper.compile(optimizer="sgd", loss="categorical_crossentropy")
+    upper.train_on_batch(np.ones((2, *upper.input_shape[1:]), np.float32), np.eye(3, dtype=np.float32)[:2])
+    assert not alike(before, values_of(network.whole))
+
+
+def test_nothing_lies_below_the_first_layer():
+    network = build(SMALL, 3, None, 0)
+    assert split_below(network, network.backbone.layers[1].name) is None
 
 
 def test_a_later_phase_may_let_more_learn():
@@ -359,3 +399,11 @@ def test_without_either_the_finished_network_is_the_trained_one():
     pictures = np.random.default_rng(0).uniform(0, 255, (4, 16, 24, 3)).astype("float32")
     model = finished(network, recipe, np.array([0.5, 0.3, 0.2]))
     assert (model.predict(pictures, verbose=0) == network.whole.predict(pictures, verbose=0)).all()
+
+
+def test_who_has_the_features_gets_the_finished_networks_answer():
+    recipe, network = small_network(prior_correction=1.5)
+    shares = np.array([0.5, 0.3, 0.2])
+    features = network.features.predict(pictures(recipe), verbose=0)
+    shown = finished_head(network, recipe, shares).predict(features, verbose=0)
+    assert np.allclose(shown, finished(network, recipe, shares).predict(pictures(recipe), verbose=0), atol=1e-6)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lesion_utils import predictions, training
 from lesion_utils.errors import InputError
+from lesion_utils.models import build
 from lesion_utils.params import Recipe, StudyParams
 from lesion_utils.pixels import case_pixels
 from lesion_utils.runtime import keras, start
@@ -286,16 +287,120 @@ def test_a_head_and_then_the_whole_of_a_backbone_are_trained(few, threads):
     assert np.allclose(shown, trained.scores["test"], atol=1e-5)
 
 
-def test_features_are_standardised_by_training_cases_and_computed_once(few, threads, output):
-    recipe = {"pooling": "average", "hidden": 0, "standardise": True, "phases": [{"train": "head", "epochs": 1}]}
-    trained = train("net", few, study_of(threads, **recipe))
-    (file,) = (output / "runs" / "cache" / "features").iterdir()
-    features = np.load(file)[(few["split"] == "train").to_numpy()]
+HEAD = {"image_size": (32, 32), "pooling": "average", "hidden": 0, "phases": [{"train": "head", "epochs": 2}]}
+MOBILE = HEAD | {"backbone": "mobilenet_v1", "alpha": 0.25, "cut": "conv_pw_4_relu"}
+
+
+@pytest.fixture
+def run_through(monkeypatch) -> list[int]:
+    """Pictures of each batch that a frozen network is run on."""
+    shown: list[int] = []
+    make = training.frozen.outputs
+
+    def outputs(model, pixels, *args):
+        predict = model.predict_on_batch
+        model.predict_on_batch = lambda batch: shown.append(len(batch)) or predict(batch)
+        return make(model, pixels, *args)
+
+    monkeypatch.setattr(training.frozen, "outputs", outputs)
+    return shown
+
+
+def test_features_are_standardised_by_training_cases(few, threads, monkeypatch):
+    made = []
+    outputs = training.frozen.outputs
+    monkeypatch.setattr(training.frozen, "outputs", lambda *args: made.append(outputs(*args)) or made[-1])
+    trained = train("net", few, study_of(threads, **HEAD, standardise=True))
+    features = np.asarray(made[0])[(few["split"] == "train").to_numpy()]
     norm = keras.models.load_model(trained.model_file).get_layer("head").get_layer("standardise")
     assert np.allclose(np.ravel(norm.mean), features.mean(0), rtol=1e-4, atol=1e-6)
     assert np.allclose(np.ravel(norm.variance), features.var(0), rtol=1e-3, atol=1e-6)
-    train("net", few, study_of(threads, **recipe, dropout=0.1))
-    assert [file] == list((output / "runs" / "cache" / "features").iterdir())
+
+
+def test_features_are_computed_once_for_recipes_repeats_and_splits(few, threads, run_through, tmp_path):
+    file = tmp_path / "small_upto_conv_pw_4.weights.h5"
+    build(Recipe(**MOBILE), 2, None, 7).backbone.save_weights(file)
+    recipe = MOBILE | {"weights": str(file)}
+    first = train("net", few, study_of(threads, **recipe))
+    assert len(run_through) == 1
+    study = study_of(threads, **recipe, dropout=0.5, class_weights="balanced").model_copy(update={"repeat": 1})
+    other_split = few.assign(split=few["split"].map({"train": "train", "validation": "test", "test": "validation"}))
+    second = train("net", other_split.iloc[::-1], study)
+    assert len(run_through) == 1
+    assert not np.array_equal(first.scores["test"], second.scores["test"])
+
+
+def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, monkeypatch):
+    fed, views = [], {}
+    batches, outputs = training.batches, training.frozen.outputs
+
+    def watched(inputs, targets, rows, size, **kwargs):
+        fed.append((inputs, targets, [rows(epoch) for epoch in range(4)]))
+        return batches(inputs, targets, rows, size, **kwargs)
+
+    def seen(model, pixels, origin, augmentation=None, view=0):
+        made = outputs(model, pixels, origin, augmentation, view)
+        views[view] = dict(zip(made.keys, np.asarray(made), strict=True))
+        return made
+
+    monkeypatch.setattr(training, "batches", watched)
+    monkeypatch.setattr(training.frozen, "outputs", seen)
+    study = study_of(threads, **MOBILE, augmentation={"flip": "both", "rotation": 0.2}, feature_views=3)
+    train("net", few, study)
+    training_rows = np.flatnonzero(few["split"] == "train")
+    assert set(views) == {0, 1, 2} and len(views[0]) == len(few) and len(views[1]) == len(training_rows)
+    ((inputs, targets, epochs),) = fed
+    keys = case_pixels(few, (32, 32), threads).keys
+    labels = np.searchsorted(["blue", "red"], few["label"])
+    data = training._Data(study.recipes["net"], few, study.training_seed)
+    for epoch, rows in enumerate(epochs):
+        cases_shown = data.epoch(epoch)
+        assert set(cases_shown) == set(training_rows)
+        expected = [views[epoch % 3][keys[case]] for case in cases_shown]
+        assert np.array_equal(inputs[rows], expected)
+        assert np.array_equal(targets[rows].argmax(1), labels[cases_shown])
+
+
+def test_upper_layers_learn_alike_from_kept_activations(few, threads, run_through, monkeypatch, tmp_path):
+    recipe = MOBILE | {"phases": [*HEAD["phases"], {"train": "conv_dw_4", "epochs": 2}], "keep": "last"}
+    above = train("net", few, study_of(threads, **recipe))
+    assert len(run_through) == 2  # the features of the head's phase, and the activations below conv_dw_4
+    monkeypatch.setenv("LESION_OUTPUT", str(tmp_path / "whole"))
+    monkeypatch.setattr(training, "split_below", lambda *args: None)
+    whole = train("net", few, study_of(threads, **recipe))
+    assert len(run_through) == 3
+    assert np.allclose(above.scores["test"], whole.scores["test"], atol=1e-3)
+    assert np.allclose(above.history["loss"], whole.history["loss"], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"augmentation": {"flip": "both"}},
+        {"phases": [{"train": "conv_dw_3", "epochs": 1}, {"train": "conv_dw_4", "epochs": 1}]},
+        {"phases": [{"train": "all", "epochs": 1}]},
+    ],
+    ids=["augmented", "trained below before", "all"],
+)
+def test_the_whole_network_runs_where_what_lies_below_changes(few, threads, change, monkeypatch):
+    trained = []
+    fit = training._fit
+    monkeypatch.setattr(training, "_fit", lambda fed, *args: trained.append(fed.model.name) or fit(fed, *args))
+    train("net", few, study_of(threads, **MOBILE | {"phases": [{"train": "conv_dw_4", "epochs": 1}]} | change))
+    assert trained[-1] == "classifier"
+
+
+def test_augmentation_changes_training_pictures_and_no_others(few, threads, monkeypatch):
+    study = study_of(threads, augmentation={"brightness": 0.3}, phases=[{"epochs": 2}])
+    changed, make = [], training.augmenter
+
+    def watched(*args):
+        change = make(*args)
+        return lambda read, epoch, first: changed.append((epoch, first, len(read))) or change(read, epoch, first)
+
+    monkeypatch.setattr(training, "augmenter", watched)
+    train("net", few, study)
+    assert {(0, 0, 24), (1, 0, 24)} <= set(changed) and all(size == 24 for *_, size in changed)
 
 
 def test_offline_copies_are_trained_on_and_not_scored(few, threads):
