@@ -109,8 +109,10 @@ def batches(
     kinds = (inputs.dtype, targets.dtype)
     signature = tuple(tf.TensorSpec(shape, kind) for shape, kind in zip(shapes, kinds, strict=True))
     count = tf.data.INFINITE_CARDINALITY if epochs is None else epochs * -(-len(rows(0)) // size)
-    made_ahead = tf.data.Dataset.from_generator(made, output_signature=signature).prefetch(2)
-    return made_ahead.apply(tf.data.experimental.assert_cardinality(count))
+    dataset = tf.data.Dataset.from_generator(made, output_signature=signature).prefetch(2)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # nothing to tune here, and to end its thread takes seconds a dataset
+    return dataset.apply(tf.data.experimental.assert_cardinality(count)).with_options(options)
 
 
 def held_out(

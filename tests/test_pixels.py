@@ -239,3 +239,7 @@ def test_held_out_batches_show_each_row_once_in_order():
     assert np.array_equal(np.concatenate(shown), np.arange(10))
     ((some, targets),) = pixels.held_out(INPUTS, TARGETS, np.array([2, 5]))
     assert some.numpy()[:, 0].tolist() == [2, 5] and targets.numpy().tolist() == [20, 50]
+
+
+def test_the_feed_has_no_thread_that_tunes_it():
+    assert batches(INPUTS, TARGETS, rows, size=3).options().autotune.enabled is False
