@@ -12,7 +12,6 @@ from typing import Any
 from unittest.mock import patch
 
 import nbformat
-import papermill
 import psutil
 from traitlets.config import Config
 
@@ -195,6 +194,8 @@ def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
 
 
 def _papermill(notebook: str, output: Path | None, parameters: dict, **options: Any) -> nbformat.NotebookNode:
+    import papermill  # slow to import, needed by few commands
+
     # The kernel is reached through files instead of ports: no race for a port, nothing open to the network.
     with tempfile.TemporaryDirectory(prefix="lesion") as sockets, patch.dict(os.environ, JUPYTER_RUNTIME_DIR=sockets):
         os.environ.pop("LESION_THREADS", None)  # for nbval alone; here `threads` is a parameter

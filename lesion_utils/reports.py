@@ -89,6 +89,15 @@ def write_report(params: StudyParams, name: str) -> None:
         beside.write_text(html, encoding="utf-8")
 
 
+def write_reports(params: StudyParams) -> Path:
+    """The reports of all notebooks of the study that were executed, and the index; returns the index's path."""
+    folder = run_folder(params.study)
+    for job in plan(params):
+        if all((folder / made).is_file() for made in (f"stamps/{job.name}.json", f"executed/{job.name}.ipynb")):
+            write_report(params, job.name)
+    return write_index(params)
+
+
 def write_index(params: StudyParams) -> Path:
     """``index.html``: a row per notebook and repeat that the study plans, done or not; returns its path."""
     planned = plan(params)

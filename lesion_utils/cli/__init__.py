@@ -3,25 +3,53 @@
 Exit codes: 0 done, 1 a run failed or something was found, 2 unusable input.
 """
 
-import typer
+import importlib
+import os
+from typing import Any
 
-from lesion_utils.cli import leakcheck, matrix, predict, score, study
+import typer
+import typer.core
+
+MODULES = {  # of each command; imported when it is called, since a study calls some of them a dozen times
+    "study": "study",
+    "check": "study",
+    "notebook": "study",
+    "report": "study",
+    "refs": "upkeep",
+    "readme": "upkeep",
+    "predict": "predict",
+    "leakcheck": "leakcheck",
+    "matrix": "matrix",
+    "score": "score",
+}
+
+
+class _Commands(typer.core.TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(MODULES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in MODULES:
+            return None
+        module = importlib.import_module(f"lesion_utils.cli.{MODULES[cmd_name]}")
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        alone.command(cmd_name)(getattr(module, cmd_name))
+        return typer.main.get_command(alone)
+
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=__doc__,
 )
-app.callback()(study.end_with_the_study)
-for command in (
-    study.study,
-    study.check,
-    study.notebook,
-    study.report,
-    study.index,
-    study.refs,
-    study.readme,
-    predict.predict,
-    leakcheck.leakcheck,
-    matrix.matrix,
-    score.score,
-):
-    app.command()(command)
+
+
+@app.callback()
+def end_with_the_study() -> None:
+    if run_by := os.environ.get("LESION_RUN_BY"):  # a job of a study ends with it, also if that is killed hard
+        from lesion_utils.notebooks import die_with
+
+        die_with(int(run_by))

@@ -1,26 +1,25 @@
-"""Running a study and its parts. Exit codes: 0 done, 1 a run failed, 2 unusable input."""
+"""Running a study and its parts. Exit codes: 0 done, 1 a run failed, 2 unusable input.
+
+What only one command needs is imported in it: a study starts each of them anew for every job.
+"""
 
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import psutil
 import typer
 
-from lesion_utils import notebooks, reports
+from lesion_utils import notebooks
 from lesion_utils.artefacts import run_folder, run_name, write_json
-from lesion_utils.audit.pictures import pixel_digests
 from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.cli.options import Data, Ham10000, Study, Threads, Weights
 from lesion_utils.datasets import data_digest, data_folder, read_cases
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.results import renewed
 from lesion_utils.params import PROJECT, load_study
-from lesion_utils.splits import split_cases
 from lesion_utils.weights import weights_file
 
 
@@ -36,6 +35,8 @@ def study(
 
     Example: lesion study ham10000 --data ../ham10000 --weights ../weights
     """
+    from lesion_utils.splits import split_cases
+
     with unusable_input_exits_2():
         params = load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads)
         split_cases(params)  # refuses what cannot be used before anything starts; `check` then opens every image
@@ -84,11 +85,6 @@ def _clear_stale_lock(folder: Path, command: list[str]) -> None:
         subprocess.run([*command, "--unlock"], check=True, capture_output=True)
 
 
-def end_with_the_study() -> None:
-    if run_by := os.environ.get("LESION_RUN_BY"):  # a job of a study ends with it, also if that is killed hard
-        notebooks.die_with(int(run_by))
-
-
 def check(
     study: Study,
     data: Data = None,
@@ -102,6 +98,8 @@ def check(
         params = load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads)
         folder = run_folder(params.study)
         if stage is None:
+            from lesion_utils.audit.pictures import pixel_digests
+
             cases = read_cases(params)
             pixel_digests(cases, params.threads)
             write_json(folder / notebooks.CHECKED_DATA, {"images": len(cases), "data digest": data_digest(params)})
@@ -126,6 +124,8 @@ def notebook(
     threads: Threads = None,
 ) -> None:
     """Execute one notebook of a study with papermill and stamp it."""
+    from lesion_utils import reports
+
     with unusable_input_exits_2():
         params = load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads, repeat=repeat)
         error, seconds = notebooks.execute(params, notebook)
@@ -137,38 +137,10 @@ def notebook(
 
 
 def report(
-    name: str,
-    study: Study,
-    data: Data = None,
-    ham10000: Ham10000 = None,
-    weights: Weights = None,
-    threads: Threads = None,
-) -> None:
-    """Write the HTML report of one executed notebook."""
-    with unusable_input_exits_2():
-        reports.write_report(load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads), name)
-
-
-def index(
     study: Study, data: Data = None, ham10000: Ham10000 = None, weights: Weights = None, threads: Threads = None
 ) -> None:
-    """Write the index of a study's reports from what there is."""
+    """Write the HTML reports of the notebooks of a study that were executed, and their index."""
+    from lesion_utils.reports import write_reports
+
     with unusable_input_exits_2():
-        typer.echo(
-            reports.write_index(load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads))
-        )
-
-
-def refs() -> None:
-    """Execute the committed notebooks at their own values, in order, and store their text outputs."""
-    with tempfile.TemporaryDirectory() as apart:
-        os.environ["LESION_OUTPUT"] = apart
-        for name in notebooks.NOTEBOOKS:
-            typer.echo(name)
-            notebooks.refresh(name)
-
-
-def readme() -> None:
-    """Renew the tables of README.md from the tracked results."""
-    path = PROJECT / "README.md"
-    path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+        typer.echo(write_reports(load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads)))
