@@ -3,6 +3,7 @@ again.
 """
 
 import hashlib
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -256,6 +257,12 @@ def test_threads_and_the_size_of_batches_decide_nothing():
     for threads in (2, 3, 16):
         assert np.array_equal(whole, augmenter(EVERYTHING, 3, threads)(pictures(11), 1, 20))
     assert np.array_equal(whole, np.concatenate([change(pictures(11)[:4], 1, 20), change(pictures(11)[4:], 1, 24)]))
+
+
+def test_the_pictures_of_a_batch_are_changed_by_as_many_threads_as_are_given(monkeypatch):
+    met = threading.Barrier(3, timeout=30)  # breaks unless three parts are under way at the same time
+    monkeypatch.setattr("lesion_utils.augment._change", lambda *part: met.wait())
+    augmented(EVERYTHING, threads=3)
 
 
 def test_several_views_of_one_picture():
