@@ -206,7 +206,7 @@ def _papermill(notebook: str, output: Path | None, parameters: dict, **options: 
             kernel_name="python3",
             cwd=PROJECT / "notebooks",
             progress_bar=False,
-            config=Config({"KernelManager": {"transport": "ipc"}}),
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             **options,
         )
 

@@ -152,3 +152,14 @@ def test_a_stage_without_recipes_has_no_job():
     ]
     assert not any("/r1/" in name for name in jobs[1].outputs)
     assert [job.notebook for job in notebooks.plan(StudyParams())] == ["01_eda"]
+
+
+def test_a_kernel_leaves_its_sockets_apart_so_that_two_may_run_at_once(monkeypatch, tmp_path):
+    cell = nbformat.v4.new_code_cell("import os\nprint(sorted(n for n in os.listdir() if 'kernel' in n))")
+    made = nbformat.v4.new_notebook(cells=[cell], metadata=book("01_eda").metadata)
+    nbformat.write(made, tmp_path / "alone.ipynb")
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(notebooks, "PROJECT", tmp_path)
+    monkeypatch.setattr(notebooks, "notebook_path", lambda name: tmp_path / "alone.ipynb")
+    (shown,) = notebooks._papermill("alone", None, {}).cells[-1].outputs
+    assert shown["text"] == "[]\n"
