@@ -1,6 +1,7 @@
 """Where the artefacts of a study lie and how they are written: beside their place, then renamed."""
 
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -107,6 +108,16 @@ def code_digest(source: str) -> str:
 
 
 def _package_imports(source: str) -> set[Path]:
+    paths = set()
+    for name in _imported(source):
+        if name.split(".")[0] == "lesion_utils":
+            place = PROJECT / name.replace(".", "/")
+            paths |= {path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()}
+    return paths
+
+
+@functools.cache  # the same modules are asked for by every digest
+def _imported(source: str) -> frozenset[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -114,9 +125,4 @@ def _package_imports(source: str) -> set[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
             names.add(node.module)
-    paths = set()
-    for name in names:
-        if name.split(".")[0] == "lesion_utils":
-            place = PROJECT / name.replace(".", "/")
-            paths |= {path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()}
-    return paths
+    return frozenset(names)

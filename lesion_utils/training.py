@@ -4,7 +4,6 @@ import functools
 import json
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -208,29 +207,22 @@ def _fit(fed: _Fed, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.
     )
     watched = {"monitor": recipe.monitor, "mode": "max" if "accuracy" in recipe.monitor else "min"}
     progress = _Progress(name, phase)
-    with tempfile.TemporaryDirectory() as scratch:
-        best = Path(scratch) / "best.weights.h5"
-        callbacks: list[keras.callbacks.Callback] = [progress]
-        if recipe.keep == "best":
-            callbacks.append(
-                keras.callbacks.ModelCheckpoint(best, save_best_only=True, save_weights_only=True, **watched)
-            )
-        if recipe.early_stopping:
-            callbacks.append(keras.callbacks.EarlyStopping(patience=recipe.early_stopping, **watched))
-        if recipe.reduce_lr:
-            callbacks.append(keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=recipe.reduce_lr, **watched))
-        model.fit(
-            fed.batches(data, recipe.batch_size),
-            steps_per_epoch=steps,
-            shuffle=False,  # the sampler has shuffled
-            epochs=phase.epochs,
-            validation_data=data.held_out(fed.inputs, "validation"),
-            class_weight=class_weights(data.labels[data.train], recipe.class_weights),
-            callbacks=callbacks,
-            verbose=1 if IN_JUPYTERLAB else 0,
-        )
-        if recipe.keep == "best":
-            model.load_weights(best)
+    keeper = keras.callbacks.EarlyStopping(
+        patience=recipe.early_stopping or phase.epochs, restore_best_weights=recipe.keep == "best", **watched
+    )
+    callbacks: list[keras.callbacks.Callback] = [progress, keeper]
+    if recipe.reduce_lr:
+        callbacks.append(keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=recipe.reduce_lr, **watched))
+    model.fit(
+        fed.batches(data, recipe.batch_size),
+        steps_per_epoch=steps,
+        shuffle=False,  # the sampler has shuffled
+        epochs=phase.epochs,
+        validation_data=data.held_out(fed.inputs, "validation"),
+        class_weight=class_weights(data.labels[data.train], recipe.class_weights),
+        callbacks=callbacks,
+        verbose=1 if IN_JUPYTERLAB else 0,
+    )
     return pd.DataFrame(progress.epochs)
 
 

@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -229,8 +230,13 @@ def _write_into(folder: Path, table: pd.DataFrame, options: Phantom) -> None:
     for part in (1, 2):
         (folder / f"HAM10000_images_part_{part}").mkdir(parents=True)
     copied = table["duplicate_of"] + table["conflict_of"]
-    for image_id, picture in pictures(table[copied == ""], options.seed):
-        picture.save(folder / image_path(image_id), quality=90)
+
+    def save(views: pd.DataFrame) -> None:
+        for image_id, picture in pictures(views, options.seed):
+            picture.save(folder / image_path(image_id), quality=90)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each lesion draws from a generator of its own
+        list(pool.map(save, [views for _, views in table[copied == ""].groupby("lesion")]))
     for image_id, original in zip(table["image_id"], copied, strict=True):
         if original:
             shutil.copyfile(folder / image_path(original), folder / image_path(image_id))
