@@ -1,5 +1,5 @@
 # make study [STUDY=quick DATA=… HAM10000=… WEIGHTS=… THREADS=…]
-# make test [THREADS=…]   make lab   make refs   make lock
+# make test [THREADS=…]   make lab   make refs   make lock   make bench [ROWS=decode,epoch,…]
 STUDY ?= quick
 PYTHON ?= python3
 BIN = .venv/bin
@@ -24,6 +24,10 @@ lab: .venv/installed
 refs: .venv/installed
 	$(BIN)/lesion refs
 
+# Minutes on a machine that does nothing else; renews benchmarks/results.json and the table in docs/performance.md.
+bench: .venv/installed
+	$(BIN)/python -m benchmarks.bench $(if $(ROWS),--rows "$(ROWS)")
+
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "make needs Python 3.11 to 3.13, found %d.%d; say which: make PYTHON=python3.12 …" % v)'
 	$(PYTHON) -m venv --clear .venv
@@ -34,4 +38,4 @@ refs: .venv/installed
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev --python-version 3.11 --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
-.PHONY: study test lab refs lock
+.PHONY: study test lab refs lock bench

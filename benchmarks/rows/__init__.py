@@ -1,0 +1,1 @@
+"""The rows of the table of speeds, one module each: ``measure(setting)`` gives its entries."""
