@@ -25,11 +25,11 @@ from pathlib import Path
 
 from benchmarks.arms import Setting
 from benchmarks.lines import LINES, merged, renewed
+from benchmarks.page import PAGE
 from lesion_utils.artefacts import write_json
 from lesion_utils.params import PROJECT
 
 ROUNDS = 5  # at least; short rows have more
-PAGE = PROJECT / "docs" / "performance.md"
 MODULES = {row: f"benchmarks.rows.{row}" for row in LINES}
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "simplejpeg", "opencv-python-headless", "scikit-learn")
 
@@ -50,7 +50,7 @@ def main() -> int:
             print(f"{row} failed:\n{traceback.format_exc()}", file=sys.stderr)
             continue
         results = merged(results, entries)
-        made_by = {**made_by, row: _made_by()} if entries else made_by
+        made_by = {**made_by, row: _made_by(asked.rounds)} if entries else made_by
         made_by = {name: made_by[name] for name in LINES if name in made_by}
         write_json(folder / "results.json", results)
         write_json(folder / "results_made_by.json", made_by)
@@ -89,7 +89,7 @@ def _measured(row: str, asked: argparse.Namespace) -> list[dict]:
         return importlib.import_module(MODULES[row]).measure(setting)
 
 
-def _made_by() -> dict[str, str]:
+def _made_by(rounds: int) -> dict[str, str]:
     """What measured: the day, the commit, the machine and the versions."""
     words = {"commit": ["rev-parse", "--short=12", "HEAD"], "changed": ["status", "--porcelain", "--", "lesion_utils"]}
     git = {}
@@ -103,6 +103,7 @@ def _made_by() -> dict[str, str]:
         "commit": git["commit"] + (" and changes not committed" if git["changed"] else ""),
         "machine": f"{len(os.sched_getaffinity(0))} cores of {processor[0] if processor else platform.machine()}",
         "memory": f"{sum(memory) / 1024**2:.0f} GiB",
+        "rounds": str(rounds),
         "Python": platform.python_version(),
     }
     return about | {name: importlib.metadata.version(name) for name in PACKAGES}

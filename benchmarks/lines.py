@@ -1,14 +1,14 @@
 """The lines of the table of speeds: what each compares, its target, and how it is written; imports nothing heavy."""
 
 import operator
-import re
 import statistics
 import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from benchmarks.page import renewed as between
+
 KEYS = ["row", "unit", "ours", "theirs", "limit", "ratio", "low", "high", "target", "met"]
-START, END = "<!-- bench: benchmarks/results.json -->", "<!-- end of bench -->"
 _COMPARED = {">=": operator.ge, "<=": operator.le, "<": operator.lt}
 
 
@@ -154,7 +154,7 @@ def table(results: Sequence[dict], made_by: dict[str, dict]) -> str:
 
 def renewed(page: str, results: Sequence[dict], made_by: dict[str, dict]) -> str:
     """``page`` with what stands between the marks of the table anew."""
-    return re.sub(f"{START}.*?{END}", lambda _: f"{START}\n\n{table(results, made_by)}\n\n{END}", page, flags=re.DOTALL)
+    return between(page, "bench", table(results, made_by))
 
 
 def _rounded(value: float | None) -> Any:

@@ -85,7 +85,21 @@ def read_file(path: str) -> bytes:
         raise InputError(f"{path} cannot be read ({error}). Cure: restore this file.") from error
 
 
-def bytes_digest(data: bytes) -> str:
+def read_into(path: str, buffer: bytearray) -> tuple[int, bytearray]:
+    """Reads a file into ``buffer``, or a larger one where it does not fit: its size in bytes, and the buffer.
+
+    Of many files this is several times as fast as ``read_file``. Raises InputError if there is no such file.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            buffer = bytearray(2 * size) if size > len(buffer) else buffer
+            return file.readinto(memoryview(buffer)[:size]), buffer
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error}). Cure: restore this file.") from error
+
+
+def bytes_digest(data: bytes | memoryview) -> str:
     """32 hex digits of the SHA-256 of ``data``."""
     return hashlib.sha256(data).hexdigest()[:32]
 

@@ -4,14 +4,14 @@ import hashlib
 import inspect
 import itertools
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pandas as pd
 import simplejpeg
 
-from lesion_utils.artefacts import bytes_digest, cache_folder, digest, read_file
+from lesion_utils.artefacts import bytes_digest, cache_folder, digest, read_into
 from lesion_utils.audit.pictures import open_image
 from lesion_utils.runtime import tf
 from lesion_utils.store import Rows, Store
@@ -33,29 +33,41 @@ def load(paths: list[str], image_size: tuple[int, int], threads: int) -> Rows:
     """
     store = Store(cache_folder("pixels") / digest([image_size, _DECODER]))
     keys: list[str] = []
-    room = np.empty((min(_BLOCK, len(paths)), *image_size, 3), np.uint8)  # one for all: fresh memory is slow
+    # Two rooms for all pictures, since fresh memory is slow: one is written to disk while the other is filled.
+    rooms = [np.empty((min(_BLOCK, len(paths)), *image_size, 3), np.uint8) for _ in range(2)]
     with ThreadPoolExecutor(threads) as pool:
+        kept: Future | None = None
         for first in range(0, len(paths), _BLOCK):
-            block = paths[first : first + _BLOCK]
-            files = _on_threads(pool, read_file, block)
-            found = _on_threads(pool, bytes_digest, files)
-            missing = {key: number for number, key in enumerate(found) if key not in store}
-            if missing:
-                pictures = room[: len(missing)]
-                todo = [(block[n], files[n], picture) for n, picture in zip(missing.values(), pictures, strict=True)]
-                _on_threads(pool, lambda one: _decode(*one), todo)
-                store.add(list(missing), pictures)
-            keys += found
+            room = rooms[first // _BLOCK % 2]
+            block = list(zip(paths[first : first + _BLOCK], room, strict=False))
+            chunks = [block[start : start + _CHUNK] for start in range(0, len(block), _CHUNK)]
+            made = list(itertools.chain(*pool.map(lambda chunk: _made(chunk, store), chunks)))
+            if kept:
+                kept.result()
+            new = {key: row for row, (key, decoded) in enumerate(made) if decoded}
+            if new:
+                rows = room[: len(new)] if len(new) == len(made) else room[list(new.values())]
+                kept = pool.submit(store.add, list(new), rows)
+            keys += [key for key, _ in made]
+        if kept:
+            kept.result()
     return store.rows(keys)
 
 
-def _on_threads(pool: ThreadPoolExecutor, work: Callable, items: list) -> list:
-    """``map``, but a thread takes several items at a time: a small picture costs less than handing it over."""
-    chunks = [items[first : first + _CHUNK] for first in range(0, len(items), _CHUNK)]
-    return list(itertools.chain.from_iterable(pool.map(lambda chunk: [work(item) for item in chunk], chunks)))
+def _made(files: list[tuple[str, np.ndarray]], store: Store) -> list[tuple[str, bool]]:
+    """The keys of some files, and whether ``store`` lacks them: then they are now in the arrays beside the paths."""
+    made, buffer = [], bytearray()
+    for path, picture in files:
+        size, buffer = read_into(path, buffer)
+        with memoryview(buffer)[:size] as data:
+            key = bytes_digest(data)
+            made.append((key, key not in store))
+            if made[-1][1]:
+                _decode(path, data, picture)
+    return made
 
 
-def _decode(path: str, data: bytes, picture: np.ndarray) -> None:
+def _decode(path: str, data: memoryview, picture: np.ndarray) -> None:
     """Decodes ``data``, the bytes of ``path``, into ``picture`` (height, width, 3)."""
     height, width = picture.shape[:2]
     try:
