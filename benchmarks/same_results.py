@@ -35,7 +35,8 @@ SHOWN = ["accuracy", "balanced accuracy", "macro AUC", "melanoma sensitivity"]
 SMALL_CNN = {"image_size": (48, 64), "batch_size": 32, "phases": [{"epochs": 10}], "keep": "last"}
 RECIPES = {
     "JPEG decoded at a fraction of its size": SMALL_CNN,
-    "augmentation by one resampling": SMALL_CNN | {"augmentation": {"flip": "both", "rotation": 0.1, "zoom": 0.1}},
+    "augmentation by one resampling": SMALL_CNN
+    | {"augmentation": {"flip": "both", "rotation": 0.1, "zoom": 0.1}, "phases": [{"epochs": 25}]},
     "upper layers from kept activations": {
         "backbone": "mobilenet_v1",
         "alpha": 0.75,
