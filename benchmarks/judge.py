@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils.artefacts import write_json
-from lesion_utils.datasets.ham10000 import CLASSES
+from lesion_utils.datasets.ham10000 import CLASSES, IMAGES
 from lesion_utils.evaluation import judge
 
 CASES, LESIONS, RESAMPLES, RUNS = 10_000, 7_500, 2_000, 5
-SHARES = np.array([327, 514, 1099, 115, 1113, 6705, 142]) / 10_015  # HAM10000's images of each class
+SHARES = np.array([IMAGES[name] for name in CLASSES]) / sum(IMAGES.values())
 
 
 def made_up() -> pd.DataFrame:

@@ -5,7 +5,7 @@
 
 Runs the study into a fresh folder under py-spy, 20 stacks a second of every thread of every Python process in it, and
 renews its rows of study_profile.json (``label, commit, study, activity, seconds, share``) and the figure
-docs/where_the_time_goes.svg. ``--trace`` reads a recording that is there instead of running anything.
+docs/where_the_time_goes.svg. ``--keep`` names a folder for the recording; one that lies there is read instead.
 
 At an instant the deepest process that does something counts: a kernel before the job that started it, that before
 Snakemake; two that are equally deep count half each. In a process it is the main thread, or, where that waits for the
@@ -14,8 +14,8 @@ whatever an import does is import. A process without a stack is starting, or, af
 where is said at RULES; what no rule knows is ``other``. A process waits if all it does is wait for another; an instant
 in which all wait is ``waiting``.
 
-Not seen by py-spy: the inside of a train step, so feed and augmentation are measured aside (``aside``), and
-what TensorFlow does in threads of its own while Python is busy. py-spy stops a process while it looks, which costs
+Not seen by py-spy: the inside of a train step (the row `epoch` of `make bench` sets the feed beside it), and what
+TensorFlow does in threads of its own while Python is busy. py-spy stops a process while it looks, which costs
 a few per cent. Snakemake, which takes the place of the process of ``lesion study``, is started as a child of it here,
 because py-spy loses a process that becomes another program.
 
@@ -29,7 +29,6 @@ import json
 import linecache
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -75,10 +74,12 @@ RULES = [
     (DECODING, r"lesion_utils/pixels.py", r"load|case_pixels"),
     (AUDIT, r"lesion_utils/audit/|imagehash", ""),
     (PROBES, r"lesion_utils/probes.py", ""),
-    (COPIES, r"lesion_utils/augment.py|Augmentor/", r"(?!layers).*"),
+    (COPIES, r"lesion_utils/augment.py", r"offline_copies|_write_copies"),
+    (COPIES, r"Augmentor/", ""),
     (PHANTOM, r"lesion_utils/datasets/phantom", ""),
     (MODELS, r"keras/src/saving/|keras/src/callbacks/model_checkpoint.py", ""),
-    (PREDICT, r"keras/src/backend/tensorflow/trainer.py", r"predict"),
+    (PREDICT, r"keras/src/backend/tensorflow/trainer.py", r"predict|predict_on_batch"),
+    (PREDICT, r"lesion_utils/frozen.py", r"outputs"),
     (TRAINING, r"keras/src/backend/tensorflow/trainer.py", r"fit|evaluate"),
     (MODELS, r"lesion_utils/(models|training|runtime).py", ""),
     (JUDGE, r"lesion_utils/evaluation/", ""),
@@ -346,46 +347,6 @@ def missing_seconds(study: str, output: Path) -> float:
     return missing
 
 
-# ---------------------------------------------------------------------------------------------------------- aside
-
-
-def aside(image_size: tuple[int, int] = (72, 96), batch: int = 64, images: int = 3840, rounds: int = 7) -> dict:
-    """Seconds an epoch of the small CNN takes, of ``images`` random pictures, by what is in it.
-
-    ``bare`` steps on batches that lie in memory; ``fed`` by the package's feed; ``augmented`` by the feed and with
-    flips, rotation and zoom. Medians of ``rounds``, taken in turns, after one that traces.
-    """
-    import numpy as np
-
-    from lesion_utils.models import build
-    from lesion_utils.params import Recipe
-    from lesion_utils.pixels import batches
-    from lesion_utils.runtime import keras, start, tf
-
-    start(2)
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (images, *image_size, 3), np.uint8)
-    targets = np.eye(7, dtype=np.float32)[rng.integers(0, 7, images)]
-    plain = {"image_size": image_size, "batch_size": batch, "phases": [{"epochs": 1}]}
-    random = {"augmentation": {"flip": "both", "rotation": 0.1, "zoom": 0.1}}
-    steps = images // batch
-    resident = tf.data.Dataset.from_tensors((tf.constant(pictures[:batch], tf.float32), tf.constant(targets[:batch])))
-    bare, fed = resident.cache().repeat(), batches(pictures, targets, lambda _: rng.permutation(images), batch)
-    epochs = {}
-    for name, more, data in (("bare", {}, bare), ("fed", {}, fed), ("augmented", random, fed)):
-        model = build(Recipe(**plain, **more), 7, None, 0).whole
-        model.compile("adam", keras.losses.CategoricalCrossentropy(), jit_compile=False)
-        epochs[name] = functools.partial(model.fit, data, steps_per_epoch=steps, verbose=0)
-    spent: dict[str, list[float]] = {name: [] for name in epochs}
-    for turn in range(rounds + 1):
-        for name, epoch in epochs.items():
-            began = time.perf_counter()
-            epoch()
-            if turn:
-                spent[name].append(time.perf_counter() - began)
-    return {name: round(statistics.median(seconds), 3) for name, seconds in spent.items()}
-
-
 # ---------------------------------------------------------------------------------------------------------- result
 
 
@@ -474,18 +435,14 @@ def draw(found: list[dict], path: Path) -> None:
 
 
 def main() -> None:
-    """Profiles one study and renews its rows and the figure; ``--aside`` only measures and prints feed and layers."""
+    """Profiles one study and renews its rows and the figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--study", choices=["quick", "ham10000"], default="quick")
     parser.add_argument("--label", choices=["before", "after"], default="after")
     parser.add_argument("--data", help="folder of HAM10000")
     parser.add_argument("--weights", help="folder of ImageNet weights")
     parser.add_argument("--keep", type=Path, help="folder for the recording; one that is there is read, not made anew")
-    parser.add_argument("--aside", action="store_true", help="only print an epoch's seconds bare, fed and augmented")
     given = parser.parse_args()
-    if given.aside:
-        print(aside())
-        return
     options = [f"--{name}={value}" for name in ("data", "weights") if (value := getattr(given, name))]
     spent, _ = profile(given.study, options, given.keep)
     renewed = rows(spent, given.label, given.study)

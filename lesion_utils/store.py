@@ -22,12 +22,10 @@ class Rows:
     of the rows.
     """
 
-    def __init__(self, keys: list[str], places: list[tuple[Path, int]]):
-        self.keys, self._files = keys, places
-        files = {file: number for number, file in enumerate(dict.fromkeys(file for file, _ in places))}
-        self._shards = [np.load(file, mmap_mode="r").view(np.ndarray) for file in files]
-        self._places = np.array([(files[file], row) for file, row in places]).reshape(-1, 2)
-        self.shape, self.dtype = (len(keys), *self._shards[0].shape[1:]), self._shards[0].dtype
+    def __init__(self, keys: list[str], shards: list[np.ndarray], places: np.ndarray):
+        """``places`` (n, 2): which of ``shards`` a row lies in, and its number there."""
+        self.keys, self._shards, self._places = keys, shards, places
+        self.shape, self.dtype = (len(keys), *shards[0].shape[1:]), shards[0].dtype
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -46,7 +44,7 @@ class Rows:
 
     def take(self, index: np.ndarray) -> "Rows":
         """The rows that ``index`` names, on disk as these are."""
-        return Rows([self.keys[row] for row in index], [self._files[row] for row in index])
+        return Rows([self.keys[row] for row in index], self._shards, self._places[index])
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
@@ -83,4 +81,7 @@ class Store:
 
     def rows(self, keys: list[str]) -> Rows:
         """The rows of ``keys``, in their order; raises KeyError for a key that is not there."""
-        return Rows(keys, [self._places[key] for key in keys])
+        places = [self._places[key] for key in keys]
+        numbers = {file: number for number, file in enumerate(dict.fromkeys(file for file, _ in places))}
+        shards = [np.load(file, mmap_mode="r").view(np.ndarray) for file in numbers]
+        return Rows(keys, shards, np.array([(numbers[file], row) for file, row in places]))

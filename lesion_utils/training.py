@@ -17,7 +17,7 @@ from lesion_utils.artefacts import code_digest, run_folder, write_json, writing
 from lesion_utils.augment import augmenter, offline_copies
 from lesion_utils.errors import InputError
 from lesion_utils.models import BalancedAccuracy, build, finished, finished_head, loss, set_trainable, split_below
-from lesion_utils.params import Augmentation, Phase, Recipe, StudyParams
+from lesion_utils.params import Phase, Recipe, StudyParams
 from lesion_utils.pixels import batches, case_pixels, held_out, row_digests
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.runtime import keras, start, tf
@@ -155,18 +155,18 @@ def _train(
     def fed(phase: Phase, earlier: tuple[Phase, ...]) -> _Fed:
         """The part of the network that a phase trains, fed with what the part below, if frozen so far, makes."""
         if phase.train == "head":
-            shown = pixels.take(data.train)
             changed = (
-                frozen.outputs(network.features, shown, origin, recipe.augmentation, view)
+                frozen.outputs(network.features, pixels.take(data.train), origin, recipe.augmentation, view)
                 for view in range(1, recipe.feature_views)
             )
             return _Fed(network.head, features(), tuple(np.asarray(view) for view in changed))
         untouched = all(before.train in ("head", phase.train) for before in earlier)
-        plain = phase.train != "all" and untouched and recipe.augmentation == Augmentation()
+        change = augmenter(recipe.augmentation, seed, params.threads)
+        plain = phase.train != "all" and untouched and change is None
         if plain and (parts := split_below(network, phase.train)):
             lower, upper = parts
             return _Fed(upper, frozen.outputs(lower, pixels, [*origin, "below", phase.train]))
-        return _Fed(network.whole, pixels, change=augmenter(recipe.augmentation, seed, params.threads))
+        return _Fed(network.whole, pixels, change=change)
 
     histories: list[pd.DataFrame] = []
     best, weights = -np.inf, []

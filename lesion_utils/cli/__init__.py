@@ -23,6 +23,8 @@ MODULES = {  # of each command; imported when it is called, since a study calls 
     "score": "score",
 }
 
+_PLAIN: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+
 
 class _Commands(typer.core.TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
@@ -32,19 +34,12 @@ class _Commands(typer.core.TyperGroup):
         if cmd_name not in MODULES:
             return None
         module = importlib.import_module(f"lesion_utils.cli.{MODULES[cmd_name]}")
-        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        alone = typer.Typer(**_PLAIN)
         alone.command(cmd_name)(getattr(module, cmd_name))
         return typer.main.get_command(alone)
 
 
-app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help=__doc__,
-)
+app = typer.Typer(cls=_Commands, no_args_is_help=True, help=__doc__, **_PLAIN)
 
 
 @app.callback()
