@@ -24,7 +24,8 @@ from lesion_utils import models, pixels, predictions, training
 from lesion_utils.artefacts import records, write_json
 from lesion_utils.evaluation.leak_effect import paired
 from lesion_utils.evaluation.reading import span
-from lesion_utils.params import PROJECT, Recipe, StudyParams, load_study
+from lesion_utils.params import PROJECT, StudyParams, load_study
+from lesion_utils.recipes import Recipe
 from lesion_utils.runtime import keras
 from lesion_utils.splits import split_cases
 

@@ -23,7 +23,7 @@ import pandas as pd
 
 from lesion_utils.artefacts import cache_folder, digest, file_digest
 from lesion_utils.errors import InputError
-from lesion_utils.params import Augmentation, OfflineCopies
+from lesion_utils.recipes import Augmentation, OfflineCopies
 
 cv2.setNumThreads(1)  # the threads are ours
 

@@ -15,7 +15,8 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.augment import offline_copies
 from lesion_utils.errors import InputError
-from lesion_utils.params import ARMS, OfflineCopies, StudyParams, arm_name
+from lesion_utils.params import ARMS, StudyParams, arm_name
+from lesion_utils.recipes import OfflineCopies
 from lesion_utils.training import train
 
 UNUSED = "unused"  # the value of `split` of a case that takes no part in an arm

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import Recipe
+from lesion_utils.recipes import Recipe
 from lesion_utils.runtime import keras
 from lesion_utils.weights import weights_file
 

@@ -8,147 +8,20 @@ import os
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from lesion_utils.errors import InputError
+from lesion_utils.recipes import Fraction, Name, Positive, Recipe, Strict, kinds
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("baseline", "rebalancing", "transfer")
 ARMS = ("leaky", "clean")  # of a paired leak
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 
-
-def _kinds(kind: Any) -> list[Any]:
-    """``kind`` and every type inside it: ``tuple[int, str] | None`` holds a tuple, int, str and None."""
-    return [kind, *(inner for argument in get_args(kind) for inner in _kinds(argument))]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_yaml_booleans_as_numbers(cls, value: Any, info: Any) -> Any:
-        # YAML 1.1 reads `no` and `off` as False, which pydantic would take for 0.
-        kinds = _kinds(cls.model_fields[info.field_name].annotation)
-        values = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(one, bool) for one in values) and bool not in kinds and (int in kinds or float in kinds):
-            raise ValueError("expected a number, got a yes/no value")
-        return value
-
-
-class Augmentation(_Strict):
-    """Random changes of each training image, drawn anew in every epoch."""
-
-    flip: Literal["none", "horizontal", "vertical", "both"] = "none"
-    rotation: Fraction = Field(0.0, description="largest turn either way, as a fraction of a full turn")
-    zoom: Fraction = Field(0.0, description="largest change of scale either way")
-    shift: Fraction = Field(0.0, description="largest shift either way, as a fraction of the side")
-    shear: Fraction = Field(0.0, description="largest shear either way on each axis, as the tangent of its angle")
-    brightness: Fraction = Field(0.0, description="largest change either way, as a fraction of the range")
-    contrast: Fraction = Field(0.0, description="largest relative change of contrast either way")
-
-
-class OfflineCopies(_Strict):
-    """Copies that Augmentor writes beside the training images before training (systems 003 and 004)."""
-
-    per_class: Annotated[int, Field(ge=0)] = Field(30, description="copies added to every class; 0: one of each image")
-    rotation: float = Field(10, gt=0, le=25, description="largest rotation either way, degrees")
-    probability: Fraction = Field(0.7, description="asked probability of a rotation; Augmentor fires at p + 0.05")
-
-
-class Phase(_Strict):
-    """One stretch of training: which part of the network learns, for how long, how fast."""
-
-    train: str = Field("all", description="`all`, `head`, or the backbone layer from which on weights are trained")
-    epochs: Positive = 8
-    learning_rate: float = Field(1e-3, gt=0, le=1)
-    schedule: Literal["constant", "cosine"] = "constant"
-
-
-class Recipe(_Strict):
-    """Everything that decides how a model is trained; the trainer has no other input than this and cases."""
-
-    backbone: Literal["small_cnn", "mobilenet_v1", "mobilenet_v2", "inception_v3"] = "small_cnn"
-    alpha: float = Field(1.0, gt=0, le=2, description="width multiplier of the MobileNets")
-    weights: str = Field("none", description="`none`, `imagenet`, or the path of a weights file")
-    cut: str | None = Field(None, description="backbone layer whose output is the feature map; null: the last")
-    image_size: tuple[Positive, Positive] = Field((48, 64), description="height, width in pixels")
-    scaling: Literal["zero_to_one", "minus_one_to_one"] | None = Field(
-        None, description="input range; null: the one the backbone was made for"
-    )
-    pooling: Literal["average", "flatten"] = "flatten"
-    standardise: bool = Field(False, description="standardise pooled features by their training mean and variance")
-    hidden: Annotated[int, Field(ge=0)] = Field(128, description="units of a hidden dense layer; 0: none")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    freeze_batch_norm: bool = Field(True, description="keep the batch-norm statistics of a pretrained backbone")
-    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
-    focal_gamma: float = Field(2.0, ge=0)
-    focal_alpha: float = Field(0.25, gt=0, description="constant factor of the focal loss, as system 000 sets it")
-    class_weights: Literal["none", "balanced"] = "none"
-    sampler: Literal["none", "over", "under", "equal", "root"] = Field(
-        "none",
-        description="class sizes of an epoch. over, under: all as the largest, the smallest; equal, root: all alike, "
-        "or proportional to their square root, in an epoch of as many images as there are",
-    )
-    augmentation: Augmentation = Augmentation()
-    feature_views: Positive = Field(
-        1,
-        description="views of each training picture whose frozen features a `head` phase learns from, in turn from "
-        "epoch to epoch: the picture itself and augmented ones",
-    )
-    offline_copies: OfflineCopies | None = None
-    optimizer: Literal["adam", "sgd", "rmsprop"] = "adam"
-    batch_size: Positive = 32
-    phases: tuple[Phase, ...] = Field((Phase(),), min_length=1)
-    monitor: Literal["val_loss", "val_balanced_accuracy"] = "val_loss"
-    keep: Literal["best", "last"] = Field("best", description="weights kept: best by `monitor`, or the last epoch's")
-    early_stopping: Positive | None = Field(None, description="epochs without a better `monitor` before a phase ends")
-    flip_views: bool = Field(False, description="predict the mean over a picture and its three flips")
-    prior_correction: float = Field(
-        0.0,
-        ge=0,
-        le=2,
-        description="probabilities are divided by the class shares of a training epoch to this power; 1: as if all "
-        "classes were equally frequent (logit adjustment; Menon et al., ICLR 2021)",
-    )
-    reduce_lr: Positive | None = Field(None, description="epochs without a better `monitor` before the rate is halved")
-    cases: Literal["corrected", "raw"] = Field(
-        "corrected", description="the table of cases: with the audit's corrections applied, or as published"
-    )
-    allow_leak: bool = Field(
-        False,
-        description="train although training shares a lesion or an image with validation or test; every number that "
-        "comes of it carries the word leaky",
-    )
-
-    @model_validator(mode="after")
-    def _heads_come_first(self) -> "Recipe":
-        parts = [phase.train for phase in self.phases]
-        if parts != sorted(parts, key=lambda part: part != "head"):
-            raise ValueError("a phase that trains the `head` alone comes before those that train the backbone")
-        return self
-
-    @model_validator(mode="after")
-    def _views_need_a_change(self) -> "Recipe":
-        if self.feature_views > 1 and self.augmentation == Augmentation():
-            raise ValueError("`feature_views` above 1 are augmented views; expected an `augmentation` beside it")
-        return self
-
-    @model_validator(mode="after")
-    def _one_schedule(self) -> "Recipe":
-        if self.reduce_lr and any(phase.schedule == "cosine" for phase in self.phases):
-            raise ValueError("`reduce_lr` and the schedule `cosine` both set the learning rate; expected one of them")
-        return self
-
-
-class Phantom(_Strict):
+class Phantom(Strict):
     """The embedded made-up data set; see ``datasets/phantom.py``."""
 
     lesions: Annotated[int, Field(ge=14)] = 600
@@ -159,7 +32,7 @@ class Phantom(_Strict):
     source_shortcut: Fraction = Field(0.0, description="probability that a melanoma comes from the marked source")
 
 
-class PairedLeak(_Strict):
+class PairedLeak(Strict):
     """Two trainings of one recipe that differ in a leak alone; see ``leaks.py``."""
 
     recipe: Name = Field("small_cnn", description="a recipe of the study")
@@ -169,13 +42,19 @@ class PairedLeak(_Strict):
     repeats: Annotated[int, Field(ge=1)] = Field(3, description="pairs of trainings, seeds `seed`, `seed` + 1, …")
 
 
-class Judging(_Strict):
+class Judging(Strict):
     """What the judge is asked for beside the usual metrics."""
 
     specificity: float = Field(0.9, gt=0, lt=1, description="at which sensitivity is reported")
     sensitivity: float = Field(0.9, gt=0, lt=1, description="at which specificity is reported")
     partial_auc_above: float = Field(0.8, ge=0, lt=1, description="sensitivity above which the partial AUC is taken")
     prevalence: float = Field(0.05, gt=0, lt=1, description="of melanoma where the classifier would be used; for PPV")
+    views: dict[Name, tuple[str, ...]] = Field(
+        {}, description="further groups of classes that are told from the rest, beside melanoma and malignant"
+    )
+
+
+StudyName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_]*$")]
 
 
 def arm_name(leak: str, arm: str) -> str:
@@ -183,19 +62,27 @@ def arm_name(leak: str, arm: str) -> str:
     return f"{leak}_{arm}"
 
 
-class StudyParams(_Strict):
+class StudyParams(Strict):
     """All parameters of a study. Paths are relative to the project root, whatever the working folder."""
 
-    study: Name = "quick"
-    dataset: Literal["phantom", "ham10000", "isic9"] = "phantom"
+    study: StudyName = "quick"
+    scaled: str = Field("", description="how the study is smaller than what it re-runs; empty: it is not")
+    minutes: float | None = Field(None, gt=0, description="measured on two cores, training and reports")
+    dataset: Literal["phantom", "ham10000", "isic9", "siim2020"] = "phantom"
     data: str | None = Field(None, description="folder of the data set; the phantom needs none")
     ham10000: str | None = Field(
         None,
         description="folder of HAM10000, from which isic9 takes lesions; null: the folder `ham10000` beside the data "
         "folder, if there is one",
     )
+    isic2018: str | None = Field(
+        None, description="folder of the ISIC 2018 Task 3 test set, the test part of the split `system_000`"
+    )
     weights: str | None = Field(None, description="folder of ImageNet weights; null: Keras downloads them")
     phantom: Phantom = Phantom()
+    split: Literal["by_lesion", "system_000", "system_001", "system_002", "system_003"] = Field(
+        "by_lesion", description="by lesion, at random; or as a published system splits (003: and 004)"
+    )
     test_fraction: float = Field(0.2, gt=0, lt=0.5)
     validation_fraction: float = Field(0.2, gt=0, lt=0.5)
     split_seed: Annotated[int, Field(ge=0)] = Field(0, description="fixed once; trying others is a defect")
@@ -206,9 +93,9 @@ class StudyParams(_Strict):
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap draws behind an interval")
     judging: Judging = Judging()
     show_samples: bool = Field(True, description="show pictures of cases; off for reports that are published")
-    baseline: dict[Name, Recipe] = {}
-    rebalancing: dict[Name, Recipe] = {}
-    transfer: dict[Name, Recipe] = {}
+    baseline: dict[Name, Recipe] = Field({})
+    rebalancing: dict[Name, Recipe] = Field({})
+    transfer: dict[Name, Recipe] = Field({})
     leaks: dict[Name, PairedLeak] = Field({}, description="how large a leak is, measured by paired trainings")
 
     @field_validator("rebalancing", "transfer")
@@ -308,8 +195,10 @@ def load_study(study: str, **overrides: Any) -> StudyParams:
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected `key: value` lines, found {type(values).__name__}")
     params = validate(values | {key: value for key, value in overrides.items() if value is not None}, where)
-    if params.study != path.stem:
-        raise InputError(f"{where}: key `study` is {params.study!r}; expected {path.stem!r}, the file's name.")
+    inside = path.is_relative_to(PROJECT / "params")
+    expected = path.relative_to(PROJECT / "params").with_suffix("").as_posix() if inside else path.stem
+    if params.study.split("/")[-len(expected.split("/")) :] != expected.split("/"):
+        raise InputError(f"{where}: key `study` is {params.study!r}; expected {expected!r}, the file's name.")
     for name, leak in params.leaks.items():
         if leak.recipe not in (known := params.baseline | params.transfer):
             raise InputError(
@@ -366,9 +255,9 @@ def _model_at(place: tuple[int | str, ...]) -> type[BaseModel]:
     is_entry = False  # the name of a recipe or the number of a phase, not a field
     for part in place:
         if not is_entry:
-            kinds = _kinds(model.model_fields[str(part)].annotation)
-            model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
-            is_entry = get_origin(kinds[0]) in (dict, tuple)
+            found = kinds(model.model_fields[str(part)].annotation)
+            model = next(kind for kind in found if isinstance(kind, type) and issubclass(kind, BaseModel))
+            is_entry = get_origin(found[0]) in (dict, tuple)
         else:
             is_entry = False
     return model

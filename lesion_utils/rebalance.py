@@ -1,31 +1,36 @@
 """Samplers and class weights: how often a training case is seen, and how much it counts."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.under_sampling import RandomUnderSampler
 from sklearn.utils import compute_class_weight
 
+from lesion_utils.errors import InputError, first_ten
 
-def epoch_sizes(labels: np.ndarray, sampler: str) -> dict[int, int]:
+
+def epoch_sizes(labels: np.ndarray, sampler: str, class_size: int | None = None) -> dict[int, int]:
     """Images of each class that one epoch shows; ``labels`` are class indices, (n,).
 
     ``none``: as they are. ``over`` / ``under``: all classes as the largest / smallest. ``equal`` / ``root``: all
-    alike / proportional to the square root of the class sizes, in an epoch of about n images.
+    alike / proportional to the square root of the class sizes, in an epoch of about n images. With ``class_size``
+    ``over`` raises the smaller classes to it, ``under`` cuts the larger ones to it, ``equal`` brings all to it.
     """
     classes, counts = np.unique(labels, return_counts=True)
     sizes = {
         "none": counts,
-        "over": np.full_like(counts, counts.max()),
-        "under": np.full_like(counts, counts.min()),
-        "equal": np.full_like(counts, max(1, round(counts.mean()))),
+        "over": np.maximum(counts, class_size or counts.max()),
+        "under": np.minimum(counts, class_size or counts.min()),
+        "equal": np.full_like(counts, class_size or max(1, round(counts.mean()))),
         "root": np.maximum(1, np.rint(counts.sum() * np.sqrt(counts) / np.sqrt(counts).sum())).astype(int),
     }[sampler]
     return {int(name): int(size) for name, size in zip(classes, sizes, strict=True)}
 
 
-def epoch_rows(labels: np.ndarray, sampler: str, seed: int) -> np.ndarray:
+def epoch_rows(labels: np.ndarray, sampler: str, seed: int, class_size: int | None = None) -> np.ndarray:
     """Rows of the training cases in the order in which one epoch shows them; draw anew with another ``seed``."""
-    sizes = epoch_sizes(labels, sampler)
+    sizes = epoch_sizes(labels, sampler, class_size)
     rows = np.arange(len(labels)).reshape(-1, 1)
     counts = {name: int((labels == name).sum()) for name in sizes}
     if fewer := {name: min(size, counts[name]) for name, size in sizes.items() if size < counts[name]}:
@@ -35,9 +40,20 @@ def epoch_rows(labels: np.ndarray, sampler: str, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(rows.ravel())
 
 
-def class_weights(labels: np.ndarray, kind: str) -> dict[int, float] | None:
-    """Weight of each class index in the loss: None, or ``balanced`` (inversely proportional to class size)."""
+def class_weights(
+    labels: np.ndarray, kind: str | Mapping[str, float], names: Sequence[str] = ()
+) -> dict[int, float] | None:
+    """Weight of each class index in the loss: None, ``balanced`` (inversely proportional to class size), or as given.
+
+    Given by name, a class that is not named weighs 1; ``names`` are those of the indices. Raises InputError for a name
+    that is none of them.
+    """
     if kind == "none":
         return None
     classes = np.unique(labels)
-    return dict(zip(classes.tolist(), compute_class_weight(kind, classes=classes, y=labels).tolist(), strict=True))
+    if isinstance(kind, str):
+        weights = compute_class_weight(kind, classes=classes, y=labels)
+        return dict(zip(classes.tolist(), weights.tolist(), strict=True))
+    if odd := sorted(set(kind) - set(names)):
+        raise InputError(f"recipe key `class_weights`: no class {first_ten(odd)}. Expected some of {', '.join(names)}.")
+    return {index: kind.get(names[index], 1.0) for index in classes.tolist()}

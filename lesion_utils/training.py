@@ -17,9 +17,10 @@ from lesion_utils.artefacts import code_digest, run_folder, write_json, writing
 from lesion_utils.augment import augmenter, offline_copies
 from lesion_utils.errors import InputError
 from lesion_utils.models import BalancedAccuracy, build, finished, finished_head, loss, set_trainable, split_below
-from lesion_utils.params import Phase, Recipe, StudyParams
+from lesion_utils.params import StudyParams
 from lesion_utils.pixels import batches, case_pixels, held_out, row_digests
 from lesion_utils.rebalance import class_weights, epoch_rows
+from lesion_utils.recipes import Phase, Recipe
 from lesion_utils.runtime import keras, start, tf
 from lesion_utils.splits import refuse_leak, split_digest
 from lesion_utils.store import Rows

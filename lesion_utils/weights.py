@@ -4,7 +4,8 @@ from pathlib import Path
 
 from lesion_utils.artefacts import file_digest
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import Recipe, resolve
+from lesion_utils.params import resolve
+from lesion_utils.recipes import Recipe
 
 FILES = {  # names in a folder of weights; a file may reach only to a layer: …upto_<layer>.weights.h5
     "mobilenet_v1": "mobilenet_v1_{alpha}_*.h5",

@@ -14,7 +14,7 @@ from scipy import stats
 from lesion_utils.augment import Drawn, apply, augmenter, composed, draw, offline_copies
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
-from lesion_utils.params import Augmentation, OfflineCopies
+from lesion_utils.recipes import Augmentation, OfflineCopies
 from lesion_utils.runtime import keras
 
 KINDS = {

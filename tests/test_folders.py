@@ -11,7 +11,8 @@ from lesion_utils import notebooks
 from lesion_utils.augment import offline_copies
 from lesion_utils.datasets import CLASSES, data_digest, folders, ham10000, ham10000_folder, read_any, read_cases
 from lesion_utils.errors import InputError
-from lesion_utils.params import PROJECT, OfflineCopies, StudyParams
+from lesion_utils.params import PROJECT, StudyParams
+from lesion_utils.recipes import OfflineCopies
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 from lesion_utils import frozen
 from lesion_utils.datasets import ham10000
 from lesion_utils.models import build
-from lesion_utils.params import Augmentation, Recipe
 from lesion_utils.pixels import load
+from lesion_utils.recipes import Augmentation, Recipe
 
 SIZE = (32, 48)
 RECIPE = Recipe(backbone="mobilenet_v1", alpha=0.25, cut="conv_pw_3_relu", image_size=SIZE, pooling="average")

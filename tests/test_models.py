@@ -18,7 +18,7 @@ from lesion_utils.models import (
     set_trainable,
     split_below,
 )
-from lesion_utils.params import Recipe
+from lesion_utils.recipes import Recipe
 from lesion_utils.runtime import keras, tf
 from lesion_utils.weights import weights_digest, weights_file
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from lesion_utils.errors import InputError
-from lesion_utils.params import Recipe, StudyParams
+from lesion_utils.params import StudyParams
 from lesion_utils.predictions import build, classes_of, is_leaky, probabilities, read, save, table_path, validate
+from lesion_utils.recipes import Recipe
 
 CLASSES = ["bkl", "mel", "nv"]
 

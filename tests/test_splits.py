@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from lesion_utils.datasets import ham10000, read_cases
 from lesion_utils.errors import InputError
-from lesion_utils.params import Recipe, StudyParams
+from lesion_utils.params import StudyParams
+from lesion_utils.recipes import Recipe
 from lesion_utils.splits import (
     SPLITS,
     assert_disjoint,

@@ -33,7 +33,7 @@ def measure(setting: Setting) -> list[dict]:
 def bare_step(steps: int, size: Size) -> Callable[[], float]:
     """Steps of the trained part on one batch of activations that lies in memory."""
     from lesion_utils.models import build, set_trainable, split_below
-    from lesion_utils.params import Recipe
+    from lesion_utils.recipes import Recipe
     from lesion_utils.runtime import keras, tf
 
     network = build(Recipe(**recipe_of(size)), 7, None, 0)
