@@ -20,7 +20,9 @@ def options(*names):
     return shlex.join([config["study"], *(f"--{name}={value}" for name, value in given.items() if value is not None)])
 
 
-EVERYTHING = options("data", "ham10000", "weights", "threads")
+EVERYTHING = options(*notebooks.PLACES, "threads")
+
+IMAGES = shlex.join(f"--data={folder}" for folder in notebooks.image_folders(PARAMS))
 
 
 onerror:
@@ -31,6 +33,7 @@ rule all:
     input:
         f"{REPORTS}/index.html",
         [job.outputs for job in JOBS],  # what is missing is made again, also where nothing later needs it
+        [f"evaluated/{recipe}/{name}" for recipe in notebooks.exported(PARAMS) for name in notebooks.EVALUATED],
 
 
 # Before any notebook: every image is decoded, every weights file loaded.
@@ -93,3 +96,22 @@ rule reports:
         digest=notebooks.report_digest(),
     shell:
         "{LESION} report {EVERYTHING}"
+
+
+# An exported model is judged again by the command that its users have, from its folder and the images alone.
+for recipe, notebook in notebooks.exported(PARAMS).items():
+
+    rule:
+        name:
+            f"evaluate_{recipe}"
+        input:
+            f"stamps/{notebook}.json",  # the model is no output: Snakemake removes those before it runs a job anew
+        output:
+            [f"evaluated/{recipe}/{name}" for name in notebooks.EVALUATED],
+        params:
+            digest=notebooks.evaluate_digest(),
+            recipe=recipe,
+        threads: PARAMS.threads
+        shell:
+            "{LESION} evaluate models/{params.recipe}/r0 {IMAGES} --output evaluated/{params.recipe}"
+            " --threads {PARAMS.threads} --trust-pickle"

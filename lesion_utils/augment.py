@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils.artefacts import cache_folder, digest, file_digest
+from lesion_utils.audit.pictures import open_image
 from lesion_utils.errors import InputError
 from lesion_utils.recipes import Augmentation, OfflineCopies
 
@@ -39,18 +40,19 @@ class Drawn:
 
     ``matrices`` (count, 2, 3) take x, y, 1 of a pixel of the result to x, y in the picture given (pixel centres are
     whole numbers); ``brightness`` (count,) is added to every value, 0 to 255; ``contrast`` (count,) multiplies the
-    distance of every value from its channel's mean after that.
+    distance of every value from its channel's mean after that. ``fill`` is what lies outside a picture.
     """
 
     matrices: np.ndarray
     brightness: np.ndarray
     contrast: np.ndarray
+    fill: str = "reflect"
 
     def __len__(self) -> int:
         return len(self.matrices)
 
     def __getitem__(self, rows: slice) -> "Drawn":
-        return Drawn(self.matrices[rows], self.brightness[rows], self.contrast[rows])
+        return Drawn(self.matrices[rows], self.brightness[rows], self.contrast[rows], self.fill)
 
 
 def augmenter(
@@ -62,7 +64,7 @@ def augmenter(
     array like them. What is drawn for a picture depends on ``seed``, ``epoch`` and its own place in the epoch: neither
     on ``threads`` nor on the size of the batches.
     """
-    if augmentation == Augmentation():
+    if not augmentation.changes:
         return None
 
     def change(pictures: np.ndarray, epoch: int, first: int) -> np.ndarray:
@@ -97,13 +99,57 @@ def draw(augmentation: Augmentation, count: int, size: tuple[int, int], rng: np.
         flip_x=flip_x,
         flip_y=flip_y,
         angle=angle,
+        crop=_CROPS[augmentation.rotation_crop](size, angle),
         zoom=1 + zoom,
         shift_x=shift_x,
         shift_y=shift_y,
         shear_x=shear_x,
         shear_y=shear_y,
     )
-    return Drawn(matrices, brightness, 1 + contrast)
+    return Drawn(matrices, brightness, 1 + contrast, augmentation.fill)
+
+
+def _no_crop(size: tuple[int, int], angle: np.ndarray) -> np.ndarray:
+    return _affine(1, 0, 0, 0, 1, 0)
+
+
+def _inscribed(size: tuple[int, int], angle: np.ndarray) -> np.ndarray:
+    """To the largest upright rectangle of the picture's shape in a picture that is turned by ``angle``."""
+    (height, width), sin, cos = size, np.abs(np.sin(angle)), np.abs(np.cos(angle))
+    share = np.minimum(width / (width * cos + height * sin), height / (width * sin + height * cos))
+    return _affine(share, 0, (width - 1) / 2 * (1 - share), 0, share, (height - 1) / 2 * (1 - share))
+
+
+def _corner(size: tuple[int, int], angle: np.ndarray) -> np.ndarray:
+    """To what system 000 cuts out: meant as the inscribed rectangle, but as large as the box around the turned picture.
+
+    That is larger than the picture, so it starts at a negative place, which Python counts from the lower right.
+    """
+    (height, width), sin, cos = size, np.abs(np.sin(angle)), np.abs(np.cos(angle))
+    boxes = (width * cos + height * sin).astype(int), (height * cos + width * sin).astype(int)
+    entries: list[Numbers] = []
+    for side, box in zip((width, height), boxes, strict=True):
+        cut = -((side - box) // 2)  # pixels from the lower right; where the box is no larger, all of the picture
+        share = np.where(cut > 0, cut, side) / side
+        entries += [share, (share - 1) / 2 + side * (1 - share)]
+    return _affine(entries[0], 0, entries[1], 0, entries[2], entries[3])
+
+
+_CROPS = {"none": _no_crop, "inscribed": _inscribed, "corner": _corner}
+
+
+def shown(augmentation: Augmentation, size: tuple[int, int], count: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """What ``augmentation`` leaves of pictures of ``size`` (height, width): a row for each of ``count`` draws.
+
+    Columns: ``area``, of what is shown, fill included, as a share of the picture's; ``fill``, the share of that which
+    lies outside the picture.
+    """
+    height, width = size
+    matrices = draw(augmentation, count, size, np.random.default_rng(seed)).matrices
+    y, x = np.mgrid[0 : height - 1 : 32j, 0 : width - 1 : 32j].reshape(2, -1)
+    places = matrices @ np.stack([x, y, np.ones_like(x)])
+    outside = ((places < -0.5) | (places > np.array([width, height])[:, None] - 0.5)).any(axis=1)
+    return pd.DataFrame({"area": np.abs(np.linalg.det(matrices[:, :, :2])), "fill": outside.mean(axis=1)})
 
 
 def composed(
@@ -112,15 +158,17 @@ def composed(
     flip_x: Numbers = False,
     flip_y: Numbers = False,
     angle: Numbers = 0.0,
+    crop: np.ndarray | None = None,
     zoom: Numbers = 1.0,
     shift_x: Numbers = 0.0,
     shift_y: Numbers = 0.0,
     shear_x: Numbers = 0.0,
     shear_y: Numbers = 0.0,
 ) -> np.ndarray:
-    """The ``Drawn.matrices`` of a flip, a rotation, a zoom, a shift and a shear, in this order.
+    """The ``Drawn.matrices`` of a flip, a rotation, a crop, a zoom, a shift and a shear, in this order.
 
-    All are (count,) or one number: flips along x and y True or False; ``angle`` in radians, anticlockwise; ``zoom`` as
+    ``crop`` (count, 3, 3) takes a place in the cropped picture to one in the turned picture. The others are (count,) or
+    one number: flips along x and y True or False; ``angle`` in radians, anticlockwise; ``zoom`` as
     Keras has it, above 1 shows more of the picture; shifts in pixels, to the right and down; shears as tangents. The
     centre is the picture's, of a shear the upper left corner, as in Keras.
     """
@@ -134,7 +182,7 @@ def composed(
     shift = _affine(1, 0, -shift_x, 0, 1, -shift_y)
     shear = _affine(1, shear_x, 0, shear_y, 1, 0)
     # Each takes a place in its result to one in its input, so the first change stands on the left.
-    return (flip @ turn @ scale @ shift @ shear)[:, :2]
+    return (flip @ (turn if crop is None else turn @ crop) @ scale @ shift @ shear)[:, :2]
 
 
 def _affine(*rows: Numbers) -> np.ndarray:
@@ -149,8 +197,9 @@ def _affine(*rows: Numbers) -> np.ndarray:
 def apply(drawn: Drawn, pictures: np.ndarray, threads: int) -> np.ndarray:
     """``pictures`` (count, height, width, 3), uint8, with what was drawn done to them: a new array like them.
 
-    Bilinear; outside a picture lies its reflection about the edge. A mere flip keeps every pixel. For several views of
-    one picture repeat it without copies (``numpy.broadcast_to``). Raises InputError for other shapes or types.
+    Bilinear; outside a picture lies its reflection about the edge, its edge drawn out, or black, as ``drawn.fill``
+    says. A mere flip keeps every pixel. For several views of one picture repeat it without copies
+    (``numpy.broadcast_to``). Raises InputError for other shapes or types.
     """
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3 or len(pictures) != len(drawn):
         raise InputError(
@@ -179,7 +228,7 @@ def _change(drawn: Drawn, pictures: np.ndarray, changed: np.ndarray) -> None:
         pictures, drawn.matrices, _flips(drawn.matrices, (height, width)), changed, strict=True
     ):
         if flip is None:
-            cv2.warpAffine(picture, matrix, (width, height), target, _LINEAR, cv2.BORDER_REFLECT)
+            cv2.warpAffine(picture, matrix, (width, height), target, _LINEAR, _FILLS[drawn.fill])
         elif any(flip):
             cv2.flip(picture, _FLIP_CODES[flip], target)
         else:
@@ -190,6 +239,7 @@ def _change(drawn: Drawn, pictures: np.ndarray, changed: np.ndarray) -> None:
 
 
 _LINEAR = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+_FILLS = {"reflect": cv2.BORDER_REFLECT, "nearest": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT}
 _FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}  # OpenCV's, by the axes x, y that are flipped
 
 
@@ -214,8 +264,10 @@ def _tables(drawn: Drawn, pictures: np.ndarray) -> np.ndarray:
 
 
 def offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) -> pd.DataFrame:
-    """``options.per_class`` rotated copies of each class of ``cases``, written by Augmentor, as further cases;
-    where it is 0, one copy of each image.
+    """Copies of ``cases`` as further cases, written by Augmentor's rotation or, with ``options.change``, by that.
+
+    Of every class ``options.per_class``, so often as there are ``rounds``, or one of each image where it is 0; with
+    ``options.toward`` as many as the class lacks, and none of the largest.
 
     Pass training cases only: a copy belongs where its source is, and keeps the source's ``lesion_id``. The copies
     lie in the shared cache, never in the data folder; the same cases, options and seed give the same files.
@@ -223,12 +275,16 @@ def offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) -> pd
     made_from = [[*row] for row in cases[["image_id", "label"]].to_numpy()] + [
         file_digest(path) for path in cases["path"]
     ]
-    folder = cache_folder("augmentor") / digest([made_from, options.model_dump(), seed])
+    decides = options.model_dump(exclude={"before_split"})
+    folder = cache_folder("copies") / digest([made_from, decides, seed])
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
+        write = _write_changed if options.change else _write_by_augmentor
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as beside:
-            for number, (label, group) in enumerate(cases.groupby("label")):
-                _write_copies(group, Path(beside) / "copies" / str(label), options, seed + number)
+            for number, (label, count) in enumerate(_numbers_of_copies(cases["label"], options).items()):
+                target = Path(beside) / "copies" / str(label)
+                target.mkdir(parents=True)
+                write(cases[cases["label"] == label], target, count, options, seed + number)
             (Path(beside) / "copies").rename(folder)
     sources = cases.set_index("image_id")
     rows = [
@@ -239,10 +295,31 @@ def offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) -> pd
     return pd.DataFrame(rows, columns=cases.columns)
 
 
-def _write_copies(cases: pd.DataFrame, target: Path, options: OfflineCopies, seed: int) -> None:
+def _numbers_of_copies(labels: pd.Series, options: OfflineCopies) -> dict[str, int]:
+    counts = labels.value_counts().sort_index()
+    if options.toward:
+        lacking = (options.toward - counts).clip(lower=0)
+        lacking[counts.idxmax()] = 0
+        return lacking.to_dict()
+    return (counts if options.per_class == 0 else counts * 0 + options.per_class * options.rounds).to_dict()
+
+
+def _write_changed(cases: pd.DataFrame, target: Path, count: int, options: OfflineCopies, seed: int) -> None:
+    """``count`` copies, of every case equally often but for the last round, each changed in its own way."""
+    assert options.change
+    rng = np.random.default_rng(seed)
+    rounds = [rng.permutation(len(cases)) for _ in range(-(-count // len(cases)))]
+    for number, row in enumerate(np.concatenate([np.empty(0, int), *rounds])[:count]):
+        case = cases.iloc[row]
+        picture = np.asarray(open_image(case["path"]))[None]
+        changed = apply(draw(options.change, 1, picture.shape[1:3], rng), picture, 1)[0]
+        name = f"{quote(case['image_id'], safe='')}-copy{number:05d}.jpg"
+        cv2.imwrite(str(target / name), cv2.cvtColor(changed, cv2.COLOR_RGB2BGR))
+
+
+def _write_by_augmentor(cases: pd.DataFrame, target: Path, count: int, options: OfflineCopies, seed: int) -> None:
     import Augmentor  # slow to import, needed by few recipes
 
-    target.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=target) as scratch, contextlib.redirect_stdout(io.StringIO()):
         source = Path(scratch) / "source"
         source.mkdir()
@@ -253,7 +330,7 @@ def _write_copies(cases: pd.DataFrame, target: Path, options: OfflineCopies, see
             pipeline.augmentor_images.sort(key=lambda image: image.image_path)
             pipeline.set_seed(seed)
             pipeline.rotate(options.probability, options.rotation, options.rotation)
-            pipeline.sample(options.per_class, multi_threaded=False)
+            pipeline.sample(0 if options.per_class == 0 else count, multi_threaded=False)  # 0: one of each
         # Augmentor names its files at random: name them by source and content instead.
         copies = sorted(
             (path.name.split("_original_")[1].split(".jpg")[0], hashlib.sha256(path.read_bytes()).hexdigest(), path)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lesion_utils import predictions
 from lesion_utils.artefacts import read_json, write_json, writing
-from lesion_utils.datasets import data_folder, ham10000_folder, read_any
+from lesion_utils.datasets import ham10000_folder, read_any
 from lesion_utils.datasets.folders import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.params import StudyParams
@@ -41,7 +41,7 @@ def score_folder(
     if output.suffix != ".csv":
         raise InputError(f"the prediction table cannot be named {output.name!r}. Expected a name that ends in .csv.")
     model_folder, made_by, own = _trained(params, recipe)
-    cases = read_any(folder, ham10000_folder(params) if params.dataset == "isic9" else data_folder(params))
+    cases = read_any(folder, ham10000_folder(params))
     classes = sorted(own["label"].unique())
     shown, cases = _classes_and_labels(classes, cases, folder)
     size = params.recipes[recipe].image_size

@@ -43,12 +43,18 @@ def shares_by_class(cases: pd.DataFrame, column: str, source: str) -> Figure:
 
 
 def ages(cases: pd.DataFrame, source: str) -> Figure:
-    """Age at the examination by class, years; cases without an age are left out and counted in the title."""
-    fig, axes = _axes()
+    """Age at the examination, years: by class, and the histogram of all in 40 bins.
+
+    Cases without an age are left out and counted in the title.
+    """
+    fig, axes = _axes(1, 2, width=12)
     order = cases["label"].value_counts().index
     sns.boxplot(cases, x="age", y="label", order=order, color="#b8c9dd", fliersize=2, ax=axes[0, 0])
     missing = int(cases["age"].isna().sum())
-    axes[0, 0].set(xlabel="age, years", ylabel="diagnosis", title=f"{source}: age by class (age missing: {missing})")
+    axes[0, 0].set(xlabel="age, years", ylabel="diagnosis", title="by class")
+    axes[0, 1].hist(cases["age"].dropna(), bins=40, color=COLOUR)
+    axes[0, 1].set(xlabel="age, years", ylabel="images", title="all classes")
+    fig.suptitle(f"{source}: age (missing: {missing})")
     return fig
 
 
@@ -135,6 +141,36 @@ def intervals(rows: pd.DataFrame, label: str, xlabel: str, title: str, zero: boo
     return fig
 
 
+def ablation(effects: pd.DataFrame, title: str) -> Figure:
+    """What each factor is worth: a line a factor with its 95 % interval, a dot a seed; ``effects`` are of ``ablation``.
+
+    Two panels: balanced accuracy and melanoma sensitivity, factor minus reference, with the verdict of each.
+    """
+    metrics = ("balanced accuracy", "melanoma sensitivity")
+    arms = list(dict.fromkeys(effects.index.get_level_values(0)))
+    fig, axes = _axes(1, 2, width=13, height=1.6 + 0.45 * len(arms))
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        verdicts = []
+        for place, arm in enumerate(arms):
+            if (arm, metric) not in effects.index:
+                verdicts.append("not there")
+                continue
+            row = effects.loc[(arm, metric)]
+            verdicts.append(row["verdict"])
+            if np.isnan(row["value"]):
+                ax.text(0, place, "not estimable", va="center", fontsize=8, color="grey")
+                continue
+            ax.plot([row["low"], row["high"]], [place, place], color=COLOUR)
+            ax.plot(row["value"], place, "D", color=COLOUR)
+            ax.scatter(row["single"], np.full(len(row["single"]), place + 0.2), s=12, color="#c05a28", zorder=3)
+        ax.set_yticks(range(len(arms)), [f"{arm}: {said}" for arm, said in zip(arms, verdicts, strict=True)])
+        ax.set_ylim(len(arms) - 0.5, -0.5)
+        ax.axvline(0, color="grey", linestyle=":")
+        ax.set_xlabel(f"{metric}, factor minus reference\n(95 % interval by lesion; dots: single seeds)")
+    fig.suptitle(title)
+    return fig
+
+
 def report(table: pd.DataFrame, title: str) -> Figure:
     """scikit-learn's classification report as a shaded table: precision, recall, F1, and support (images)."""
     fig, axes = _axes(height=4.6)
@@ -210,3 +246,42 @@ def subgroup_intervals(rows: pd.DataFrame, metric: str, title: str) -> Figure:
     ]
     caution = chosen["caution"].iloc[0] if len(chosen) else ""
     return intervals(chosen.assign(name=names), "name", f"{metric}{caution and f', {caution}'}", title)
+
+
+def confusion_shares(counts: pd.DataFrame, title: str) -> Figure:
+    """Shares of the images of each class, rows true and columns predicted: a row sums to 1, or is empty (n = 0)."""
+    fig, axes = _axes(height=4.6)
+    shares = counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
+    named = [f"{name} (n = {n:,})" for name, n in counts.sum(axis=1).items()]
+    options = {"annot_kws": {"size": 10}, "yticklabels": named, "ax": axes[0, 0]}
+    sns.heatmap(shares, annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1, **options)
+    axes[0, 0].tick_params(axis="y", rotation=0)
+    axes[0, 0].set(xlabel="predicted", ylabel="true", title=title)
+    return fig
+
+
+def class_errors(counts: pd.DataFrame, title: str) -> Figure:
+    """Share of the images of each true class that were classified wrong; a class without an image has no bar."""
+    fig, axes = _axes(height=1.2 + 0.4 * len(counts))
+    sizes = counts.sum(axis=1)
+    wrong = 1 - np.diag(counts) / sizes.replace(0, np.nan)
+    axes[0, 0].barh([f"{name} (n = {n:,})" for name, n in sizes.items()], wrong.fillna(0), color=COLOUR)
+    known = [f"{share:.2f}" if share == share else "no image" for share in wrong]
+    axes[0, 0].bar_label(axes[0, 0].containers[0], known, padding=3, fontsize=9)
+    axes[0, 0].invert_yaxis()
+    axes[0, 0].set(xlim=(0, 1.1), xlabel="share classified wrong", ylabel="true class", title=title)
+    return fig
+
+
+def training_curves(history: pd.DataFrame, title: str) -> Figure:
+    """Loss and accuracy by epoch of one training: training dashed, validation solid."""
+    fig, axes = _axes(1, 2, width=10.5)
+    epochs = np.arange(1, len(history) + 1)
+    for ax, key in zip(axes[0], ("loss", "accuracy"), strict=True):
+        ax.plot(epochs, history[f"val_{key}"], color=COLOUR, label="validation")
+        ax.plot(epochs, history[key], color=COLOUR, linestyle="--", linewidth=1, label="training")
+        ax.set(xlabel="epoch", ylabel=key)
+    axes[0, 1].set_ylim(0, 1)
+    axes[0, 0].legend(fontsize=8)
+    fig.suptitle(title)
+    return fig

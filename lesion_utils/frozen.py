@@ -14,15 +14,18 @@ from lesion_utils.store import Rows, Store
 _BLOCK = 4 * HELD_OUT_BATCH  # rows kept at a time
 
 
-def origin(recipe: Recipe, weights: str, seed: int, threads: int) -> list:
+def origin(recipe: Recipe, weights: str, statistics: tuple[float, float], seed: int, threads: int) -> list:
     """What decides the outputs of a recipe's untrained backbone; ``weights`` is their digest.
 
-    Random weights come of the seed. The number of threads decides the last bits.
+    ``statistics`` matter to the scalings that standardise. Random weights come of the seed. The number of threads
+    decides the last bits.
     """
     decides = {"backbone", "alpha", "weights", "cut", "image_size", "scaling", "pooling"}
+    decides |= {"batch_norm", "last_pooling"}  # of the small CNN
     code = code_digest(Path(__file__).with_name("models.py").read_text(encoding="utf-8"))
     drawn = seed if recipe.weights == "none" else None
-    return [recipe.model_dump(mode="json", include=decides), weights, drawn, threads, code, tf.__version__]
+    scaled_by = statistics if recipe.scaling in ("z_score", "z_score_by_part") else None
+    return [recipe.model_dump(mode="json", include=decides), weights, drawn, scaled_by, threads, code, tf.__version__]
 
 
 def outputs(

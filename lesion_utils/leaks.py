@@ -17,9 +17,9 @@ from lesion_utils.augment import offline_copies
 from lesion_utils.errors import InputError
 from lesion_utils.params import ARMS, StudyParams, arm_name
 from lesion_utils.recipes import OfflineCopies
+from lesion_utils.splits import UNUSED
 from lesion_utils.training import train
 
-UNUSED = "unused"  # the value of `split` of a case that takes no part in an arm
 COPIED = 0.5  # share of the test lesions of each class whose images are copied into the leaky arm
 NOTHING_LEAKS = {"siblings": "no test lesion has two images", "copies": "no class has two test lesions"}
 COUNTS = ["leak", "recipe", "kind", "repeats", "training images", "added images", "test images", "can leak"]

@@ -1,8 +1,10 @@
 """Backbones, heads, losses, and the loading of weights."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -22,29 +24,57 @@ class Backbone:
 
 
 def _small_cnn(recipe: Recipe, weights: str | None) -> keras.Model:
-    """Three blocks of convolution (16, 32, 64 filters) and max pooling, as systems 003 and 004 describe it."""
+    """Three blocks of convolution (16, 32, 64 filters) and max pooling, as systems 003 and 004 describe it.
+
+    On request with batch normalisation after each convolution, and without the last pooling, which 004's last variant
+    lacks.
+    """
     if weights:
         raise InputError("there are no ImageNet weights for the small CNN. Cure: `weights: none` in the recipe.")
     inputs = outputs = keras.Input((*recipe.image_size, 3))
     for filters in (16, 32, 64):
         outputs = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(outputs)
-        outputs = keras.layers.MaxPooling2D()(outputs)
+        if recipe.batch_norm:
+            outputs = keras.layers.BatchNormalization()(outputs)
+        if recipe.last_pooling or filters < 64:
+            outputs = keras.layers.MaxPooling2D()(outputs)
     return keras.Model(inputs, outputs, name="small_cnn")
 
 
 def _application(constructor: Callable[..., keras.Model], with_alpha: bool) -> Callable[..., keras.Model]:
     def build(recipe: Recipe, weights: str | None) -> keras.Model:
         width = {"alpha": recipe.alpha} if with_alpha else {}
-        return constructor(include_top=False, weights=weights, input_shape=(*recipe.image_size, 3), **width)
+        model = constructor(include_top=False, weights=weights, input_shape=(*recipe.image_size, 3), **width)
+        _name_by_place(model)
+        return model
 
     return build
 
 
+def _name_by_place(model: keras.Model) -> None:
+    """Layers that Keras names by counting all it has built get the number that they have in this model.
+
+    ``conv2d_185`` is then the same layer in any process.
+    """
+    for kind, name in _COUNTED.items():
+        counted = [one for one in model.layers if type(one) is kind and re.fullmatch(rf"{name}(_\d+)?", one.name)]
+        numbers = [int(one.name.removeprefix(name).removeprefix("_") or 0) for one in counted]
+        for layer, number in zip(counted, numbers, strict=True):
+            place = number - min(numbers)
+            layer.name = f"{name}_{place}" if place else name
+
+
+_COUNTED = {
+    keras.layers.Conv2D: "conv2d",
+    keras.layers.BatchNormalization: "batch_normalization",
+    keras.layers.Activation: "activation",
+}
 BACKBONES = {
     "small_cnn": Backbone(_small_cnn, "zero_to_one", 8),
     "mobilenet_v1": Backbone(_application(keras.applications.MobileNet, True), "minus_one_to_one", 32),
     "mobilenet_v2": Backbone(_application(keras.applications.MobileNetV2, True), "minus_one_to_one", 32),
     "inception_v3": Backbone(_application(keras.applications.InceptionV3, False), "minus_one_to_one", 75),
+    "inception_resnet_v2": Backbone(_application(keras.applications.InceptionResNetV2, False), "minus_one_to_one", 75),
 }
 
 
@@ -114,7 +144,7 @@ def _layer(model: keras.Model, name: str, key: str) -> keras.layers.Layer:
 class Network:
     """A classifier in its parts: pictures -> ``features`` (scaling, backbone, pooling) -> ``head`` -> probabilities."""
 
-    scaling: keras.layers.Layer
+    scaling: keras.layers.Rescaling
     backbone: keras.Model
     pooling: keras.layers.Layer
     features: keras.Model
@@ -122,19 +152,34 @@ class Network:
     whole: keras.Model
 
 
-def build(recipe: Recipe, classes: int, weights: str | None, seed: int) -> Network:
-    """The network of a recipe, uncompiled; input (batch, height, width, 3) with values 0 to 255."""
+Statistics: TypeAlias = tuple[float, float]  # mean and standard deviation of all values of some pictures
+
+
+def build(
+    recipe: Recipe, classes: int, weights: str | None, seed: int, statistics: Statistics = (127.5, 127.5)
+) -> Network:
+    """The network of a recipe, uncompiled; input (batch, height, width, 3) with values 0 to 255.
+
+    ``statistics`` are those by which the scalings ``z_score…`` standardise.
+    """
     keras.utils.set_random_seed(seed)
     backbone = load_backbone(recipe, weights)
     pooling = keras.layers.GlobalAveragePooling2D() if recipe.pooling == "average" else keras.layers.Flatten()
     scaling = recipe.scaling or BACKBONES[recipe.backbone].scaling
-    scale = keras.layers.Rescaling(*{"zero_to_one": (1 / 255, 0.0), "minus_one_to_one": (1 / 127.5, -1.0)}[scaling])
+    mean, deviation = {"zero_to_one": (0.0, 255.0), "minus_one_to_one": (127.5, 127.5)}.get(scaling, statistics)
+    scale = keras.layers.Rescaling(1 / deviation, -mean / deviation)
     inputs = keras.Input((*recipe.image_size, 3))
     features = keras.Model(inputs, pooling(backbone(scale(inputs))), name="features")
     head = _head(recipe, features.output_shape[1], classes)
     pictures = keras.Input((*recipe.image_size, 3))
     whole = keras.Model(pictures, head(features(pictures)), name="classifier")
     return Network(scale, backbone, pooling, features, head, whole)
+
+
+def rescaled(network: Network, statistics: Statistics) -> None:
+    """Lets models that are made of ``network`` from now on standardise pictures by other ``statistics``."""
+    mean, deviation = statistics
+    network.scaling.scale, network.scaling.offset = 1 / deviation, -mean / deviation
 
 
 def split_below(network: Network, layer: str) -> tuple[keras.Model, keras.Model] | None:
@@ -165,6 +210,8 @@ def _head(recipe: Recipe, width: int, classes: int) -> keras.Model:
     made: list[keras.layers.Layer] = [keras.Input((width,))]
     if recipe.standardise:
         made.append(keras.layers.Normalization(name="standardise"))
+    if recipe.feature_dropout:
+        made.append(keras.layers.Dropout(recipe.feature_dropout))
     if recipe.hidden:
         made.append(keras.layers.Dense(recipe.hidden, activation="relu"))
     if recipe.dropout:
@@ -218,11 +265,14 @@ def set_trainable(network: Network, train: str, freeze_batch_norm: bool) -> None
         layer.trainable = number >= first and not frozen
 
 
-def loss(recipe: Recipe) -> keras.losses.Loss:
-    """The recipe's loss on one-hot labels, one value a case so that class weights act."""
+def loss(recipe: Recipe) -> keras.losses.Loss | Callable:
+    """The recipe's loss on one-hot labels, one value a case so that class weights act, or one for the batch."""
+    made: keras.losses.Loss = keras.losses.CategoricalCrossentropy()
     if recipe.loss == "focal":
-        return keras.losses.CategoricalFocalCrossentropy(alpha=recipe.focal_alpha, gamma=recipe.focal_gamma)
-    return keras.losses.CategoricalCrossentropy()
+        made = keras.losses.CategoricalFocalCrossentropy(alpha=recipe.focal_alpha, gamma=recipe.focal_gamma)
+    if recipe.loss_per_case:
+        return made
+    return lambda truth, predicted: keras.ops.mean(made.call(truth, predicted))
 
 
 @keras.saving.register_keras_serializable("lesion_utils")

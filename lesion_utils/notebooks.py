@@ -16,14 +16,15 @@ import psutil
 from traitlets.config import Config
 
 from lesion_utils.artefacts import code_digest, digest, report_folder, run_folder, run_name, writing
-from lesion_utils.datasets import data_digest
+from lesion_utils.datasets import data_digest, layout
 from lesion_utils.params import PROJECT, STAGES, StudyParams, resolve
-from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, table_path
+from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, parts_of, table_path
 from lesion_utils.weights import weights_digest
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
 PACKAGE = PROJECT / "lesion_utils"
 CHECKED_DATA = "checked/data.json"
+PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: what lies there counts, not where
 NOTEBOOKS = (EDA, *STAGE_NOTEBOOKS.values(), EVALUATION)
 
 
@@ -67,7 +68,7 @@ def parameters(notebook: str) -> dict[str, Any]:
 def plan(params: StudyParams) -> list[Job]:
     """The jobs of a study in order; a stage without a recipe has none."""
     found = ["cases.csv"]
-    if params.dataset == "isic9":
+    if layout(params).corrected:
         found.append(reports_from_runs(params.study) + "/corrections.csv")
     jobs = [_job(params, EDA, 0, inputs=[CHECKED_DATA], outputs=found)]
     tables: dict[str, list[str]] = {stage: [] for stage in STAGES}
@@ -76,7 +77,7 @@ def plan(params: StudyParams) -> list[Job]:
             made = [
                 str(table_path(params.study, recipe, repeat, split).relative_to(run_folder(params.study)))
                 for recipe in getattr(params, stage)
-                for split in ("validation", "test")
+                for split in parts_of(params, recipe)
             ]
             if repeat == 0:
                 made += [
@@ -121,7 +122,7 @@ def job_digest(params: StudyParams, notebook: str) -> str:
     That is: the parameters it uses, the data (not their place), the weights (not their place), its own source and
     the modules of the package it imports.
     """
-    elsewhere = ("data", "ham10000", "weights", "repeat")
+    elsewhere = (*PLACES, "repeat")
     used = {name: value for name, value in values(params, notebook).items() if name not in elsewhere}
     recipes = [recipe for stage in STAGES if stage in used for recipe in getattr(params, stage).values()]
     weights = [weights_digest(recipe, params.weights) for recipe in recipes]
@@ -150,6 +151,22 @@ def check_digest(params: StudyParams, stage: str | None = None) -> str:
     return digest([networks, weights, code_digest((PACKAGE / "models.py").read_text(encoding="utf-8"))])
 
 
+def exported(params: StudyParams) -> dict[str, str]:
+    """The recipes of the study that export their model, with the notebook that trains them."""
+    return {name: STAGE_NOTEBOOKS[params.stage_of(name)] for name, recipe in params.recipes.items() if recipe.exports}
+
+
+EVALUATED = (  # what `lesion evaluate` makes of an exported model
+    *("confusion_matrix.png", "confusion_matrix_normalised.png", "class_errors.png", "curves.png"),
+    *("predictions.csv", "classification_report.txt"),
+)
+
+
+def evaluate_digest() -> str:
+    """Changes with what judges an exported model."""
+    return code_digest((PACKAGE / "cli" / "evaluate.py").read_text(encoding="utf-8"))
+
+
 def report_digest() -> str:
     """Changes with what makes the reports' pages."""
     parts = [PACKAGE / "reports.py", *sorted(path for path in (PACKAGE / "templates").rglob("*") if path.is_file())]
@@ -166,8 +183,7 @@ def notebook_digest(notebook: str) -> str:
 def values(params: StudyParams, notebook: str) -> dict[str, Any]:
     """The study's values of the parameters that a notebook uses, as plain data; folders from the project root."""
     used = {name: value for name, value in params.model_dump(mode="json").items() if name in parameters(notebook)}
-    places = ("data", "ham10000", "weights")
-    folders = {name: os.path.relpath(resolve(used[name]), PROJECT) for name in places if used.get(name)}
+    folders = {name: os.path.relpath(resolve(used[name]), PROJECT) for name in PLACES if used.get(name)}
     return used | folders
 
 

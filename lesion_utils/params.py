@@ -138,6 +138,19 @@ class StudyParams(Strict):
         return next(stage for stage in STAGES if recipe_of.get(training, training) in getattr(self, stage))
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts that a recipe's predictions are judged on: validation, and test where the split has one.
+
+        Systems 000 and 001 have none of their own: the one tested on the ISIC 2018 set, the other on its validation.
+        """
+        has_test = self.split != "system_001" and (self.split != "system_000" or self.isic2018 is not None)
+        return ("validation", "test") if has_test else ("validation",)
+
+    def reference_of(self, name: str) -> str:
+        """The recipe that recipe ``name`` is held against: the first of the study on the same table of cases."""
+        return next(other for other, recipe in self.recipes.items() if recipe.cases == self.recipes[name].cases)
+
+    @property
     def training_seed(self) -> int:
         """The seed of this repeat."""
         return self.seed + self.repeat
@@ -205,6 +218,16 @@ def load_study(study: str, **overrides: Any) -> StudyParams:
                 f"{where}: key `leaks.{name}.recipe` is {leak.recipe!r}. Expected one of `baseline` or `transfer`: "
                 f"{', '.join(known)}. Cure: correct the value."
             )
+    of_folders = params.split == "system_003"
+    if params.split != "by_lesion" and of_folders != (params.dataset == "isic9"):
+        raise InputError(
+            f"{where}: key `split` is {params.split!r}, which is no split of the data set {params.dataset!r}. "
+            f"Cure: correct the value."
+        )
+    if corrected := [name for name, recipe in params.recipes.items() if of_folders and recipe.cases == "corrected"]:
+        raise InputError(
+            f"{where}: the split `system_003` is one of the set as published. Cure: `cases: raw` in {corrected[0]}."
+        )
     if twice := sorted(set(params.arms) & set(params.recipes)):
         raise InputError(f"{where}: a recipe has the name of a leak's training: {', '.join(twice)}. Cure: rename it.")
     return params

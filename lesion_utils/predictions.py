@@ -80,6 +80,12 @@ def labelled(name: str, leaky: bool) -> str:
     return f"{name} (leaky)" if leaky else name
 
 
+def parts_of(params: StudyParams, recipe: str) -> tuple[str, ...]:
+    """The parts of which a recipe leaves a table: the study's, and copies that fell to validation, if it makes such."""
+    copies = params.recipes[recipe].offline_copies
+    return (*params.parts, *(["validation_copies"] if copies and copies.before_split else []))
+
+
 def table_path(study: str, recipe: str, repeat: int, split: str) -> Path:
     """Where the prediction table of one recipe, repeat and split lies."""
     return run_folder(study) / "predictions" / recipe / f"r{repeat}" / f"{split}.csv"

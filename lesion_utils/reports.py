@@ -12,7 +12,7 @@ import nbformat
 from nbconvert import HTMLExporter
 
 from lesion_utils.artefacts import file_digest, read_json, report_folder, run_folder, run_name, write_json, writing
-from lesion_utils.datasets import TITLES, data_digest
+from lesion_utils.datasets import data_digest, layout, title
 from lesion_utils.notebooks import NOTEBOOKS, Job, job_digest, plan, values
 from lesion_utils.params import PROJECT, STAGES, StudyParams
 
@@ -83,8 +83,8 @@ def write_report(params: StudyParams, name: str) -> None:
     for cell in book.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-    title = f"{name} - study {params.study} on {TITLES[params.dataset]}"
-    html, _ = exporter.from_notebook_node(book, {"metadata": {"name": title}, "stamp": shown})
+    heading = f"{name} - study {params.study} on {title(params)}"
+    html, _ = exporter.from_notebook_node(book, {"metadata": {"name": heading}, "stamp": shown})
     with writing(report_folder(params.study) / f"{name}.html") as beside:
         beside.write_text(html, encoding="utf-8")
 
@@ -119,10 +119,14 @@ def write_index(params: StudyParams) -> Path:
 
 
 def _about(params: StudyParams) -> str:
-    about = f"Data: {TITLES[params.dataset]}. Intervals are 95 %, bootstrapped by lesion."
-    if params.dataset == "phantom":
-        about += " A phantom is made-up data: no number on these pages says anything about patients."
-    return about
+    about = [f"Data: {title(params)}. Intervals are 95 %, bootstrapped by {layout(params).grouped_by}."]
+    if params.scaled:
+        about.append(f"How it is scaled down: {params.scaled.removesuffix('.')}.")
+    if params.minutes:
+        about.append(f"It takes about {params.minutes:,.0f} minutes on two cores, training and reports.")
+    if layout(params).made_up:
+        about.append("A phantom is made-up data: no number on these pages says anything about patients.")
+    return " ".join(about)
 
 
 def _row(params: StudyParams, job: Job) -> dict[str, Any]:

@@ -5,15 +5,16 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from lesion_utils.artefacts import digest, run_folder, writing
 from lesion_utils.audit.corrections import apply, corrections
-from lesion_utils.datasets import read_cases
+from lesion_utils.datasets import data_folder, ham10000, read_cases
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.params import StudyParams
 
 SPLITS = ("train", "validation", "test")
+UNUSED = "unused"  # the value of `split` of a case that takes no part
 
 
 def split_by_lesion(cases: pd.DataFrame, test: float, validation: float, seed: int) -> pd.Series:
@@ -46,11 +47,15 @@ def split_off(cases: pd.DataFrame, name: str, share: float, of: int, seed: int) 
 def split_cases(params: StudyParams, table: str = "corrected") -> pd.DataFrame:
     """The case table of a study with its column ``split``; the same for all notebooks of the study.
 
-    A data set that comes with a test part keeps it. In the ``corrected`` table no lesion stands in two parts; the
+    With a published ``split`` both tables are the data as published. Else a data set that comes with a test part keeps
+    it. In the ``corrected`` table no lesion stands in two parts; the
     ``raw`` one is the data as published, and where it has a test part, validation is drawn from the rest by image, as
     the users of such folders do.
     """
     cases = read_cases(params)
+    if params.split != "by_lesion":
+        cases["split"] = published_split(params, cases)
+        return cases
     if cases["published_split"].isna().all():
         cases["split"] = split_by_lesion(cases, params.test_fraction, params.validation_fraction, params.split_seed)
         return cases
@@ -64,6 +69,90 @@ def split_cases(params: StudyParams, table: str = "corrected") -> pd.DataFrame:
         training, "validation", params.validation_fraction, len(training), params.split_seed
     )
     return cases
+
+
+# Images of each part, and of a class in it, that a published system states, where that tells its split from others.
+PUBLISHED: dict[str, dict[str, int | dict[str, int]]] = {
+    "system_000": {"validation": {"nv": 1006, "mel": 167, "bkl": 165, "bcc": 77, "akiec": 49, "vasc": 22, "df": 17}},
+    "system_001": {"validation": {"akiec": 26, "bcc": 30, "bkl": 75, "df": 6, "mel": 39, "nv": 751, "vasc": 11}},
+    "system_002": {"train": 7210, "validation": 802, "test": 2003},
+    "system_003": {"train": 1792, "validation": 447, "test": 118},
+}
+
+
+def published_split(params: StudyParams, cases: pd.DataFrame) -> pd.Series:
+    """``train``, ``validation`` or ``test`` of each case, by the rule and the seed of a published system.
+
+    The rules work on the rows of the metadata table in their order, or on sorted file names. 000: 15 % of the images,
+    stratified, for validation; its test set is another (key ``isic2018``). 001: 17 % of the lesions with one image,
+    stratified; that part is validation and test at once, so there is no test. 002: 20 % of the images for test, of the
+    rest 10 % for validation. 003 and 004: of the images in ``Train`` the last fifth after Keras' shuffling (its
+    ``image_dataset_from_directory``) for validation; ``Test``, which they never score, is the test part.
+
+    Raises InputError where the numbers of images are not those of HAM10000's, or the 9-class set's, published split.
+    """
+    if params.split == "system_003":
+        split = cases["published_split"].copy()
+        training = cases[split == "train"]
+        order = np.array(sorted(training.index, key=lambda row: (training["label"][row], training["path"][row])))
+        np.random.RandomState(123).shuffle(order)  # the legacy generator, as Keras has it
+        split[order[-int(0.2 * len(order)) :]] = "validation"
+    else:
+        own = cases[cases["published_split"] != "test"]
+        rows = ham10000.table_order(data_folder(params))
+        split = pd.Series("test", index=cases.index)
+        split[own.index] = _RULES[params.split](own.set_index("image_id").loc[rows])[own["image_id"]].to_numpy()
+    if params.dataset != "phantom":
+        _check_supports(params.split, cases["label"], split)
+    return split.rename("split")
+
+
+def _of_system_000(cases: pd.DataFrame) -> pd.Series:
+    return _parts(
+        cases, validation=train_test_split(cases, test_size=0.15, random_state=47, stratify=cases["label"])[1]
+    )
+
+
+def _of_system_001(cases: pd.DataFrame) -> pd.Series:
+    alone = cases[cases.groupby("lesion_id")["label"].transform("size") == 1]
+    return _parts(
+        cases, validation=train_test_split(alone, test_size=0.17, random_state=101, stratify=alone["label"])[1]
+    )
+
+
+def _of_system_002(cases: pd.DataFrame) -> pd.Series:
+    training, test = train_test_split(cases, test_size=0.2, random_state=1234)
+    return _parts(cases, test=test, validation=train_test_split(training, test_size=0.1, random_state=2)[1])
+
+
+_RULES = {"system_000": _of_system_000, "system_001": _of_system_001, "system_002": _of_system_002}
+
+
+def _parts(cases: pd.DataFrame, **parts: pd.DataFrame) -> pd.Series:
+    split = pd.Series("train", index=cases.index)
+    for name, part in parts.items():
+        split[part.index] = name
+    return split
+
+
+def _check_supports(system: str, labels: pd.Series, split: pd.Series) -> None:
+    for part, published in PUBLISHED[system].items():
+        counts = labels[split == part].value_counts().to_dict()
+        found = counts if isinstance(published, dict) else sum(counts.values())
+        if found != published:
+            raise InputError(
+                f"the {part} part of {system} has {found} images, published are {published}: this is not the data set "
+                f"that it split. Cure: the whole set with its metadata table as published, or `split: by_lesion`."
+            )
+
+
+def use_share(cases: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """``cases`` with only ``share`` of the training lesions of each class, at least one; the others are ``unused``."""
+    lesions = cases[cases["split"] == "train"].drop_duplicates("lesion_id").sample(frac=1, random_state=seed)
+    place = lesions.groupby("label").cumcount()
+    kept = lesions.loc[place < lesions.groupby("label")["lesion_id"].transform("size") * share, "lesion_id"]
+    left = (cases["split"] == "train") & ~cases["lesion_id"].isin(kept)
+    return cases.assign(split=cases["split"].mask(left, UNUSED))
 
 
 def case_tables(params: StudyParams, trainings: Iterable[str]) -> dict[str, pd.DataFrame]:
@@ -89,7 +178,7 @@ def known_in_training(cases: pd.DataFrame, pictures: Sequence[str]) -> pd.DataFr
     """
     keyed = cases.assign(picture=list(pictures))
     training = keyed[keyed["split"] == "train"]
-    held_out = keyed[keyed["split"].isin(["validation", "test"])]
+    held_out = keyed[~keyed["split"].isin(["train", UNUSED])]
     image = held_out["isic_id"].isin(training["isic_id"]) | held_out["picture"].isin(training["picture"])
     lesion = held_out["lesion_id"].isin(training["lesion_id"])
     knows = pd.Series(np.where(image, "image", "lesion"), index=held_out.index)

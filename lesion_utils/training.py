@@ -16,13 +16,23 @@ from lesion_utils import frozen
 from lesion_utils.artefacts import code_digest, run_folder, write_json, writing
 from lesion_utils.augment import augmenter, offline_copies
 from lesion_utils.errors import InputError
-from lesion_utils.models import BalancedAccuracy, build, finished, finished_head, loss, set_trainable, split_below
+from lesion_utils.models import (
+    BalancedAccuracy,
+    Statistics,
+    build,
+    finished,
+    finished_head,
+    loss,
+    rescaled,
+    set_trainable,
+    split_below,
+)
 from lesion_utils.params import StudyParams
 from lesion_utils.pixels import batches, case_pixels, held_out, row_digests
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.recipes import Phase, Recipe
 from lesion_utils.runtime import keras, start, tf
-from lesion_utils.splits import refuse_leak, split_digest
+from lesion_utils.splits import refuse_leak, split_digest, use_share
 from lesion_utils.store import Rows
 from lesion_utils.weights import weights_digest
 
@@ -31,9 +41,13 @@ IN_JUPYTERLAB = "JPY_SESSION_NAME" in os.environ  # set by the Jupyter server, n
 
 @dataclass(frozen=True)
 class Trained:
-    """What training a recipe leaves: the model's file, its history, and probabilities of the cases held out."""
+    """What training a recipe leaves: the model's file, its history, and probabilities of the cases held out.
+
+    ``cases`` are those it was given, and its copies; ``scores`` (n, classes) are of those of each part, in their order.
+    """
 
     classes: list[str]
+    cases: pd.DataFrame
     model_file: Path
     history: pd.DataFrame
     scores: dict[str, np.ndarray]
@@ -46,10 +60,13 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
     Epochs are chosen on validation alone; test cases are scored by the finished model and not looked at. Writes
     ``model.keras``, ``history.csv`` and ``scores.npz`` into the run folder, together and last; a run that finds
     them, made by the same recipe, cases, pictures, seed, threads, weights and code, returns them without training.
-    ``name`` may be an arm of a paired leak; cases of no part (split ``unused``) are left alone. Raises InputError if
+    ``name`` may be an arm of a paired leak; cases of no part (split ``unused``) are left alone. Copies that were made
+    before the split and fell to validation are a part of their own, ``validation_copies``. Raises InputError if
     training knows a validation or test case and the recipe does not allow it.
     """
     recipe = params.trainings[name]
+    given = split_digest(cases)
+    cases = _prepared(cases, recipe, params.training_seed)
     pixels = case_pixels(cases, recipe.image_size, params.threads)
     leaky = refuse_leak(name, cases, row_digests(pixels), recipe.allow_leak)
     made_by = {
@@ -58,7 +75,7 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
         "seed": params.training_seed,
         "threads": params.threads,
         "leaky": leaky,
-        "cases": split_digest(cases),
+        "cases": given,
         "pictures": pixels.digest,
         "weights": weights_digest(recipe, params.weights),
         "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
@@ -70,11 +87,27 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
     with np.load(folder / "scores.npz") as scores:
         return Trained(
             sorted(cases["label"].unique()),
+            cases,
             folder / "model.keras",
             pd.read_csv(folder / "history.csv"),
             dict(scores),
             made_by,
         )
+
+
+def _prepared(cases: pd.DataFrame, recipe: Recipe, seed: int) -> pd.DataFrame:
+    """The cases as the recipe uses them: a share of the training lesions, and the copies written off line."""
+    cases = use_share(cases, recipe.training_share, seed)
+    if not (options := recipe.offline_copies):
+        return cases
+    counts = cases["split"].value_counts()
+    copied = ["train", "validation"] if options.before_split else ["train"]
+    copies = offline_copies(cases[cases["split"].isin(copied)], options, seed)
+    if options.before_split:
+        held_out = round(len(copies) * counts["validation"] / (counts["train"] + counts["validation"]))
+        dealt = np.where(np.arange(len(copies)) < held_out, "validation_copies", "train")
+        copies = copies.assign(split=np.random.default_rng(seed).permutation(dealt))
+    return pd.concat([cases, copies], ignore_index=True)
 
 
 def model_folder(params: StudyParams, name: str) -> Path:
@@ -96,16 +129,27 @@ class _Data:
         self.labels = np.searchsorted(self.classes, cases["label"])
         self.targets = np.eye(len(self.classes), dtype=np.float32)[self.labels]
         self.train = self.rows("train")
-        self.sampler, self.seed = recipe.sampler, seed
+        self.recipe, self.seed = recipe, seed
 
-    def rows(self, split: str) -> np.ndarray:
-        return np.flatnonzero(self.split == split)
+    @property
+    def parts(self) -> list[str]:
+        """The parts to be scored."""
+        return [part for part in ("validation", "validation_copies", "test") if part in self.split]
+
+    def rows(self, *parts: str) -> np.ndarray:
+        return np.flatnonzero(np.isin(self.split, parts))
 
     def epoch(self, number: int) -> np.ndarray:
-        return self.train[epoch_rows(self.labels[self.train], self.sampler, self.seed + 1000 * number)]
+        """The rows of training cases that epoch ``number`` shows, in their order."""
+        seed, recipe = self.seed + 1000 * number, self.recipe
+        drawn_by = seed if recipe.redraw else self.seed
+        rows = self.train[epoch_rows(self.labels[self.train], recipe.sampler, drawn_by, recipe.class_size)]
+        if not recipe.redraw:
+            rows = np.random.default_rng(seed).permutation(rows)
+        return rows[: recipe.epoch_images]
 
-    def held_out(self, inputs: np.ndarray | Rows, split: str) -> tf.data.Dataset:
-        return held_out(inputs, self.targets, self.rows(split))
+    def held_out(self, inputs: np.ndarray | Rows, *parts: str) -> tf.data.Dataset:
+        return held_out(inputs, self.targets, self.rows(*parts))
 
 
 @dataclass(frozen=True)
@@ -118,17 +162,16 @@ class _Fed:
     change: Callable[[np.ndarray, int, int], np.ndarray] | None = None
 
     def batches(self, data: _Data, size: int) -> tf.data.Dataset:
-        """Endless training batches; epochs take the inputs and the views in turn."""
+        """Endless training batches; epochs take the views, where there are any, in turn."""
         if not self.views:
             return batches(self.inputs, data.targets, data.epoch, size, change=self.change)
 
         def rows(epoch: int) -> np.ndarray:
-            order, view = data.epoch(epoch), epoch % (1 + len(self.views))
-            first_of_view = len(data.targets) + (view - 1) * len(data.train)
-            return first_of_view + np.searchsorted(data.train, order) if view else order
+            view = epoch % len(self.views)
+            return view * len(data.train) + np.searchsorted(data.train, data.epoch(epoch))
 
-        targets = np.concatenate([data.targets, *[data.targets[data.train]] * len(self.views)])
-        return batches(np.concatenate([self.inputs, *self.views]), targets, rows, size)
+        targets = np.concatenate([data.targets[data.train]] * len(self.views))
+        return batches(np.concatenate(self.views), targets, rows, size)
 
 
 def _train(
@@ -142,13 +185,10 @@ def _train(
 ) -> None:
     keras.backend.clear_session()
     seed = params.training_seed
-    if recipe.offline_copies:
-        copies = offline_copies(cases[cases["split"] == "train"], recipe.offline_copies, seed)
-        cases = pd.concat([cases, copies], ignore_index=True)
-        pixels = case_pixels(cases, recipe.image_size, params.threads)
     data = _Data(recipe, cases, seed)
-    network = build(recipe, len(data.classes), params.weights, seed)
-    origin = frozen.origin(recipe, made_by["weights"], seed, params.threads)
+    statistics = _statistics(recipe, data, pixels)
+    network = build(recipe, len(data.classes), params.weights, seed, statistics["train"])
+    origin = frozen.origin(recipe, made_by["weights"], statistics["train"], seed, params.threads)
     features = functools.cache(lambda: np.asarray(frozen.outputs(network.features, pixels, origin)))
     if recipe.standardise:
         network.head.get_layer("standardise").adapt(features()[data.train])
@@ -158,7 +198,7 @@ def _train(
         if phase.train == "head":
             changed = (
                 frozen.outputs(network.features, pixels.take(data.train), origin, recipe.augmentation, view)
-                for view in range(1, recipe.feature_views)
+                for view in range(1, recipe.feature_views + 1)
             )
             return _Fed(network.head, features(), tuple(np.asarray(view) for view in changed))
         untouched = all(before.train in ("head", phase.train) for before in earlier)
@@ -185,12 +225,38 @@ def _train(
     network.whole.set_weights(weights)
     shown = data.labels[data.epoch(0)]
     shares = np.bincount(shown, minlength=len(data.classes)) / len(shown)
-    model = predicts = finished(network, recipe, shares)
-    inputs: np.ndarray | Rows = pixels
-    if not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
-        predicts, inputs = finished_head(network, recipe, shares), features()
-    scores = {split: predicts.predict(data.held_out(inputs, split), verbose=0) for split in ("validation", "test")}
+    model = finished(network, recipe, shares)
+    scores = {}
+    for part in data.parts:
+        predicts, inputs = model, pixels  # type: keras.Model, np.ndarray | Rows
+        if statistics[part] != statistics["train"]:
+            rescaled(network, statistics[part])
+            predicts = finished(network, recipe, shares)
+        elif not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
+            predicts, inputs = finished_head(network, recipe, shares), features()
+        scores[part] = predicts.predict(data.held_out(inputs, part), verbose=0)
+    rescaled(network, statistics["train"])
     _save(folder, model, pd.concat(histories, ignore_index=True), scores, made_by)
+
+
+def _statistics(recipe: Recipe, data: _Data, pixels: Rows) -> dict[str, Statistics]:
+    """Mean and standard deviation of all values of the pictures, by which each part is standardised, if it is."""
+    by_part = recipe.scaling == "z_score_by_part"
+    learnt = ["train", "validation", "validation_copies"] if by_part else ["train"]
+    groups = {part: learnt for part in ("train", *data.parts)}
+    if by_part and "test" in groups:
+        groups["test"] = ["test"]
+    if recipe.scaling not in ("z_score", "z_score_by_part"):
+        return dict.fromkeys(groups, (127.5, 127.5))
+    return {part: _moments(pixels, data.rows(*group)) for part, group in groups.items()}
+
+
+def _moments(pixels: Rows, rows: np.ndarray) -> Statistics:
+    counts = np.zeros(256, np.int64)
+    for row in rows:
+        counts += np.bincount(pixels[int(row)].ravel(), minlength=256)
+    mean = np.average(np.arange(256), weights=counts)
+    return float(mean), float(np.average((np.arange(256) - mean) ** 2, weights=counts) ** 0.5)
 
 
 def _fit(fed: _Fed, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.DataFrame:
@@ -200,8 +266,12 @@ def _fit(fed: _Fed, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.
     rate = phase.learning_rate
     if phase.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, steps * phase.epochs)
+    elif phase.schedule == "step":
+        every, lower = steps * phase.step_every, 1 / phase.step_divisor
+        rate = keras.optimizers.schedules.ExponentialDecay(rate, every, lower, staircase=True)
+    options = {"learning_rate": rate} | recipe.optimizer_options
     model.compile(
-        optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": {"learning_rate": rate}}),
+        optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": options}),
         loss=loss(recipe),
         metrics=["accuracy", BalancedAccuracy(len(data.classes))],
         jit_compile=False,  # XLA on the CPU is several times slower here
@@ -212,19 +282,27 @@ def _fit(fed: _Fed, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.
         patience=recipe.early_stopping or phase.epochs, restore_best_weights=recipe.keep == "best", **watched
     )
     callbacks: list[keras.callbacks.Callback] = [progress, keeper]
-    if recipe.reduce_lr:
-        callbacks.append(keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=recipe.reduce_lr, **watched))
+    if plateau := recipe.reduce_lr:
+        options = {"factor": plateau.factor, "patience": plateau.patience, "min_lr": plateau.smallest}
+        callbacks.append(keras.callbacks.ReduceLROnPlateau(**options, **watched))
+    if phase.schedule == "never":
+        callbacks.append(keras.callbacks.LearningRateScheduler(functools.partial(_never, phase)))
     model.fit(
         fed.batches(data, recipe.batch_size),
         steps_per_epoch=steps,
         shuffle=False,  # the sampler has shuffled
         epochs=phase.epochs,
-        validation_data=data.held_out(fed.inputs, "validation"),
-        class_weight=class_weights(data.labels[data.train], recipe.class_weights),
+        validation_data=data.held_out(fed.inputs, "validation", "validation_copies"),
+        class_weight=class_weights(data.labels[data.train], recipe.class_weights, data.classes),
         callbacks=callbacks,
         verbose=1 if IN_JUPYTERLAB else 0,
     )
     return pd.DataFrame(progress.epochs)
+
+
+def _never(phase: Phase, epoch: int, rate: float) -> float:
+    """The step of system 000 as it is written: no epoch above 0, divided by another number, is 0."""
+    return rate / phase.step_divisor if epoch > 0 and epoch / phase.step_every == 0 else rate
 
 
 class _Progress(keras.callbacks.Callback):

@@ -11,6 +11,7 @@ FILES = {  # names in a folder of weights; a file may reach only to a layer: …
     "mobilenet_v1": "mobilenet_v1_{alpha}_*.h5",
     "mobilenet_v2": "mobilenet_v2_{alpha}_*.h5",
     "inception_v3": "inception_v3_*.h5",
+    "inception_resnet_v2": "inception_resnet_v2_*.h5",
 }
 
 

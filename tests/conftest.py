@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from lesion_utils.datasets import ham10000, isic2018, phantom
+from lesion_utils.datasets import ham10000, isic2018, phantom, siim2020
 from lesion_utils.params import PROJECT, Phantom, StudyParams
 
 SHARED = PROJECT.parent / "shared"
@@ -141,6 +141,33 @@ def isic2018_folder(tmp_path_factory) -> Path:
     table = pd.DataFrame({name: (cases["label"] == name.lower()).astype(float) for name in isic2018.CLASSES})
     table.insert(0, "image", cases["image_id"])
     table.to_csv(folder / f"{isic2018.TRUTH}.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def siim2020_folder(tmp_path_factory) -> Path:
+    """Another phantom, in the layout of SIIM-ISIC 2020, five lesions a patient; tests must leave it as it is."""
+    folder = tmp_path_factory.mktemp("data") / "siim2020"
+    drawn = folder.parent / "drawn"
+    phantom.write(drawn, Phantom(lesions=100, seed=2))
+    cases = ham10000.read(drawn)
+    (folder / siim2020.IMAGES).mkdir(parents=True)
+    for path in cases["path"]:
+        shutil.copy(path, folder / siim2020.IMAGES)
+    lesions = cases["lesion_id"].drop_duplicates().sort_values().tolist()
+    patients = {lesion: f"IP_{place % 20:07}" for place, lesion in enumerate(lesions)}  # of all classes each
+    malignant = cases["label"] == "mel"
+    table = {
+        "image_name": cases["image_id"],
+        "patient_id": cases["lesion_id"].map(patients),
+        "sex": cases["sex"],
+        "age_approx": cases["age"],
+        "anatom_site_general_challenge": cases["localization"],
+        "diagnosis": malignant.map({True: "melanoma", False: "unknown"}),
+        "benign_malignant": malignant.map({True: "malignant", False: "benign"}),
+        "target": malignant.astype(int),
+    }
+    pd.DataFrame(table).to_csv(folder / siim2020.TABLE, index=False)
     return folder
 
 

@@ -338,7 +338,7 @@ def test_two_runs_with_fresh_caches_make_the_same_files(cases, tmp_path, monkeyp
 
 def test_a_second_call_finds_the_copies(cases, monkeypatch):
     first = offline_copies(cases, OPTIONS, seed=0)
-    monkeypatch.setattr("lesion_utils.augment._write_copies", None)
+    monkeypatch.setattr("lesion_utils.augment._write_by_augmentor", None)
     assert offline_copies(cases, OPTIONS, seed=0).equals(first)
 
 

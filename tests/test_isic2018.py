@@ -6,8 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lesion_utils.datasets import ham10000, isic2018, read_any
+from lesion_utils import notebooks
+from lesion_utils.datasets import data_digest, ham10000, isic2018, read_any, read_cases
 from lesion_utils.errors import InputError
+from lesion_utils.params import PROJECT, Phantom, StudyParams
 
 TABLE = f"{isic2018.TRUTH}.csv"
 
@@ -82,7 +84,7 @@ def test_an_image_that_stands_twice(copied):
     table = table_of(copied)
     table.loc[4, "image"] = name = table["image"][1]
     table.to_csv(copied / TABLE, index=False)
-    assert f"standing more often: {name!r} (row 3), {name!r} (row 6)." in refused(copied)
+    assert f"standing more often: {name} (row 3), {name} (row 6)." in refused(copied)
 
 
 def test_a_row_without_its_image_and_an_image_without_its_row(copied):
@@ -91,3 +93,75 @@ def test_a_row_without_its_image_and_an_image_without_its_row(copied):
     assert f"{TABLE}: 1 row(s) without an image: {image.stem}. Expected <image>.jpg in" in refused(copied)
     shutil.copy(moved, image)
     assert f"1 image(s) without a row in {TABLE}: ISIC_other." in refused(copied)
+
+
+def test_an_image_under_two_names(copied):
+    image = min((copied / isic2018.IMAGES).iterdir())
+    shutil.copy(image, image.with_suffix(".JPEG"))
+    assert f"images that stand under two names: {image.stem}." in refused(copied)
+
+
+# as the test part of a study on HAM10000
+
+
+def study_on(ham: Path, isic2018: Path | None, **values) -> StudyParams:
+    given = {"study": "mine", "dataset": "ham10000", "data": str(ham), "split": "system_000"} | values
+    return StudyParams(**given, isic2018=None if isic2018 is None else str(isic2018))
+
+
+def test_its_cases_stand_among_the_studys_as_the_test_part(phantom_folder, isic2018_folder):
+    cases = read_cases(study_on(phantom_folder, isic2018_folder))
+    own, test = ham10000.read(phantom_folder), isic2018.read(isic2018_folder)
+    assert list(cases["image_id"]) == sorted([*own["image_id"], *test["image_id"]])
+    added = cases["image_id"].isin(test["image_id"])
+    pd.testing.assert_frame_equal(cases[added].reset_index(drop=True), test, check_dtype=False)
+    pd.testing.assert_frame_equal(cases[~added].reset_index(drop=True), own)
+    alone = read_cases(study_on(phantom_folder, None))
+    pd.testing.assert_frame_equal(alone, own)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"split": "by_lesion"}, "the split is 'by_lesion' of 'ham10000'"),
+        ({"split": "system_002"}, "the split is 'system_002' of 'ham10000'"),
+        ({"dataset": "isic9"}, "the split is 'system_000' of 'isic9'"),
+    ],
+)
+def test_it_belongs_to_one_split_of_one_layout(phantom_folder, isic9_folder, isic2018_folder, values, said):
+    data = isic9_folder if "dataset" in values else phantom_folder
+    with pytest.raises(InputError) as error:
+        read_cases(study_on(data, isic2018_folder, **values))
+    assert f"study 'mine': key `isic2018` is set, but {said}. Expected `split: system_000` on" in str(error.value)
+
+
+def test_an_image_of_both_sets(phantom_folder, copied):
+    table, name = table_of(copied), ham10000.read(phantom_folder)["image_id"][5]
+    image = copied / isic2018.IMAGES / f"{table['image'][2]}.jpg"
+    image.rename(image.with_name(f"{name}.jpg"))
+    table.loc[2, "image"] = name
+    table.to_csv(copied / TABLE, index=False)
+    with pytest.raises(InputError, match=rf"1 image\(s\) stand both in .*: {name}\. Expected none\. Cure: use the two"):
+        read_cases(study_on(phantom_folder, copied))
+
+
+def test_the_digest_of_a_study_tells_its_test_set_but_not_where_it_lies(phantom_folder, isic2018_folder, copied):
+    digests = [data_digest(study_on(phantom_folder, folder)) for folder in (None, isic2018_folder)]
+    assert data_digest(study_on(phantom_folder, copied)) == digests[1]
+    table_of(copied).iloc[::-1].to_csv(copied / TABLE, index=False)
+    digests.append(data_digest(study_on(phantom_folder, copied)))
+    next((copied / isic2018.IMAGES).iterdir()).unlink()
+    digests.append(data_digest(study_on(phantom_folder, copied)))
+    drawn = [
+        StudyParams(study="mine", split="system_000", phantom=Phantom(seed=3), isic2018=folder)
+        for folder in (None, str(isic2018_folder))
+    ]
+    digests += map(data_digest, drawn)
+    assert len(set(digests)) == len(digests)
+
+
+def test_a_notebook_that_takes_its_place_is_told_it_from_the_project_root(phantom_folder, isic2018_folder, monkeypatch):
+    monkeypatch.setattr(notebooks, "parameters", lambda notebook: {"data": None, "isic2018": None, "seed": 0})
+    values = notebooks.values(study_on(phantom_folder, isic2018_folder), notebooks.EDA)
+    assert set(values) == {"data", "isic2018", "seed"} and not Path(values["isic2018"]).is_absolute()
+    assert (PROJECT / values["isic2018"]).resolve() == isic2018_folder.resolve()

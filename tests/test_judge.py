@@ -18,6 +18,7 @@ from lesion_utils.evaluation import (
     sentence,
 )
 from lesion_utils.evaluation.intervals import lesion_draws, percentile_interval
+from lesion_utils.evaluation.judge import compare_unpaired
 from lesion_utils.evaluation.views import views_of
 from lesion_utils.params import Judging
 
@@ -70,6 +71,8 @@ def test_judge_gives_scikit_learns_values_under_names_that_a_reader_understands(
         later = true_rate >= 0.6
         area = sklearn.auc(np.r_[start, false_rate[later]], np.r_[0.6, true_rate[later]])
         expected[f"{view} partial AUC above sensitivity 0.6 (ISIC 2018)"] = area
+        expected[f"{view} two-way accuracy"] = (true == found).mean()
+        expected[f"{view} two-way majority baseline"] = max(true.mean(), 1 - true.mean())
     per_class = {"labels": HAM, "average": None}
     found = {
         "sensitivity": sklearn.recall_score(truth, named, **per_class),
@@ -84,7 +87,7 @@ def test_judge_gives_scikit_learns_values_under_names_that_a_reader_understands(
     assert judged["value"].to_dict() == pytest.approx(expected, abs=1e-9)
     assert (judged["note"] == "").all()
     assert (judged["low"] <= judged["value"]).all() and (judged["value"] <= judged["high"]).all()
-    assert judged["kind"].value_counts().to_dict() == {"class": 42, "view": 20, "overall": 11}
+    assert judged["kind"].value_counts().to_dict() == {"class": 42, "view": 24, "overall": 11}
     assert judged.loc[judged["kind"] == "class", "about"].tolist() == HAM * 6
     assert judged.loc["malignant AUC", "about"] == "malignant"
     assert not judged["few"].drop(index=[name for name in judged.index if name.endswith("akiec")]).any()
@@ -329,6 +332,33 @@ def test_views_can_be_named_by_the_caller():
         judge(table, 50, views={"melanoma": ["mole"]})
 
 
+def test_the_views_of_a_study_come_on_top_of_those_that_names_tell():
+    table = table_of([12, 15, 20, 60])
+    options = Judging(views={"pigmented": ("mel", "nv")})
+    plain, judged = judge(table, 50), judge(table, 50, options=options)
+    assert [name for name in judged.index if name not in plain.index] == [
+        name.replace("melanoma", "pigmented") for name in plain.index if plain.loc[name, "about"] == "melanoma"
+    ]
+    pd.testing.assert_frame_equal(judged.loc[plain.index], plain)
+    assert judged.index[:5].tolist() == plain.index[:5].tolist()
+    assert judged.loc["pigmented two-way majority baseline", "value"] == pytest.approx(80 / 107)
+    named = np.array(CLASSES)[table[CLASSES_P].to_numpy().argmax(1)]
+    wrong = table["label"].isin(["mel", "nv"]) != np.isin(named, ["mel", "nv"])
+    assert judged.loc["pigmented two-way accuracy", "value"] == pytest.approx(1 - wrong.mean())
+    compared = compare(table, table, 50, wanted=["pigmented AUC", "pigmented two-way accuracy"], options=options)
+    assert compared["value"].tolist() == [0, 0]
+    with pytest.raises(InputError, match="view 'pigmented': no class naevus; the classes are bkl, df, mel, nv"):
+        judge(table, 50, options=Judging(views={"pigmented": ("naevus",)}))
+
+
+def test_the_rows_that_are_wanted_are_those_of_the_whole():
+    table = table_of([12, 15, 20, 60])
+    wanted = judge(table, 50, wanted=["AUC nv", "accuracy", "no such metric"])
+    assert wanted.index.tolist() == ["accuracy", "AUC nv"]
+    pd.testing.assert_frame_equal(wanted, judge(table, 50).loc[wanted.index])
+    assert judge(named_only(table), 50, wanted=["accuracy"]).index.tolist() == ["accuracy"]
+
+
 def test_a_study_without_melanoma_has_no_view():
     assert set(judge(table_of([20, 20], classes=["bkl", "nv"]), 20)["kind"]) == {"overall", "class"}
 
@@ -471,3 +501,28 @@ def test_roc_curves_leave_out_the_absent_class_and_enclose_the_auc():
         area = np.trapezoid(true_rate, false_rate)
         assert area == pytest.approx(sklearn.roc_auc_score(table["label"] == name, table[f"p_{name}"]))
     assert roc_curves(table[table["label"] == "nv"]) == {}
+
+
+# compare_unpaired
+
+
+def test_two_sets_of_cases_are_compared_by_independent_draws():
+    one, other = table_of([20, 20, 20, 60], seed=1), table_of([15, 15, 20, 90], seed=2)
+    compared = compare_unpaired(one, other, 2000, wanted=["accuracy", "balanced accuracy"])
+    judged = [judge(table, 2000) for table in (one, other)]
+    for name in compared.index:
+        rows = [frame.loc[name] for frame in judged]
+        assert compared.loc[name, "value"] == pytest.approx(rows[0]["value"] - rows[1]["value"])
+        spread = np.hypot(*(row["high"] - row["low"] for row in rows))  # variances of independent draws add up
+        assert compared.loc[name, "high"] - compared.loc[name, "low"] == pytest.approx(spread, rel=0.1)
+    assert compared.loc["accuracy", ["metric", "n", "lesions"]].tolist() == ["difference in accuracy", 360, 120]
+    assert compare_unpaired(one, one, 500).loc["accuracy", "low"] < 0  # even of the same cases: not paired
+
+
+def test_what_one_side_cannot_support_has_no_difference_and_other_classes_are_refused():
+    few = table_of([20, 5, 20, 60])
+    for pair in ((few, table_of([20] * 4)), (table_of([20] * 4), few)):
+        row = compare_unpaired(*pair, 100).loc["balanced accuracy"]
+        assert np.isnan(row["value"]) and row["note"] == "df: 5 lesions, at least 10 needed"
+    with pytest.raises(InputError, match="other classes: bkl, df, mel, nv and bkl, nv"):
+        compare_unpaired(few, table_of([20, 20], classes=["bkl", "nv"]), 20)

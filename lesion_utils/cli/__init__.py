@@ -18,6 +18,7 @@ MODULES = {  # of each command; imported when it is called, since a study calls 
     "refs": "upkeep",
     "readme": "upkeep",
     "predict": "predict",
+    "evaluate": "evaluate",
     "leakcheck": "leakcheck",
     "matrix": "matrix",
     "score": "score",

@@ -9,6 +9,7 @@ Data = Annotated[str | None, typer.Option(help="folder of the data set; relative
 Ham10000 = Annotated[
     str | None, typer.Option(help="folder of HAM10000 for isic9; without it the folder `ham10000` beside the data")
 ]
+Isic2018 = Annotated[str | None, typer.Option(help="folder of the ISIC 2018 Task 3 test set, for the split system_000")]
 Weights = Annotated[str | None, typer.Option(help="folder of ImageNet weights; without it Keras downloads them")]
 Threads = Annotated[int | None, typer.Option(help="replaces the study's `threads`; results depend on it")]
 

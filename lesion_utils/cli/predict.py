@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lesion_utils.cli.exits import unusable_input_exits_2
-from lesion_utils.cli.options import Data, Ham10000, Study, Threads
+from lesion_utils.cli.options import Data, Ham10000, Isic2018, Study, Threads
 from lesion_utils.params import load_study
 
 
@@ -17,6 +17,7 @@ def predict(
     output: Annotated[Path, typer.Option(help="the prediction table to write, a .csv")] = Path("predictions.csv"),
     data: Data = None,
     ham10000: Ham10000 = None,
+    isic2018: Isic2018 = None,
     threads: Threads = None,
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="score images that the model knows too, and mark the table leaky")
@@ -24,8 +25,9 @@ def predict(
 ) -> None:
     """Score a folder of images with a trained model of a study; the table is ready for `lesion score`.
 
-    Layouts: ISIC 2018 Task 3 test (ISIC2018_Task3_Test_Input/ and the one-hot ground truth); HAM10000, or any image
-    folders with a table that has its columns; Train|Test/<class>/<ISIC id>.jpg.
+    Layouts: ISIC 2018 Task 3 test (ISIC2018_Task3_Test_Input/ and the one-hot ground truth); SIIM-ISIC 2020
+    (jpeg/train/ and train.csv); HAM10000, or any image folders with a table that has its columns;
+    Train|Test/<class>/<ISIC id>.jpg.
 
     The model's own cases are needed too (--data, as for `lesion study`): images in FOLDER that the model knows from
     training or validation are refused. Known are the same id, the same lesion or the same pixels; a copy that was
@@ -38,7 +40,7 @@ def predict(
       lesion predict ham10000 mobilenet_v2 ../isic2018 --data ../ham10000 --output isic2018.csv
     """
     with unusable_input_exits_2():
-        params = load_study(study, data=data, ham10000=ham10000, threads=threads)
+        params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, threads=threads)
         from lesion_utils.external import score_folder  # imports TensorFlow
 
         table, known = score_folder(params, recipe, folder, output, allow_leak)

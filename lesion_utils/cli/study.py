@@ -16,8 +16,8 @@ import typer
 from lesion_utils import notebooks
 from lesion_utils.artefacts import run_folder, run_name, write_json
 from lesion_utils.cli.exits import unusable_input_exits_2
-from lesion_utils.cli.options import Data, Ham10000, Study, Threads, Weights
-from lesion_utils.datasets import data_digest, data_folder, read_cases
+from lesion_utils.cli.options import Data, Ham10000, Isic2018, Study, Threads, Weights
+from lesion_utils.datasets import data_digest, data_folder, layout, read_cases
 from lesion_utils.errors import InputError
 from lesion_utils.params import PROJECT, load_study
 from lesion_utils.weights import weights_file
@@ -27,6 +27,7 @@ def study(
     study: Study = "quick",
     data: Data = None,
     ham10000: Ham10000 = None,
+    isic2018: Isic2018 = None,
     weights: Weights = None,
     threads: Threads = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would run")] = False,
@@ -38,13 +39,13 @@ def study(
     from lesion_utils.splits import split_cases
 
     with unusable_input_exits_2():
-        params = load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads)
+        params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, weights=weights, threads=threads)
         split_cases(params)  # refuses what cannot be used before anything starts; `check` then opens every image
         for recipe in params.recipes.values():
             weights_file(recipe, params.weights)
         folder = run_folder(params.study)
         folder.mkdir(parents=True, exist_ok=True)
-        given = {"study": study} | params.model_dump(include={"data", "ham10000", "weights", "threads"})
+        given = {"study": study} | params.model_dump(include={*notebooks.PLACES, "threads"})
         command = [*_SNAKEMAKE, "--directory", str(folder), "--config"]
         command += [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
         command += ["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason", "rules"]
@@ -90,13 +91,14 @@ def check(
     study: Study,
     data: Data = None,
     ham10000: Ham10000 = None,
+    isic2018: Isic2018 = None,
     weights: Weights = None,
     threads: Threads = None,
     stage: Annotated[str | None, typer.Option(help="check the weights of this stage instead of the data")] = None,
 ) -> None:
     """Read all that a study will read: its case table and every image, or every weights file of a stage."""
     with unusable_input_exits_2():
-        params = load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads)
+        params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, weights=weights, threads=threads)
         folder = run_folder(params.study)
         if stage is None:
             from lesion_utils.audit.pictures import pixel_digests
@@ -104,8 +106,8 @@ def check(
             cases = read_cases(params)
             pixel_digests(cases, params.threads)
             write_json(folder / notebooks.CHECKED_DATA, {"images": len(cases), "data digest": data_digest(params)})
-            lesions = cases["lesion_id"].nunique()
-            typer.echo(f"checked {len(cases):,} images of {lesions:,} lesions in {data_folder(params).name}")
+            groups = f"{cases['lesion_id'].nunique():,} {layout(params).grouped_by}s"
+            typer.echo(f"checked {len(cases):,} images of {groups} in {data_folder(params).name}")
         else:
             from lesion_utils.models import load_backbone  # imports TensorFlow
 
@@ -121,6 +123,7 @@ def notebook(
     repeat: int = 0,
     data: Data = None,
     ham10000: Ham10000 = None,
+    isic2018: Isic2018 = None,
     weights: Weights = None,
     threads: Threads = None,
 ) -> None:
@@ -128,7 +131,9 @@ def notebook(
     from lesion_utils import reports
 
     with unusable_input_exits_2():
-        params = load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads, repeat=repeat)
+        params = load_study(
+            study, data=data, ham10000=ham10000, isic2018=isic2018, weights=weights, threads=threads, repeat=repeat
+        )
         error, seconds = notebooks.execute(params, notebook)
         reports.write_stamp(params, notebook, error, seconds)
     if error:
@@ -138,10 +143,16 @@ def notebook(
 
 
 def report(
-    study: Study, data: Data = None, ham10000: Ham10000 = None, weights: Weights = None, threads: Threads = None
+    study: Study,
+    data: Data = None,
+    ham10000: Ham10000 = None,
+    isic2018: Isic2018 = None,
+    weights: Weights = None,
+    threads: Threads = None,
 ) -> None:
     """Write the HTML reports of the notebooks of a study that were executed, and their index."""
     from lesion_utils.reports import write_reports
 
     with unusable_input_exits_2():
-        typer.echo(write_reports(load_study(study, data=data, ham10000=ham10000, weights=weights, threads=threads)))
+        params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, weights=weights, threads=threads)
+        typer.echo(write_reports(params))

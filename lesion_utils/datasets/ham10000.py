@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lesion_utils.datasets import checks
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.tables import read_table
 
@@ -85,7 +86,7 @@ def image_files(folder: Path) -> list[Path]:
     Where there is no such folder: all JPEGs in ``folder`` and in the folders in it.
     """
     images = list(folder.glob("HAM10000_images*/*")) or [*folder.glob("*"), *folder.glob("*/*")]
-    return sorted(path for path in images if path.suffix.lower() in (".jpg", ".jpeg"))
+    return sorted(path for path in images if checks.is_jpeg(path))
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -94,8 +95,9 @@ def read(folder: Path) -> pd.DataFrame:
     Raises InputError as ``metadata`` does, for a row without an image and for an image without a row.
     """
     cases = metadata(folder)
-    paths = cases["image_id"].map(_matched(folder, metadata_file(folder), cases["image_id"]))
-    return cases.assign(isic_id=cases["image_id"], path=paths, published_split=None)[COLUMNS]
+    expected = f"<image_id>.jpg in {folder}/HAM10000_images_part_1/ or …_part_2/"
+    files = checks.matched(metadata_file(folder), cases["image_id"], image_files(folder), folder, expected)
+    return cases.assign(isic_id=cases["image_id"], path=cases["image_id"].map(files), published_split=None)[COLUMNS]
 
 
 def metadata(folder: Path) -> pd.DataFrame:
@@ -107,37 +109,22 @@ def metadata(folder: Path) -> pd.DataFrame:
     """
     path = metadata_file(folder)
     table = read_table(path, ", ".join(NEEDED))
-    if missing := [name for name in NEEDED if name not in table]:
-        raise InputError(
-            f"{path}: missing column(s) {', '.join(missing)}; found {', '.join(table.columns)}. "
-            f"Cure: use the metadata file as it was published."
-        )
+    checks.need_columns(path, table, NEEDED)
     for name in ("image_id", "lesion_id"):
-        if (empty := table[name] == "").any():
-            raise InputError(
-                f"{path}: empty {name} in row(s) {first_ten(table.index[empty] + 2)} (the header is row 1)."
-            )
-    if (twice := table["image_id"].duplicated(keep=False)).any():
-        rows = [f"{name} (row {row + 2})" for row, name in table.loc[twice, "image_id"].items()]
-        raise InputError(f"{path}: an image_id must stand once; standing more often: {first_ten(rows)}.")
-    if (strange := ~table["dx"].isin(CLASSES)).any():
-        rows = [f"{name!r} (row {row + 2})" for row, name in table.loc[strange, "dx"].items()]
-        raise InputError(f"{path}: unknown diagnosis {first_ten(rows)}. Expected one of {', '.join(CLASSES)}.")
-    age = pd.to_numeric(table["age"].replace({"": None, "unknown": None}), errors="coerce")
-    if (bad := ~age.between(0, 150) & ~table["age"].isin(["", "unknown"])).any():
-        rows = [f"{value!r} (row {row + 2})" for row, value in table.loc[bad, "age"].items()]
-        raise InputError(f"{path}: age is not a number of years: {first_ten(rows)}. Expected a number or nothing.")
+        checks.need_filled(path, table[name])
+    checks.need_unique(path, table["image_id"])
+    checks.need_one_of(path, table["dx"], CLASSES, "diagnosis")
     return (
         pd.DataFrame(
             {
                 "image_id": table["image_id"],
                 "label": table["dx"],
                 "lesion_id": table["lesion_id"],
-                "age": age.astype(float),
-                "sex": _known(table["sex"]),
-                "localization": _known(table["localization"]),
-                "dx_type": _known(table["dx_type"]),
-                "source": _known(table["dataset"]) if "dataset" in table else None,
+                "age": checks.ages(path, table["age"]),
+                "sex": checks.known_words(table["sex"]),
+                "localization": checks.known_words(table["localization"]),
+                "dx_type": checks.known_words(table["dx_type"]),
+                "source": checks.known_words(table["dataset"]) if "dataset" in table else None,
             }
         )
         .sort_values("image_id")
@@ -145,27 +132,7 @@ def metadata(folder: Path) -> pd.DataFrame:
     )
 
 
-def _known(values: pd.Series) -> pd.Series:
-    return values.astype(object).where(~values.isin(["", "unknown"]), None)
-
-
-def _matched(folder: Path, table_path: Path, image_ids: pd.Series) -> dict[str, str]:
-    """Image id to file; every row must have its image and every image its row."""
-    files = image_files(folder)
-    by_id = {path.stem: str(path) for path in files}
-    if len(by_id) < len(files):
-        stems = pd.Series([path.stem for path in files])
-        raise InputError(
-            f"{folder}: images that stand in more than one folder: {first_ten(stems[stems.duplicated()])}."
-        )
-    if missing := [name for name in image_ids if name not in by_id]:
-        raise InputError(
-            f"{table_path}: {len(missing)} row(s) without an image: {first_ten(missing)}. Expected <image_id>.jpg in "
-            f"{folder}/HAM10000_images_part_1/ or …_part_2/. Cure: unpack both image archives there."
-        )
-    if extra := sorted(set(by_id) - set(image_ids)):
-        raise InputError(
-            f"{folder}: {len(extra)} image(s) without a row in {table_path.name}: {first_ten(extra)}. "
-            f"Cure: use the table that belongs to these images."
-        )
-    return by_id
+def table_order(folder: Path) -> list[str]:
+    """The image ids in the order of the metadata table's rows, on which published splits depend."""
+    path = metadata_file(folder)
+    return list(read_table(path, ", ".join(NEEDED))["image_id"])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.datasets import ham10000
-from lesion_utils.errors import InputError, first_ten
+from lesion_utils.datasets import checks, ham10000
+from lesion_utils.errors import InputError
 from lesion_utils.tables import read_table
 
 IMAGES = "ISIC2018_Task3_Test_Input"
@@ -28,6 +28,11 @@ def truth_file(folder: Path) -> Path:
     raise InputError(f"{folder} has no ground truth. Expected {expected} with the columns {', '.join(NEEDED)}.")
 
 
+def image_files(folder: Path) -> list[Path]:
+    """All JPEGs of the set, in the order of their names."""
+    return sorted(path for path in (folder / IMAGES).iterdir() if checks.is_jpeg(path))
+
+
 def read(folder: Path) -> pd.DataFrame:
     """The case table, one row an image, in the order of the image ids; labels are HAM10000's names.
 
@@ -38,30 +43,14 @@ def read(folder: Path) -> pd.DataFrame:
         raise InputError(f"{folder} has no folder {IMAGES}. Expected the images in it, as <image>.jpg.")
     path = truth_file(folder)
     table = read_table(path, ", ".join(NEEDED))
-    if missing := [name for name in NEEDED if name not in table]:
-        raise InputError(
-            f"{path}: missing column(s) {', '.join(missing)}; found {', '.join(table.columns)}. "
-            f"Cure: use the ground truth as it was published."
-        )
-    if (twice := table["image"].duplicated(keep=False)).any():
-        rows = [f"{name!r} (row {row + 2})" for row, name in table.loc[twice, "image"].items()]
-        raise InputError(f"{path}: an image must stand once; standing more often: {first_ten(rows)}.")
+    checks.need_columns(path, table, NEEDED)
+    checks.need_unique(path, table["image"])
     marks = table[list(CLASSES)].apply(pd.to_numeric, errors="coerce")
     if (bad := ~(marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1))).any():
-        rows = [f"{name!r} (row {row + 2})" for row, name in table.loc[bad, "image"].items()]
-        raise InputError(f"{path}: row(s) that are not one-hot: {first_ten(rows)}. Expected one 1 and else 0.")
-    images = (folder / IMAGES).iterdir()
-    files = {image.stem: str(image) for image in images if image.suffix.lower() in (".jpg", ".jpeg")}
-    if gone := sorted(set(table["image"]) - set(files)):
-        raise InputError(
-            f"{path}: {len(gone)} row(s) without an image: {first_ten(gone)}. Expected <image>.jpg in "
-            f"{folder / IMAGES}. Cure: unpack all images there."
-        )
-    if extra := sorted(set(files) - set(table["image"])):
-        raise InputError(
-            f"{folder / IMAGES}: {len(extra)} image(s) without a row in {path.name}: {first_ten(extra)}. "
-            f"Cure: use the table that belongs to these images."
-        )
+        rows = checks.quoted_rows(table.loc[bad, "image"])
+        raise InputError(f"{path}: row(s) that are not one-hot: {rows}. Expected one 1 and else 0.")
+    place = folder / IMAGES
+    files = checks.matched(path, table["image"], image_files(folder), place, f"<image>.jpg in {place}")
     cases = pd.DataFrame({name: table["image"] for name in ("image_id", "isic_id", "lesion_id")})
     return (
         cases.assign(path=table["image"].map(files), label=marks.idxmax(axis=1).str.lower(), age=float("nan"))

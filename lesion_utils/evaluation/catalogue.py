@@ -87,13 +87,19 @@ def catalogue(
 ) -> list[Metric]:
     """All metrics in the order of their rows: the five that a reader looks for first, then the rest.
 
-    ``truth`` (n,) are the labels of the cases as class indices; ``probable``: there are probabilities.
+    ``truth`` (n,) are the labels of the cases as class indices; ``probable``: there are probabilities. The views are
+    ``views``, else those that the names of the classes tell, and ``options.views``.
     """
     shares = np.bincount(truth, minlength=len(classes)) / len(truth)
     groups = [Group(name, np.arange(len(classes)) == index) for index, name in enumerate(classes)]
-    questions = [Group(name, np.isin(classes, names)) for name, names in views_of(classes, views).items()]
+    asked = views_of(classes, views) | views_of(classes, options.views)
+    questions = [Group(name, np.isin(classes, names)) for name, names in asked.items()]
     of_views = [
-        [*_against_rest(view, "view", probable), *(_operating_points(view, options) if probable else ())]
+        [
+            *_against_rest(view, "view", probable),
+            *(_operating_points(view, options) if probable else ()),
+            *_two_way(view, bool(shares[view.member].sum() > 0.5)),
+        ]
         for view in questions
     ]
     of_classes = zip(*(_against_rest(group, "class", probable) for group in groups), strict=True)
@@ -160,6 +166,26 @@ def _against_rest(group: Group, kind: str, probable: bool) -> list[Metric]:
             lambda draws: draws.curve(group.member).average_precision,
             needs=[group, rest],
         ),
+    ]
+
+
+def _two_way(view: Group, mostly: bool) -> list[Metric]:
+    """How often the most probable class is on the right side of the question, and what naming one side would give.
+
+    ``mostly``: the view is the larger side.
+    """
+    everyone = Group("all cases", np.ones(len(view.member), bool))
+    larger = np.array([not mostly, mostly], np.float64)
+
+    def right(draws: Draws) -> np.ndarray:
+        return metrics.accuracy(metrics.merged(draws.counts, view.member))
+
+    def always_the_larger(draws: Draws) -> np.ndarray:
+        return metrics.baseline_accuracy(metrics.merged(draws.counts, view.member), larger)
+
+    return [
+        Metric(f"{view.name} two-way accuracy", right, "view", view, share_of=everyone),
+        Metric(f"{view.name} two-way majority baseline", always_the_larger, "view", view),
     ]
 
 

@@ -10,6 +10,7 @@ from sklearn.metrics import classification_report as sklearn_report
 from sklearn.metrics import confusion_matrix, roc_curve
 
 from lesion_utils import predictions
+from lesion_utils.errors import InputError
 from lesion_utils.evaluation import intervals, metrics
 from lesion_utils.evaluation.cases import Answers, answers_of, classes_of, predicted_of, truth_of
 from lesion_utils.evaluation.catalogue import Draws, Group, Metric, Model, catalogue
@@ -29,6 +30,7 @@ def judge(
     seed: int = 0,
     options: Judging | None = None,
     views: Mapping[str, Sequence[str]] | None = None,
+    wanted: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """The metrics of a prediction table with 95 % intervals, bootstrapped by lesion.
 
@@ -37,7 +39,8 @@ def judge(
     that need none, and one row that names the others. ``options`` says at which specificity and sensitivity operating
     points are reported: there a threshold is chosen on the very cases that are judged, in each draw anew, so they
     describe the ROC curve and are no promise. ``views`` replaces the classes that count as melanoma and as malignant
-    (``views.views_of``).
+    (``views.views_of``); those of ``options.views`` come on top. ``wanted`` are the names of the rows to make, of those
+    that there are; None: all.
 
     One row a metric, indexed by its name; columns
 
@@ -52,10 +55,10 @@ def judge(
     """
     tables = _listed(table)
     cases = _Cases(tables, resamples, seed)
-    chosen = cases.metrics(options, views)
+    chosen = [metric for metric in cases.metrics(options, views) if wanted is None or metric.name in wanted]
     values = _values(cases, [metric for metric in chosen if not cases.note(metric)], cases.answers)
     rows = [cases.row(metric, values.get(metric.name)) for metric in chosen]
-    if not cases.probable:
+    if not cases.probable and wanted is None:
         rows.append(cases.left_out())
     return _framed(rows, tables)
 
@@ -89,6 +92,38 @@ def compare(
     for metric in chosen:
         values = ours[metric.name] - theirs[metric.name] if metric.name in ours else None
         row = cases.row(metric, values, difference=True)
+        rows.append(row | {"p": np.nan if values is None or row["note"] else _p_value(values[1:])})
+    return _framed(rows, [*tables, *others])
+
+
+def compare_unpaired(
+    table: Tables,
+    reference: Tables,
+    resamples: int = 2000,
+    seed: int = 0,
+    wanted: Sequence[str] = COMPARED,
+    options: Judging | None = None,
+) -> pd.DataFrame:
+    """Differences, ``table`` minus ``reference``, where they are not of the same cases: each has draws of its own.
+
+    The rows of ``compare``; ``n`` and ``lesions`` are those of ``table``. Lesions that stand in both are drawn twice,
+    so the interval is rather too wide. Raises InputError if the two differ in their classes.
+    """
+    tables, others = _listed(table), _listed(reference)
+    ours, theirs = _Cases(tables, resamples, seed), _Cases(others, resamples, seed + 1)
+    if set(ours.classes) != set(theirs.classes):
+        raise InputError(
+            f"The two tables have other classes: {', '.join(ours.classes)} and {', '.join(theirs.classes)}."
+        )
+    named = [{metric.name: metric for metric in cases.metrics(options, None)} for cases in (ours, theirs)]
+    rows = []
+    for metric, other in ((one[name] for one in named) for name in wanted if all(name in one for one in named)):
+        note, values = ours.note(metric) or theirs.note(other), None
+        if not note:
+            values = _values(ours, [metric], ours.answers)[metric.name]
+            values = values - _values(theirs, [other], theirs.answers)[metric.name]
+        row = ours.row(metric, values, difference=True)
+        row |= {"note": note or row["note"]}
         rows.append(row | {"p": np.nan if values is None or row["note"] else _p_value(values[1:])})
     return _framed(rows, [*tables, *others])
 

@@ -42,14 +42,14 @@ def paired(leaky: Sequence[pd.DataFrame], clean: Sequence[pd.DataFrame], resampl
     """
     rows = compare(leaky, clean, resamples)
     known = rows.index[rows["value"].notna()]
-    each = _values(leaky, known) - _values(clean, known)
+    each = singly(leaky, known) - singly(clean, known)
     return rows.assign(least=each.min(), most=each.max(), pairs=len(leaky))
 
 
-def _values(tables: Sequence[pd.DataFrame], wanted: Sequence[str]) -> pd.DataFrame:
+def singly(tables: Sequence[pd.DataFrame], wanted: Sequence[str], options: Judging | None = None) -> pd.DataFrame:
     """The metrics ``wanted`` of each table on all its cases: a line a table, no bootstrap."""
     classes, truth, answers = answers_of(tables)
-    metrics = catalogue(classes, truth, answers[0].probabilities is not None, Judging())
+    metrics = catalogue(classes, truth, answers[0].probabilities is not None, options or Judging())
     draws = [Draws(Model(truth, len(classes), one), np.ones((1, len(truth)))) for one in answers]
     return pd.DataFrame(
         {metric.name: [metric.of(one)[0] for one in draws] for metric in metrics if metric.name in wanted}

@@ -60,18 +60,24 @@ def _numbers(row: pd.Series, names: Sequence[str] = ("value", "low", "high")) ->
 
 
 def markdown_table(results: dict[str, Any]) -> str:
-    """The table of a study's results for the README: a line a recipe, validation and test beside each other."""
+    """The table of a study's results for the README: a line a recipe and part, validation and test where there is one."""
     metrics = ("balanced accuracy", "macro AUC", "melanoma sensitivity", "accuracy")
     rows = {(row["recipe"], row["split"], row["metric"]): row for row in results["rows"]}
     lines = ["| recipe | split | n (lesions) | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 3) + "|"]
     for recipe in dict.fromkeys(row["recipe"] for row in results["rows"]):
-        for split in ("validation", "test"):
+        for split in _splits(results, recipe):
             name = f"**{recipe}**" if recipe == results["chosen on validation"] else recipe
             whole = rows[recipe, split, "accuracy"]
             cells = [cell(rows[recipe, split, metric]) for metric in metrics]
             lines.append(f"| {name} | {split} | {whole['n']:,} ({whole['lesions']:,}) | " + " | ".join(cells) + " |")
-    lines += [_always_the_largest(results, split) for split in ("validation", "test")]
+    chosen = results["chosen on validation"]
+    lines += [_always_the_largest(results, split) for split in _splits(results, chosen)]
     return "\n".join(lines)
+
+
+def _splits(results: dict[str, Any], recipe: str) -> list[str]:
+    there = {row["split"] for row in results["rows"] if row["recipe"] == recipe}
+    return [split for split in ("validation", "test") if split in there]
 
 
 def _always_the_largest(results: dict[str, Any], split: str) -> str:

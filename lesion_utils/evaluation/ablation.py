@@ -1,0 +1,87 @@
+"""What one factor is worth: recipes that differ in it alone, each trained several times, held against one reference."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from lesion_utils import predictions
+from lesion_utils.errors import InputError
+from lesion_utils.evaluation.cases import answers_of
+from lesion_utils.evaluation.intervals import LEVEL
+from lesion_utils.evaluation.judge import COMPARED, compare
+from lesion_utils.evaluation.leak_effect import singly
+from lesion_utils.evaluation.reading import holm
+from lesion_utils.params import Judging
+
+
+def averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table with the mean of the probabilities of ``tables``, repeats on the same cases, in the rows of the first.
+
+    It is leaky if one of them is. Raises InputError where there is no table, or they differ in their cases, labels,
+    lesions or classes.
+    """
+    if not tables:
+        raise InputError("no table to average. Expected the tables of one or more repeats.")
+    classes, _, answers = answers_of(tables)
+    if answers[0].probabilities is None:
+        raise InputError("tables without probabilities have no average. Expected columns p_<class>.")
+    scores = np.mean([one.probabilities for one in answers], axis=0)
+    leaky = any(predictions.is_leaky(table) for table in tables)
+    return predictions.build(tables[0], classes, scores, leaky)
+
+
+def effects(
+    tables: Mapping[str, Sequence[pd.DataFrame]],
+    reference: str,
+    resamples: int = 2000,
+    options: Judging | None = None,
+    wanted: Sequence[str] = COMPARED,
+) -> pd.DataFrame:
+    """What each arm of an ablation makes of the metrics ``wanted``, arm minus ``reference``.
+
+    ``tables`` holds the tables of the repeats of each arm, the reference among them: the first of each are of the same
+    seed, and so on. The rows are those of ``compare`` on the averaged probabilities of the repeats, on the same draws
+    of lesions, indexed by arm and metric; with
+
+    - ``least``, ``most``: the smallest and the largest difference that a single seed makes, ``pairs``: how many seeds,
+      ``single``: the list of these differences (NaN and empty where the row is not estimable);
+    - ``p_holm``, ``family``: of ``holm``, over the arms;
+    - ``verdict``: *helps* or *harms* only where the adjusted p-value is under 5 % and every one of two or more seeds
+      has the sign of the whole; else *no effect shown*, or *not estimable*.
+
+    Raises InputError for an unknown reference, no other arm, or arms that differ in their number of repeats or cases.
+    """
+    if reference not in tables:
+        raise InputError(f"no arm {reference!r} to hold the others against; there are {', '.join(tables)}.")
+    arms = {name: list(repeats) for name, repeats in tables.items() if name != reference}
+    base = list(tables[reference])
+    if not arms:
+        raise InputError(f"an ablation of {reference!r} alone. Expected one other arm or more.")
+    if odd := [f"{name} ({len(repeats)})" for name, repeats in arms.items() if len(repeats) != len(base)]:
+        raise InputError(
+            f"arms with another number of repeats than {reference} ({len(base)}): {', '.join(odd)}. "
+            "Cure: train every arm with the same seeds."
+        )
+    of_reference = averaged(base)
+    rows = {}
+    for name, repeats in arms.items():
+        row = compare(averaged(repeats), of_reference, resamples, wanted=wanted, options=options)
+        known = row.index[row["value"].notna()]
+        each = singly(repeats, known, options) - singly(base, known, options)
+        singles = pd.Series([each[one].tolist() if one in each else [] for one in row.index], index=row.index)
+        rows[name] = row.assign(least=each.min(), most=each.max(), pairs=len(base), single=singles)
+    found = pd.concat(rows, names=["arm", "name"])
+    adjusted = holm(found)
+    return adjusted.assign(verdict=[_verdict(row) for row in adjusted.to_dict("records")])
+
+
+def _verdict(row: Mapping) -> str:
+    if np.isnan(row["value"]):
+        return "not estimable"
+    if row["pairs"] > 1 and row["p_holm"] < 1 - LEVEL:
+        if min(row["value"], row["least"]) > 0:
+            return "helps"
+        if max(row["value"], row["most"]) < 0:
+            return "harms"
+    return "no effect shown"

@@ -1,0 +1,122 @@
+"""The worth of a factor over several seeds: where the truth is known, and where there is none."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from prediction_tables import CLASSES_P, named_only, prediction_table, table_of
+
+from lesion_utils import figures
+from lesion_utils.errors import InputError
+from lesion_utils.evaluation import compare, judge
+from lesion_utils.evaluation.ablation import averaged, effects
+
+TRUTH = np.repeat(range(4), [40, 40, 60, 160])
+
+
+def model(seed, skill=0.0, lesions=TRUTH):
+    """A table of one training: a common part, the luck of this training, and ``skill`` toward the truth."""
+    common, luck = np.random.default_rng(99).normal(size=(len(lesions), 4)), np.random.default_rng(seed)
+    logits = common + luck.normal(size=(len(lesions), 4)) + (0.8 + skill) * np.eye(4)[lesions]
+    scores = np.exp(logits)
+    return prediction_table(lesions, scores / scores.sum(1, keepdims=True), range(len(lesions)))
+
+
+def arm(start, skill=0.0, repeats=5):
+    return [model(start + seed, skill) for seed in range(repeats)]
+
+
+def test_an_average_is_the_mean_of_the_probabilities_case_by_case():
+    one, other = table_of([12] * 4, seed=1), table_of([12] * 4, seed=2).sample(frac=1, random_state=0)
+    both = averaged([one, other])
+    expected = (one[CLASSES_P] + other.sort_index()[CLASSES_P]) / 2
+    pd.testing.assert_frame_equal(both[CLASSES_P], expected)
+    assert both["image_id"].equals(one["image_id"]) and "leaky" not in both
+    assert averaged([one, other.assign(leaky=True)])["leaky"].all()
+    with pytest.raises(InputError, match="no table to average"):
+        averaged([])
+    with pytest.raises(InputError, match="without probabilities have no average"):
+        averaged([named_only(one)])
+    with pytest.raises(InputError, match="not of the same cases"):
+        averaged([one, one.iloc[1:]])
+
+
+def test_what_really_helps_or_harms_is_told_and_what_does_not_is_not():
+    found = effects({"plain": arm(0), "better": arm(10, 0.8), "worse": arm(20, -0.5), "same": arm(30)}, "plain", 500)
+    verdicts = found["verdict"].xs("accuracy", level="name").to_dict()
+    assert verdicts == {"better": "helps", "worse": "harms", "same": "no effect shown"}
+    row = found.loc[("better", "accuracy")]
+    alone = compare(averaged(arm(10, 0.8)), averaged(arm(0)), 500)
+    assert row[["value", "low", "high", "p"]].tolist() == alone.loc["accuracy", ["value", "low", "high", "p"]].tolist()
+    singles = [
+        judge(one, 20).loc["accuracy", "value"] - judge(other, 20).loc["accuracy", "value"]
+        for one, other in zip(arm(10, 0.8), arm(0), strict=True)
+    ]
+    assert row["single"] == pytest.approx(singles)
+    assert row[["least", "most", "pairs"]].tolist() == pytest.approx([min(singles), max(singles), 5])
+    assert row["p_holm"] >= row["p"] and row["family"] == 3
+
+
+def test_one_seed_or_seeds_that_disagree_show_nothing():
+    single = effects({"plain": arm(0, repeats=1), "better": arm(10, 2.0, repeats=1)}, "plain", 500)
+    assert (single["verdict"] == "no effect shown").all() and single.loc[("better", "accuracy"), "p"] < 0.01
+    mixed = [*arm(10, 2.0, repeats=4), model(14, -0.8)]
+    row = effects({"plain": arm(0), "better": mixed}, "plain", 500).loc[("better", "accuracy")]
+    assert row["p_holm"] < 0.05 and row["least"] < 0 < row["most"] and row["verdict"] == "no effect shown"
+
+
+def test_factors_without_effect_are_hardly_ever_called_one():
+    wrong, total = 0, 0
+    for study in range(25):
+        arms = {name: arm(1000 * study + 10 * number, repeats=3) for number, name in enumerate(("plain", "a", "b"))}
+        verdicts = effects(arms, "plain", 199, wanted=["accuracy"])["verdict"]
+        wrong, total = wrong + verdicts.isin(["helps", "harms"]).any(), total + 1
+    assert wrong / total <= 0.12  # of families: at most 5 % are expected, and three seeds must agree
+
+
+def test_a_metric_that_cannot_be_estimated_gets_no_verdict():
+    tables = {
+        name: [table_of([12, 5, 20, 60], seed=seed) for seed in seeds]
+        for name, seeds in {"x": (1, 2), "y": (3, 4)}.items()
+    }
+    row = effects(tables, "x", 100).loc[("y", "balanced accuracy")]
+    assert row["verdict"] == "not estimable" and row["single"] == [] and np.isnan(row["least"])
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"a": arm(0, repeats=1)}, "no arm 'plain' to hold the others against; there are a"),
+        ({"plain": arm(0, repeats=1)}, "an ablation of 'plain' alone"),
+        ({"plain": arm(0, repeats=2), "a": arm(5, repeats=1)}, r"than plain \(2\): a \(1\). Cure"),
+        ({"plain": arm(0, repeats=1), "a": [model(3).iloc[:-1]]}, "not of the same cases"),
+    ],
+)
+def test_arms_that_cannot_be_held_against_each_other_are_refused(tables, message):
+    with pytest.raises(InputError, match=message):
+        effects(tables, "plain", 50)
+
+
+def test_the_figure_shows_every_seed_beside_the_interval():
+    found = effects({"plain": arm(0), "better": arm(10, 0.8), "same": arm(30)}, "plain", 100)
+    fig = figures.ablation(found, "Made up")
+    left, right = fig.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["better: helps", "same: no effect shown"]
+    assert "balanced accuracy" in left.get_xlabel() and "melanoma sensitivity" in right.get_xlabel()
+    drawn = np.sort(np.concatenate([one.get_offsets()[:, 0] for one in left.collections if len(one.get_offsets())]))
+    singles = found.xs("balanced accuracy", level="name")["single"]
+    assert drawn == pytest.approx(np.sort(np.concatenate(singles.tolist())))
+    plt.close(fig)
+    unknown = effects({name: [table_of([12, 5, 20, 60], seed=s)] for s, name in enumerate("xy")}, "x", 100)
+    fig = figures.ablation(unknown, "Made up")
+    assert "not estimable" in [text.get_text() for text in fig.axes[0].texts]
+    plt.close(fig)
+
+
+def test_ages_are_shown_by_class_and_as_a_histogram_of_all():
+    cases = pd.DataFrame({"label": ["nv", "mel"] * 50, "age": [*np.arange(98) % 80, np.nan, np.nan]})
+    fig = figures.ages(cases, "Made up")
+    assert len(fig.axes) == 2 and len(fig.axes[1].patches) == 40
+    assert sum(bar.get_height() for bar in fig.axes[1].patches) == 98
+    assert fig.get_suptitle() == "Made up: age (missing: 2)"
+    plt.close(fig)
