@@ -22,7 +22,7 @@ def options(*names):
 
 EVERYTHING = options(*notebooks.PLACES, "threads")
 
-IMAGES = shlex.join(f"--data={folder}" for folder in notebooks.image_folders(PARAMS))
+IMAGES = shlex.join(f"--data={folder}" for folder in notebooks.exported_images(PARAMS))
 
 
 onerror:
@@ -114,4 +114,4 @@ for recipe, notebook in notebooks.exported(PARAMS).items():
         threads: PARAMS.threads
         shell:
             "{LESION} evaluate models/{params.recipe}/r0 {IMAGES} --output evaluated/{params.recipe}"
-            " --threads {PARAMS.threads} --trust-pickle"
+            " --threads {PARAMS.threads}"

@@ -110,7 +110,7 @@ def write(
     classes = sorted(cases["label"].unique())
     right = scores[part].argmax(1) == pd.Index(classes).get_indexer(shown["label"])
     pictures = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
-    expected = model.predict(pictures, verbose=0)
+    expected = model.predict_on_batch(pictures)
     for form in recipe.exports:
         with _writing_any(folder / FORMS[form]) as beside:
             _WRITERS[form](model, beside)

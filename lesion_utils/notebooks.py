@@ -16,7 +16,7 @@ import psutil
 from traitlets.config import Config
 
 from lesion_utils.artefacts import code_digest, digest, report_folder, run_folder, run_name, writing
-from lesion_utils.datasets import data_digest, layout
+from lesion_utils.datasets import data_digest, data_folder, layout
 from lesion_utils.params import PROJECT, STAGES, StudyParams, resolve
 from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, parts_of, table_path
 from lesion_utils.weights import weights_digest
@@ -154,6 +154,13 @@ def check_digest(params: StudyParams, stage: str | None = None) -> str:
 def exported(params: StudyParams) -> dict[str, str]:
     """The recipes of the study that export their model, with the notebook that trains them."""
     return {name: STAGE_NOTEBOOKS[params.stage_of(name)] for name, recipe in params.recipes.items() if recipe.exports}
+
+
+def exported_images(params: StudyParams) -> list[Path]:
+    """The folders with the images on which exported models were reported; none if no recipe exports."""
+    if not exported(params):
+        return []
+    return [data_folder(params), *([resolve(params.isic2018)] if params.isic2018 else [])]
 
 
 EVALUATED = (  # what `lesion evaluate` makes of an exported model
