@@ -96,6 +96,9 @@ class StudyParams(Strict):
     baseline: dict[Name, Recipe] = Field({})
     rebalancing: dict[Name, Recipe] = Field({})
     transfer: dict[Name, Recipe] = Field({})
+    references: dict[Name, Name] = Field(
+        {}, description="of recipes that are held against another than the first one on the same table of cases"
+    )
     leaks: dict[Name, PairedLeak] = Field({}, description="how large a leak is, measured by paired trainings")
 
     @field_validator("rebalancing", "transfer")
@@ -147,7 +150,9 @@ class StudyParams(Strict):
         return ("validation", "test") if has_test else ("validation",)
 
     def reference_of(self, name: str) -> str:
-        """The recipe that recipe ``name`` is held against: the first of the study on the same table of cases."""
+        """The recipe that recipe ``name`` is held against: itself where it is what others are held against."""
+        if name in self.references:
+            return self.references[name]
         return next(other for other, recipe in self.recipes.items() if recipe.cases == self.recipes[name].cases)
 
     @property
@@ -228,6 +233,12 @@ def load_study(study: str, **overrides: Any) -> StudyParams:
         raise InputError(
             f"{where}: the split `system_003` is one of the set as published. Cure: `cases: raw` in {corrected[0]}."
         )
+    for name, other in params.references.items():
+        if odd := [one for one in (name, other) if one not in params.recipes]:
+            raise InputError(
+                f"{where}: key `references` names {odd[0]!r}. Expected recipes of the study: "
+                f"{', '.join(params.recipes)}. Cure: correct it."
+            )
     if twice := sorted(set(params.arms) & set(params.recipes)):
         raise InputError(f"{where}: a recipe has the name of a leak's training: {', '.join(twice)}. Cure: rename it.")
     return params

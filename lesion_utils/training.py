@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lesion_utils import frozen
+from lesion_utils import datasets, exports, frozen
 from lesion_utils.artefacts import code_digest, run_folder, write_json, writing
 from lesion_utils.augment import augmenter, offline_copies
 from lesion_utils.errors import InputError
@@ -36,6 +36,7 @@ from lesion_utils.splits import refuse_leak, split_digest, use_share
 from lesion_utils.store import Rows
 from lesion_utils.weights import weights_digest
 
+_FILES = ("model.keras", "history.csv", "scores.npz", "made_by.json")
 IN_JUPYTERLAB = "JPY_SESSION_NAME" in os.environ  # set by the Jupyter server, not by papermill or nbval
 
 
@@ -81,7 +82,7 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
         "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
     }
     folder = model_folder(params, name)
-    if not _made_by(folder, made_by):
+    if not _made_by(folder, made_by, exports.names(recipe)):
         start(params.threads)
         _train(name, recipe, cases, pixels, params, folder, made_by)
     with np.load(folder / "scores.npz") as scores:
@@ -115,8 +116,8 @@ def model_folder(params: StudyParams, name: str) -> Path:
     return run_folder(params.study) / "models" / name / f"r{params.repeat}"
 
 
-def _made_by(folder: Path, made_by: dict) -> bool:
-    whole = all((folder / name).is_file() for name in ("made_by.json", "model.keras", "history.csv", "scores.npz"))
+def _made_by(folder: Path, made_by: dict, exported: tuple[str, ...]) -> bool:
+    whole = all((folder / name).exists() for name in (*_FILES, *exported))
     return whole and json.loads((folder / "made_by.json").read_text(encoding="utf-8")) == made_by
 
 
@@ -189,18 +190,28 @@ def _train(
     statistics = _statistics(recipe, data, pixels)
     network = build(recipe, len(data.classes), params.weights, seed, statistics["train"])
     origin = frozen.origin(recipe, made_by["weights"], statistics["train"], seed, params.threads)
-    features = functools.cache(lambda: np.asarray(frozen.outputs(network.features, pixels, origin)))
+
+    @functools.cache
+    def features(*parts: str) -> np.ndarray:
+        """The features of the pictures of ``parts``, of all where none is named, in the rows of the cases."""
+        rows = data.rows(*parts) if parts else np.arange(len(cases))
+        made = np.empty((len(cases), network.features.output_shape[1]), np.float32)
+        made[rows] = frozen.outputs(network.features, pixels.take(rows), origin)
+        return made
+
     if recipe.standardise:
         network.head.get_layer("standardise").adapt(features()[data.train])
 
     def fed(phase: Phase, earlier: tuple[Phase, ...]) -> _Fed:
         """The part of the network that a phase trains, fed with what the part below, if frozen so far, makes."""
         if phase.train == "head":
+            if not recipe.feature_views:
+                return _Fed(network.head, features())
             changed = (
                 frozen.outputs(network.features, pixels.take(data.train), origin, recipe.augmentation, view)
                 for view in range(1, recipe.feature_views + 1)
             )
-            return _Fed(network.head, features(), tuple(np.asarray(view) for view in changed))
+            return _Fed(network.head, features(*data.parts), tuple(np.asarray(view) for view in changed))
         untouched = all(before.train in ("head", phase.train) for before in earlier)
         change = augmenter(recipe.augmentation, seed, params.threads)
         plain = phase.train != "all" and untouched and change is None
@@ -233,10 +244,15 @@ def _train(
             rescaled(network, statistics[part])
             predicts = finished(network, recipe, shares)
         elif not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
-            predicts, inputs = finished_head(network, recipe, shares), features()
+            views = data.parts if recipe.feature_views else ()
+            predicts, inputs = finished_head(network, recipe, shares), features(*views)
         scores[part] = predicts.predict(data.held_out(inputs, part), verbose=0)
-    rescaled(network, statistics["train"])
-    _save(folder, model, pd.concat(histories, ignore_index=True), scores, made_by)
+    if recipe.scaling == "z_score_by_part":
+        rescaled(network, statistics["train"])
+    history = pd.concat(histories, ignore_index=True)
+    (folder / _FILES[-1]).unlink(missing_ok=True)
+    exports.write(folder, model, history, cases, recipe, scores, datasets.title(params), made_by["leaky"])
+    _save(folder, model, history, scores, made_by)
 
 
 def _statistics(recipe: Recipe, data: _Data, pixels: Rows) -> dict[str, Statistics]:
@@ -330,11 +346,10 @@ class _Progress(keras.callbacks.Callback):
 
 
 def _save(folder: Path, model: keras.Model, history: pd.DataFrame, scores: dict, made_by: dict) -> None:
-    (folder / "made_by.json").unlink(missing_ok=True)
     with writing(folder / "model.keras") as beside:
         model.save(beside)
     with writing(folder / "history.csv") as beside:
         history.to_csv(beside, index=False)
     with writing(folder / "scores.npz") as beside:
         np.savez(beside, **scores)
-    write_json(folder / "made_by.json", made_by)  # last: with it the others are whole
+    write_json(folder / _FILES[-1], made_by)  # last: with it the others are whole

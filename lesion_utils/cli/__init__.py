@@ -22,6 +22,7 @@ MODULES = {  # of each command; imported when it is called, since a study calls 
     "leakcheck": "leakcheck",
     "matrix": "matrix",
     "score": "score",
+    "claims": "claims",
 }
 
 _PLAIN: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}

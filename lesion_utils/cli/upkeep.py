@@ -20,6 +20,6 @@ def refs() -> None:
 
 
 def readme() -> None:
-    """Renew the tables of README.md from the tracked results."""
+    """Renew the tables of README.md from the tracked results and claims."""
     path = PROJECT / "README.md"
     path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")

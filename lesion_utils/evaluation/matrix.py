@@ -210,8 +210,7 @@ def _whole(counts: pd.DataFrame, resamples: int, seed: int) -> list[dict]:
     """Accuracy, its two baselines, balanced accuracy and Matthews' correlation."""
     cells = counts.to_numpy()
     n, supports = int(cells.sum()), cells.sum(1)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(n, cells.ravel() / n, size=resamples).reshape(resamples, *cells.shape).astype(np.float64)
+    draws = multinomial_draws(counts, resamples, seed)
     whole = (draws.sum(2) > 0)[:, supports > 0].all(1)
     lacking = resamples - int(whole.sum())
     note = "" if lacking <= MAX_REDRAWN * resamples else f"no interval: {lacking:,} of {resamples:,} draws lack a class"
@@ -230,6 +229,14 @@ def _whole(counts: pd.DataFrame, resamples: int, seed: int) -> list[dict]:
         rows.append({"metric": name, "value": value, "low": low, "high": high, "n": n})
         rows[-1]["note"] = "; ".join(filter(None, [note, rests]))
     return rows
+
+
+def multinomial_draws(counts: pd.DataFrame, resamples: int, seed: int) -> np.ndarray:
+    """Confusion matrices, (resamples, k, k) float64, of as many images drawn from those of ``counts``."""
+    cells = counts.to_numpy()
+    n = int(cells.sum())
+    draws = np.random.default_rng(seed).multinomial(n, cells.ravel() / n, size=resamples)
+    return draws.reshape(resamples, *cells.shape).astype(np.float64)
 
 
 def _rests_on(counts: pd.DataFrame) -> str:

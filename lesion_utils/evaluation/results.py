@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from lesion_utils.artefacts import report_folder, write_json
+from lesion_utils.evaluation.claims import claims_table
 from lesion_utils.evaluation.reading import cell
 from lesion_utils.evaluation.views import views_of
 from lesion_utils.params import PROJECT, StudyParams
@@ -60,7 +61,7 @@ def _numbers(row: pd.Series, names: Sequence[str] = ("value", "low", "high")) ->
 
 
 def markdown_table(results: dict[str, Any]) -> str:
-    """The table of a study's results for the README: a line a recipe and part, validation and test where there is one."""
+    """The table of a study's results for the README: a line a recipe and part, test where there is one."""
     metrics = ("balanced accuracy", "macro AUC", "melanoma sensitivity", "accuracy")
     rows = {(row["recipe"], row["split"], row["metric"]): row for row in results["rows"]}
     lines = ["| recipe | split | n (lesions) | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 3) + "|"]
@@ -115,12 +116,12 @@ def _signed(row: dict[str, Any]) -> str:
 
 
 def renewed(readme: str) -> str:
-    """``readme`` with each table that stands between ``<!-- results: <file> -->`` (or ``leaks``) and its end anew."""
-    makers = {"results": markdown_table, "leaks": leak_table}
+    """``readme`` with each table between ``<!-- results: <file> -->`` (or ``leaks``, ``claims``) and its end anew."""
+    makers: dict[str, Callable[[Any], str]] = {"results": markdown_table, "leaks": leak_table, "claims": claims_table}
 
     def table(block: re.Match) -> str:
         results = json.loads((PROJECT / block["file"]).read_text(encoding="utf-8"))
         return f"{block['start']}\n\n{makers[block['kind']](results)}\n\n{block['end']}"
 
-    pattern = r"(?P<start><!-- (?P<kind>results|leaks): (?P<file>\S+) -->).*?(?P<end><!-- end of (?P=kind) -->)"
+    pattern = r"(?P<start><!-- (?P<kind>results|leaks|claims): (?P<file>\S+) -->).*?(?P<end><!-- end of (?P=kind) -->)"
     return re.sub(pattern, table, readme, flags=re.DOTALL)

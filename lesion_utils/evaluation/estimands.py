@@ -1,0 +1,220 @@
+"""What a claim is about, measured: from prediction tables, histories, cases, or a published number itself."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from lesion_utils import predictions
+from lesion_utils.artefacts import run_folder
+from lesion_utils.errors import InputError
+from lesion_utils.evaluation import metrics
+from lesion_utils.evaluation.intervals import LEVEL, percentile_interval
+from lesion_utils.evaluation.judge import compare, compare_unpaired, judge
+from lesion_utils.evaluation.leak_effect import singly
+from lesion_utils.evaluation.ledger import Data, Difference, Matrix, Share, Table, Training, Value, WithCopies
+from lesion_utils.evaluation.matrix import judge_matrix, multinomial_draws
+from lesion_utils.evaluation.pasted import read_matrix
+from lesion_utils.evaluation.views import views_of
+from lesion_utils.params import StudyParams
+from lesion_utils.splits import written_cases
+
+OFTEN = 2000  # draws behind the interval of a published matrix
+
+
+class Measured(NamedTuple):
+    """A number with its 95 % interval, NaN where there is none; without sampling the interval is the number itself."""
+
+    value: float
+    low: float
+    high: float
+    n: int | None  # images that it is a share of, or that were judged
+    note: str = ""  # why there is no number or interval
+
+
+def of_study(params: StudyParams, estimand: Value | Difference | WithCopies | Training | Data) -> Measured:
+    """Measures an estimand of the study ``params``.
+
+    Differences are paired, by lesion, where both recipes have tables of the same cases, else of two independent draws;
+    an interval by lesion is that of ``judge``. Of a difference over several repeats the interval is widened to hold
+    what every single one makes. Raises InputError if a table, history or cases are missing, or for an unknown metric or
+    class.
+    """
+    if isinstance(estimand, Data):
+        return _fact(params, estimand)
+    if isinstance(estimand, Training):
+        return _training(params, estimand)
+    if isinstance(estimand, Value):
+        tables = _tables(params, estimand.recipe, estimand.split, estimand.table)
+        rows = judge(tables, params.resamples, options=params.judging, wanted=[estimand.metric])
+        return _measured(rows, estimand.metric)
+    tables = _tables(
+        params, estimand.recipe, estimand.split, "with_copies" if isinstance(estimand, WithCopies) else estimand.table
+    )
+    others = _tables(
+        params, estimand.reference, estimand.split, "originals" if isinstance(estimand, WithCopies) else estimand.table
+    )
+    return _difference(params, tables, others, estimand.metric)
+
+
+def _tables(params: StudyParams, recipe: str, split: str, table: Table) -> list[pd.DataFrame]:
+    """A table for each repeat, with the copies that fell to validation if they are asked for and there are any."""
+    copies = "validation_copies"
+    parts = [split]
+    if table == "with_copies" and split == "validation" and copies in predictions.parts_of(params, recipe):
+        parts.append(copies)
+    return [
+        pd.concat([predictions.read(params, recipe, part, repeat) for part in parts], ignore_index=True)
+        for repeat in range(params.repeats)
+    ]
+
+
+def _difference(
+    params: StudyParams, tables: Sequence[pd.DataFrame], others: Sequence[pd.DataFrame], metric: str
+) -> Measured:
+    if set(tables[0]["image_id"]) != set(others[0]["image_id"]):
+        rows = compare_unpaired(tables, others, params.resamples, wanted=[metric], options=params.judging)
+        return _measured(rows, metric)
+    found = _measured(compare(tables, others, params.resamples, wanted=[metric], options=params.judging), metric)
+    if len(tables) == 1 or math.isnan(found.low):
+        return found
+    each = (singly(tables, [metric], params.judging) - singly(others, [metric], params.judging))[metric]
+    return found._replace(low=min(found.low, float(each.min())), high=max(found.high, float(each.max())))
+
+
+def _measured(rows: pd.DataFrame, metric: str) -> Measured:
+    if rows.empty:
+        raise InputError(
+            f"no metric {metric!r} of these classes. Expected the name of a row of `judge`. Cure: correct the claim, "
+            "or add the view to the study's `judging.views`."
+        )
+    row = rows.iloc[0]
+    return Measured(row["value"], row["low"], row["high"], int(row["n"]), row["note"])
+
+
+def _training(params: StudyParams, estimand: Training) -> Measured:
+    recipes = [estimand.recipe, *([estimand.reference] if estimand.reference else [])]
+    first, *rest = [_trained_to(params, recipe) for recipe in recipes]
+    accuracy = first - sum(rest)
+    if estimand.quantity == "accuracy":
+        return Measured(accuracy, accuracy, accuracy, None)
+    tables, *others = [_tables(params, recipe, "validation", estimand.table) for recipe in recipes]
+    if others:
+        held_out = _difference(params, tables, others[0], "accuracy")
+    else:
+        rows = judge(tables, params.resamples, options=params.judging, wanted=["accuracy"])
+        held_out = _measured(rows, "accuracy")
+    return Measured(
+        accuracy - held_out.value, accuracy - held_out.high, accuracy - held_out.low, held_out.n, held_out.note
+    )
+
+
+def _trained_to(params: StudyParams, name: str) -> float:
+    """Training accuracy in the epoch whose weights were kept, the mean over the repeats."""
+    recipe, found = params.recipes[name], []
+    for repeat in range(params.repeats):
+        path = run_folder(params.study) / "models" / name / f"r{repeat}" / "history.csv"
+        if not path.is_file():
+            raise InputError(f"{path} does not exist. Cure: make study STUDY={params.study}.")
+        history = pd.read_csv(path)
+        sign = 1 if "accuracy" in recipe.monitor else -1
+        kept = history.index[-1] if recipe.keep == "last" else (sign * history[recipe.monitor]).idxmax()
+        found.append(float(history.at[kept, "accuracy"]))
+    return float(np.mean(found))
+
+
+def _fact(params: StudyParams, estimand: Data) -> Measured:
+    cases = written_cases(params.study)
+    if estimand.part != "all":
+        cases = cases[cases["published_split"] == estimand.part]
+    sizes = cases["label"].value_counts()
+    if estimand.of is not None and estimand.of not in sizes:
+        raise InputError(
+            f"{params.study}: no class {estimand.of!r} among the cases; there are {', '.join(sizes.index)}."
+        )
+    n, own = len(cases), sizes.get(estimand.of, 0)
+    match estimand.fact:
+        case "images":
+            value = n
+        case "classes":
+            value = len(sizes)
+        case "malignant classes":
+            value = len(views_of(sorted(sizes.index)).get("malignant", []))
+        case "class share":
+            value = own / n
+        case "classes with fewer images":
+            value = int((sizes < own).sum())
+        case "classes with more images":
+            value = int((sizes > own).sum())
+        case "largest to smallest class":
+            value = sizes.max() / sizes.min()
+        case "known in training":
+            held_out = cases.loc[cases["split"] == "validation", "lesion_id"]
+            if estimand.recipe:
+                held_out = _tables(params, estimand.recipe, "validation", "with_copies")[0]["lesion_id"]
+            n = len(held_out)
+            value = held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
+        case "category code":
+            if strange := sorted(set(sizes.index) - set(estimand.names)):
+                raise InputError(f"{params.study}: no name for the label(s) {', '.join(strange)}. Cure: name them.")
+            coded = pd.Categorical(cases["label"].map(estimand.names))
+            value = coded.categories.get_loc(estimand.names[str(estimand.of)])
+    return Measured(float(value), float(value), float(value), n)
+
+
+@functools.lru_cache(maxsize=8)
+def of_matrix(estimand: Matrix) -> Measured:
+    """A number of a published confusion matrix; InputError for what is no matrix of counts, or an unknown number.
+
+    Intervals are by image: Wilson's of shares, else of multinomial draws of the images.
+    """
+    verdict = judge_matrix(read_matrix(estimand.matrix), classes=list(estimand.classes), resamples=OFTEN)
+    numbers, n = verdict.numbers, int(verdict.counts.to_numpy().sum())
+    if estimand.metric == "above the majority":
+        row, majority = numbers.loc["accuracy"], numbers.at["majority baseline accuracy", "value"]
+        return Measured(row["value"] - majority, row["low"] - majority, row["high"] - majority, n)
+    if estimand.metric == "macro F1":
+        counts = verdict.counts.to_numpy()[None].astype(np.float64)
+        value, draws = (_macro_f1(one) for one in (counts, multinomial_draws(verdict.counts, OFTEN, seed=0)))
+        return Measured(float(value[0]), *percentile_interval(draws[~np.isnan(draws)]), n)
+    name = estimand.metric.removeprefix("recall ")
+    if name != estimand.metric and name in verdict.by_class.index:
+        row = verdict.by_class.loc[name]
+        return Measured(row["recall"], row["recall_low"], row["recall_high"], int(row["n"]))
+    if estimand.metric not in numbers.index:
+        raise InputError(
+            f"no number {estimand.metric!r} of a matrix. Expected one of {', '.join(numbers.index)}, recall <class>, "
+            "macro F1, above the majority."
+        )
+    row = numbers.loc[estimand.metric]
+    return Measured(row["value"], row["low"], row["high"], int(row["n"]), row["note"])
+
+
+def _macro_f1(counts: np.ndarray) -> np.ndarray:
+    return np.mean([metrics.f1(counts, index) for index in range(counts.shape[1])], axis=0)
+
+
+def of_share(estimand: Share) -> Measured:
+    """A published share minus its baseline.
+
+    On the same images the baseline is exact and the interval is Wilson's of the share; against another published share
+    it is Newcombe's (Stat Med 17:873, 1998, method 10), which takes the two as independent.
+    """
+    value, low, high = _wilson(estimand.share, estimand.n)
+    difference = value - estimand.baseline
+    if estimand.baseline_n is None:
+        return Measured(difference, low - estimand.baseline, high - estimand.baseline, estimand.n)
+    other, least, most = _wilson(estimand.baseline, estimand.baseline_n)
+    difference = value - other
+    below, above = math.hypot(value - low, most - other), math.hypot(high - value, other - least)
+    return Measured(difference, difference - below, difference + above, estimand.n)
+
+
+def _wilson(share: float, n: int) -> tuple[float, float, float]:
+    hits = round(share * n)
+    interval = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
+    return hits / n, float(interval.low), float(interval.high)
