@@ -11,13 +11,17 @@ from lesion_utils import notebooks
 from lesion_utils.audit.corrections import corrections
 from lesion_utils.datasets import folders
 from lesion_utils.evaluation import judge
+from lesion_utils.evaluation.claims import claims_table, row_of
+from lesion_utils.evaluation.estimands import of_matrix
 from lesion_utils.evaluation.leak_effect import paired
-from lesion_utils.evaluation.results import leak_table, markdown_table, renewed, write_results
+from lesion_utils.evaluation.ledger import read_ledger
+from lesion_utils.evaluation.results import choose, leak_table, markdown_table, renewed, write_results
 from lesion_utils.params import PROJECT, StudyParams, load_study
 from lesion_utils.predictions import STAGE_NOTEBOOKS
 
 TRACKED = {study: PROJECT / "reports" / study for study in ("ham10000", "isic9")}
 RESULTS = {study: json.loads((path / "results.json").read_text(encoding="utf-8")) for study, path in TRACKED.items()}
+CLAIMS = PROJECT / "reports" / "published" / "claims.json"
 STUDIES = pytest.mark.parametrize("study", TRACKED)
 
 
@@ -53,6 +57,40 @@ def test_the_readme_quotes_the_tracked_results():
     assert renewed(readme) == readme, "renew it with `lesion readme`"
     spoilt = readme.replace("| small_cnn | test |", "| small_cnn | test | 1.000")
     assert spoilt != readme and renewed(spoilt) == readme
+
+
+def test_a_study_without_a_test_part_has_results_and_a_table(output):
+    tables = {"good": table_of([15, 15, 20, 60]), "leak": table_of([15, 15, 20, 60], seed=1).assign(leaky=True)}
+    judged = pd.concat(
+        {(name, "validation"): judge(table, 50) for name, table in tables.items()}, names=["recipe", "part", "name"]
+    )
+    chosen, metric = choose(judged)
+    assert (chosen, metric) == ("good", "balanced accuracy")
+    write_results(StudyParams(study="published/tiny"), judged, chosen)
+    results = json.loads((output / "reports" / "published" / "tiny" / "results.json").read_text(encoding="utf-8"))
+    assert {row["split"] for row in results["rows"]} == {"validation"}
+    _, _, *lines = markdown_table(results).splitlines()
+    assert [line.split(" | ")[:2] for line in lines] == [
+        ["| **good**", "validation"], ["| leak", "validation"], ["| always nv", "validation"]
+    ]  # fmt: skip
+
+
+def test_the_readme_quotes_the_tracked_claims():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    if not CLAIMS.is_file():
+        pytest.skip("reports/published/claims.json is not there: the published studies have not run")
+    rows = json.loads(CLAIMS.read_text(encoding="utf-8"))
+    assert claims_table(rows) in readme, "renew it with `lesion readme`"
+    assert [row["id"] for row in rows] == [claim.id for claim in read_ledger()], "renew it with `lesion claims`"
+
+
+def test_the_table_of_claims_is_renewed_where_it_stands(tmp_path):
+    rows = [row_of(claim, of_matrix(claim.estimand)) for claim in read_ledger() if claim.estimand.kind == "matrix"]
+    (tmp_path / "claims.json").write_text(json.dumps(rows), encoding="utf-8")
+    page = f"Before.\n\n<!-- claims: {tmp_path / 'claims.json'} -->\n\nstale words\n\n<!-- end of claims -->\n\nAfter."
+    again = renewed(page)
+    assert again == page.replace("stale words", claims_table(rows)) != page
+    assert renewed(again) == again
 
 
 def test_the_size_of_a_leak_is_told_with_its_sign_its_interval_and_the_images_it_is_of(output):

@@ -24,9 +24,10 @@ def averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if not tables:
         raise InputError("no table to average. Expected the tables of one or more repeats.")
     classes, _, answers = answers_of(tables)
-    if answers[0].probabilities is None:
+    stated = [one.probabilities for one in answers if one.probabilities is not None]
+    if not stated:
         raise InputError("tables without probabilities have no average. Expected columns p_<class>.")
-    scores = np.mean([one.probabilities for one in answers], axis=0)
+    scores = np.mean(stated, axis=0)
     leaky = any(predictions.is_leaky(table) for table in tables)
     return predictions.build(tables[0], classes, scores, leaky)
 

@@ -41,7 +41,8 @@ def of_study(params: StudyParams, estimand: Value | Difference | WithCopies | Tr
 
     Differences are paired, by lesion, where both recipes have tables of the same cases, else of two independent draws;
     an interval by lesion is that of ``judge``. Of a difference over several repeats the interval is widened to hold
-    what every single one makes. Raises InputError if a table, history or cases are missing, or for an unknown metric or
+    what every single one makes; repeats that are judged on other copies are measured one by one, and the interval holds
+    theirs. Raises InputError if a table, history or cases are missing, or for an unknown metric or
     class.
     """
     if isinstance(estimand, Data):
@@ -49,9 +50,7 @@ def of_study(params: StudyParams, estimand: Value | Difference | WithCopies | Tr
     if isinstance(estimand, Training):
         return _training(params, estimand)
     if isinstance(estimand, Value):
-        tables = _tables(params, estimand.recipe, estimand.split, estimand.table)
-        rows = judge(tables, params.resamples, options=params.judging, wanted=[estimand.metric])
-        return _measured(rows, estimand.metric)
+        return _value(params, _tables(params, estimand.recipe, estimand.split, estimand.table), estimand.metric)
     tables = _tables(
         params, estimand.recipe, estimand.split, "with_copies" if isinstance(estimand, WithCopies) else estimand.table
     )
@@ -73,10 +72,29 @@ def _tables(params: StudyParams, recipe: str, split: str, table: Table) -> list[
     ]
 
 
+def _value(params: StudyParams, tables: Sequence[pd.DataFrame], metric: str) -> Measured:
+    if not _same_cases(tables):
+        return _together([_value(params, [table], metric) for table in tables])
+    return _measured(judge(tables, params.resamples, options=params.judging, wanted=[metric]), metric)
+
+
+def _same_cases(tables: Sequence[pd.DataFrame]) -> bool:
+    return all(set(table["image_id"]) == set(tables[0]["image_id"]) for table in tables)
+
+
+def _together(repeats: Sequence[Measured]) -> Measured:
+    values, lows, highs = (np.array([getattr(one, name) for one in repeats]) for name in ("value", "low", "high"))
+    return Measured(float(values.mean()), float(lows.min()), float(highs.max()), repeats[0].n, repeats[0].note)
+
+
 def _difference(
     params: StudyParams, tables: Sequence[pd.DataFrame], others: Sequence[pd.DataFrame], metric: str
 ) -> Measured:
-    if set(tables[0]["image_id"]) != set(others[0]["image_id"]):
+    if not (_same_cases(tables) and _same_cases(others)):
+        return _together(
+            [_difference(params, [one], [other], metric) for one, other in zip(tables, others, strict=True)]
+        )
+    if not _same_cases([tables[0], others[0]]):
         rows = compare_unpaired(tables, others, params.resamples, wanted=[metric], options=params.judging)
         return _measured(rows, metric)
     found = _measured(compare(tables, others, params.resamples, wanted=[metric], options=params.judging), metric)
@@ -103,11 +121,7 @@ def _training(params: StudyParams, estimand: Training) -> Measured:
     if estimand.quantity == "accuracy":
         return Measured(accuracy, accuracy, accuracy, None)
     tables, *others = [_tables(params, recipe, "validation", estimand.table) for recipe in recipes]
-    if others:
-        held_out = _difference(params, tables, others[0], "accuracy")
-    else:
-        rows = judge(tables, params.resamples, options=params.judging, wanted=["accuracy"])
-        held_out = _measured(rows, "accuracy")
+    held_out = _difference(params, tables, others[0], "accuracy") if others else _value(params, tables, "accuracy")
     return Measured(
         accuracy - held_out.value, accuracy - held_out.high, accuracy - held_out.low, held_out.n, held_out.note
     )

@@ -232,6 +232,8 @@ class _Cases:
 
 def _values(cases: _Cases, chosen: list[Metric], answers: Sequence[Answers]) -> dict[str, np.ndarray]:
     """Point value and draws of each metric, (1 + B,): the mean over the models."""
+    if not chosen:
+        return {}
     models = [Model(cases.truth, cases.k, one) for one in answers]
     blocks = itertools.chain([np.ones((1, len(cases.truth)))], metrics.blocks(cases.weights))
     values = np.concatenate([_of_block(models, chosen, block) for block in blocks], axis=1)

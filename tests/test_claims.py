@@ -1,0 +1,460 @@
+"""What published systems claim: the ledger, the rule, what each kind of claim is measured by, and all together."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import SHARED
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+from typer.testing import CliRunner
+
+from lesion_utils import predictions
+from lesion_utils.artefacts import report_folder, run_folder
+from lesion_utils.cli import app
+from lesion_utils.errors import InputError
+from lesion_utils.evaluation import claims, compare, estimands, judge, ledger
+from lesion_utils.evaluation.claims import claims_table, gather, measure, row_of
+from lesion_utils.evaluation.estimands import Measured, of_matrix, of_share
+from lesion_utils.evaluation.judge import compare_unpaired
+from lesion_utils.evaluation.ledger import (
+    Claim,
+    Data,
+    Matrix,
+    Share,
+    WithCopies,
+    read_ledger,
+    region,
+    verdict_of,
+)
+from lesion_utils.params import PROJECT, StudyParams, load_study
+from lesion_utils.splits import write_cases
+
+LEDGER = read_ledger()
+ENDS = st.floats(-2, 2, allow_nan=False)
+CNN = {"phases": [{"epochs": 2}], "monitor": "val_accuracy"}
+COPIED = CNN | {"offline_copies": {"before_split": True}, "allow_leak": True, "keep": "last"}
+
+
+def claim(estimand, direction="higher", margin=0.02, **fields):
+    stated = {"id": "000_x", "system": "000", "source": "audit", "states": "So it is."}
+    return Claim.model_validate(stated | {"estimand": estimand, "direction": direction, "margin": margin} | fields)
+
+
+# the ledger
+
+
+def test_the_ledger_is_long_enough_and_holds_every_system():
+    assert len(LEDGER) >= 34
+    assert {one.system for one in LEDGER} == {"000", "001", "002", "003", "004"}
+    assert {one.estimand.kind for one in LEDGER} == {
+        "value", "difference", "with_copies", "training", "matrix", "share", "data", "none"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("system", sorted({one.system for one in LEDGER}))
+def test_every_quote_stands_in_the_systems_own_text(system):
+    texts = sorted((SHARED / "seeds").glob(f"{system}_*.txt"))
+    if not texts:
+        pytest.skip("no texts of the systems in ../shared/seeds")
+    text = " ".join(texts[0].read_text(encoding="utf-8").split())
+    assert not [one.id for one in LEDGER if one.system == system and one.quote and one.words not in text]
+
+
+@pytest.mark.parametrize("study", sorted({one.study for one in LEDGER if one.study}))
+def test_every_study_recipe_and_part_that_is_named_is_there(study):
+    if not (PROJECT / "params" / f"{study}.yml").is_file():
+        pytest.skip(f"params/{study}.yml is not there yet")
+    params = load_study(study)
+    for estimand in (one.estimand for one in ledger.of_study(study)):
+        named = [getattr(estimand, key, None) for key in ("recipe", "reference")]
+        assert {name for name in named if name} <= set(params.recipes)
+        assert getattr(estimand, "split", None) in (None, *params.parts)
+        view = getattr(estimand, "metric", "").split(" ")[0]
+        assert view != "carcinoma" or view in params.judging.views
+        if isinstance(estimand, WithCopies):
+            assert "validation_copies" in predictions.parts_of(params, estimand.recipe)
+
+
+def with_entry(tmp_path, **changed):
+    value = {"id": "000_x", "system": "000", "source": "text", "quote": "q", "direction": "higher", "margin": 0.1}
+    value |= {"estimand": {"kind": "data", "study": "a", "fact": "images"}} | changed
+    path = tmp_path / "claims.yml"
+    path.write_text(yaml.safe_dump([{key: one for key, one in value.items() if one is not ...}]), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"verdict": "holds"}, "claims.yml, claim 000_x, key `verdict`: Extra inputs are not permitted"),
+        ({"estimand": {"kind": "guess"}}, "key `estimand`: .*'guess'"),
+        ({"estimand": {"kind": "data", "study": "a", "fact": "beauty"}}, "key `estimand.data.fact`"),
+        ({"estimand": {"kind": "data", "study": "a", "fact": "class share"}}, "the fact `class share` and the class"),
+        ({"estimand": {"kind": "data", "study": "a", "fact": "category code", "of": "mel"}}, "`names` belong to"),
+        ({"quote": ...}, "a text has a `quote`"),
+        ({"source": "audit"}, "an audit says what it `states`"),
+        ({"states": "more"}, "expected one of them"),
+        ({"direction": "equals"}, "the direction equals needs the number `published`"),
+        ({"margin": ...}, "expected `direction` and `margin`"),
+        ({"margin": -1}, "greater than or equal to 0"),
+        ({"margin": math.inf}, "finite number"),
+        ({"why": "because"}, "no `why`"),
+        ({"estimand": {"kind": "none"}}, "with estimand `none` expected `why`"),
+        ({"system": "001"}, "id 000_x does not begin with its system, 001"),
+    ],
+)
+def test_a_claim_that_is_not_complete_is_refused_by_its_name(tmp_path, changed, message):
+    with pytest.raises(InputError, match=message):
+        read_ledger(with_entry(tmp_path, **changed))
+
+
+def test_what_is_no_ledger_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"does not exist. Expected a YAML list of claims"):
+        read_ledger(tmp_path / "none.yml")
+    path = with_entry(tmp_path)
+    assert [one.id for one in read_ledger(path)] == ["000_x"]
+    for text, message in (
+        (path.read_text() * 2, "an id stands twice: 000_x"),
+        ("a: 1", "expected a list of claims, found dict"),
+        ("- [", "not valid YAML"),
+        ("- 1", "claim number 1"),
+    ):
+        (tmp_path / "other.yml").write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_ledger(tmp_path / "other.yml")
+        (tmp_path / "other.yml").unlink()
+
+
+# the rule
+
+
+def test_each_direction_has_its_region():
+    assert region("equals", 0.03, 0.7) == pytest.approx((0.67, 0.73))
+    assert region("at_least", 0.03, 0.7) == pytest.approx((0.67, math.inf))
+    assert region("at_most", 0.03, 0.7) == pytest.approx((-math.inf, 0.73))
+    assert region("higher", 0.02) == (0.02, math.inf)
+    assert region("lower", 0.02) == (-math.inf, -0.02)
+    assert region("not_higher", 0.02) == (-math.inf, 0.02)
+    assert region("no_difference", 0.02) == (-0.02, 0.02)
+    with pytest.raises(InputError, match="claim 000_y has no region"):
+        _ = claim({"kind": "none"}, None, None, id="000_y", why="so").region
+
+
+@given(st.tuples(ENDS, ENDS).map(sorted), st.tuples(ENDS, ENDS).map(sorted), ENDS)
+def test_a_verdict_is_what_every_number_of_the_interval_says(within, interval, inside):
+    within, (low, high) = tuple(within), interval
+    verdict = verdict_of(within, low, high)
+    numbers = np.clip([low, high, inside, *within], low, high)
+    says = {within[0] <= number <= within[1] for number in numbers}
+    assert verdict == ("undecided" if len(says) == 2 else "holds" if says == {True} else "does not hold")
+    # a narrower interval never turns one verdict into the other
+    middle = (low + high) / 2
+    narrower = verdict_of(within, (low + middle) / 2, (high + middle) / 2)
+    assert verdict == "undecided" or narrower == verdict
+    # nor does it say that the claim and what excludes it are both true
+    assert verdict_of((-math.inf, within[0] - 1e-9), low, high) != "holds" or verdict != "holds"
+
+
+@given(st.tuples(ENDS, ENDS).map(sorted))
+def test_without_an_interval_there_is_no_verdict(within):
+    for ends in ((math.nan, 0.0), (0.0, math.nan), (math.nan, math.nan)):
+        assert verdict_of(tuple(within), *ends) == "cannot be checked here"
+
+
+def test_a_scaled_run_judges_a_difference_and_no_absolute_figure():
+    value = claim({"kind": "value", "study": "s", "recipe": "a", "metric": "accuracy"})
+    gap = claim({"kind": "training", "study": "s", "recipe": "a", "quantity": "gap"})
+    contrasts = [
+        claim({"kind": "difference", "study": "s", "recipe": "a", "reference": "b", "metric": "accuracy"}),
+        claim({"kind": "training", "study": "s", "recipe": "a", "reference": "b", "quantity": "gap"}),
+    ]
+    data = claim({"kind": "data", "study": "s", "fact": "images"})
+    found = Measured(0.5, 0.4, 0.6, 100)
+    for one in (value, gap):
+        row = row_of(one, found, "64 px instead of 180")
+        assert (row["verdict"], row["scaled"], row["measured"], row["n"]) == ("cannot be checked here", True, 0.5, 100)
+        assert (
+            row["why"]
+            == "a scaled-down run judges differences within the study, no absolute figure: 64 px instead of 180"
+        )
+        assert row_of(one, found)["verdict"] == "holds" and "why" not in row_of(one, found)
+    for one in contrasts:
+        assert row_of(one, found, "64 px")["verdict"] == "holds" and row_of(one, found, "64 px")["scaled"] is True
+    assert row_of(data, found, "64 px")["verdict"] == "holds" and row_of(data, found, "64 px")["scaled"] is False
+
+
+def test_a_row_says_why_there_is_no_verdict():
+    value = claim({"kind": "value", "study": "s", "recipe": "a", "metric": "accuracy"})
+    row = row_of(value, Measured(math.nan, math.nan, math.nan, 3, "df: 3 lesions, at least 10 needed"))
+    assert (row["measured"], row["low"], row["verdict"]) == (None, None, "cannot be checked here")
+    assert row["why"] == "df: 3 lesions, at least 10 needed"
+    nothing = claim({"kind": "none"}, None, None, why="it is about deaths")
+    assert row_of(nothing, claims.NO_NUMBER)["why"] == "it is about deaths"
+
+
+# what needs no study
+
+
+def test_a_published_share_is_held_against_its_baseline():
+    share = {"kind": "share", "what": "a", "baseline_is": "b"}
+    fixed = of_share(Share(**share, share=0.8, n=70, baseline=0.6))
+    assert (fixed.value, fixed.low, fixed.high, fixed.n) == pytest.approx(
+        (0.2, 0.6918 - 0.6, 0.8769 - 0.6, 70), abs=1e-3
+    )
+    # Newcombe's own example (a): 56 of 70 against 48 of 80
+    both = of_share(Share(**share, share=0.8, n=70, baseline=0.6, baseline_n=80))
+    assert (both.value, both.low, both.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+MATRIX = "[[ 13   1   2]\n [  4  26   2]\n [  1   3  50]]"
+
+
+def test_a_published_matrix_is_judged_as_the_command_does():
+    def number(metric):
+        return of_matrix(Matrix(kind="matrix", matrix=MATRIX, classes=("bcc", "mel", "nv"), metric=metric))
+
+    truth, named = [np.repeat(codes, [13, 1, 2, 4, 26, 2, 1, 3, 50]) for codes in np.divmod(np.arange(9), 3)]
+    macro = number("macro F1")
+    assert macro.value == pytest.approx(f1_score(truth, named, average="macro"))
+    assert macro.low < macro.value < macro.high < macro.low + 0.3
+    accuracy, above = number("accuracy"), number("above the majority")
+    assert above[:3] == pytest.approx([end - 54 / 102 for end in accuracy[:3]])
+    assert number("recall mel")[:4] == pytest.approx(number("melanoma sensitivity")[:4])
+    assert number("recall mel").n == 32
+    with pytest.raises(InputError, match=r"no number 'charm' of a matrix. Expected one of accuracy"):
+        number("charm")
+
+
+# what a study measures
+
+
+def scored(cases, skill, seed):
+    """Scores, (n, 3), of a model of some skill."""
+    rng = np.random.default_rng(seed)
+    truth = np.searchsorted(["bkl", "mel", "nv"], cases["label"])
+    scores = np.exp(rng.normal(size=(len(cases), 3)) + skill * np.eye(3)[truth])
+    return scores / scores.sum(1, keepdims=True)
+
+
+@pytest.fixture
+def study():
+    """Two recipes with tables, one with copies before the split, and their histories; three repeats."""
+    recipes = {"plain": CNN, "copied": COPIED, "also": COPIED | {"dropout": 0.5}}
+    params = StudyParams(study="published/made_up", resamples=200, repeats=3, baseline=recipes)
+    labels = np.repeat(["bkl", "mel", "nv"], [60, 80, 160])
+    ids = [f"i{k}" for k in range(len(labels))]
+    cases = pd.DataFrame({"image_id": ids, "isic_id": ids, "lesion_id": [f"l{k // 2}" for k in range(300)]})
+    cases = cases.assign(label=labels, path="a/b.jpg", age=50, published_split="train")
+    cases["split"] = np.where(np.arange(300) % 3 == 0, "validation", np.where(np.arange(300) % 3 == 1, "train", "test"))
+    write_cases(cases, params.study)
+    for repeat in range(3):
+        at = params.model_copy(update={"repeat": repeat})
+        for number, (name, recipe) in enumerate(params.recipes.items()):
+            rows = cases
+            if recipe.offline_copies:
+                copies = cases.sample(90, random_state=repeat)
+                copies = copies.assign(image_id=copies["image_id"] + "-copy", split="validation_copies")
+                rows = pd.concat([cases, copies], ignore_index=True)
+            scores = {
+                part: scored(rows[rows["split"] == part], 1 + number + (part == "validation_copies"), repeat)
+                for part in predictions.parts_of(params, name)
+            }
+            made_by = {"recipe": recipe.model_dump(mode="json"), "seed": repeat, "leaky": recipe.allow_leak}
+            predictions.save(at, name, rows, scores, made_by)
+            folder = run_folder(params.study) / "models" / name / f"r{repeat}"
+            folder.mkdir(parents=True)
+            history = {"accuracy": [0.9, 0.7, 0.8 + 0.03 * repeat], "val_accuracy": [0.5, 0.6, 0.4]}
+            pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
+    return params
+
+
+def tables(params, recipe, part="validation", repeats=range(3)):
+    return [predictions.read(params, recipe, part, repeat) for repeat in repeats]
+
+
+def measured(params, **estimand):
+    estimand = {"study": params.study} | estimand
+    return estimands.of_study(params, claim(estimand).estimand)
+
+
+def test_a_value_is_that_of_the_judge(study):
+    found = measured(study, kind="value", recipe="plain", metric="melanoma two-way accuracy", split="test")
+    row = judge(tables(study, "plain", "test"), 200).loc["melanoma two-way accuracy"]
+    assert found == (row["value"], row["low"], row["high"], 100, "")
+    with pytest.raises(InputError, match="no metric 'charm' of these classes"):
+        measured(study, kind="value", recipe="plain", metric="charm")
+    with pytest.raises(InputError, match="study 'published/made_up' has no recipe 'none'"):
+        measured(study, kind="value", recipe="none", metric="accuracy")
+
+
+def test_a_figure_as_a_system_reported_it_is_of_originals_and_copies(study):
+    found = measured(study, kind="value", recipe="copied", metric="accuracy", table="with_copies")
+    each = [
+        judge(pd.concat([one, copies], ignore_index=True), 200).loc["accuracy"]
+        for one, copies in zip(tables(study, "copied"), tables(study, "copied", "validation_copies"), strict=True)
+    ]
+    assert found.value == pytest.approx(np.mean([row["value"] for row in each])) and found.n == 190
+    assert (found.low, found.high) == (min(row["low"] for row in each), max(row["high"] for row in each))
+    plain = {"kind": "value", "recipe": "plain", "metric": "accuracy"}
+    assert measured(study, **plain, table="with_copies") == measured(study, **plain)
+
+
+def test_a_difference_is_paired_and_holds_what_every_repeat_makes(study):
+    found = measured(study, kind="difference", recipe="copied", reference="plain", metric="accuracy")
+    row = compare(tables(study, "copied"), tables(study, "plain"), 200).loc["accuracy"]
+    singles = [
+        compare(one, other, 200).loc["accuracy", "value"]
+        for one, other in zip(tables(study, "copied"), tables(study, "plain"), strict=True)
+    ]
+    assert found.value == row["value"]
+    assert found.low == pytest.approx(min(row["low"], *singles)) and found.high == pytest.approx(
+        max(row["high"], *singles)
+    )
+    once = study.model_copy(update={"repeats": 1})
+    found = measured(once, kind="difference", recipe="copied", reference="plain", metric="accuracy")
+    row = compare(tables(once, "copied")[0], tables(once, "plain")[0], 200).loc["accuracy"]
+    assert found[:3] == tuple(row[["value", "low", "high"]])
+
+
+def test_copies_are_held_against_originals_by_independent_draws(study):
+    once = study.model_copy(update={"repeats": 1})
+    found = measured(once, kind="with_copies", recipe="copied", reference="plain", metric="accuracy")
+    both = pd.concat([tables(once, "copied")[0], tables(once, "copied", "validation_copies")[0]], ignore_index=True)
+    row = compare_unpaired(both, tables(once, "plain")[0], 200).loc["accuracy"]
+    assert found == (*row[["value", "low", "high"]], 190, "")
+    same = {"kind": "difference", "recipe": "also", "reference": "copied", "metric": "accuracy", "table": "with_copies"}
+    others = [
+        pd.concat([one, copies])
+        for one, copies in zip(tables(once, "also"), tables(once, "also", "validation_copies"), strict=True)
+    ]
+    assert measured(once, **same).value == pytest.approx(compare(others[0], both, 200).loc["accuracy", "value"])
+    three = measured(study, kind="with_copies", recipe="copied", reference="plain", metric="accuracy")
+    assert three.low <= found.low < found.high <= three.high  # the copies differ by repeat
+
+
+def test_the_gap_to_training_is_of_the_epoch_that_was_kept(study):
+    assert measured(study, kind="training", recipe="plain", quantity="accuracy").value == pytest.approx(0.7)  # the best
+    last = measured(study, kind="training", recipe="copied", quantity="accuracy")
+    assert last.value == last.low == last.high == pytest.approx(0.83)
+    accuracy = judge(tables(study, "plain"), 200).loc["accuracy"]
+    gap = measured(study, kind="training", recipe="plain", quantity="gap")
+    assert gap[:3] == pytest.approx([0.7 - accuracy[end] for end in ("value", "high", "low")])
+    against = measured(study, kind="training", recipe="copied", reference="plain", quantity="gap")
+    held_out = measured(study, kind="difference", recipe="copied", reference="plain", metric="accuracy")
+    assert against[:3] == pytest.approx([0.13 - held_out.value, 0.13 - held_out.high, 0.13 - held_out.low])
+    (run_folder(study.study) / "models" / "plain" / "r2" / "history.csv").unlink()
+    with pytest.raises(InputError, match=r"r2/history.csv does not exist. Cure: make study STUDY=published/made_up"):
+        measured(study, kind="training", recipe="plain", quantity="gap")
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ({"fact": "images"}, 300),
+        ({"fact": "images", "part": "test"}, 0),
+        ({"fact": "classes"}, 3),
+        ({"fact": "malignant classes"}, 0),  # melanoma alone is no further view
+        ({"fact": "class share", "of": "mel"}, 80 / 300),
+        ({"fact": "classes with fewer images", "of": "mel"}, 1),
+        ({"fact": "classes with more images", "of": "mel"}, 1),
+        ({"fact": "largest to smallest class"}, 160 / 60),
+        ({"fact": "known in training"}, 0.5),
+        (
+            {
+                "fact": "category code",
+                "of": "mel",
+                "names": {"mel": "Melanoma", "nv": "Melanocytic nevi", "bkl": "Keratosis"},
+            },
+            2,
+        ),
+    ],
+)
+def test_a_fact_of_the_cases_is_counted(study, fact, value):
+    found = measured(study, kind="data", **fact)
+    assert found.value == found.low == found.high == pytest.approx(value)
+
+
+def test_facts_of_copies_and_facts_that_cannot_be_counted(study):
+    cases = pd.read_csv(run_folder(study.study) / "cases.csv")
+    copies = tables(study, "copied", "validation_copies")[0]
+    shown = pd.concat([cases.loc[cases["split"] == "validation", "lesion_id"], copies["lesion_id"]])
+    found = measured(study, kind="data", fact="known in training", recipe="copied")
+    assert found.value == pytest.approx(shown.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean())
+    assert found.n == 190
+    with pytest.raises(InputError, match="no class 'df' among the cases; there are nv, mel, bkl"):
+        measured(study, kind="data", fact="class share", of="df")
+    with pytest.raises(InputError, match=r"no name for the label\(s\) bkl, nv"):
+        measured(study, kind="data", fact="category code", of="mel", names={"mel": "Melanoma"})
+
+
+def test_a_study_measures_its_claims_and_writes_them(study, monkeypatch):
+    value = claim({"kind": "value", "study": study.study, "recipe": "plain", "metric": "accuracy"})
+    monkeypatch.setattr(ledger, "of_study", lambda name: [value] if name == study.study else [])
+    (row,) = measure(study)
+    assert row["report"] == "made_up/05_evaluation.html" and row["verdict"] == "holds"
+    assert row["estimand"] == "accuracy of plain on validation, published/made_up"
+    claims.write(study, [row])
+    assert json.loads((report_folder(study.study) / "claims.json").read_text()) == [row]
+    other = StudyParams(study="another")
+    claims.write(other, measure(other))
+    assert not report_folder("another").exists()
+    bad = claim({"kind": "value", "study": study.study, "recipe": "plain", "metric": "charm"})
+    monkeypatch.setattr(ledger, "of_study", lambda name: [bad])
+    with pytest.raises(InputError, match="claim 000_x: no metric 'charm'"):
+        measure(study)
+
+
+# all together
+
+
+def test_claims_of_all_studies_come_together_in_the_order_of_the_ledger():
+    first, second = [
+        one for one in LEDGER if one.study == "published/003_as_run" and not isinstance(one.estimand, Data)
+    ][:2]
+    rows = [row_of(first, Measured(0.3, 0.1, 0.5, 16)), row_of(second, Measured(0.3, 0.25, 0.5, 447))]
+    rows[1]["estimand"] = "something else, as the ledger had it then"
+    folder = report_folder("published/003_as_run")
+    folder.mkdir(parents=True)
+    (folder / "claims.json").write_text(json.dumps(rows))
+    (folder / "results.json").write_text(json.dumps({"study": "published/003_as_run"}))
+    (folder / "05_evaluation.html").write_text("made up")
+    (folder / "index.html").write_text("made up")
+    gathered = {row["id"]: row for row in gather()}
+    assert list(gathered) == [one.id for one in LEDGER]
+    assert gathered[first.id] == rows[0] and rows[0]["verdict"] == "does not hold"
+    assert gathered[second.id]["why"] == "not run since the claim was changed: make study STUDY=published/003_as_run"
+    for one in LEDGER:
+        row = gathered[one.id]
+        if one.estimand.kind in ("matrix", "share"):
+            assert row["measured"] is not None and row["verdict"] != "cannot be checked here"
+        elif one.study != "published/003_as_run":
+            assert row["verdict"] == "cannot be checked here"
+            assert row["why"] == (one.why or f"not run: make study STUDY={one.study}")
+    there = report_folder("published")
+    assert json.loads((there / "claims.json").read_text()) == list(gathered.values())
+    assert json.loads((there / "results.json").read_text()) == [{"study": "published/003_as_run"}]
+    page = (there / "index.html").read_text()
+    assert '<a href="003_as_run/index.html">published/003_as_run</a>' in page
+    assert page.count('<a href="003_as_run/05_evaluation.html">report</a>') >= 1
+    assert 'name="viewport"' in page and "published/claims" not in page
+    assert page.count("<tr id=") == len(LEDGER)
+
+
+def test_the_table_tells_every_claim_and_the_command_prints_it():
+    done = CliRunner().invoke(app, ["claims"])
+    assert done.exit_code == 0
+    rows = json.loads((report_folder("published") / "claims.json").read_text())
+    assert done.output.strip() == claims_table(rows)
+    first, _, *lines = claims_table(rows).splitlines()
+    counts = [int(part.split()[0]) for part in first.split(": ")[1].split(", ")]
+    assert sum(counts) == len(LEDGER) == len(lines) - 2
+    assert all(line.replace("\\|", "").count("|") == 7 for line in lines)
+    coded = next(line for line in lines if "Melanocytic nevi" in line and line.startswith("| 002"))
+    assert r'"\|Melanocytic nevi \| 5 \|"' in coded and "holds if 5 | 5 |" in coded
+    accuracy = next(line for line in lines if '"accuracy 0.89 938"' in line)
+    assert "| 0.890 | 0.890 (0.87 to 0.91; n = 938) | **holds** |" in accuracy
