@@ -124,7 +124,7 @@ def claims_table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         said = f'"{row["quote"]}"' if row["source"] == "text" else row["quote"]
         verdict = f"**{row['verdict']}**" + (f": {row['why']}" if row.get("why") else "")
-        cells = (row["system"], said, _told(row), number(row["published"]), here(row), verdict)
+        cells = (row["system"], said, _told(row), stated(row["published"]), here(row), verdict)
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -135,11 +135,16 @@ def summary(rows: list[dict[str, Any]]) -> str:
     return f"{len(rows)} claims: " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
 
 
-def number(value: float | None) -> str:
-    """A number as short as a table needs it; nothing for none."""
+def stated(value: float | None) -> str:
+    """A published number as it was stated; nothing for none."""
     if value is None:
         return ""
-    return f"{value:,.0f}" if value == round(value) else f"{value:.3f}"
+    return f"{value:,.0f}" if value == round(value) else f"{value:.6g}"
+
+
+def number(value: float) -> str:
+    """A measured number as short as a table needs it."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"
 
 
 def here(row: dict[str, Any]) -> str:
@@ -182,7 +187,7 @@ def _write_page(rows: list[dict[str, Any]], studies: list[str]) -> None:
         link = os.path.relpath(index, report_folder(TOGETHER)) if index.is_file() else ""
         shown.append({"name": study, "link": link, "scaled": params.scaled, "minutes": params.minutes})
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    environment.filters |= {"number": number, "here": here}
+    environment.filters |= {"stated": stated, "here": here}
     there = report_folder(TOGETHER)
     page = environment.get_template("published.html.j2").render(
         summary=summary(rows),
