@@ -1,4 +1,4 @@
-"""What published systems claim, declared as data before anything is measured, and the rule that judges each claim.
+"""What published systems claim, declared as data before the studies are run, and the rule that judges each claim.
 
 ``params/published/claims.yml`` lists claims: the words, what is to be measured (the estimand), in which direction
 the claim points and by which margin. From these follows the region in which the number lies if the claim is true; the
