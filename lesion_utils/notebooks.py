@@ -15,9 +15,9 @@ import nbformat
 import psutil
 from traitlets.config import Config
 
-from lesion_utils.artefacts import code_digest, digest, report_folder, run_folder, run_name, writing
+from lesion_utils.artefacts import code_digest, digest, file_digest, report_folder, run_folder, run_name, writing
 from lesion_utils.datasets import data_digest, data_folder, layout
-from lesion_utils.params import PROJECT, STAGES, StudyParams, resolve
+from lesion_utils.params import CLAIMS, PROJECT, STAGES, StudyParams, resolve
 from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, parts_of, table_path
 from lesion_utils.weights import weights_digest
 
@@ -120,13 +120,16 @@ def job_digest(params: StudyParams, notebook: str) -> str:
     """Changes with what a notebook's result depends on, and with nothing else.
 
     That is: the parameters it uses, the data (not their place), the weights (not their place), its own source and
-    the modules of the package it imports.
+    the modules of the package it imports; and of published systems, what they claim.
     """
     elsewhere = (*PLACES, "repeat")
     used = {name: value for name, value in values(params, notebook).items() if name not in elsewhere}
     recipes = [recipe for stage in STAGES if stage in used for recipe in getattr(params, stage).values()]
     weights = [weights_digest(recipe, params.weights) for recipe in recipes]
-    return digest([used, data_digest(params), weights, notebook_digest(notebook)])
+    claims = PROJECT / "params" / CLAIMS
+    claimed = notebook == EVALUATION and params.study.startswith(f"{claims.parent.name}/")
+    asked = [file_digest(str(claims))] if claimed else []
+    return digest([used, data_digest(params), weights, notebook_digest(notebook), *asked])
 
 
 def wants_weights(params: StudyParams, stage: str) -> bool:

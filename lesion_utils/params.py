@@ -19,6 +19,7 @@ from lesion_utils.recipes import Fraction, Name, Positive, Recipe, Strict, kinds
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("baseline", "rebalancing", "transfer")
 ARMS = ("leaky", "clean")  # of a paired leak
+CLAIMS = "published/claims.yml"  # in the folder of the studies; what the published systems claim
 
 
 class Phantom(Strict):
@@ -194,7 +195,8 @@ def study_file(study: str) -> Path:
     path = resolve(study if study.endswith(".yml") else f"params/{study}.yml")
     if not path.is_file():
         folder = PROJECT / "params"
-        known = sorted(str(there.relative_to(folder).with_suffix("")) for there in folder.glob("**/*.yml"))
+        files = [there for there in folder.glob("**/*.yml") if there != folder / CLAIMS]
+        known = sorted(str(there.relative_to(folder).with_suffix("")) for there in files)
         raise InputError(
             f"no study named {study!r}: {path} does not exist. "
             f"Studies there are: {', '.join(known)}. Cure: make study STUDY=<one of them, or your own .yml file>."
@@ -213,9 +215,9 @@ def load_study(study: str, **overrides: Any) -> StudyParams:
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected `key: value` lines, found {type(values).__name__}")
     params = validate(values | {key: value for key, value in overrides.items() if value is not None}, where)
-    inside = path.is_relative_to(PROJECT / "params")
-    expected = path.relative_to(PROJECT / "params").with_suffix("").as_posix() if inside else path.stem
-    if params.study.split("/")[-len(expected.split("/")) :] != expected.split("/"):
+    own = not path.is_relative_to(PROJECT / "params")
+    expected = path.stem if own else path.relative_to(PROJECT / "params").with_suffix("").as_posix()
+    if (params.study.split("/")[-1] if own else params.study) != expected:
         raise InputError(f"{where}: key `study` is {params.study!r}; expected {expected!r}, the file's name.")
     for name, leak in params.leaks.items():
         if leak.recipe not in (known := params.baseline | params.transfer):

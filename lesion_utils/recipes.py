@@ -230,6 +230,12 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _batch_norm_learns(self) -> "Recipe":
+        if self.batch_norm and self.freeze_batch_norm:
+            raise ValueError("`batch_norm` of an untrained network has to learn; expected `freeze_batch_norm: false`")
+        return self
+
+    @model_validator(mode="after")
     def _copies_before_the_split_leak(self) -> "Recipe":
         if self.offline_copies and self.offline_copies.before_split and not self.allow_leak:
             raise ValueError("copies made `before_split` stand on both sides of it; expected `allow_leak: true`")

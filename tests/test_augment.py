@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from lesion_utils.augment import Drawn, apply, augmenter, composed, draw, offline_copies
+from lesion_utils.augment import Drawn, apply, augmenter, composed, draw, offline_copies, shown
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.recipes import Augmentation, OfflineCopies
@@ -221,8 +221,8 @@ def test_flips_keep_every_pixel_and_turn_the_axes_that_are_asked(flip, axes):
         possible += [np.flip(group, axis) for group in possible]
     seen = set()
     for seed in range(4):
-        for k, shown in enumerate(augmented(Augmentation(flip=flip), seed)):
-            matches = [number for number, group in enumerate(possible) if np.array_equal(shown, group[k])]
+        for k, found in enumerate(augmented(Augmentation(flip=flip), seed)):
+            matches = [number for number, group in enumerate(possible) if np.array_equal(found, group[k])]
             assert len(matches) == 1  # a flip of the picture itself: the same pixels
             seen.add(matches[0])
     assert seen == set(range(len(possible)))
@@ -345,7 +345,7 @@ def test_a_second_call_finds_the_copies(cases, monkeypatch):
 def test_an_interrupted_run_leaves_no_copies(cases, output, monkeypatch):
     from lesion_utils import augment
 
-    write, calls = augment._write_copies, []
+    write, calls = augment._write_by_augmentor, []
 
     def interrupted(*args):
         calls.append(args)
@@ -354,7 +354,7 @@ def test_an_interrupted_run_leaves_no_copies(cases, output, monkeypatch):
         write(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(augment, "_write_copies", interrupted)
+        patch.setattr(augment, "_write_by_augmentor", interrupted)
         with pytest.raises(KeyboardInterrupt):
             offline_copies(cases, OPTIONS, seed=0)
     assert files_of(output) == {}
@@ -365,3 +365,84 @@ def test_the_data_folder_stays_as_it_was(ham_folder):
     before = files_of(ham_folder)
     offline_copies(ham10000.read(ham_folder), OPTIONS, seed=0)
     assert files_of(ham_folder) == before
+
+
+# what system 000 cut out, and what it meant to
+
+
+def white(size: tuple[int, int] = (299, 299), n: int = 40) -> np.ndarray:
+    return np.full((n, *size, 3), 255, np.uint8)
+
+
+def test_the_crop_of_system_000_is_a_corner_and_mostly_fill():
+    corner = Augmentation(rotation=0.5, rotation_crop="corner", fill="black")
+    drawn = shown(corner, (299, 299))
+    # as the system's own code gave on pictures of 299 px: a median patch of 47 x 47 px, 87 % of it fill on average
+    assert np.sqrt(drawn["area"].median()) * 299 == pytest.approx(47, abs=1)
+    assert drawn["fill"].mean() == pytest.approx(0.87, abs=0.02)
+    black = apply(draw(corner, 40, (299, 299), np.random.default_rng(0)), white(), threads=1) == 0
+    assert black.mean() == pytest.approx(0.87, abs=0.08)
+
+
+@pytest.mark.parametrize(("degrees", "side"), [(0, 299), (1, 3), (10, 24), (45, 62), (90, 299), (180, 299)])
+def test_its_corner_is_as_large_as_the_systems_own_code_cuts_it(degrees, side):
+    from lesion_utils.augment import _corner
+
+    found = _corner((299, 299), np.radians([float(degrees)]))[0]
+    assert found[0, 0] * 299 == pytest.approx(side) == found[1, 1] * 299
+    assert found[:2] @ [298.5, 298.5, 1] == pytest.approx([298.5, 298.5])  # the lower right stays where it is
+
+
+@pytest.mark.parametrize("size", [(64, 64), (60, 80)])
+def test_the_inscribed_rectangle_holds_no_fill_and_could_not_be_larger(size):
+    inscribed = Augmentation(rotation=0.5, rotation_crop="inscribed", fill="black")
+    drawn = draw(inscribed, 40, size, np.random.default_rng(0))
+    assert shown(inscribed, size)["fill"].max() == 0
+    assert apply(drawn, white(size), threads=1)[:, 1:-1, 1:-1].min() == 255
+    wider = drawn.matrices @ np.diag([1.06, 1.06, 1.0])
+    corners = np.array([[0, 0, 1], [size[1] - 1, 0, 1], [0, size[0] - 1, 1], [size[1] - 1, size[0] - 1, 1]]).T
+    middle = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])[:, None]
+    reached = np.abs(wider @ (corners - [[middle[0, 0]], [middle[1, 0]], [0]]) - middle).max(axis=(1, 2))
+    assert reached.min() > 0  # widened, every one of them leaves the picture somewhere
+    unturned = draw(Augmentation(rotation=1e-9, rotation_crop="inscribed"), 1, size, np.random.default_rng(0))
+    assert unturned.matrices[0] == pytest.approx(np.eye(3)[:2], abs=1e-6)
+
+
+@pytest.mark.parametrize(("fill", "expected"), [("black", 0), ("nearest", 200), ("reflect", 100)])
+def test_what_lies_outside_is_filled_as_asked(fill, expected):
+    picture = np.full((1, 20, 20, 3), 100, np.uint8)
+    picture[:, :, -1] = 200
+    moved = Drawn(composed((20, 20), shift_x=-10.0), np.zeros(1), np.ones(1), fill)
+    assert apply(moved, picture, 1)[0, 10, 15, 0] == expected
+
+
+def test_a_fill_alone_changes_nothing():
+    assert augmenter(Augmentation(fill="black"), 0, 1) is None
+
+
+# copies toward a size, by other changes, in rounds
+
+CHANGE = {"flip": "both", "rotation": 0.5, "fill": "nearest"}
+
+
+def test_copies_raise_every_class_but_the_largest_toward_a_size(cases):
+    place = cases.groupby("label").cumcount()
+    uneven = cases[place < cases["label"].map({"nv": 4, "df": 1}).fillna(3)]
+    copies = offline_copies(uneven, OfflineCopies(toward=5, change=CHANGE), seed=0)
+    expected = {label: 5 - n for label, n in uneven["label"].value_counts().items()}
+    expected.pop("nv")
+    assert copies["label"].value_counts().to_dict() == expected
+    of_df = copies[copies["label"] == "df"]
+    assert len({hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in of_df["path"]}) == 4  # each its own
+
+
+def test_every_source_is_copied_equally_often_by_changes(cases):
+    copies = offline_copies(cases, OfflineCopies(per_class=10, change=CHANGE), seed=0)
+    assert (copies["image_id"].str.split("-copy").str[0].value_counts() == 2).all()
+    source = cases.set_index("image_id")["path"][copies["image_id"].iloc[0].split("-copy")[0]]
+    assert Image.open(copies["path"].iloc[0]).size == Image.open(source).size
+
+
+def test_a_second_round_makes_as_many_again(cases):
+    copies = offline_copies(cases, OfflineCopies(per_class=3, rounds=2), seed=0)
+    assert set(copies["label"].value_counts()) == {6}

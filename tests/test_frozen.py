@@ -79,7 +79,7 @@ def test_views_of_another_augmentation_are_others(pixels, network):
 
 
 def test_the_origin_tells_networks_apart():
-    base = {"recipe": RECIPE, "weights": "w", "seed": 1, "threads": 2}
+    base = {"recipe": RECIPE, "weights": "w", "statistics": (1.0, 2.0), "seed": 1, "threads": 2}
     same = [{"recipe": RECIPE.model_copy(update={"dropout": 0.5, "hidden": 7, "sampler": "over"})}]
     others = [{"weights": "v"}, {"threads": 1}, {"seed": 2}]
     changes = ({"alpha": 0.5}, {"cut": None}, {"pooling": "flatten"})
@@ -88,3 +88,6 @@ def test_the_origin_tells_networks_apart():
     assert all(frozen.origin(**base | one) != frozen.origin(**base) for one in others)
     pretrained = base | {"recipe": RECIPE.model_copy(update={"weights": "imagenet"})}
     assert frozen.origin(**pretrained) == frozen.origin(**pretrained | {"seed": 2})  # its weights come of no seed
+    assert frozen.origin(**base) == frozen.origin(**base | {"statistics": (0.0, 2.0)})
+    standardised = base | {"recipe": RECIPE.model_copy(update={"scaling": "z_score"})}
+    assert frozen.origin(**standardised) != frozen.origin(**standardised | {"statistics": (0.0, 2.0)})

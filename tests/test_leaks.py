@@ -148,7 +148,7 @@ def test_the_effect_is_that_of_the_scores_on_the_right_images(tiny_study, monkey
         scores = np.eye(len(classes))[np.where(known, truth, (truth + 1) % len(classes))]
         recipe = params.trainings[name].model_dump(mode="json")
         made_by = {"recipe": recipe, "seed": params.training_seed, "leaky": recipe["allow_leak"]}
-        return Trained(classes, None, None, {"test": scores}, made_by)
+        return Trained(classes, arm, None, None, {"test": scores}, made_by)
 
     monkeypatch.setattr(leaks, "train", knows_what_leaked)
     found = measure(study, cases, "baseline")

@@ -407,3 +407,68 @@ def test_who_has_the_features_gets_the_finished_networks_answer():
     features = network.features.predict(pictures(recipe), verbose=0)
     shown = finished_head(network, recipe, shares).predict(features, verbose=0)
     assert np.allclose(shown, finished(network, recipe, shares).predict(pictures(recipe), verbose=0), atol=1e-6)
+
+
+# what published systems need
+
+
+def test_the_last_variant_of_system_004_has_its_published_size():
+    recipe = Recipe(image_size=(180, 180), hidden=256, last_pooling=False)
+    network = build(recipe, classes=9, weights=None, seed=0)
+    assert network.features.output_shape == (None, 129_600)
+    assert network.whole.count_params() == 33_204_009 - 0
+
+
+def test_batch_norm_follows_each_convolution_and_learns():
+    recipe = Recipe(image_size=(16, 24), hidden=8, batch_norm=True, freeze_batch_norm=False)
+    network = build(recipe, classes=3, weights=None, seed=0)
+    kinds = [type(layer).__name__ for layer in network.backbone.layers[1:]]
+    assert kinds == ["Conv2D", "BatchNormalization", "MaxPooling2D"] * 3
+    set_trainable(network, "all", recipe.freeze_batch_norm)
+    before = values_of(network.backbone.layers[2])
+    train_a_step(network, recipe)
+    assert not any(np.array_equal(a, b) for a, b in zip(before, values_of(network.backbone.layers[2]), strict=True))
+
+
+def test_dropout_stands_before_or_after_the_hidden_layer():
+    head = build(SMALL.model_copy(update={"feature_dropout": 0.2, "dropout": 0.5}), 3, None, 0).head
+    found = [(type(layer).__name__, getattr(layer, "rate", None)) for layer in head.layers]
+    assert found == [("Dropout", 0.2), ("Dense", None), ("Dropout", 0.5), ("Dense", None)]
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
+def test_class_weights_act_on_a_loss_of_each_case_and_not_on_one_of_the_batch(kind):
+    """What class weights did in system 000: they scaled the gradient of the batch and left its direction."""
+    recipe = Recipe(image_size=(8, 8), hidden=0, loss=kind, batch_size=4)
+    inputs, targets = pictures(recipe), np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
+    moved = {}
+    for per_case in (True, False):
+        for weights in (None, {0: 100.0, 1: 1.0}):
+            network = build(recipe, 2, None, seed=0)
+            chosen = recipe.model_copy(update={"loss_per_case": per_case})
+            network.whole.compile(optimizer=keras.optimizers.SGD(1e-6), loss=loss(chosen))
+            before = np.concatenate([value.ravel() for value in network.head.get_weights()]).astype(float)
+            network.whole.train_on_batch(inputs, targets, class_weight=weights)
+            after = np.concatenate([value.ravel() for value in network.head.get_weights()]).astype(float)
+            moved[per_case, weights is not None] = after - before
+
+    def cosine(one: np.ndarray, other: np.ndarray) -> float:
+        return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+    assert cosine(moved[False, False], moved[False, True]) > 0.999
+    assert cosine(moved[True, False], moved[True, True]) < 0.9
+    assert cosine(moved[True, False], moved[False, False]) > 0.999
+
+
+def test_layers_without_a_name_are_named_by_their_place_in_any_process():
+    recipe = Recipe(backbone="inception_resnet_v2", image_size=(75, 75), cut="batch_normalization_195")
+    build(MOBILE and Recipe(**MOBILE), 3, None, 0)  # what was built before does not count
+    once, again = (load_backbone(recipe, None) for _ in range(2))
+    assert [layer.name for layer in once.layers[1:]] == [layer.name for layer in again.layers[1:]]
+    # system 001 cut its network of 782 layers 28 from the end, in a branch of 192 channels
+    whole = keras.applications.InceptionResNetV2(weights=None)
+    assert len(whole.layers) == 782 and type(whole.layers[-28]).__name__ == "BatchNormalization"
+    assert whole.layers[-28].output.shape[-1] == once.output_shape[-1] == 192
+    ahead = [layer for layer in whole.layers[:-28] if type(layer).__name__ == "Conv2D"]
+    assert len(ahead) - len([layer for layer in once.layers if type(layer).__name__ == "Conv2D"]) in (1, 2)
+    set_trainable(build(recipe, 7, None, 0), "conv2d_185", False)

@@ -21,7 +21,7 @@ from lesion_utils.params import (
     validate,
 )
 
-STUDY_FILES = sorted((PROJECT / "params").glob("**/*.yml"))
+STUDY_FILES = sorted(set((PROJECT / "params").glob("**/*.yml")) - {PROJECT / "params" / params.CLAIMS})
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def load(tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", STUDY_FILES, ids=lambda path: path.stem)
 def test_every_study_of_the_project_loads_under_the_name_of_its_file(path):
     name = str(path.relative_to(PROJECT / "params").with_suffix(""))
-    assert load_study(name).study == yaml.safe_load(path.read_text())["study"] == path.stem
+    assert load_study(name).study == yaml.safe_load(path.read_text())["study"] == name
 
 
 def test_there_are_studies():
@@ -104,7 +104,7 @@ def test_recipes_come_in_the_order_of_the_stages_and_a_repeat_has_its_own_seed(l
         ("baseline: {cnn: {sampling: over}}", "baseline.cnn.sampling", "backbone, alpha"),
         ("baseline: {cnn: {phases: [{}, {epoch: 3}]}}", "baseline.cnn.phases.1.epoch", "train, epochs, learning_rate"),
         ("transfer: {net: {augmentation: {flips: both}}}", "transfer.net.augmentation.flips", "flip, rotation"),
-        ("transfer: {net: {offline_copies: {copies: 3}}}", "transfer.net.offline_copies.copies", "per_class, rotation"),
+        ("transfer: {net: {offline_copies: {copies: 3}}}", "transfer.net.offline_copies.copies", "per_class, toward"),
         ("rebalancing: {augmentation: {flip: both}}", "rebalancing.augmentation.flip", "backbone, alpha"),
     ],
 )
@@ -229,8 +229,8 @@ def test_a_notebook_without_the_stage_of_a_leak_leaves_it_alone():
 
 def test_reduce_lr_and_cosine_exclude_each_other():
     with pytest.raises(ValidationError, match="`reduce_lr` and the schedule `cosine`"):
-        Recipe(reduce_lr=2, phases=[{}, {"schedule": "cosine"}])
-    Recipe(reduce_lr=2)
+        Recipe(reduce_lr={}, phases=[{}, {"schedule": "cosine"}])
+    Recipe(reduce_lr={})
     Recipe(phases=[{"schedule": "cosine"}])
 
 
@@ -287,3 +287,53 @@ def test_the_check_can_run_again_after_later_cells_have_defined_names():
     names["params"] = notebook_params(names)
     names |= {"title": "Phantom", "numbers": {"n": 1}, "dataset": "ham10000"}
     assert notebook_params(names).dataset == "ham10000"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ({"class_size": 10}, "`class_size` means nothing to the sampler `none`"),
+        ({"optimizer": "adam", "optimizer_options": {"rho": 0.9}}, "`optimizer_options` rho are none of adam's"),
+        ({"feature_views": 2}, "`feature_views` are augmented views"),
+        ({"augmentation": {"rotation_crop": "corner"}}, "`rotation_crop` cuts a turned picture"),
+        ({"offline_copies": {"before_split": True}}, "expected `allow_leak: true`"),
+        ({"batch_norm": True}, "`freeze_batch_norm: false`"),
+        ({"class_weights": {"mel": 0}}, "greater than 0"),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(recipe, told):
+    with pytest.raises(ValidationError, match=told):
+        Recipe(**recipe)
+
+
+def test_a_study_in_a_folder_is_named_with_it(load):
+    with pytest.raises(InputError, match="key `study` is 'published/mine'"):
+        load("study: published/mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("split: system_003", "is no split of the data set 'phantom'"),
+        ("dataset: isic9\nsplit: system_000", "is no split of the data set 'isic9'"),
+        ("dataset: isic9\nsplit: system_003\nbaseline: {net: {}}", "Cure: `cases: raw` in net"),
+        ("baseline: {net: {}}\nreferences: {net: other}", "key `references` names 'other'"),
+    ],
+)
+def test_a_split_or_reference_that_does_not_fit_is_refused(load, text, told):
+    with pytest.raises(InputError, match=told):
+        load(text)
+
+
+def test_the_parts_of_a_study_and_what_a_recipe_is_held_against():
+    recipes = {"baseline": {"one": {}, "raw": {"cases": "raw"}}, "rebalancing": {"two": {}, "three": {}}}
+    study = StudyParams(**recipes, references={"three": "two"})
+    assert {name: study.reference_of(name) for name in study.recipes} == {
+        "one": "one",
+        "raw": "raw",
+        "two": "one",
+        "three": "two",
+    }
+    assert study.parts == StudyParams(split="system_002").parts == ("validation", "test")
+    assert StudyParams(split="system_000").parts == StudyParams(split="system_001").parts == ("validation",)
+    assert StudyParams(split="system_000", isic2018="there").parts == ("validation", "test")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lesion_utils.errors import InputError
 from lesion_utils.rebalance import class_weights, epoch_rows, epoch_sizes
 
 SAMPLERS = ["none", "over", "under", "equal", "root"]
@@ -77,3 +78,20 @@ def test_balanced_class_weights():
 def test_balanced_class_weights_make_all_classes_count_alike(sizes):
     weights = class_weights(labels_of(sizes), "balanced")
     assert np.allclose([weights[k] * size for k, size in enumerate(sizes)], sum(sizes) / len(sizes))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "sizes"),
+    [("over", {0: 100, 1: 50, 2: 50}), ("under", {0: 50, 1: 25, 2: 4}), ("equal", dict.fromkeys(range(3), 50))],
+)
+def test_a_class_size_bounds_the_sampler(sampler, sizes):
+    labels = labels_of([100, 25, 4])
+    assert epoch_sizes(labels, sampler, class_size=50) == sizes
+    rows = epoch_rows(labels, sampler, 0, class_size=50)
+    assert dict(zip(*np.unique(labels[rows], return_counts=True), strict=True)) == sizes
+
+
+def test_weights_by_name_leave_the_others_at_one():
+    assert class_weights(labels_of([3, 3]), {"mel": 3.0}, ["bcc", "mel"]) == {0: 1.0, 1: 3.0}
+    with pytest.raises(InputError, match=r"`class_weights`: no class melanoma\. Expected some of bcc, mel\."):
+        class_weights(labels_of([3, 3]), {"melanoma": 3.0}, ["bcc", "mel"])

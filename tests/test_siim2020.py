@@ -52,7 +52,7 @@ def test_each_image_is_a_case_of_its_patient_and_malignant_is_melanoma(siim2020_
     assert list(cases.columns) == ham10000.COLUMNS
     for column in ("image_id", "isic_id", "age", "sex", "localization"):
         assert cases[column].equals(drawn[column]), column
-    assert (cases["label"] == "malignant").equals(drawn["label"] == "mel")
+    assert (cases["label"] == "melanoma").equals(drawn["label"] == "mel")
     assert set(cases["label"]) == set(siim2020.CLASSES) == set(CLASSES["siim2020"])
     patients = table_of(siim2020_folder).set_index("image_name")["patient_id"]
     assert list(cases["lesion_id"]) == list(patients.loc[cases["image_id"]])

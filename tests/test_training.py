@@ -243,12 +243,14 @@ def test_a_second_phase_that_gets_worse_does_not_replace_the_first(turned, threa
     assert cross_entropy(trained, turned, "validation") == pytest.approx(told[0], rel=1e-4)
 
 
-def test_early_stopping_ends_a_phase_and_the_rate_is_halved(turned, threads):
-    recipe = {"phases": [{"epochs": 30, "learning_rate": 1e-2}], "batch_size": 8, "reduce_lr": 1, "early_stopping": 4}
+def test_early_stopping_ends_a_phase_and_the_rate_is_lowered_to_the_smallest(turned, threads):
+    recipe = {"phases": [{"epochs": 30, "learning_rate": 1e-2}], "batch_size": 8, "early_stopping": 4}
+    recipe["reduce_lr"] = {"patience": 1, "factor": 0.25, "smallest": 1e-4}
     history = train("net", turned, study_of(threads, **recipe)).history
     best = int(history["val_loss"].idxmin())
     assert len(history) == best + 1 + 4 < 30
-    assert history["learning_rate"].iloc[-1] < history["learning_rate"].iloc[0] / 2
+    assert history["learning_rate"].iloc[best + 2] == pytest.approx(1e-2 / 4)
+    assert history["learning_rate"].min() >= 1e-4 - 1e-9
 
 
 def test_cosine_brings_the_rate_to_nothing(few, threads):
@@ -346,10 +348,15 @@ def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, mo
 
     monkeypatch.setattr(training, "batches", watched)
     monkeypatch.setattr(training.frozen, "outputs", seen)
-    study = study_of(threads, **MOBILE, augmentation={"flip": "both", "rotation": 0.2}, feature_views=3)
+    study = study_of(threads, **MOBILE, augmentation={"flip": "both", "rotation": 0.2}, feature_views=2)
     train("net", few, study)
     training_rows = np.flatnonzero(few["split"] == "train")
-    assert set(views) == {0, 1, 2} and len(views[0]) == len(few) and len(views[1]) == len(training_rows)
+    held_out = len(few) - len(training_rows)
+    assert {view: len(made) for view, made in views.items()} == {
+        0: held_out,
+        1: len(training_rows),
+        2: len(training_rows),
+    }
     ((inputs, targets, epochs),) = fed
     keys = case_pixels(few, (32, 32), threads).keys
     labels = np.searchsorted(["blue", "red"], few["label"])
@@ -357,7 +364,7 @@ def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, mo
     for epoch, rows in enumerate(epochs):
         cases_shown = data.epoch(epoch)
         assert set(cases_shown) == set(training_rows)
-        expected = [views[epoch % 3][keys[case]] for case in cases_shown]
+        expected = [views[1 + epoch % 2][keys[case]] for case in cases_shown]
         assert np.array_equal(inputs[rows], expected)
         assert np.array_equal(targets[rows].argmax(1), labels[cases_shown])
 
@@ -425,3 +432,118 @@ def test_other_pictures_under_the_same_names_are_trained_on_anew(first, cases, t
     moved.loc[cases.index[0], "path"] = str(changed)
     with pytest.raises(RuntimeError, match="trained again"):
         train("cnn", moved, tiny_study)
+
+
+# the fields that published systems need
+
+
+def rates(few, threads, **phase) -> list[float]:
+    recipe = {"phases": [{"epochs": 5, "learning_rate": 1e-2, **phase}], "batch_size": 8}
+    return train("net", few, study_of(threads, **recipe)).history["learning_rate"].round(8).tolist()
+
+
+def test_the_step_falls_where_it_is_said_and_that_of_system_000_never(few, threads):
+    # the history holds the rate with which the next step would be taken
+    step = {"step_every": 2, "step_divisor": 10}
+    assert rates(few, threads, schedule="step", **step) == [1e-2, 1e-3, 1e-3, 1e-4, 1e-4]
+    assert rates(few, threads, schedule="never", **step) == [1e-2] * 5
+
+
+def test_an_epoch_ends_where_it_is_said_and_a_sampler_that_is_not_redrawn_shows_the_same(few):
+    def shown(epoch: int, **fields) -> list[int]:
+        return training._Data(Recipe(**fields), few, seed=3).epoch(epoch).tolist()
+
+    assert len(shown(0, epoch_images=5)) == 5 and shown(0, epoch_images=5) != shown(1, epoch_images=5)
+    drawn = {"sampler": "equal", "class_size": 6}
+    assert sorted(shown(0, **drawn)) != sorted(shown(1, **drawn))
+    kept = [shown(epoch, redraw=False, **drawn) for epoch in (0, 1)]
+    assert sorted(kept[0]) == sorted(kept[1]) and kept[0] != kept[1]
+
+
+def test_a_share_of_the_training_lesions_is_used_and_of_every_class(few, threads):
+    used = train("net", few, study_of(threads, training_share=0.25, phases=[{"epochs": 1}])).cases
+    assert used[used["split"] == "train"]["label"].value_counts().to_dict() == {"blue": 3, "red": 3}
+    assert (used["split"] == "unused").sum() == 18
+    assert (used["split"] == few["split"])[few["split"] != "train"].all()
+
+
+def test_each_part_is_standardised_as_the_recipe_says(few, threads):
+    pixels = case_pixels(few, SIZE, threads)
+    values = {part: np.asarray(pixels[np.flatnonzero(few["split"] == part)], float) for part in few["split"].unique()}
+    moments = {part: (one.mean(), one.std()) for part, one in values.items()}
+    found = {}
+    for scaling in ("z_score", "z_score_by_part"):
+        recipe = Recipe(image_size=SIZE, scaling=scaling)
+        found[scaling] = training._statistics(recipe, training._Data(recipe, few, 0), pixels)
+    both = np.concatenate([values["train"], values["validation"]])
+    assert found["z_score"] == {part: pytest.approx(moments["train"]) for part in ("train", *HELD_OUT)}
+    assert found["z_score_by_part"]["test"] == pytest.approx(moments["test"])
+    assert found["z_score_by_part"]["train"] == found["z_score_by_part"]["validation"]
+    assert found["z_score_by_part"]["train"] == pytest.approx((both.mean(), both.std()))
+
+
+def test_by_its_own_statistics_test_is_scored_as_if_it_were_no_darker(few, threads, tmp_path):
+    """The bug of system 002 hides a shift of the test pictures; standardised by the training pictures it shows."""
+    darker = few.copy()
+    for row in darker.index[darker["split"] == "test"]:
+        path = tmp_path / f"{darker['image_id'][row]}.png"
+        Image.fromarray((np.asarray(Image.open(darker["path"][row])) * 0.5).astype(np.uint8)).save(path)
+        darker.loc[row, "path"] = str(path)
+    scores = {}
+    for scaling in ("z_score", "z_score_by_part"):
+        trained = train("net", darker, study_of(threads, scaling=scaling, phases=[{"epochs": 4}]))
+        scores[scaling] = trained.scores["test"]
+        model = keras.models.load_model(trained.model_file)
+        inputs = np.asarray(case_pixels(darker[darker["split"] == "validation"], SIZE, threads), np.float32)
+        assert np.allclose(model.predict(inputs, verbose=0), trained.scores["validation"], atol=1e-5)
+    assert np.abs(scores["z_score"] - scores["z_score_by_part"]).max() > 0.02
+
+
+def test_copies_before_the_split_fall_to_both_sides_and_are_a_part_of_their_own(cases, tiny_study):
+    copies = {"per_class": 20, "before_split": True}
+    recipe = CNN | {"offline_copies": copies, "allow_leak": True, "phases": [{"epochs": 1}]}
+    study = tiny_study.model_copy(update={"baseline": {"cnn": Recipe(**recipe)}})
+    trained = train("cnn", cases, study)
+    counts = trained.cases["split"].value_counts()
+    made = 20 * 7
+    before = cases["split"].value_counts()
+    held_out = round(made * before["validation"] / (before["train"] + before["validation"]))
+    assert counts.to_dict() == before.to_dict() | {
+        "train": before["train"] + made - held_out,
+        "validation_copies": held_out,
+    }
+    assert {part: len(scores) for part, scores in trained.scores.items()} == {
+        "validation": before["validation"],
+        "validation_copies": held_out,
+        "test": before["test"],
+    }
+    of_copies = trained.cases[trained.cases["image_id"].str.contains("-copy")]
+    source = of_copies["image_id"].str.split("-copy").str[0].map(cases.set_index("image_id")["split"])
+    assert pd.crosstab(source, of_copies["split"]).to_numpy().min() > 0  # from either side to either side
+    assert set(source) == {"train", "validation"} and trained.made_by["leaky"]
+    predictions.save(study, "cnn", trained.cases, trained.scores, trained.made_by)
+    assert list(predictions.read(study, "cnn", "validation")["image_id"]) == list(
+        cases.loc[cases["split"] == "validation", "image_id"]
+    )
+    assert len(predictions.read(study, "cnn", "validation_copies")) == held_out
+    assert predictions.parts_of(study, "cnn") == ("validation", "test", "validation_copies")
+
+
+def test_copies_after_the_split_stay_in_training(cases, tiny_study):
+    recipe = CNN | {"offline_copies": {"per_class": 5}, "phases": [{"epochs": 1}]}
+    trained = train("cnn", cases, tiny_study.model_copy(update={"baseline": {"cnn": Recipe(**recipe)}}))
+    copies = trained.cases[trained.cases["image_id"].str.contains("-copy")]
+    assert set(copies["split"]) == {"train"} and len(copies) == 35 and not trained.made_by["leaky"]
+
+
+def test_cases_without_a_test_part_are_trained_on_and_scored(few, threads):
+    trained = train("net", few[few["split"] != "test"], study_of(threads, phases=[{"epochs": 1}]))
+    assert set(trained.scores) == {"validation"}
+
+
+def test_what_a_recipe_exports_lies_beside_its_model_and_is_made_again_if_it_is_gone(few, threads):
+    study = study_of(threads, exports=["pickle"], phases=[{"epochs": 1}])
+    folder = train("net", few, study).model_file.parent
+    (folder / "model.pkl").unlink()
+    train("net", few, study)
+    assert {"model.pkl", "history.npy", "about.json", "model.keras"} <= {path.name for path in folder.iterdir()}

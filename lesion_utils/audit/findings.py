@@ -22,17 +22,21 @@ _RANDOM_TABLES = 9999
 _EXAMPLES = 4
 
 
-def findings(cases: pd.DataFrame, threads: int, others: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
+def findings(
+    cases: pd.DataFrame, threads: int, others: dict[str, pd.DataFrame] | None = None, grouped_by: str = "lesion"
+) -> pd.DataFrame:
     """What is wrong with ``cases``: within and between the parts of its column ``split``, and against other sets.
 
     One row a finding: ``what, where, images, lesions, groups`` (how many are involved, on all sides)``, severity,
     sentence, examples`` (some image ids), the gravest first. ``others`` are case tables by name. A table without a
-    column ``split`` is one part. What cannot be tested is a row that says so. By ``severity``:
+    column ``split`` is one part. ``grouped_by`` says what ``lesion_id`` names. What cannot be tested is a row that says
+    so. By ``severity``:
 
     * *leak*: between two parts, each of ``overlap.KINDS``. Same id, lesion and pixels are facts of their own, and a
       pair of images counts under each that it shows; a near-duplicate counts only where none of the three ties them.
     * *information*: the same within a part, or with another set.
-    * *label*: one image (same id or pixels) under two labels; one lesion under two labels, those images left out.
+    * *label*: one image (same id or pixels) under two labels; one lesion under two labels, those images left out. A
+      patient may have lesions of two kinds: where images are grouped by patient, that is no finding.
     * *confounding*: a value of ``METADATA`` with one class only, if so many lesions would be of one class with a
       probability below ``CHANCE`` (hypergeometric, Bonferroni over all values of all columns); and a ``source`` with a
       Cramér's V, by lesion, of ``ASSOCIATION`` or more (bias-corrected: Bergsma, J Korean Stat Soc 42:323, 2013) and
@@ -47,7 +51,7 @@ def findings(cases: pd.DataFrame, threads: int, others: dict[str, pd.DataFrame] 
     name = pd.Series(np.repeat(list(sets), [len(one) for one in sets.values()]))
     own = name == _ALL
     numbers = tied(table, threads)
-    rows = [*_overlaps(table, numbers, name), *_two_labels(table[own], numbers[own])]
+    rows = [*_overlaps(table, numbers, name), *_two_labels(table[own], numbers[own], grouped_by)]
     rows += [*_metadata(table[own]), *_source(table[own])]
     found = pd.DataFrame(rows, columns=COLUMNS)
     return found.sort_values("severity", key=lambda s: s.map(SEVERITIES.index), kind="stable", ignore_index=True)
@@ -98,10 +102,12 @@ def _shared(
 # ----------------------------------------------------------------------------------------------------------- labels
 
 
-def _two_labels(cases: pd.DataFrame, numbers: pd.DataFrame) -> Iterator[tuple]:
+def _two_labels(cases: pd.DataFrame, numbers: pd.DataFrame, grouped_by: str) -> Iterator[tuple]:
     image = pd.Series(connected(numbers[["same id", "same pixels"]]), index=cases.index)
     torn = cases["label"].groupby(image).transform("nunique") > 1
     yield from _labels("image", cases[torn], image[torn])
+    if grouped_by != "lesion":
+        return
     left = cases[~torn & (numbers["same lesion"] >= 0)]
     torn = left.groupby("lesion_id")["label"].transform("nunique") > 1
     yield from _labels("lesion", left[torn], left.loc[torn, "lesion_id"])

@@ -13,7 +13,7 @@ from lesion_utils.datasets import checks, ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.tables import read_table
 
-CLASSES = {"benign": "everything that is no melanoma", "malignant": "melanoma"}
+CLASSES = {"benign": "everything that is no melanoma", "melanoma": "malignant in this set"}
 IMAGES = "jpeg/train"
 TABLE = "train.csv"
 NEEDED = (
@@ -21,6 +21,7 @@ NEEDED = (
     *("diagnosis", "benign_malignant", "target"),
 )
 TARGETS = {"benign": 0, "malignant": 1}
+LABELS = {"benign": "benign", "malignant": "melanoma"}
 
 
 def table_file(folder: Path) -> Path:
@@ -43,7 +44,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """The case table, one row an image, in the order of the image ids; ``label`` is ``benign_malignant``.
+    """The case table, one row an image, in the order of the image ids; ``label`` is benign or melanoma.
 
     ``lesion_id`` is the patient. The table of cases has no place for ``diagnosis``, which says less than the label for
     most images (``unknown``). Raises InputError for a missing folder, table or column, an empty or repeated id, a label
@@ -56,7 +57,7 @@ def read(folder: Path) -> pd.DataFrame:
     for name in ("image_name", "patient_id"):
         checks.need_filled(path, table[name])
     checks.need_unique(path, table["image_name"])
-    checks.need_one_of(path, table["benign_malignant"], CLASSES, "benign_malignant")
+    checks.need_one_of(path, table["benign_malignant"], LABELS, "benign_malignant")
     other = pd.to_numeric(table["target"], errors="coerce") != table["benign_malignant"].map(TARGETS)
     if other.any():
         raise InputError(
@@ -71,7 +72,7 @@ def read(folder: Path) -> pd.DataFrame:
             "image_id": table["image_name"],
             "isic_id": table["image_name"],
             "path": table["image_name"].map(files),
-            "label": table["benign_malignant"],
+            "label": table["benign_malignant"].map(LABELS),
             "lesion_id": table["patient_id"],
             "age": checks.ages(path, table["age_approx"]),
             "sex": checks.known_words(table["sex"]),

@@ -11,7 +11,7 @@ from lesion_utils.evaluation.cases import answers_of
 from lesion_utils.evaluation.intervals import LEVEL
 from lesion_utils.evaluation.judge import COMPARED, compare
 from lesion_utils.evaluation.leak_effect import singly
-from lesion_utils.evaluation.reading import holm
+from lesion_utils.evaluation.reading import holm, verdict
 from lesion_utils.params import Judging
 
 
@@ -34,12 +34,12 @@ def averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def effects(
     tables: Mapping[str, Sequence[pd.DataFrame]],
-    reference: str,
+    reference: str | Mapping[str, str],
     resamples: int = 2000,
     options: Judging | None = None,
     wanted: Sequence[str] = COMPARED,
 ) -> pd.DataFrame:
-    """What each arm of an ablation makes of the metrics ``wanted``, arm minus ``reference``.
+    """What each arm of an ablation makes of the metrics ``wanted``, arm minus ``reference``, or minus its own.
 
     ``tables`` holds the tables of the repeats of each arm, the reference among them: the first of each are of the same
     seed, and so on. The rows are those of ``compare`` on the averaged probabilities of the repeats, on the same draws
@@ -49,25 +49,25 @@ def effects(
       ``single``: the list of these differences (NaN and empty where the row is not estimable);
     - ``p_holm``, ``family``: of ``holm``, over the arms;
     - ``verdict``: *helps* or *harms* only where the adjusted p-value is under 5 % and every one of two or more seeds
-      has the sign of the whole; else *no effect shown*, or *not estimable*.
+      has the sign of the whole, else *no effect shown*; of one seed, which cannot show an effect, *higher*, *lower* or
+      *no difference shown at this n*; or *not estimable*.
 
     Raises InputError for an unknown reference, no other arm, or arms that differ in their number of repeats or cases.
     """
-    if reference not in tables:
-        raise InputError(f"no arm {reference!r} to hold the others against; there are {', '.join(tables)}.")
-    arms = {name: list(repeats) for name, repeats in tables.items() if name != reference}
-    base = list(tables[reference])
-    if not arms:
-        raise InputError(f"an ablation of {reference!r} alone. Expected one other arm or more.")
-    if odd := [f"{name} ({len(repeats)})" for name, repeats in arms.items() if len(repeats) != len(base)]:
-        raise InputError(
-            f"arms with another number of repeats than {reference} ({len(base)}): {', '.join(odd)}. "
-            "Cure: train every arm with the same seeds."
-        )
-    of_reference = averaged(base)
+    own = {name: reference for name in tables if name != reference} if isinstance(reference, str) else reference
+    if unknown := sorted({*own, *own.values(), *([reference] if isinstance(reference, str) else [])} - set(tables)):
+        raise InputError(f"no arm {unknown[0]!r} among those of the ablation; there are {', '.join(tables)}.")
+    if not own:
+        raise InputError(f"an ablation of {', '.join(tables)} alone. Expected one other arm or more.")
     rows = {}
-    for name, repeats in arms.items():
-        row = compare(averaged(repeats), of_reference, resamples, wanted=wanted, options=options)
+    for name, base in ((name, list(tables[other])) for name, other in own.items()):
+        repeats = list(tables[name])
+        if len(repeats) != len(base):
+            raise InputError(
+                f"{name} has {len(repeats)} repeats, {own[name]} has {len(base)}. "
+                "Cure: train every arm with the same seeds."
+            )
+        row = compare(averaged(repeats), averaged(base), resamples, wanted=wanted, options=options)
         known = row.index[row["value"].notna()]
         each = singly(repeats, known, options) - singly(base, known, options)
         singles = pd.Series([each[one].tolist() if one in each else [] for one in row.index], index=row.index)
@@ -80,7 +80,9 @@ def effects(
 def _verdict(row: Mapping) -> str:
     if np.isnan(row["value"]):
         return "not estimable"
-    if row["pairs"] > 1 and row["p_holm"] < 1 - LEVEL:
+    if row["pairs"] == 1:
+        return verdict(pd.Series(row).drop("pairs"))
+    if row["p_holm"] < 1 - LEVEL:
         if min(row["value"], row["least"]) > 0:
             return "helps"
         if max(row["value"], row["most"]) < 0:
