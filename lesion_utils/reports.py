@@ -17,6 +17,7 @@ from lesion_utils.notebooks import NOTEBOOKS, Job, job_digest, plan, values
 from lesion_utils.params import PROJECT, STAGES, StudyParams
 
 TEMPLATES = Path(__file__).parent / "templates"
+_DEFAULTS = StudyParams().model_dump(mode="json")
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
 
 
@@ -138,8 +139,9 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
             row |= {"stamp": made, "status": made["status"], "duration": made["duration"], "error": made["error"]}
             row["parameters"] = _differing(made["parameters"])
             if row["status"] == "done" and made["job digest"] != job.digest:
-                asked = values(params.model_copy(update={"repeat": job.repeat}), job.notebook), data_digest(params)
-                same = (made["parameters"], made["data digest"]) == asked
+                asked = values(params.model_copy(update={"repeat": job.repeat}), job.notebook)
+                used = {name: made["parameters"].get(name, _DEFAULTS[name]) for name in asked}  # some keys may be newer
+                same = (used, made["data digest"]) == (asked, data_digest(params))
                 row["status"] = f"done by the code of {made['commit']}" if same else "out of date"
             break
     if row["status"].startswith("done"):

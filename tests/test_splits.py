@@ -11,6 +11,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.params import StudyParams
 from lesion_utils.recipes import Recipe
 from lesion_utils.splits import (
+    PUBLISHED,
     SPLITS,
     assert_disjoint,
     case_tables,
@@ -19,6 +20,7 @@ from lesion_utils.splits import (
     split_by_lesion,
     split_cases,
     split_digest,
+    use_share,
     write_cases,
     written_cases,
 )
@@ -190,3 +192,92 @@ def test_the_real_ham10000_has_ten_lesions_of_each_class_in_validation_and_test(
     assert lesions.loc[["validation", "test"], list(ham10000.CLASSES)].min(axis=None) >= 10
     shares = cases["split"].value_counts(normalize=True)
     assert shares["test"] == pytest.approx(0.2, abs=0.002) and shares["validation"] == pytest.approx(0.2, abs=0.002)
+
+
+# published splits
+
+
+@pytest.mark.parametrize("system", ["system_000", "system_001", "system_002"])
+def test_the_published_splits_of_ham10000_have_the_published_supports(real_ham, system):
+    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split=system))
+    assert len(cases) == 10_015
+    for part, published in PUBLISHED[system].items():
+        counts = cases.loc[cases["split"] == part, "label"].value_counts()
+        assert published == (counts.to_dict() if isinstance(published, dict) else counts.sum())
+    known = known_in_training(cases, list(cases["image_id"]))
+    shares = (known.groupby("split").size() / cases.groupby("split").size()).dropna().round(3).to_dict()
+    # as counted on the published table: the only split without a shared lesion is system 001's
+    assert (
+        shares
+        == {
+            "system_000": {"validation": 0.411},
+            "system_001": {},
+            "system_002": {"validation": 0.367, "test": 0.36},
+        }[system]
+    )
+
+
+def test_the_published_sizes_of_training_and_validation(real_ham):
+    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split="system_000"))
+    assert cases["split"].value_counts().to_dict() == {"train": 8512, "validation": 1503}
+    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split="system_001"))
+    assert cases["split"].value_counts().to_dict() == {"train": 9077, "validation": 938}
+
+
+def test_the_split_of_system_003_is_keras_own(isic9_folder, real_isic9):
+    from lesion_utils.runtime import keras
+
+    cases = split_cases(StudyParams(dataset="isic9", data=str(real_isic9), split="system_003"), "raw")
+    assert cases["split"].value_counts().to_dict() == {"train": 1792, "validation": 447, "test": 118}
+    folder = next(real_isic9.iterdir()) / "Train"
+    options = {"validation_split": 0.2, "seed": 123, "image_size": (8, 8), "verbose": False}
+    theirs = keras.utils.image_dataset_from_directory(folder, subset="validation", **options)
+    assert set(theirs.file_paths) == set(cases.loc[cases["split"] == "validation", "path"])
+
+
+def test_another_set_than_the_published_one_is_refused(isic9_folder, phantom_folder, monkeypatch):
+    with pytest.raises(InputError, match=r"part of system_003 has \d+ images, published are 1792.*whole set"):
+        split_cases(StudyParams(dataset="isic9", data=str(isic9_folder), split="system_003"), "raw")
+    with pytest.raises(InputError, match=r"the validation part of system_000 has \{.*\} images, published are"):
+        split_cases(StudyParams(dataset="ham10000", data=str(phantom_folder), split="system_000"))
+
+
+def test_the_rules_of_published_splits_on_a_phantom(phantom_folder, isic2018_folder):
+    def split_by(system: str, **options) -> pd.DataFrame:
+        return split_cases(StudyParams(data=str(phantom_folder), split=system, **options))
+
+    alone = split_by("system_001")
+    held_out = alone[alone["split"] == "validation"]
+    assert (alone.groupby("lesion_id")["image_id"].transform("size")[held_out.index] == 1).all() and len(held_out)
+    assert set(alone["split"]) == {"train", "validation"}
+    shares = split_by("system_002")["split"].value_counts(normalize=True)
+    assert shares[["test", "validation"]].tolist() == pytest.approx([0.2, 0.08], abs=0.01)
+    with_test = split_by("system_000", isic2018=str(isic2018_folder))
+    assert set(with_test.loc[with_test["split"] == "test", "published_split"]) == {"test"}
+    without = split_by("system_000")
+    own = with_test[with_test["split"] != "test"].set_index("image_id")["split"]
+    assert own.to_dict() == without.set_index("image_id")["split"].to_dict()
+
+
+def test_the_rows_order_of_the_table_decides_a_published_split(ham_folder):
+    before = split_cases(StudyParams(data=str(ham_folder), split="system_002"))
+    path = ham10000.metadata_file(ham_folder)
+    pd.read_csv(path).iloc[::-1].to_csv(path, index=False)
+    after = split_cases(StudyParams(data=str(ham_folder), split="system_002"))
+    assert not before["split"].equals(after["split"]) and before["image_id"].equals(after["image_id"])
+
+
+@settings(max_examples=20)
+@given(share=st.floats(0.05, 1), seed=st.integers(0, 100))
+def test_a_share_of_the_training_lesions_keeps_every_class_and_whole_lesions(share, seed):
+    cases = made_up({"nv": 40, "mel": 12, "df": 3}).assign(split="train")
+    cases.loc[cases.index[:5], "split"] = "test"
+    used = use_share(cases, share, seed)
+    assert set(used.loc[used["split"] == "train", "label"]) == {"nv", "mel", "df"}
+    training = cases["split"] == "train"
+    assert (used.loc[~training, "split"] == "test").all()
+    of_lesion = used[training].groupby("lesion_id")["split"].nunique()
+    assert (of_lesion == 1).all()
+    kept = used[used["split"] == "train"].groupby("label")["lesion_id"].nunique()
+    before = cases[training].groupby("label")["lesion_id"].nunique()
+    assert (kept == np.ceil(before * share)).all()
