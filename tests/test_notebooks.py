@@ -97,14 +97,17 @@ def test_it_uses_every_parameter_it_declares_and_no_other(name):
     source = "\n".join(cell.source for cell in code_cells(name))
     used = set(re.findall(r"params\.(\w+)", source))
     declared = set(notebooks.parameters(name))
-    if "params.recipes" in source or "params.training_seed" in source:
-        used -= {"recipes", "training_seed"}
+    used -= {"recipes", "training_seed", "parts", "reference_of"}  # computed from parameters
     assert used <= declared
     # read by the package on the notebook's behalf
     behind = {
         "study",
+        "scaled",
         "data",
         "ham10000",
+        "isic2018",
+        "split",
+        "references",
         "phantom",
         "test_fraction",
         "validation_fraction",
@@ -138,6 +141,20 @@ def test_a_change_reruns_what_depends_on_it_alone():
     assert changed(show_samples=False) == {"01"}
     assert changed(threads=1) == {"01", "02", "03", "04"}
     assert changed(split_seed=1) == {"01", "02", "03", "04"}
+    assert changed(split="system_002") == {"01", "02", "03", "04", "05"}
+
+
+def test_a_changed_claim_reruns_the_evaluation_of_published_systems_alone(monkeypatch, tmp_path):
+    studies = [load_study("published/ablations"), load_study("quick")]
+    monkeypatch.setattr(notebooks, "data_digest", lambda params: "")
+    monkeypatch.setattr(notebooks, "weights_digest", lambda *args: "")
+    before = [[notebooks.job_digest(study, name) for name in notebooks.NOTEBOOKS] for study in studies]
+    claims = tmp_path / "claims.yml"
+    claims.write_text("[]")
+    monkeypatch.setattr(notebooks, "file_digest", lambda path: claims.read_text())
+    after = [[notebooks.job_digest(study, name) for name in notebooks.NOTEBOOKS] for study in studies]
+    changed = [[one != other for one, other in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)]
+    assert changed == [[False] * 4 + [True], [False] * 5]
 
 
 def test_a_stage_without_recipes_has_no_job():

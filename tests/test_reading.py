@@ -54,7 +54,7 @@ def test_a_sentence_on_pairs_of_trainings_says_what_each_says_and_what_the_inter
     counts = {"n": 100, "lesions": 90, "note": "", "leaky": True}
     said = sentence(row(0.03, 0.004, 0.06, least=0.0101, most=0.0499, pairs=5, **counts))
     assert said == (
-        "difference in accuracy 0.030 (leaky; 95 % interval 0.00 to 0.06, by lesion; over test lesions, not trainings; "
+        "difference in accuracy 0.030 (leaky; 95 % interval 0.00 to 0.06, by lesion; over lesions, not trainings; "
         "pairs from +0.01 to +0.05; n = 100 images of 90 lesions)"
     )
     narrow = row(0.001, -0.002, 0.004, least=-0.0014, most=0.0032, pairs=2, **counts)

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from lesion_utils import predictions
 from lesion_utils.artefacts import run_folder
+from lesion_utils.augment import shown
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import metrics
 from lesion_utils.evaluation.intervals import LEVEL, percentile_interval
@@ -172,6 +173,10 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
                 held_out = _tables(params, estimand.recipe, "validation", "with_copies")[0]["lesion_id"]
             n = len(held_out)
             value = held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
+        case "fill shown":
+            recipe = params.recipes[str(estimand.recipe)]
+            drawn = shown(recipe.augmentation, recipe.image_size)
+            n, value = len(drawn), drawn["fill"].mean()
         case "category code":
             if strange := sorted(set(sizes.index) - set(estimand.names)):
                 raise InputError(f"{params.study}: no name for the label(s) {', '.join(strange)}. Cure: name them.")

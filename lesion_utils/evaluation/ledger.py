@@ -33,6 +33,7 @@ FACTS = Literal[
     "largest to smallest class",
     "known in training",
     "category code",
+    "fill shown",
 ]
 
 
@@ -144,7 +145,10 @@ class Data(_Declared):
     fact: FACTS
     of: str | None = Field(None, description="the class that the fact is about")
     part: Literal["all", "train", "test"] = Field("all", description="of the set as published")
-    recipe: Name | None = Field(None, description="known in training: with the copies of this recipe's validation part")
+    recipe: Name | None = Field(
+        None,
+        description="known in training: with the copies of this recipe's validation part; fill shown: by which recipe",
+    )
     names: dict[str, str] = Field({}, description="category code: the name of each label")
 
     @model_validator(mode="after")
@@ -152,6 +156,8 @@ class Data(_Declared):
         about_class = self.fact in ("class share", "classes with fewer images", "classes with more images")
         if (self.of is None) == (about_class or self.fact == "category code"):
             raise ValueError(f"the fact `{self.fact}` and the class `of: {self.of}` do not fit")
+        if self.fact == "fill shown" and self.recipe is None:
+            raise ValueError("the fact `fill shown` needs the `recipe` that shows it")
         if bool(self.names) != (self.fact == "category code"):
             raise ValueError("`names` belong to the fact `category code`, and to no other")
         return self
@@ -169,6 +175,7 @@ class Data(_Declared):
             "known in training": "share of the validation images"
             + (f", copies of {self.recipe} among them," if self.recipe else "")
             + " whose lesion or source is in training",
+            "fill shown": f"share of what {self.recipe} shows of augmented pictures that lies outside them (mean)",
             "category code": f"code that pandas.Categorical gives to {of}",
         }
         return f"{told[self.fact]}, {self.study}"

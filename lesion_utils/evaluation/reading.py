@@ -41,7 +41,7 @@ def _trainings(row: pd.Series) -> str:
     if np.isnan(row.get("least", np.nan)):
         return ""
     pairs = f"pairs from {span(row['least'], row['most'], '+')}" if row["pairs"] > 1 else "one pair of trainings"
-    return f"over test lesions, not trainings; {pairs}; "
+    return f"over lesions, not trainings; {pairs}; "
 
 
 def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:

@@ -1,0 +1,116 @@
+"""The published systems as studies: as run and corrected, scaled down and in full, and what is tracked of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lesion_utils import notebooks
+from lesion_utils.params import CLAIMS, PROJECT, StudyParams, load_study
+
+FOLDER = PROJECT / "params" / "published"
+STUDIES = sorted(f"published/{path.stem}" for path in FOLDER.glob("*.yml") if path != PROJECT / "params" / CLAIMS)
+RUN_HERE = [name for name in STUDIES if not name.endswith("_full")]
+SYSTEMS = ["000a", "000b", "001", "002", "003", "004"]
+REPORTS = PROJECT / "reports" / "published"
+# what a full twin may have larger, longer or whole
+SIZE = {"image_size", "cut", "weights", "feature_views", "phases", "training_share", "offline_copies", "epoch_images"}
+SIZE |= {"batch_size"}
+# fields that a recipe changes, beside itself, because the one needs the other
+TOGETHER = {"batch_norm": {"freeze_batch_norm"}, "offline_copies": {"allow_leak"}, "cut": {"exports"}}
+
+
+def changed(one: StudyParams, name: str, other: StudyParams, reference: str) -> set[str]:
+    ours, theirs = one.recipes[name].model_dump(), other.recipes[reference].model_dump()
+    return {field for field, value in ours.items() if value != theirs[field]}
+
+
+def test_every_system_is_a_study_as_it_was_run_and_one_corrected():
+    assert {f"published/{system}_{kind}" for system in SYSTEMS for kind in ("as_run", "corrected")} <= set(STUDIES)
+    for system in SYSTEMS:
+        as_run, corrected = (load_study(f"published/{system}_{kind}") for kind in ("as_run", "corrected"))
+        assert as_run.split == f"system_{'003' if system == '004' else system[:3]}"
+        assert corrected.split == "by_lesion"
+        assert not any(recipe.allow_leak for name, recipe in corrected.recipes.items() if "before_split" not in name)
+
+
+@pytest.mark.parametrize("name", RUN_HERE)
+def test_a_scaled_study_says_so_and_has_a_full_twin_of_the_same_recipes(name):
+    study = load_study(name)
+    assert study.minutes
+    assert not study.show_samples
+    if not study.scaled:
+        assert f"{name}_full" not in STUDIES
+        return
+    twin = load_study(f"{name}_full")
+    assert not twin.scaled
+    for key in ("dataset", "split", "split_seed", "seed", "repeats", "references", "judging"):
+        assert getattr(study, key) == getattr(twin, key), key
+    assert list(study.recipes) == list(twin.recipes)
+    for recipe in study.recipes:
+        differs = changed(study, recipe, twin, recipe)
+        assert differs and differs <= SIZE, (recipe, differs)
+        assert len(study.recipes[recipe].phases) == len(twin.recipes[recipe].phases)
+
+
+def test_only_one_study_is_run_at_its_full_size():
+    assert [name for name in RUN_HERE if not load_study(name).scaled] == ["published/003_as_run"]
+    recipe = load_study("published/003_as_run").recipes["copies"]
+    assert recipe.image_size == (180, 180) and recipe.phases[0].epochs == 40
+
+
+@pytest.mark.parametrize("name", [f"published/{system}_corrected" for system in SYSTEMS] + ["published/ablations"])
+def test_a_further_recipe_changes_one_thing(name):
+    study = load_study(name)
+    several = {"augmentation_dropout", "esteva", "copies", "transfer"}  # a variant of the system, not one bug or factor
+    for recipe in set(study.recipes) - several:
+        fields = changed(study, recipe, study, study.reference_of(recipe)) - {"exports"}
+        for field, needed in TOGETHER.items():
+            fields -= needed if field in fields else set()
+        assert len(fields) <= 1 or fields == {"keep", "early_stopping"}, (recipe, fields)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_stage_without_a_recipe_is_not_in_the_graph(name, monkeypatch):
+    monkeypatch.setattr(notebooks, "job_digest", lambda *args: "")
+    study = load_study(name)
+    expected = [stage for stage in ("baseline", "rebalancing", "transfer") if getattr(study, stage)]
+    planned = dict.fromkeys(job.notebook for job in notebooks.plan(study))
+    assert [notebooks.STAGE_NOTEBOOKS[stage] for stage in expected] == list(planned)[1:-1]
+    tables = [path for job in notebooks.plan(study) for path in job.outputs if "predictions/" in path]
+    assert any("validation_copies" in path for path in tables) == any(
+        recipe.offline_copies is not None and recipe.offline_copies.before_split for recipe in study.recipes.values()
+    )
+    assert any(path.endswith("test.csv") for path in tables) == ("test" in study.parts)
+
+
+# what is tracked
+
+
+def pages() -> list[Path]:
+    return sorted(REPORTS.rglob("*.html"))
+
+
+def test_the_reports_of_published_systems_are_there_and_small():
+    assert (REPORTS / "index.html").is_file() and (REPORTS / "results.json").is_file()
+    for name in RUN_HERE:
+        assert (PROJECT / "reports" / name / "05_evaluation.html").is_file(), name
+    assert max(path.stat().st_size for path in pages()) <= 1.5e6
+    assert sum(path.stat().st_size for path in REPORTS.rglob("*") if path.is_file()) <= 20e6
+
+
+def test_the_tracked_claims_are_judged_and_by_several_verdicts():
+    rows = json.loads((REPORTS / "claims.json").read_text(encoding="utf-8"))
+    assert len(rows) >= 30
+    assert {"holds", "does not hold", "cannot be checked here"} <= {row["verdict"] for row in rows}
+    assert not [row["id"] for row in rows if row.get("why", "").startswith("not run")]
+    for row in rows:
+        if row["scaled"] and row["verdict"] != "cannot be checked here":
+            assert " minus " in row["estimand"], row["id"]
+
+
+def test_every_number_of_a_scaled_run_says_so_on_its_pages():
+    for name in RUN_HERE:
+        study = load_study(name)
+        page = (PROJECT / "reports" / name / "05_evaluation.html").read_text(encoding="utf-8")
+        assert ("scaled-down run" in page) == bool(study.scaled), name
