@@ -103,6 +103,7 @@ def test_it_uses_every_parameter_it_declares_and_no_other(name):
     behind = {
         "study",
         "scaled",
+        "dataset",
         "data",
         "ham10000",
         "isic2018",
