@@ -285,7 +285,7 @@ def measured(params, **estimand):
 def test_a_value_is_that_of_the_judge(study):
     found = measured(study, kind="value", recipe="plain", metric="melanoma two-way accuracy", split="test")
     row = judge(tables(study, "plain", "test"), 200).loc["melanoma two-way accuracy"]
-    assert found == (row["value"], row["low"], row["high"], 100, "")
+    assert found == (row["value"], row["low"], row["high"], 100, "", False)
     with pytest.raises(InputError, match="no metric 'charm' of these classes"):
         measured(study, kind="value", recipe="plain", metric="charm")
     with pytest.raises(InputError, match="study 'published/made_up' has no recipe 'none'"):
@@ -326,7 +326,7 @@ def test_copies_are_held_against_originals_by_independent_draws(study):
     found = measured(once, kind="with_copies", recipe="copied", reference="plain", metric="accuracy")
     both = pd.concat([tables(once, "copied")[0], tables(once, "copied", "validation_copies")[0]], ignore_index=True)
     row = compare_unpaired(both, tables(once, "plain")[0], 200).loc["accuracy"]
-    assert found == (*row[["value", "low", "high"]], 190, "")
+    assert found == (*row[["value", "low", "high"]], 190, "", True)
     same = {"kind": "difference", "recipe": "also", "reference": "copied", "metric": "accuracy", "table": "with_copies"}
     others = [
         pd.concat([one, copies])

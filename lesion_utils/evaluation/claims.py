@@ -27,8 +27,9 @@ def measure(params: StudyParams) -> list[dict[str, Any]]:
 
     Keys: ``id, system, source, quote`` (the system's words, or what the audit states), ``estimand`` and ``holds_if``
     (readable), ``published, measured, low, high`` (null: none), ``n, split, scaled`` (whether the training was scaled
-    down), ``verdict, recipe, report`` (a page, relative to the reports of published systems), and ``why`` where there
-    is no verdict. Raises InputError, naming the claim, as ``estimands.of_study`` does.
+    down), ``leaky`` (whether a model knew lesions or images that it was judged on), ``verdict, recipe, report`` (a page,
+    relative to the reports of published systems), and ``why`` where there is no verdict. Raises InputError, naming the
+    claim, as ``estimands.of_study`` does.
     """
     rows = []
     for claim in ledger.of_study(params.study):
@@ -67,6 +68,7 @@ def row_of(claim: Claim, found: Measured, scaled: str = "", why: str = "") -> di
         "n": found.n,
         "split": getattr(estimand, "split", None),
         "scaled": bool(scaled) and not isinstance(estimand, Data),
+        "leaky": found.leaky,
         "verdict": verdict,
         "recipe": getattr(estimand, "recipe", None),
         "report": _page(claim),
@@ -151,12 +153,13 @@ def here(row: dict[str, Any]) -> str:
     """What was measured, with its interval and n."""
     if row["measured"] is None:
         return ""
-    n = f"; n = {row['n']:,}" if row["n"] is not None else ""
+    told = [f"n = {row['n']:,}"] if row["n"] is not None else []
+    told += [word for word, there in (("leaky", row["leaky"]), ("scaled-down run", row["scaled"])) if there]
     if row["low"] is None:
-        return f"{number(row['measured'])} (no interval{n})"
-    if row["low"] == row["high"]:
-        return f"{number(row['measured'])}" + (f" (n = {row['n']:,})" if n else "")
-    return f"{number(row['measured'])} ({span(row['low'], row['high'])}{n})"
+        told.insert(0, "no interval")
+    elif row["low"] != row["high"]:
+        told.insert(0, span(row["low"], row["high"]))
+    return number(row["measured"]) + (f" ({'; '.join(told)})" if told else "")
 
 
 def _told(row: dict[str, Any]) -> str:
@@ -185,6 +188,8 @@ def _write_page(rows: list[dict[str, Any]], studies: list[str]) -> None:
     for study in studies:
         params, index = load_study(study), report_folder(study) / "index.html"
         link = os.path.relpath(index, report_folder(TOGETHER)) if index.is_file() else ""
+        if study.endswith("_full") and not link:
+            continue
         shown.append({"name": study, "link": link, "scaled": params.scaled, "minutes": params.minutes})
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     environment.filters |= {"stated": stated, "here": here}

@@ -35,6 +35,7 @@ class Measured(NamedTuple):
     high: float
     n: int | None  # images that it is a share of, or that were judged
     note: str = ""  # why there is no number or interval
+    leaky: bool = False  # a model has seen lesions or images of those it is judged on
 
 
 def of_study(params: StudyParams, estimand: Value | Difference | WithCopies | Training | Data) -> Measured:
@@ -85,7 +86,8 @@ def _same_cases(tables: Sequence[pd.DataFrame]) -> bool:
 
 def _together(repeats: Sequence[Measured]) -> Measured:
     values, lows, highs = (np.array([getattr(one, name) for one in repeats]) for name in ("value", "low", "high"))
-    return Measured(float(values.mean()), float(lows.min()), float(highs.max()), repeats[0].n, repeats[0].note)
+    first, leaky = repeats[0], any(one.leaky for one in repeats)
+    return Measured(float(values.mean()), float(lows.min()), float(highs.max()), first.n, first.note, leaky)
 
 
 def _difference(
@@ -112,7 +114,7 @@ def _measured(rows: pd.DataFrame, metric: str) -> Measured:
             "or add the view to the study's `judging.views`."
         )
     row = rows.iloc[0]
-    return Measured(row["value"], row["low"], row["high"], int(row["n"]), row["note"])
+    return Measured(row["value"], row["low"], row["high"], int(row["n"]), row["note"], bool(row["leaky"]))
 
 
 def _training(params: StudyParams, estimand: Training) -> Measured:
@@ -123,9 +125,8 @@ def _training(params: StudyParams, estimand: Training) -> Measured:
         return Measured(accuracy, accuracy, accuracy, None)
     tables, *others = [_tables(params, recipe, "validation", estimand.table) for recipe in recipes]
     held_out = _difference(params, tables, others[0], "accuracy") if others else _value(params, tables, "accuracy")
-    return Measured(
-        accuracy - held_out.value, accuracy - held_out.high, accuracy - held_out.low, held_out.n, held_out.note
-    )
+    value, low, high = (accuracy - end for end in (held_out.value, held_out.high, held_out.low))
+    return held_out._replace(value=value, low=low, high=high)
 
 
 def _trained_to(params: StudyParams, name: str) -> float:
