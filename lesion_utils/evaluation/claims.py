@@ -27,9 +27,9 @@ def measure(params: StudyParams) -> list[dict[str, Any]]:
 
     Keys: ``id, system, source, quote`` (the system's words, or what the audit states), ``estimand`` and ``holds_if``
     (readable), ``published, measured, low, high`` (null: none), ``n, split, scaled`` (whether the training was scaled
-    down), ``leaky`` (whether a model knew lesions or images that it was judged on), ``verdict, recipe, report`` (a page,
-    relative to the reports of published systems), and ``why`` where there is no verdict. Raises InputError, naming the
-    claim, as ``estimands.of_study`` does.
+    down), ``leaky`` (whether a model knew lesions or images that it was judged on), ``verdict, recipe, report`` (a
+    page, relative to the reports of published systems), and ``why`` where there is no verdict. Raises InputError,
+    naming the claim, as ``estimands.of_study`` does.
     """
     rows = []
     for claim in ledger.of_study(params.study):
