@@ -114,7 +114,8 @@ def _gathered(claim: Claim, measured: dict[str, Any] | None) -> dict[str, Any]:
     if measured is None:
         return row_of(claim, NO_NUMBER, why=f"not run: make study STUDY={claim.study}")
     declared = row_of(claim, NO_NUMBER, why="-")
-    if any(declared[key] != measured[key] for key in ("quote", "estimand", "holds_if", "published")):
+    told = ("quote", "estimand", "holds_if", "published")
+    if declared.keys() - measured.keys() - {"why"} or any(declared[key] != measured[key] for key in told):
         return declared | {"why": f"not run since the claim was changed: make study STUDY={claim.study}"}
     return measured
 
