@@ -174,7 +174,8 @@ class Data(_Declared):
             "largest to smallest class": f"{images} of the largest class for one of the smallest",
             "known in training": "share of the validation images"
             + (f", copies of {self.recipe} among them," if self.recipe else "")
-            + " whose lesion or source is in training",
+            + " whose lesion or source is "
+            + ("an image in training, copies there not counted" if self.recipe else "in training"),
             "fill shown": f"share of what {self.recipe} shows of augmented pictures that lies outside them (mean)",
             "category code": f"code that pandas.Categorical gives to {of}",
         }
