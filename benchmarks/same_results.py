@@ -70,8 +70,10 @@ def decoded_whole():
 def keras_layers():
     """Random layers of Keras at the entrance of the network."""
 
-    def build(recipe: Recipe, classes: int, weights: str | None, seed: int) -> models.Network:
-        network = models.build(recipe, classes, weights, seed)
+    def build(
+        recipe: Recipe, classes: int, weights: str | None, seed: int, statistics: models.Statistics
+    ) -> models.Network:
+        network = models.build(recipe, classes, weights, seed, statistics)
         change = recipe.augmentation
         shown = pictures = keras.Input((*recipe.image_size, 3))
         for layer in (
