@@ -193,8 +193,8 @@ def _train(
 
     @functools.cache
     def features(*parts: str) -> np.ndarray:
-        """The features of the pictures of ``parts``, of all where none is named, in the rows of the cases."""
-        rows = data.rows(*parts) if parts else np.arange(len(cases))
+        """The features of the pictures of ``parts``, of all that take part where none is named, in the cases' rows."""
+        rows = data.rows(*(parts or ("train", *data.parts)))
         made = np.empty((len(cases), network.features.output_shape[1]), np.float32)
         made[rows] = frozen.outputs(network.features, pixels.take(rows), origin)
         return made
@@ -217,7 +217,10 @@ def _train(
         plain = phase.train != "all" and untouched and change is None
         if plain and (parts := split_below(network, phase.train)):
             lower, upper = parts
-            return _Fed(upper, frozen.outputs(lower, pixels, [*origin, "below", phase.train]))
+            used = data.rows("train", *data.parts)
+            place = np.zeros(len(cases), int)  # of each case among those that take part
+            place[used] = np.arange(len(used))
+            return _Fed(upper, frozen.outputs(lower, pixels.take(used), [*origin, "below", phase.train]).take(place))
         return _Fed(network.whole, pixels, change=change)
 
     histories: list[pd.DataFrame] = []
