@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lesion_utils import notebooks
+from lesion_utils.datasets import TITLES
 from lesion_utils.params import CLAIMS, PROJECT, StudyParams, load_study
 
 FOLDER = PROJECT / "params" / "published"
@@ -113,4 +114,4 @@ def test_every_number_of_a_scaled_run_says_so_on_its_pages():
     for name in RUN_HERE:
         study = load_study(name)
         page = (PROJECT / "reports" / name / "05_evaluation.html").read_text(encoding="utf-8")
-        assert ("scaled-down run" in page) == bool(study.scaled), name
+        assert (f"{TITLES[study.dataset]}, scaled-down run" in page) == bool(study.scaled), name
