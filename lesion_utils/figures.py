@@ -1,6 +1,7 @@
 """Every plot of the study, one function each; each returns a Figure and names its data set in the title."""
 
 import textwrap
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -101,9 +102,20 @@ def learning_curves(histories: dict[str, pd.DataFrame], source: str) -> Figure:
 
 def confusion_matrix(counts: pd.DataFrame, title: str) -> Figure:
     """Counts of images, rows true and columns predicted; shaded by the share of each row."""
-    fig, axes = _axes(height=4.6)
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    sns.heatmap(shares, annot=counts, fmt="d", cmap="Blues", vmin=0, vmax=1, annot_kws={"size": 10}, ax=axes[0, 0])
+    return _confusion(shares, title, annot=counts, fmt="d")
+
+
+def confusion_shares(counts: pd.DataFrame, title: str) -> Figure:
+    """Shares of the images of each class, rows true and columns predicted: a row sums to 1, or is empty (n = 0)."""
+    shares = counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
+    named = [f"{name} (n = {n:,})" for name, n in counts.sum(axis=1).items()]
+    return _confusion(shares, title, annot=True, fmt=".2f", yticklabels=named)
+
+
+def _confusion(shares: pd.DataFrame, title: str, **options: Any) -> Figure:
+    fig, axes = _axes(height=4.6)
+    sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, annot_kws={"size": 10}, ax=axes[0, 0], **options)
     axes[0, 0].tick_params(axis="y", rotation=0)
     axes[0, 0].set(xlabel="predicted", ylabel="true", title=title)
     return fig
@@ -246,18 +258,6 @@ def subgroup_intervals(rows: pd.DataFrame, metric: str, title: str) -> Figure:
     ]
     caution = chosen["caution"].iloc[0] if len(chosen) else ""
     return intervals(chosen.assign(name=names), "name", f"{metric}{caution and f', {caution}'}", title)
-
-
-def confusion_shares(counts: pd.DataFrame, title: str) -> Figure:
-    """Shares of the images of each class, rows true and columns predicted: a row sums to 1, or is empty (n = 0)."""
-    fig, axes = _axes(height=4.6)
-    shares = counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
-    named = [f"{name} (n = {n:,})" for name, n in counts.sum(axis=1).items()]
-    options = {"annot_kws": {"size": 10}, "yticklabels": named, "ax": axes[0, 0]}
-    sns.heatmap(shares, annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1, **options)
-    axes[0, 0].tick_params(axis="y", rotation=0)
-    axes[0, 0].set(xlabel="predicted", ylabel="true", title=title)
-    return fig
 
 
 def class_errors(counts: pd.DataFrame, title: str) -> Figure:

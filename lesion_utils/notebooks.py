@@ -126,9 +126,7 @@ def job_digest(params: StudyParams, notebook: str) -> str:
     used = {name: value for name, value in values(params, notebook).items() if name not in elsewhere}
     recipes = [recipe for stage in STAGES if stage in used for recipe in getattr(params, stage).values()]
     weights = [weights_digest(recipe, params.weights) for recipe in recipes]
-    claims = PROJECT / "params" / CLAIMS
-    claimed = notebook == EVALUATION and params.study.startswith(f"{claims.parent.name}/")
-    asked = [file_digest(str(claims))] if claimed else []
+    asked = [file_digest(str(CLAIMS))] if notebook == EVALUATION and params.is_published else []
     return digest([used, data_digest(params), weights, notebook_digest(notebook), *asked])
 
 

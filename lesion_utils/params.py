@@ -19,7 +19,9 @@ from lesion_utils.recipes import Fraction, Name, Positive, Recipe, Strict, kinds
 PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("baseline", "rebalancing", "transfer")
 ARMS = ("leaky", "clean")  # of a paired leak
-CLAIMS = "published/claims.yml"  # in the folder of the studies; what the published systems claim
+PUBLISHED = "published"  # the folder of the studies, runs and reports of published systems
+CLAIMS = PROJECT / "params" / PUBLISHED / "claims.yml"  # what they claim
+VALIDATION_COPIES = "validation_copies"  # the part of copies, made before the split, that fell to validation
 
 
 class Phantom(Strict):
@@ -142,6 +144,11 @@ class StudyParams(Strict):
         return next(stage for stage in STAGES if recipe_of.get(training, training) in getattr(self, stage))
 
     @property
+    def is_published(self) -> bool:
+        """Whether the study re-runs published systems; such studies measure what these claim."""
+        return self.study.startswith(f"{PUBLISHED}/")
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The parts that a recipe's predictions are judged on: validation, and test where the split has one.
 
@@ -195,7 +202,7 @@ def study_file(study: str) -> Path:
     path = resolve(study if study.endswith(".yml") else f"params/{study}.yml")
     if not path.is_file():
         folder = PROJECT / "params"
-        files = [there for there in folder.glob("**/*.yml") if there != folder / CLAIMS]
+        files = [there for there in folder.glob("**/*.yml") if there != CLAIMS]
         known = sorted(str(there.relative_to(folder).with_suffix("")) for there in files)
         raise InputError(
             f"no study named {study!r}: {path} does not exist. "

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lesion_utils.artefacts import read_json, run_folder, write_json, writing
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import ARMS, STAGES, StudyParams, arm_name
+from lesion_utils.params import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm_name
 
 STAGE_NOTEBOOKS = dict(
     zip(STAGES, ("02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning"), strict=True)
@@ -83,7 +83,7 @@ def labelled(name: str, leaky: bool) -> str:
 def parts_of(params: StudyParams, recipe: str) -> tuple[str, ...]:
     """The parts of which a recipe leaves a table: the study's, and copies that fell to validation, if it makes such."""
     copies = params.recipes[recipe].offline_copies
-    return (*params.parts, *(["validation_copies"] if copies and copies.before_split else []))
+    return (*params.parts, *([VALIDATION_COPIES] if copies and copies.before_split else []))
 
 
 def table_path(study: str, recipe: str, repeat: int, split: str) -> Path:

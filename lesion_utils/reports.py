@@ -17,7 +17,7 @@ from PIL import Image
 from lesion_utils.artefacts import file_digest, read_json, report_folder, run_folder, run_name, write_json, writing
 from lesion_utils.datasets import data_digest, layout, title
 from lesion_utils.notebooks import NOTEBOOKS, Job, job_digest, plan, values
-from lesion_utils.params import CLAIMS, PROJECT, STAGES, StudyParams
+from lesion_utils.params import PROJECT, STAGES, StudyParams
 
 TEMPLATES = Path(__file__).parent / "templates"
 _COLOURS = 128  # of an embedded picture
@@ -114,7 +114,7 @@ def write_reports(params: StudyParams) -> Path:
         if all((folder / made).is_file() for made in (f"stamps/{job.name}.json", f"executed/{job.name}.ipynb")):
             write_report(params, job.name)
     index = write_index(params)
-    if params.study.startswith(f"{Path(CLAIMS).parent}/"):
+    if params.is_published:
         from lesion_utils.evaluation.claims import gather  # slow to import, needed by few studies
 
         gather()

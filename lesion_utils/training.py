@@ -27,7 +27,7 @@ from lesion_utils.models import (
     set_trainable,
     split_below,
 )
-from lesion_utils.params import StudyParams
+from lesion_utils.params import VALIDATION_COPIES, StudyParams
 from lesion_utils.pixels import batches, case_pixels, held_out, row_digests
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.recipes import Phase, Recipe
@@ -36,7 +36,9 @@ from lesion_utils.splits import refuse_leak, split_digest, use_share
 from lesion_utils.store import Rows
 from lesion_utils.weights import weights_digest
 
-_FILES = ("model.keras", "history.csv", "scores.npz", "made_by.json")
+_MADE_BY = "made_by.json"  # written last: with it the others are whole
+_FILES = ("model.keras", "history.csv", "scores.npz", _MADE_BY)
+_HELD_OUT = ("validation", VALIDATION_COPIES, "test")  # parts that are scored, as far as there are cases of them
 IN_JUPYTERLAB = "JPY_SESSION_NAME" in os.environ  # set by the Jupyter server, not by papermill or nbval
 
 
@@ -106,7 +108,7 @@ def _prepared(cases: pd.DataFrame, recipe: Recipe, seed: int) -> pd.DataFrame:
     copies = offline_copies(cases[cases["split"].isin(copied)], options, seed)
     if options.before_split:
         held_out = round(len(copies) * counts["validation"] / (counts["train"] + counts["validation"]))
-        dealt = np.where(np.arange(len(copies)) < held_out, "validation_copies", "train")
+        dealt = np.where(np.arange(len(copies)) < held_out, VALIDATION_COPIES, "train")
         copies = copies.assign(split=np.random.default_rng(seed).permutation(dealt))
     return pd.concat([cases, copies], ignore_index=True)
 
@@ -118,7 +120,7 @@ def model_folder(params: StudyParams, name: str) -> Path:
 
 def _made_by(folder: Path, made_by: dict, exported: tuple[str, ...]) -> bool:
     whole = all((folder / name).exists() for name in (*_FILES, *exported))
-    return whole and json.loads((folder / "made_by.json").read_text(encoding="utf-8")) == made_by
+    return whole and json.loads((folder / _MADE_BY).read_text(encoding="utf-8")) == made_by
 
 
 class _Data:
@@ -135,7 +137,7 @@ class _Data:
     @property
     def parts(self) -> list[str]:
         """The parts to be scored."""
-        return [part for part in ("validation", "validation_copies", "test") if part in self.split]
+        return [part for part in _HELD_OUT if part in self.split]
 
     def rows(self, *parts: str) -> np.ndarray:
         return np.flatnonzero(np.isin(self.split, parts))
@@ -207,8 +209,9 @@ def _train(
         if phase.train == "head":
             if not recipe.feature_views:
                 return _Fed(network.head, features())
+            shown = pixels.take(data.train)
             changed = (
-                frozen.outputs(network.features, pixels.take(data.train), origin, recipe.augmentation, view)
+                frozen.outputs(network.features, shown, origin, recipe.augmentation, view)
                 for view in range(1, recipe.feature_views + 1)
             )
             return _Fed(network.head, features(*data.parts), tuple(np.asarray(view) for view in changed))
@@ -239,21 +242,23 @@ def _train(
     network.whole.set_weights(weights)
     shown = data.labels[data.epoch(0)]
     shares = np.bincount(shown, minlength=len(data.classes)) / len(shown)
-    model = finished(network, recipe, shares)
+    model = predicts = finished(network, recipe, shares)
+    inputs: np.ndarray | Rows = pixels
+    if not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
+        views = data.parts if recipe.feature_views else ()
+        predicts, inputs = finished_head(network, recipe, shares), features(*views)
     scores = {}
     for part in data.parts:
-        predicts, inputs = model, pixels  # type: keras.Model, np.ndarray | Rows
-        if statistics[part] != statistics["train"]:
+        if statistics[part] == statistics["train"]:
+            scores[part] = predicts.predict(data.held_out(inputs, part), verbose=0)
+        else:
             rescaled(network, statistics[part])
-            predicts = finished(network, recipe, shares)
-        elif not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
-            views = data.parts if recipe.feature_views else ()
-            predicts, inputs = finished_head(network, recipe, shares), features(*views)
-        scores[part] = predicts.predict(data.held_out(inputs, part), verbose=0)
+            other = finished(network, recipe, shares)
+            scores[part] = other.predict(data.held_out(pixels, part), verbose=0)
     if recipe.scaling == "z_score_by_part":
         rescaled(network, statistics["train"])
     history = pd.concat(histories, ignore_index=True)
-    (folder / _FILES[-1]).unlink(missing_ok=True)
+    (folder / _MADE_BY).unlink(missing_ok=True)
     exports.write(folder, model, history, cases, recipe, scores, datasets.title(params), made_by["leaky"])
     _save(folder, model, history, scores, made_by)
 
@@ -261,7 +266,7 @@ def _train(
 def _statistics(recipe: Recipe, data: _Data, pixels: Rows) -> dict[str, Statistics]:
     """Mean and standard deviation of all values of the pictures, by which each part is standardised, if it is."""
     by_part = recipe.scaling == "z_score_by_part"
-    learnt = ["train", "validation", "validation_copies"] if by_part else ["train"]
+    learnt = ["train", "validation", VALIDATION_COPIES] if by_part else ["train"]
     groups = {part: learnt for part in ("train", *data.parts)}
     if by_part and "test" in groups:
         groups["test"] = ["test"]
@@ -311,7 +316,7 @@ def _fit(fed: _Fed, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.
         steps_per_epoch=steps,
         shuffle=False,  # the sampler has shuffled
         epochs=phase.epochs,
-        validation_data=data.held_out(fed.inputs, "validation", "validation_copies"),
+        validation_data=data.held_out(fed.inputs, "validation", VALIDATION_COPIES),
         class_weight=class_weights(data.labels[data.train], recipe.class_weights, data.classes),
         callbacks=callbacks,
         verbose=1 if IN_JUPYTERLAB else 0,
@@ -355,4 +360,4 @@ def _save(folder: Path, model: keras.Model, history: pd.DataFrame, scores: dict,
         history.to_csv(beside, index=False)
     with writing(folder / "scores.npz") as beside:
         np.savez(beside, **scores)
-    write_json(folder / _FILES[-1], made_by)  # last: with it the others are whole
+    write_json(folder / _MADE_BY, made_by)

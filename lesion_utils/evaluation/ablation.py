@@ -55,19 +55,19 @@ def effects(
     Raises InputError for an unknown reference, no other arm, or arms that differ in their number of repeats or cases.
     """
     own = {name: reference for name in tables if name != reference} if isinstance(reference, str) else reference
-    if unknown := sorted({*own, *own.values(), *([reference] if isinstance(reference, str) else [])} - set(tables)):
+    named = {*own, *own.values(), *([reference] if isinstance(reference, str) else [])}
+    if unknown := sorted(named - set(tables)):
         raise InputError(f"no arm {unknown[0]!r} among those of the ablation; there are {', '.join(tables)}.")
     if not own:
         raise InputError(f"an ablation of {', '.join(tables)} alone. Expected one other arm or more.")
+    means = {name: averaged(tables[name]) for name in named}  # of a reference once, not for each arm
     rows = {}
-    for name, base in ((name, list(tables[other])) for name, other in own.items()):
-        repeats = list(tables[name])
+    for name, other in own.items():
+        repeats, base = tables[name], tables[other]
         if len(repeats) != len(base):
-            raise InputError(
-                f"{name} has {len(repeats)} repeats, {own[name]} has {len(base)}. "
-                "Cure: train every arm with the same seeds."
-            )
-        row = compare(averaged(repeats), averaged(base), resamples, wanted=wanted, options=options)
+            counts = f"{name} has {len(repeats)} repeats, {other} has {len(base)}"
+            raise InputError(f"{counts}. Cure: train every arm with the same seeds.")
+        row = compare(means[name], means[other], resamples, wanted=wanted, options=options)
         known = row.index[row["value"].notna()]
         each = singly(repeats, known, options) - singly(base, known, options)
         singles = pd.Series([each[one].tolist() if one in each else [] for one in row.index], index=row.index)

@@ -14,9 +14,8 @@ from lesion_utils.evaluation import estimands, ledger
 from lesion_utils.evaluation.estimands import Measured
 from lesion_utils.evaluation.ledger import Claim, Data, Matrix, Nothing, Share, verdict_of
 from lesion_utils.evaluation.reading import span
-from lesion_utils.params import StudyParams, load_study
+from lesion_utils.params import CLAIMS, PUBLISHED, StudyParams, load_study
 
-TOGETHER = "published"  # the folder of reports in which all studies come together
 TEMPLATES = Path(__file__).parents[1] / "templates"
 NO_NUMBER = Measured(math.nan, math.nan, math.nan, None)
 VERDICTS = (ledger.HOLDS, ledger.FAILS, ledger.UNDECIDED, ledger.UNCHECKED)
@@ -95,11 +94,10 @@ def gather() -> list[dict[str, Any]]:
         if (path := report_folder(study) / "claims.json").is_file():
             measured |= {row["id"]: row for row in read_json(path, "")}
     rows = [_gathered(claim, measured.get(claim.id)) for claim in claims]
-    studies = [f"{TOGETHER}/{path.stem}" for path in sorted(ledger.LEDGER.parent.glob("*.yml"))]
-    studies.remove(f"{TOGETHER}/{ledger.LEDGER.stem}")
+    studies = [f"{PUBLISHED}/{path.stem}" for path in sorted(CLAIMS.parent.glob("*.yml")) if path != CLAIMS]
     results = [read_json(path, "") for study in studies if (path := report_folder(study) / "results.json").is_file()]
-    write_json(report_folder(TOGETHER) / "claims.json", rows)
-    write_json(report_folder(TOGETHER) / "results.json", results)
+    write_json(report_folder(PUBLISHED) / "claims.json", rows)
+    write_json(report_folder(PUBLISHED) / "results.json", results)
     _write_page(rows, studies)
     return rows
 
@@ -181,20 +179,20 @@ def _page(claim: Claim) -> str | None:
     if claim.study is None:
         return None
     page = "01_eda.html" if isinstance(claim.estimand, Data) else "05_evaluation.html"
-    return os.path.relpath(report_folder(claim.study) / page, report_folder(TOGETHER))
+    return os.path.relpath(report_folder(claim.study) / page, report_folder(PUBLISHED))
 
 
 def _write_page(rows: list[dict[str, Any]], studies: list[str]) -> None:
     shown = []
     for study in studies:
         params, index = load_study(study), report_folder(study) / "index.html"
-        link = os.path.relpath(index, report_folder(TOGETHER)) if index.is_file() else ""
+        link = os.path.relpath(index, report_folder(PUBLISHED)) if index.is_file() else ""
         if study.endswith("_full") and not link:
             continue
         shown.append({"name": study, "link": link, "scaled": params.scaled, "minutes": params.minutes})
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     environment.filters |= {"stated": stated, "here": here}
-    there = report_folder(TOGETHER)
+    there = report_folder(PUBLISHED)
     page = environment.get_template("published.html.j2").render(
         summary=summary(rows),
         studies=shown,

@@ -21,7 +21,7 @@ from lesion_utils.evaluation.ledger import Data, Difference, Matrix, Share, Tabl
 from lesion_utils.evaluation.matrix import judge_matrix, multinomial_draws
 from lesion_utils.evaluation.pasted import read_matrix
 from lesion_utils.evaluation.views import views_of
-from lesion_utils.params import StudyParams
+from lesion_utils.params import VALIDATION_COPIES, StudyParams
 from lesion_utils.splits import written_cases
 
 OFTEN = 2000  # draws behind the interval of a published matrix
@@ -64,10 +64,9 @@ def of_study(params: StudyParams, estimand: Value | Difference | WithCopies | Tr
 
 def _tables(params: StudyParams, recipe: str, split: str, table: Table) -> list[pd.DataFrame]:
     """A table for each repeat, with the copies that fell to validation if they are asked for and there are any."""
-    copies = "validation_copies"
     parts = [split]
-    if table == "with_copies" and split == "validation" and copies in predictions.parts_of(params, recipe):
-        parts.append(copies)
+    if table == "with_copies" and split == "validation":
+        parts += [part for part in predictions.parts_of(params, recipe) if part == VALIDATION_COPIES]
     return [
         pd.concat([predictions.read(params, recipe, part, repeat) for part in parts], ignore_index=True)
         for repeat in range(params.repeats)

@@ -14,10 +14,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import PROJECT, StudyName
+from lesion_utils.params import CLAIMS, StudyName
 from lesion_utils.recipes import Fraction, Name, Positive
 
-LEDGER = PROJECT / "params" / "published" / "claims.yml"
 HOLDS, FAILS, UNDECIDED, UNCHECKED = "holds", "does not hold", "undecided", "cannot be checked here"
 SCALED = "a scaled-down run judges differences within the study, no absolute figure"
 
@@ -38,6 +37,7 @@ FACTS = Literal[
 
 
 class _Declared(BaseModel):
+    # `recipes.Strict` cannot serve: pydantic lets no validator of all fields look at the one that tells kinds apart.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
@@ -277,11 +277,11 @@ def verdict_of(within: tuple[float, float], low: float, high: float) -> str:
 
 
 def read_ledger(path: Path | None = None) -> list[Claim]:
-    """The claims of ``LEDGER``, or of another file, in their order.
+    """The claims of ``params.CLAIMS``, or of another file, in their order.
 
     Raises InputError naming the claim and the key for what is no ledger, and for an id that stands twice.
     """
-    path = path or LEDGER
+    path = path or CLAIMS
     if not path.is_file():
         raise InputError(f"{path} does not exist. Expected a YAML list of claims. Cure: restore it.")
     return list(_read(path, path.stat().st_mtime_ns))
