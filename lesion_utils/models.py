@@ -270,6 +270,10 @@ def loss(recipe: Recipe) -> keras.losses.Loss | Callable:
     made: keras.losses.Loss = keras.losses.CategoricalCrossentropy()
     if recipe.loss == "focal":
         made = keras.losses.CategoricalFocalCrossentropy(alpha=recipe.focal_alpha, gamma=recipe.focal_gamma)
+    if recipe.loss == "binary_focal":
+        made = keras.losses.BinaryFocalCrossentropy(
+            apply_class_balancing=True, alpha=recipe.focal_alpha, gamma=recipe.focal_gamma
+        )
     if recipe.loss_per_case:
         return made
     return lambda truth, predicted: keras.ops.mean(made.call(truth, predicted))

@@ -40,7 +40,7 @@ class Augmentation(Strict):
 
     flip: Literal["none", "horizontal", "vertical", "both"] = "none"
     rotation: Fraction = Field(0.0, description="largest turn either way, as a fraction of a full turn")
-    zoom: Fraction = Field(0.0, description="largest change of scale either way")
+    zoom: Fraction = Field(0.0, description="largest change of scale either way, the same for both axes")
     shift: Fraction = Field(0.0, description="largest shift either way, as a fraction of the side")
     shear: Fraction = Field(0.0, description="largest shear either way on each axis, as the tangent of its angle")
     brightness: Fraction = Field(0.0, description="largest change either way, as a fraction of the range")
@@ -133,9 +133,17 @@ class Recipe(Strict):
     hidden: Annotated[int, Field(ge=0)] = Field(128, description="units of a hidden dense layer; 0: none")
     dropout: Share = Field(0.0, description="dropout before the last layer")
     freeze_batch_norm: bool = Field(True, description="keep the batch-norm statistics of a pretrained backbone")
-    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    loss: Literal["cross_entropy", "focal", "binary_focal"] = Field(
+        "cross_entropy",
+        description="focal: of the true class; binary_focal: of each class against the rest, as system 000 writes it",
+    )
     focal_gamma: float = Field(2.0, ge=0)
-    focal_alpha: float = Field(0.25, gt=0, description="constant factor of the focal loss, as system 000 sets it")
+    focal_alpha: float = Field(
+        0.25,
+        gt=0,
+        lt=1,
+        description="factor of `focal`; of `binary_focal` that of the true class, the others have the rest",
+    )
     loss_per_case: bool = Field(
         True,
         description="false: the loss is one number a batch, as in system 000, so that class weights cannot weigh cases",

@@ -216,9 +216,13 @@ def test_losses_by_known_answers():
     assert loss(Recipe())(truth, told).numpy() == pytest.approx(-np.log(right).mean())
     focal = loss(Recipe(loss="focal", focal_alpha=0.25, focal_gamma=2))(truth, told).numpy()
     assert focal == pytest.approx((-0.25 * (1 - right) ** 2 * np.log(right)).mean())
+    binary = loss(Recipe(loss="binary_focal", focal_alpha=0.25, focal_gamma=2))(truth, told).numpy()
+    others = np.where(truth == 1, 0.0, told)
+    true_class = (-0.25 * (1 - right) ** 2 * np.log(right)).sum()
+    assert binary == pytest.approx((true_class - (0.75 * others**2 * np.log1p(-others)).sum()) / truth.size, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal", "binary_focal"])
 def test_class_weights_turn_the_gradient_and_do_not_only_scale_it(kind):
     truth = np.eye(3, dtype=np.float32)[[0, 1, 2]]
     logits = tf.Variable(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
@@ -437,7 +441,7 @@ def test_dropout_stands_before_or_after_the_hidden_layer():
     assert found == [("Dropout", 0.2), ("Dense", None), ("Dropout", 0.5), ("Dense", None)]
 
 
-@pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal", "binary_focal"])
 def test_class_weights_act_on_a_loss_of_each_case_and_not_on_one_of_the_batch(kind):
     """What class weights did in system 000: they scaled the gradient of the batch and left its direction."""
     recipe = Recipe(image_size=(8, 8), hidden=0, loss=kind, batch_size=4)

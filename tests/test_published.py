@@ -1,22 +1,24 @@
 """The published systems as studies: as run and corrected, scaled down and in full, and what is tracked of them."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from lesion_utils import notebooks
 from lesion_utils.datasets import TITLES
+from lesion_utils.models import build, set_trainable
 from lesion_utils.params import CLAIMS, PROJECT, StudyParams, load_study
 
 FOLDER = PROJECT / "params" / "published"
-STUDIES = sorted(f"published/{path.stem}" for path in FOLDER.glob("*.yml") if path != PROJECT / "params" / CLAIMS)
+STUDIES = sorted(f"published/{path.stem}" for path in FOLDER.glob("*.yml") if path != CLAIMS)
 RUN_HERE = [name for name in STUDIES if not name.endswith("_full")]
 SYSTEMS = ["000a", "000b", "001", "002", "003", "004"]
 REPORTS = PROJECT / "reports" / "published"
 # what a full twin may have larger, longer or whole
 SIZE = {"image_size", "cut", "weights", "feature_views", "phases", "training_share", "offline_copies", "epoch_images"}
-SIZE |= {"batch_size"}
+SIZE |= {"batch_size", "early_stopping"}
 # fields that a recipe changes, beside itself, because the one needs the other
 TOGETHER = {"batch_norm": {"freeze_batch_norm"}, "offline_copies": {"allow_leak"}, "cut": {"exports"}}
 
@@ -54,6 +56,22 @@ def test_a_scaled_study_says_so_and_has_a_full_twin_of_the_same_recipes(name):
         assert len(study.recipes[recipe].phases) == len(twin.recipes[recipe].phases)
 
 
+@pytest.mark.parametrize(
+    ("name", "recipe", "learning", "weights"),
+    [
+        ("000b_as_run", "imbalance_as_run", 23_873_703, 23_908_135),
+        ("001_as_run", "as_run", 6_189_703, 47_550_631),
+        ("002_as_run", "as_run", 2_132_999, 3_236_039),
+    ],
+)
+def test_a_full_twin_trains_as_many_weights_as_the_system_did(name, recipe, learning, weights):
+    chosen = load_study(f"published/{name}_full").recipes[recipe].model_copy(update={"weights": "none"})
+    network = build(chosen, 7, None, seed=0)
+    set_trainable(network, chosen.phases[0].train, chosen.freeze_batch_norm)
+    assert network.whole.count_params() == weights
+    assert sum(math.prod(one.shape) for one in network.whole.trainable_variables) == learning
+
+
 def test_only_one_study_is_run_at_its_full_size():
     assert [name for name in RUN_HERE if not load_study(name).scaled] == ["published/003_as_run"]
     recipe = load_study("published/003_as_run").recipes["copies"]
@@ -68,7 +86,7 @@ def test_a_further_recipe_changes_one_thing(name):
         fields = changed(study, recipe, study, study.reference_of(recipe)) - {"exports"}
         for field, needed in TOGETHER.items():
             fields -= needed if field in fields else set()
-        assert len(fields) <= 1 or fields == {"keep", "early_stopping"}, (recipe, fields)
+        assert len(fields) <= 1 or fields == {"monitor", "keep", "early_stopping"}, (recipe, fields)
 
 
 @pytest.mark.parametrize("name", STUDIES)
