@@ -6,6 +6,7 @@ per (recipe, repeat, split), with a JSON beside it that holds the digest of what
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,16 +105,36 @@ def leak_tables(params: StudyParams, leak: str) -> list[Path]:
 def save(params: StudyParams, recipe: str, cases: pd.DataFrame, scores: dict[str, np.ndarray], made_by: dict) -> None:
     """Writes the tables of one trained recipe: for each split of ``scores``, its cases and their probabilities.
 
-    The JSON that says what made a table is written last; without it the table does not count as whole.
+    The JSON that says what made a table is written last; without it the table does not count as whole. It counts the
+    training images, copies among them, and those of the table whose lesion or source is one of these.
     """
     classes = sorted(cases["label"].unique())
+    trained = cases.loc[cases["split"] == "train", "lesion_id"]
     for split, values in scores.items():
         path = table_path(params.study, recipe, params.repeat, split)
         table = build(cases[cases["split"] == split], classes, values, made_by["leaky"])
         path.with_suffix(".json").unlink(missing_ok=True)
         with writing(path) as beside:
             table.to_csv(beside, index=False)
-        write_json(path.with_suffix(".json"), {"classes": classes, "n": len(table), "split": split} | made_by)
+        counts = {"n": len(table), "trained_on": len(trained), "known": int(table["lesion_id"].isin(trained).sum())}
+        write_json(path.with_suffix(".json"), {"classes": classes, "split": split} | counts | made_by)
+
+
+def made_by(params: StudyParams, recipe: str, split: str, repeat: int | None = None) -> dict[str, Any]:
+    """What ``save`` wrote beside the table of ``recipe``; raises InputError as ``read`` does."""
+    repeat = params.repeat if repeat is None else repeat
+    path = table_path(params.study, recipe, repeat, split)
+    if recipe not in params.trainings:
+        raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.trainings)}.")
+    notebook = STAGE_NOTEBOOKS[params.stage_of(recipe)]
+    cure = f"make study STUDY={params.study}, or run notebooks/{notebook}.ipynb with the same parameters."
+    told = read_json(path.with_suffix(".json"), cure)
+    expected = params.trainings[recipe].model_dump(mode="json")
+    if told["recipe"] != expected or told["seed"] != params.seed + repeat:
+        raise InputError(f"{path} was made by other parameters of recipe {recipe!r}. Cure: {cure}")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist. Cure: {cure}")
+    return told
 
 
 def read(params: StudyParams, recipe: str, split: str, repeat: int | None = None) -> pd.DataFrame:
@@ -121,17 +142,7 @@ def read(params: StudyParams, recipe: str, split: str, repeat: int | None = None
 
     Raises InputError, with the command that makes it, if it is missing or was made by another recipe or seed.
     """
-    repeat = params.repeat if repeat is None else repeat
-    path = table_path(params.study, recipe, repeat, split)
-    if recipe not in params.trainings:
-        raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.trainings)}.")
-    notebook = STAGE_NOTEBOOKS[params.stage_of(recipe)]
-    cure = f"make study STUDY={params.study}, or run notebooks/{notebook}.ipynb with the same parameters."
-    made_by = read_json(path.with_suffix(".json"), cure)
-    expected = params.trainings[recipe].model_dump(mode="json")
-    if made_by["recipe"] != expected or made_by["seed"] != params.seed + repeat:
-        raise InputError(f"{path} was made by other parameters of recipe {recipe!r}. Cure: {cure}")
-    if not path.is_file():
-        raise InputError(f"{path} does not exist. Cure: {cure}")
+    made_by(params, recipe, split, repeat)
+    path = table_path(params.study, recipe, params.repeat if repeat is None else repeat, split)
     table = pd.read_csv(path, dtype={"image_id": str, "lesion_id": str, "label": str}, keep_default_na=False)
     return validate(table, path)

@@ -46,6 +46,7 @@ def test_what_really_helps_or_harms_is_told_and_what_does_not_is_not():
     verdicts = found["verdict"].xs("accuracy", level="name").to_dict()
     assert verdicts == {"better": "helps", "worse": "harms", "same": "no effect shown"}
     row = found.loc[("better", "accuracy")]
+    assert row["metric"] == "difference in accuracy of the predictions averaged over 5 seeds"
     alone = compare(averaged(arm(10, 0.8)), averaged(arm(0)), 500)
     assert row[["value", "low", "high", "p"]].tolist() == alone.loc["accuracy", ["value", "low", "high", "p"]].tolist()
     singles = [
@@ -60,7 +61,7 @@ def test_what_really_helps_or_harms_is_told_and_what_does_not_is_not():
 def test_one_seed_or_seeds_that_disagree_show_nothing():
     single = effects({"plain": arm(0, repeats=1), "better": arm(10, 2.0, repeats=1)}, "plain", 500)
     assert not single["verdict"].isin(["helps", "harms"]).any() and single.loc[("better", "accuracy"), "p"] < 0.01
-    assert single.loc[("better", "accuracy"), "verdict"] == "higher"
+    assert single.loc[("better", "accuracy"), ["verdict", "metric"]].tolist() == ["higher", "difference in accuracy"]
     mixed = [*arm(10, 2.0, repeats=4), model(14, -0.8)]
     row = effects({"plain": arm(0), "better": mixed}, "plain", 500).loc[("better", "accuracy")]
     assert row["p_holm"] < 0.05 and row["least"] < 0 < row["most"] and row["verdict"] == "no effect shown"

@@ -10,6 +10,7 @@ import yaml
 from conftest import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
@@ -193,7 +194,10 @@ def test_a_row_says_why_there_is_no_verdict():
     row = row_of(value, Measured(math.nan, math.nan, math.nan, 3, "df: 3 lesions, at least 10 needed"))
     assert (row["measured"], row["low"], row["verdict"]) == (None, None, "cannot be checked here")
     assert row["why"] == "df: 3 lesions, at least 10 needed"
+    late = row_of(claim(value.estimand.model_dump(), declared="after", note="It is so."), Measured(0.5, 0.4, 0.6, 9))
+    assert claims.remarks(late) == ["declared after the results were known", "It is so."]
     nothing = claim({"kind": "none"}, None, None, why="it is about deaths")
+    assert claims.remarks(row_of(nothing, claims.NO_NUMBER)) == []
     assert row_of(nothing, claims.NO_NUMBER)["why"] == "it is about deaths"
 
 
@@ -259,7 +263,10 @@ def study():
             if recipe.offline_copies:
                 copies = cases.sample(90, random_state=repeat)
                 copies = copies.assign(image_id=copies["image_id"] + "-copy", split="validation_copies")
-                rows = pd.concat([cases, copies], ignore_index=True)
+                learnt = cases.sample(30, random_state=9).pipe(
+                    lambda one: one.assign(image_id=one["image_id"] + "-copy2")
+                )
+                rows = pd.concat([cases, copies, learnt.assign(split="train")], ignore_index=True)
             scores = {
                 part: scored(rows[rows["split"] == part], 1 + number + (part == "validation_copies"), repeat)
                 for part in predictions.parts_of(params, name)
@@ -285,7 +292,13 @@ def measured(params, **estimand):
 def test_a_value_is_that_of_the_judge(study):
     found = measured(study, kind="value", recipe="plain", metric="melanoma two-way accuracy", split="test")
     row = judge(tables(study, "plain", "test"), 200).loc["melanoma two-way accuracy"]
-    assert found == (row["value"], row["low"], row["high"], 100, "", False)
+    assert found == (row["value"], row["low"], row["high"], 100, "", False, 3)
+    table = tables(study, "plain", "test")
+    among = [one[one["label"] != "nv"] for one in table]
+    found = measured(study, kind="value", recipe="plain", metric="melanoma AUC", split="test", among=["mel", "bkl"])
+    assert found.value == judge(among, 200).loc["melanoma AUC", "value"] and found.n == len(among[0]) < 100
+    with pytest.raises(InputError, match="no class df to look among; there are bkl, mel, nv"):
+        measured(study, kind="value", recipe="plain", metric="melanoma AUC", among=["df"])
     with pytest.raises(InputError, match="no metric 'charm' of these classes"):
         measured(study, kind="value", recipe="plain", metric="charm")
     with pytest.raises(InputError, match="study 'published/made_up' has no recipe 'none'"):
@@ -326,7 +339,7 @@ def test_copies_are_held_against_originals_by_independent_draws(study):
     found = measured(once, kind="with_copies", recipe="copied", reference="plain", metric="accuracy")
     both = pd.concat([tables(once, "copied")[0], tables(once, "copied", "validation_copies")[0]], ignore_index=True)
     row = compare_unpaired(both, tables(once, "plain")[0], 200).loc["accuracy"]
-    assert found == (*row[["value", "low", "high"]], 190, "", True)
+    assert found == (*row[["value", "low", "high"]], 190, "", True, 1)
     same = {"kind": "difference", "recipe": "also", "reference": "copied", "metric": "accuracy", "table": "with_copies"}
     others = [
         pd.concat([one, copies])
@@ -337,16 +350,44 @@ def test_copies_are_held_against_originals_by_independent_draws(study):
     assert three.low <= found.low < found.high <= three.high  # the copies differ by repeat
 
 
+def test_a_model_that_names_one_class_for_all_is_no_side_of_a_contrast(study):
+    for repeat in range(3):
+        path = predictions.table_path(study.study, "also", repeat, "test")
+        pd.read_csv(path).assign(p_bkl=0.1, p_mel=0.8, p_nv=0.1).to_csv(path, index=False)
+    contrast = {"kind": "difference", "split": "test", "metric": "melanoma sensitivity"}
+    for recipe, reference, value in (("also", "plain", 1), ("plain", "also", -1)):
+        found = measured(study, **contrast, recipe=recipe, reference=reference)
+        assert math.isnan(found.low) and math.isnan(found.high) and 0 < value * found.value < 1
+        assert found.note.startswith("also names one class for every image")
+    other = measured(study, **contrast, recipe="copied", reference="plain")
+    assert not other.note and other.low <= other.value <= other.high
+    # one repeat that has learnt is enough
+    predictions.table_path(study.study, "copied", 2, "test").replace(path)
+    assert not measured(study, **contrast, recipe="also", reference="plain").note
+
+
 def test_the_gap_to_training_is_of_the_epoch_that_was_kept(study):
     assert measured(study, kind="training", recipe="plain", quantity="accuracy").value == pytest.approx(0.7)  # the best
     last = measured(study, kind="training", recipe="copied", quantity="accuracy")
-    assert last.value == last.low == last.high == pytest.approx(0.83)
+    assert last.value == pytest.approx(0.83, abs=0.005) and last.n == 130  # its copies in training count
+    ends = [binomtest(round(hit * 130), 130).proportion_ci(method="wilson") for hit in (0.8, 0.83, 0.86)]
+    assert (last.low, last.high) == pytest.approx((min(one.low for one in ends), max(one.high for one in ends)))
     accuracy = judge(tables(study, "plain"), 200).loc["accuracy"]
     gap = measured(study, kind="training", recipe="plain", quantity="gap")
-    assert gap[:3] == pytest.approx([0.7 - accuracy[end] for end in ("value", "high", "low")])
+    assert gap.value == pytest.approx(0.7 - accuracy["value"]) and gap.n == 100
+    best = binomtest(70, 100).proportion_ci(method="wilson")
+    below = math.hypot(0.7 - best.low, accuracy["high"] - accuracy["value"])
+    assert gap.low == pytest.approx(gap.value - below) and gap.low < gap.value < gap.high
     against = measured(study, kind="training", recipe="copied", reference="plain", quantity="gap")
     held_out = measured(study, kind="difference", recipe="copied", reference="plain", metric="accuracy")
-    assert against[:3] == pytest.approx([0.13 - held_out.value, 0.13 - held_out.high, 0.13 - held_out.low])
+    assert against.value == pytest.approx(0.13 - held_out.value, abs=0.005)
+    assert against.low < 0.13 - held_out.high and against.high > 0.13 - held_out.low  # both parts vary
+    beside = predictions.table_path(study.study, "plain", 1, "validation").with_suffix(".json")
+    told = json.loads(beside.read_text())
+    beside.write_text(json.dumps({key: one for key, one in told.items() if key != "trained_on"}))
+    with pytest.raises(InputError, match=r"r1/validation.json holds no `trained_on`. Cure: delete it, and make study"):
+        measured(study, kind="training", recipe="plain", quantity="accuracy")
+    beside.write_text(json.dumps(told))
     (run_folder(study.study) / "models" / "plain" / "r2" / "history.csv").unlink()
     with pytest.raises(InputError, match=r"r2/history.csv does not exist. Cure: make study STUDY=published/made_up"):
         measured(study, kind="training", recipe="plain", quantity="gap")
@@ -384,7 +425,10 @@ def test_facts_of_copies_and_facts_that_cannot_be_counted(study):
     copies = tables(study, "copied", "validation_copies")[0]
     shown = pd.concat([cases.loc[cases["split"] == "validation", "lesion_id"], copies["lesion_id"]])
     found = measured(study, kind="data", fact="known in training", recipe="copied")
-    assert found.value == pytest.approx(shown.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean())
+    originals = cases.loc[cases["split"] == "train", "lesion_id"]
+    learnt = pd.concat([originals, cases.sample(30, random_state=9)["lesion_id"]])
+    assert found.value == pytest.approx(shown.isin(learnt).mean())
+    assert found.value > shown.isin(originals).mean()
     assert found.n == 190
     with pytest.raises(InputError, match="no class 'df' among the cases; there are nv, mel, bkl"):
         measured(study, kind="data", fact="class share", of="df")
@@ -398,6 +442,8 @@ def test_a_study_measures_its_claims_and_writes_them(study, monkeypatch):
     (row,) = measure(study)
     assert row["report"] == "made_up/05_evaluation.html" and row["verdict"] == "holds"
     assert row["estimand"] == "accuracy of plain on validation, published/made_up"
+    assert claims.here(row).endswith("; n = 100; 3 trainings each)")
+    assert "one training each" in claims.here(row | {"trainings": 1})
     claims.write(study, [row])
     assert json.loads((report_folder(study.study) / "claims.json").read_text()) == [row]
     other = StudyParams(study="another")

@@ -97,6 +97,11 @@ def test_each_split_has_its_table_and_what_made_it_beside(tiny_study, output):
     assert sorted(path.name for path in folder.iterdir()) == ["test.csv", "test.json", "train.csv", "train.json"]
     beside = json.loads((folder / "test.json").read_text())
     assert (beside["classes"], beside["n"], beside["split"], beside["seed"]) == (CLASSES, 40, "test", 7)
+    assert (beside["trained_on"], beside["known"]) == (
+        2,
+        cases_of()[2:]["lesion_id"].isin(cases_of()[:2]["lesion_id"]).sum(),
+    )
+    assert json.loads((folder / "train.json").read_text())["known"] == 2
     assert pd.read_csv(folder / "train.csv")["image_id"].tolist() == ["a", "b"]
 
 

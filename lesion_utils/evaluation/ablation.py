@@ -68,6 +68,8 @@ def effects(
             counts = f"{name} has {len(repeats)} repeats, {other} has {len(base)}"
             raise InputError(f"{counts}. Cure: train every arm with the same seeds.")
         row = compare(means[name], means[other], resamples, wanted=wanted, options=options)
+        if len(base) > 1:
+            row["metric"] += f" of the predictions averaged over {len(base)} seeds"
         known = row.index[row["value"].notna()]
         each = singly(repeats, known, options) - singly(base, known, options)
         singles = pd.Series([each[one].tolist() if one in each else [] for one in row.index], index=row.index)

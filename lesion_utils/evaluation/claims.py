@@ -26,9 +26,10 @@ def measure(params: StudyParams) -> list[dict[str, Any]]:
 
     Keys: ``id, system, source, quote`` (the system's words, or what the audit states), ``estimand`` and ``holds_if``
     (readable), ``published, measured, low, high`` (null: none), ``n, split, scaled`` (whether the training was scaled
-    down), ``leaky`` (whether a model knew lesions or images that it was judged on), ``verdict, recipe, report`` (a
-    page, relative to the reports of published systems), and ``why`` where there is no verdict. Raises InputError,
-    naming the claim, as ``estimands.of_study`` does.
+    down), ``leaky`` (whether a model knew lesions or images that it was judged on), ``trainings`` (of each recipe),
+    ``verdict, recipe, report`` (a page, relative to the reports of published systems), ``declared`` (before or after
+    results were known), ``note`` (what else to know), and ``why`` where there is no verdict. Raises InputError, naming
+    the claim, as ``estimands.of_study`` does.
     """
     rows = []
     for claim in ledger.of_study(params.study):
@@ -68,9 +69,12 @@ def row_of(claim: Claim, found: Measured, scaled: str = "", why: str = "") -> di
         "split": getattr(estimand, "split", None),
         "scaled": bool(scaled) and not isinstance(estimand, Data),
         "leaky": found.leaky,
+        "trainings": found.trainings,
         "verdict": verdict,
         "recipe": getattr(estimand, "recipe", None),
         "report": _page(claim),
+        "declared": claim.declared,
+        "note": claim.note or "",
     }
     return row | ({"why": why} if why else {})
 
@@ -115,7 +119,7 @@ def _gathered(claim: Claim, measured: dict[str, Any] | None) -> dict[str, Any]:
     told = ("quote", "estimand", "holds_if", "published")
     if declared.keys() - measured.keys() - {"why"} or any(declared[key] != measured[key] for key in told):
         return declared | {"why": f"not run since the claim was changed: make study STUDY={claim.study}"}
-    return measured
+    return measured | {key: declared[key] for key in ("declared", "note")}
 
 
 def claims_table(rows: list[dict[str, Any]]) -> str:
@@ -125,6 +129,7 @@ def claims_table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         said = f'"{row["quote"]}"' if row["source"] == "text" else row["quote"]
         verdict = f"**{row['verdict']}**" + (f": {row['why']}" if row.get("why") else "")
+        verdict += "".join(f"; {remark}" for remark in remarks(row))
         cells = (row["system"], said, _told(row), stated(row["published"]), here(row), verdict)
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
@@ -154,11 +159,19 @@ def here(row: dict[str, Any]) -> str:
         return ""
     told = [f"n = {row['n']:,}"] if row["n"] is not None else []
     told += [word for word, there in (("leaky", row["leaky"]), ("scaled-down run", row["scaled"])) if there]
+    if row["trainings"]:
+        told.append("one training each" if row["trainings"] == 1 else f"{row['trainings']} trainings each")
     if row["low"] is None:
         told.insert(0, "no interval")
     elif row["low"] != row["high"]:
         told.insert(0, span(row["low"], row["high"]))
     return number(row["measured"]) + (f" ({'; '.join(told)})" if told else "")
+
+
+def remarks(row: dict[str, Any]) -> list[str]:
+    """What else to know when a verdict is read."""
+    late = ["declared after the results were known"] if row["declared"] == "after" else []
+    return late + ([row["note"]] if row["note"] else [])
 
 
 def _told(row: dict[str, Any]) -> str:
@@ -191,7 +204,7 @@ def _write_page(rows: list[dict[str, Any]], studies: list[str]) -> None:
             continue
         shown.append({"name": study, "link": link, "scaled": params.scaled, "minutes": params.minutes})
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    environment.filters |= {"stated": stated, "here": here}
+    environment.filters |= {"stated": stated, "here": here, "remarks": remarks}
     there = report_folder(PUBLISHED)
     page = environment.get_template("published.html.j2").render(
         summary=summary(rows),

@@ -14,6 +14,7 @@ from lesion_utils.artefacts import run_folder
 from lesion_utils.augment import shown
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import metrics
+from lesion_utils.evaluation.cases import predicted_of
 from lesion_utils.evaluation.intervals import LEVEL, percentile_interval
 from lesion_utils.evaluation.judge import compare, compare_unpaired, judge
 from lesion_utils.evaluation.leak_effect import singly
@@ -36,6 +37,7 @@ class Measured(NamedTuple):
     n: int | None  # images that it is a share of, or that were judged
     note: str = ""  # why there is no number or interval
     leaky: bool = False  # a model has seen lesions or images of those it is judged on
+    trainings: int | None = None  # of each recipe
 
 
 def of_study(params: StudyParams, estimand: Value | Difference | WithCopies | Training | Data) -> Measured:
@@ -44,33 +46,59 @@ def of_study(params: StudyParams, estimand: Value | Difference | WithCopies | Tr
     Differences are paired, by lesion, where both recipes have tables of the same cases, else of two independent draws;
     an interval by lesion is that of ``judge``. Of a difference over several repeats the interval is widened to hold
     what every single one makes; repeats that are judged on other copies are measured one by one, and the interval holds
-    theirs. Raises InputError if a table, history or cases are missing, or for an unknown metric or
-    class.
+    theirs. A difference has no interval if one of the two names a single class for every image in every repeat: it has
+    learnt nothing, and its sensitivity of 0 or 1 says nothing. Raises InputError if a table, history or cases are
+    missing, or for an unknown metric or class.
     """
     if isinstance(estimand, Data):
         return _fact(params, estimand)
     if isinstance(estimand, Training):
-        return _training(params, estimand)
-    if isinstance(estimand, Value):
-        return _value(params, _tables(params, estimand.recipe, estimand.split, estimand.table), estimand.metric)
-    tables = _tables(
-        params, estimand.recipe, estimand.split, "with_copies" if isinstance(estimand, WithCopies) else estimand.table
-    )
-    others = _tables(
-        params, estimand.reference, estimand.split, "originals" if isinstance(estimand, WithCopies) else estimand.table
-    )
-    return _difference(params, tables, others, estimand.metric)
+        found = _training(params, estimand)
+    elif isinstance(estimand, Value):
+        tables = _tables(params, estimand.recipe, estimand.split, estimand.table, estimand.among)
+        found = _value(params, tables, estimand.metric)
+    else:
+        found = _contrast(params, estimand)
+    return found._replace(trainings=params.repeats)
 
 
-def _tables(params: StudyParams, recipe: str, split: str, table: Table) -> list[pd.DataFrame]:
+def _contrast(params: StudyParams, estimand: Difference | WithCopies) -> Measured:
+    if isinstance(estimand, WithCopies):
+        tables = _tables(params, estimand.recipe, estimand.split, "with_copies")
+        others = _tables(params, estimand.reference, estimand.split, "originals")
+    else:
+        tables, others = (
+            _tables(params, recipe, estimand.split, estimand.table, estimand.among)
+            for recipe in (estimand.recipe, estimand.reference)
+        )
+    found = _difference(params, tables, others, estimand.metric)
+    for recipe, judged in ((estimand.recipe, tables), (estimand.reference, others)):
+        if all(len(np.unique(predicted_of(table))) == 1 for table in judged):
+            note = f"{recipe} names one class for every image: it has learnt nothing that could be compared"
+            return found._replace(low=math.nan, high=math.nan, note=note)
+    return found
+
+
+def _tables(
+    params: StudyParams, recipe: str, split: str, table: Table, among: Sequence[str] = ()
+) -> list[pd.DataFrame]:
     """A table for each repeat, with the copies that fell to validation if they are asked for and there are any."""
-    parts = [split]
-    if table == "with_copies" and split == "validation":
-        parts += [part for part in predictions.parts_of(params, recipe) if part == VALIDATION_COPIES]
-    return [
-        pd.concat([predictions.read(params, recipe, part, repeat) for part in parts], ignore_index=True)
+    tables = [
+        pd.concat([predictions.read(params, recipe, part, repeat) for part in _parts(params, recipe, split, table)])
         for repeat in range(params.repeats)
     ]
+    if among:
+        known = predictions.classes_of(tables[0])
+        if strange := sorted(set(among) - set(known)):
+            raise InputError(f"no class {', '.join(strange)} to look among; there are {', '.join(known)}.")
+        tables = [one[one["label"].isin(among)] for one in tables]
+    return [one.reset_index(drop=True) for one in tables]
+
+
+def _parts(params: StudyParams, recipe: str, split: str, table: Table) -> list[str]:
+    if table == "originals" or split != "validation":
+        return [split]
+    return [split, *(part for part in predictions.parts_of(params, recipe) if part == VALIDATION_COPIES)]
 
 
 def _value(params: StudyParams, tables: Sequence[pd.DataFrame], metric: str) -> Measured:
@@ -118,18 +146,22 @@ def _measured(rows: pd.DataFrame, metric: str) -> Measured:
 
 def _training(params: StudyParams, estimand: Training) -> Measured:
     recipes = [estimand.recipe, *([estimand.reference] if estimand.reference else [])]
-    first, *rest = [_trained_to(params, recipe) for recipe in recipes]
-    accuracy = first - sum(rest)
+    found, *rest = [_trained_to(params, recipe) for recipe in recipes]
+    for other in rest:
+        found = _minus(found, other)
     if estimand.quantity == "accuracy":
-        return Measured(accuracy, accuracy, accuracy, None)
+        return found
     tables, *others = [_tables(params, recipe, "validation", estimand.table) for recipe in recipes]
     held_out = _difference(params, tables, others[0], "accuracy") if others else _value(params, tables, "accuracy")
-    value, low, high = (accuracy - end for end in (held_out.value, held_out.high, held_out.low))
-    return held_out._replace(value=value, low=low, high=high)
+    return _minus(found, held_out)._replace(n=held_out.n, leaky=held_out.leaky, note=held_out.note)
 
 
-def _trained_to(params: StudyParams, name: str) -> float:
-    """Training accuracy in the epoch whose weights were kept, the mean over the repeats."""
+def _trained_to(params: StudyParams, name: str) -> Measured:
+    """Training accuracy in the epoch whose weights were kept, the mean over the repeats.
+
+    The interval is Wilson's by image, of all repeats the widest: copies count as images of their own, so it is rather
+    too narrow.
+    """
     recipe, found = params.recipes[name], []
     for repeat in range(params.repeats):
         path = run_folder(params.study) / "models" / name / f"r{repeat}" / "history.csv"
@@ -138,8 +170,26 @@ def _trained_to(params: StudyParams, name: str) -> float:
         history = pd.read_csv(path)
         sign = 1 if "accuracy" in recipe.monitor else -1
         kept = history.index[-1] if recipe.keep == "last" else (sign * history[recipe.monitor]).idxmax()
-        found.append(float(history.at[kept, "accuracy"]))
-    return float(np.mean(found))
+        shown = recipe.epoch_images or _counted(params, name, "validation", "trained_on", repeat)
+        found.append(Measured(*_wilson(float(history.at[kept, "accuracy"]), shown), shown))
+    return _together(found)
+
+
+def _counted(params: StudyParams, recipe: str, part: str, key: str, repeat: int) -> int:
+    """A number that was written beside the table of ``recipe``; InputError, with the cure, if it was not."""
+    made_by = predictions.made_by(params, recipe, part, repeat)
+    if key not in made_by:
+        path = predictions.table_path(params.study, recipe, repeat, part).with_suffix(".json")
+        raise InputError(f"{path} holds no `{key}`. Cure: delete it, and make study STUDY={params.study}.")
+    return int(made_by[key])
+
+
+def _minus(one: Measured, other: Measured) -> Measured:
+    """A difference of independent numbers, its interval after Newcombe (Stat Med 17:873, 1998, method 10)."""
+    value = one.value - other.value
+    below = math.hypot(one.value - one.low, other.high - other.value)
+    above = math.hypot(one.high - one.value, other.value - other.low)
+    return one._replace(value=value, low=value - below, high=value + above)
 
 
 def _fact(params: StudyParams, estimand: Data) -> Measured:
@@ -152,6 +202,7 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
             f"{params.study}: no class {estimand.of!r} among the cases; there are {', '.join(sizes.index)}."
         )
     n, own = len(cases), sizes.get(estimand.of, 0)
+    value: float
     match estimand.fact:
         case "images":
             value = n
@@ -168,11 +219,16 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
         case "largest to smallest class":
             value = sizes.max() / sizes.min()
         case "known in training":
-            held_out = cases.loc[cases["split"] == "validation", "lesion_id"]
             if estimand.recipe:
-                held_out = _tables(params, estimand.recipe, "validation", "with_copies")[0]["lesion_id"]
-            n = len(held_out)
-            value = held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
+                parts = _parts(params, estimand.recipe, "validation", "with_copies")
+                known, n = (
+                    sum(_counted(params, estimand.recipe, part, key, 0) for part in parts) for key in ("known", "n")
+                )
+                value = known / n
+            else:
+                held_out = cases.loc[cases["split"] == "validation", "lesion_id"]
+                n = len(held_out)
+                value = held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
         case "fill shown":
             recipe = params.recipes[str(estimand.recipe)]
             drawn = shown(recipe.augmentation, recipe.image_size)
@@ -221,16 +277,12 @@ def of_share(estimand: Share) -> Measured:
     """A published share minus its baseline.
 
     On the same images the baseline is exact and the interval is Wilson's of the share; against another published share
-    it is Newcombe's (Stat Med 17:873, 1998, method 10), which takes the two as independent.
+    it is Newcombe's, which takes the two as independent.
     """
-    value, low, high = _wilson(estimand.share, estimand.n)
-    difference = value - estimand.baseline
-    if estimand.baseline_n is None:
-        return Measured(difference, low - estimand.baseline, high - estimand.baseline, estimand.n)
-    other, least, most = _wilson(estimand.baseline, estimand.baseline_n)
-    difference = value - other
-    below, above = math.hypot(value - low, most - other), math.hypot(high - value, other - least)
-    return Measured(difference, difference - below, difference + above, estimand.n)
+    own = Measured(*_wilson(estimand.share, estimand.n), estimand.n)
+    base = estimand.baseline
+    other = _wilson(base, estimand.baseline_n) if estimand.baseline_n else (base, base, base)
+    return _minus(own, Measured(*other, estimand.baseline_n))
 
 
 def _wilson(share: float, n: int) -> tuple[float, float, float]:

@@ -7,6 +7,7 @@ verdict compares the region with the interval of what was measured and knows not
 
 import functools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -52,9 +53,10 @@ class Value(_Declared):
     table: Table = Field(
         "originals", description="with_copies: the offline copies of the part too, where there are any"
     )
+    among: tuple[str, ...] = Field((), description="classes: on their images alone; empty: on all")
 
     def __str__(self) -> str:
-        return f"{self.metric} of {self.recipe} on {_part(self.split, self.table)}, {self.study}"
+        return f"{self.metric} of {self.recipe} on {_part(self.split, self.table)}{_of(self.among)}, {self.study}"
 
 
 class Difference(_Declared):
@@ -67,10 +69,11 @@ class Difference(_Declared):
     split: Part = "validation"
     metric: str
     table: Table = "originals"
+    among: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         what = f"{self.metric} of {self.recipe} minus that of {self.reference}"
-        return f"{what} on {_part(self.split, self.table)}, {self.study}"
+        return f"{what} on {_part(self.split, self.table)}{_of(self.among)}, {self.study}"
 
 
 class WithCopies(_Declared):
@@ -174,8 +177,8 @@ class Data(_Declared):
             "largest to smallest class": f"{images} of the largest class for one of the smallest",
             "known in training": "share of the validation images"
             + (f", copies of {self.recipe} among them," if self.recipe else "")
-            + " whose lesion or source is "
-            + ("an image in training, copies there not counted" if self.recipe else "in training"),
+            + " whose lesion or source is in training"
+            + (", as an image or as a copy" if self.recipe else ""),
             "fill shown": f"share of what {self.recipe} shows of augmented pictures that lies outside them (mean)",
             "category code": f"code that pandas.Categorical gives to {of}",
         }
@@ -210,6 +213,8 @@ class Claim(_Declared):
     margin: Annotated[float, Field(ge=0)] | None = None
     published: float | None = None
     why: str | None = Field(None, description="nothing here could tell, because")
+    note: str | None = Field(None, description="what else to know when the verdict is read")
+    declared: Literal["before", "after"] = Field("before", description="the results of the studies were known")
 
     @model_validator(mode="after")
     def _complete(self) -> "Claim":
@@ -317,3 +322,7 @@ def of_study(study: str) -> list[Claim]:
 
 def _part(split: str, table: str) -> str:
     return f"{split} with its copies" if table == "with_copies" else split
+
+
+def _of(classes: Sequence[str]) -> str:
+    return f" among {', '.join(classes)}" if classes else ""
