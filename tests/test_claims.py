@@ -198,6 +198,7 @@ def test_a_row_says_why_there_is_no_verdict():
     assert claims.remarks(late) == ["declared after the results were known", "It is so."]
     nothing = claim({"kind": "none"}, None, None, why="it is about deaths")
     assert claims.remarks(row_of(nothing, claims.NO_NUMBER)) == []
+    assert claims.remarks(row_of(nothing.model_copy(update={"declared": "after"}), claims.NO_NUMBER)) == []
     assert row_of(nothing, claims.NO_NUMBER)["why"] == "it is about deaths"
 
 

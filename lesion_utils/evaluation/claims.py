@@ -170,7 +170,7 @@ def here(row: dict[str, Any]) -> str:
 
 def remarks(row: dict[str, Any]) -> list[str]:
     """What else to know when a verdict is read."""
-    late = ["declared after the results were known"] if row["declared"] == "after" else []
+    late = ["declared after the results were known"] if row["declared"] == "after" and row["holds_if"] else []
     return late + ([row["note"]] if row["note"] else [])
 
 
