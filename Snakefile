@@ -6,12 +6,12 @@ uses, the notebook, and the modules it imports. Run it through `make study`, whi
 
 import shlex
 
-from lesion_utils import notebooks
-from lesion_utils.params import STAGES, load_study
+from lesion_utils import pipeline
+from lesion_utils.study import STAGES, load_study
 
 PARAMS = load_study(**config)
-JOBS = notebooks.plan(PARAMS)
-REPORTS = notebooks.reports_from_runs(PARAMS.study)
+JOBS = pipeline.plan(PARAMS)
+REPORTS = pipeline.reports_from_runs(PARAMS.study)
 LESION = shlex.join([sys.executable, "-m", "lesion_utils"])
 
 
@@ -20,9 +20,9 @@ def options(*names):
     return shlex.join([config["study"], *(f"--{name}={value}" for name, value in given.items() if value is not None)])
 
 
-EVERYTHING = options(*notebooks.PLACES, "threads")
+EVERYTHING = options(*pipeline.PLACES, "threads")
 
-IMAGES = shlex.join(f"--data={folder}" for folder in notebooks.exported_images(PARAMS))
+IMAGES = shlex.join(f"--data={folder}" for folder in pipeline.exported_images(PARAMS))
 
 
 onerror:
@@ -33,15 +33,15 @@ rule all:
     input:
         f"{REPORTS}/index.html",
         [job.outputs for job in JOBS],  # what is missing is made again, also where nothing later needs it
-        [f"evaluated/{recipe}/{name}" for recipe in notebooks.exported(PARAMS) for name in notebooks.EVALUATED],
+        [f"evaluated/{recipe}/{name}" for recipe in pipeline.exported(PARAMS) for name in pipeline.EVALUATED],
 
 
 # Before any notebook: every image is decoded, every weights file loaded.
 rule check_data:
     output:
-        notebooks.CHECKED_DATA,
+        pipeline.CHECKED_DATA,
     params:
-        digest=notebooks.check_digest(PARAMS),
+        digest=pipeline.check_digest(PARAMS),
     priority: 2
     threads: workflow.cores
     shell:
@@ -49,15 +49,15 @@ rule check_data:
 
 
 for stage in STAGES:
-    if notebooks.wants_weights(PARAMS, stage):
+    if pipeline.wants_weights(PARAMS, stage):
 
         rule:
             name:
                 f"check_weights_{stage}"
             output:
-                notebooks.checked_weights(stage),
+                pipeline.checked_weights(stage),
             params:
-                digest=notebooks.check_digest(PARAMS, stage),
+                digest=pipeline.check_digest(PARAMS, stage),
                 stage=stage,
             priority: 2
             threads: workflow.cores
@@ -78,7 +78,7 @@ for job in JOBS:
             digest=job.digest,
             notebook=job.notebook,
             repeat=job.repeat,
-        priority: 1 if job.notebook == notebooks.EDA else 0
+        priority: 1 if job.notebook == pipeline.EDA else 0
         threads: PARAMS.threads
         shell:
             "{LESION} notebook {params.notebook} {EVERYTHING} --repeat {params.repeat}"
@@ -93,13 +93,13 @@ rule reports:
         [f"{REPORTS}/{job.name}.html" for job in JOBS],
         f"{REPORTS}/index.html",
     params:
-        digest=notebooks.report_digest(),
+        digest=pipeline.report_digest(),
     shell:
         "{LESION} report {EVERYTHING}"
 
 
 # An exported model is judged again by the command that its users have, from its folder and the images alone.
-for recipe, notebook in notebooks.exported(PARAMS).items():
+for recipe, notebook in pipeline.exported(PARAMS).items():
 
     rule:
         name:
@@ -107,9 +107,9 @@ for recipe, notebook in notebooks.exported(PARAMS).items():
         input:
             f"stamps/{notebook}.json",  # the model is no output: Snakemake removes those before it runs a job anew
         output:
-            [f"evaluated/{recipe}/{name}" for name in notebooks.EVALUATED],
+            [f"evaluated/{recipe}/{name}" for name in pipeline.EVALUATED],
         params:
-            digest=notebooks.evaluate_digest(),
+            digest=pipeline.evaluate_digest(),
             recipe=recipe,
         threads: PARAMS.threads
         shell:

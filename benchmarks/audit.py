@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from lesion_utils.artefacts import write_json
 from lesion_utils.audit import findings
 from lesion_utils.datasets import ham10000, phantom
-from lesion_utils.params import Phantom
+from lesion_utils.paths import write_json
 from lesion_utils.splits import split_by_lesion
+from lesion_utils.study import Phantom
 
 PHANTOMS, LESIONS, THREADS = 20, 150, 2
 PLANTED = {"duplicates": 8, "conflicting_labels": 5, "source_shortcut": 0.8}

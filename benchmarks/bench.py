@@ -26,8 +26,7 @@ from pathlib import Path
 from benchmarks.arms import Setting
 from benchmarks.lines import LINES, merged, renewed
 from benchmarks.page import PAGE
-from lesion_utils.artefacts import write_json
-from lesion_utils.params import PROJECT
+from lesion_utils.paths import PROJECT, write_json
 
 ROUNDS = 5  # at least; short rows have more
 MODULES = {row: f"benchmarks.rows.{row}" for row in LINES}

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lesion_utils.artefacts import write_json
 from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.intervals import MIN_LESIONS, lesion_draws, percentile_interval
+from lesion_utils.evaluation.bootstrap import MIN_LESIONS, lesion_draws, percentile_interval
+from lesion_utils.paths import write_json
 
 # Lesions of HAM10000 with 1, 2, … 6 images, by class, counted in its metadata: 7,470 lesions, 10,015 images.
 LESIONS = {

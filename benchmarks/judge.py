@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lesion_utils.artefacts import write_json
 from lesion_utils.datasets.ham10000 import CLASSES, IMAGES
 from lesion_utils.evaluation import judge
+from lesion_utils.paths import write_json
 
 CASES, LESIONS, RESAMPLES, RUNS = 10_000, 7_500, 2_000, 5
 SHARES = np.array([IMAGES[name] for name in CLASSES]) / sum(IMAGES.values())

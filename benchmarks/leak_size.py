@@ -27,10 +27,11 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import KNeighborsClassifier
 
-from lesion_utils import leaks, predictions
-from lesion_utils.artefacts import read_json, write_json
+from lesion_utils import leak_pairs as leaks
+from lesion_utils import predictions
 from lesion_utils.evaluation import verdict
 from lesion_utils.evaluation.leak_effect import paired
+from lesion_utils.paths import read_json, write_json
 from lesion_utils.predictions import LEAK_PARTS as PARTS
 
 LESIONS = {"bkl": 500, "mel": 500, "nv": 1000}

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lesion_utils.artefacts import write_json
-from lesion_utils.audit import near
-from lesion_utils.datasets import folders, ham10000, phantom
-from lesion_utils.params import Phantom
+from lesion_utils.audit import near_duplicates as near
+from lesion_utils.datasets import ham10000, phantom
+from lesion_utils.paths import write_json
+from lesion_utils.study import Phantom
 
 SEEDS, LESIONS = (101, 102, 103), 600  # of the phantoms
 SIZES = (8, 16, 24, 32)
@@ -42,7 +42,7 @@ def main(ham: Path | None = None, isic9: Path | None = None) -> None:
         }
         out["checked on HAM10000"] = checked(ham10000.read(ham), middles)
     if ham and isic9:
-        out["HAM10000's images in the 9-class ISIC set"] = recognised(ham10000.read(ham), folders.read(isic9, ham))
+        out["HAM10000's images in the 9-class ISIC set"] = recognised(ham10000.read(ham), isic9.read(isic9, ham))
     write_json(Path(__file__).with_suffix(".json"), out)
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from lesion_utils.params import PROJECT
+from lesion_utils.paths import PROJECT
 
 PAGE = PROJECT / "docs" / "performance.md"
 

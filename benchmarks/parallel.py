@@ -16,15 +16,14 @@ import time
 from pathlib import Path
 
 from benchmarks.page import renew
-from lesion_utils.artefacts import write_json
-from lesion_utils.params import PROJECT
+from lesion_utils.paths import PROJECT, write_json
 
 RESULTS = Path(__file__).with_suffix(".json")
 NAMES = ("two at once / two in turn", "the same without the start of Python and TensorFlow")
 ROUNDS = 5
 JOB = """
 import sys, time
-from lesion_utils.params import StudyParams
+from lesion_utils.study import StudyParams
 from lesion_utils.splits import split_cases
 from lesion_utils.training import train
 threads, repeat = int(sys.argv[1]), int(sys.argv[2])

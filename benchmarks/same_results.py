@@ -20,14 +20,15 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks.page import renew
-from lesion_utils import models, pixels, predictions, training
-from lesion_utils.artefacts import records, write_json
+from lesion_utils import models, predictions, training
+from lesion_utils import pictures as pixels
 from lesion_utils.evaluation.leak_effect import paired
-from lesion_utils.evaluation.reading import span
-from lesion_utils.params import PROJECT, StudyParams, load_study
+from lesion_utils.evaluation.sentences import span
+from lesion_utils.paths import PROJECT, records, write_json
 from lesion_utils.recipes import Recipe
 from lesion_utils.runtime import keras
 from lesion_utils.splits import split_cases
+from lesion_utils.study import StudyParams, load_study
 
 SHARED = PROJECT.parent / "shared"
 RESULTS = Path(__file__).with_suffix(".json")

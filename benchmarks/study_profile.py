@@ -42,8 +42,8 @@ import pandas as pd
 import psutil
 import yaml
 
-from lesion_utils.artefacts import write_json
-from lesion_utils.params import PROJECT, STAGES, load_study
+from lesion_utils.paths import PROJECT, write_json
+from lesion_utils.study import STAGES, load_study
 
 HERE = Path(__file__).parent
 RESULTS, FIGURE = HERE / "study_profile.json", HERE.parent / "docs" / "where_the_time_goes.svg"

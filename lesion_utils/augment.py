@@ -21,9 +21,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lesion_utils.artefacts import cache_folder, digest, file_digest
-from lesion_utils.audit.pictures import open_image
+from lesion_utils.audit.images import open_image
+from lesion_utils.digests import digest, file_digest
 from lesion_utils.errors import InputError
+from lesion_utils.paths import cache_folder
 from lesion_utils.recipes import Augmentation, OfflineCopies
 
 cv2.setNumThreads(1)  # the threads are ours
@@ -204,7 +205,7 @@ def apply(drawn: Drawn, pictures: np.ndarray, threads: int) -> np.ndarray:
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3 or len(pictures) != len(drawn):
         raise InputError(
             f"Augmentation got pictures of shape {pictures.shape} and type {pictures.dtype}, expected "
-            f"({len(drawn)}, height, width, 3) and uint8. Cure: give it pictures as `pixels.load` makes them."
+            f"({len(drawn)}, height, width, 3) and uint8. Fix: give it pictures as `pixels.load` makes them."
         )
     changed = np.empty(pictures.shape, np.uint8)
     parts = max(1, min(threads, len(drawn)))

@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from lesion_utils.audit.pictures import open_image
+from lesion_utils.audit.images import open_image
 from lesion_utils.evaluation import roc_curves
 from lesion_utils.predictions import labelled
 

@@ -30,7 +30,7 @@ def _small_cnn(recipe: Recipe, weights: str | None) -> keras.Model:
     lacks.
     """
     if weights:
-        raise InputError("there are no ImageNet weights for the small CNN. Cure: `weights: none` in the recipe.")
+        raise InputError("there are no ImageNet weights for the small CNN. Fix: `weights: none` in the recipe.")
     inputs = outputs = keras.Input((*recipe.image_size, 3))
     for filters in (16, 32, 64):
         outputs = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(outputs)
@@ -103,7 +103,7 @@ def _downloaded(recipe: Recipe, spec: Backbone) -> keras.Model:
         raise
     except Exception as error:  # Keras raises a bare Exception when the download fails
         raise InputError(
-            f"the ImageNet weights of {recipe.backbone} could not be downloaded ({error}). Cure: give a folder that "
+            f"the ImageNet weights of {recipe.backbone} could not be downloaded ({error}). Fix: give a folder that "
             f"has them: make study … WEIGHTS=<folder>, or papermill … -p weights <folder>."
         ) from error
 
@@ -116,7 +116,7 @@ def _reached(model: keras.Model, path: Path, recipe: Recipe) -> keras.Model:
     if not names:
         raise InputError(
             f"{path} reaches to a layer {reach}, which {recipe.backbone} does not have: it is another backbone's. "
-            f"Cure: give the file of this backbone."
+            f"Fix: give the file of this backbone."
         )
     return keras.Model(model.input, model.get_layer(names[-1]).output, name=model.name)
 
@@ -127,7 +127,7 @@ def _load(model: keras.Model, path: Path, recipe: Recipe) -> None:
     except (ValueError, KeyError, OSError, AttributeError) as error:
         raise InputError(
             f"{path} does not hold the weights of {recipe.backbone} with alpha {recipe.alpha} "
-            f"({str(error).splitlines()[0]}). Cure: give the file of this backbone."
+            f"({str(error).splitlines()[0]}). Fix: give the file of this backbone."
         ) from error
 
 

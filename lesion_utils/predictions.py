@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesion_utils.artefacts import read_json, run_folder, write_json, writing
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm_name
+from lesion_utils.paths import atomic_write, read_json, run_folder, write_json
+from lesion_utils.study import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm_name
 
 STAGE_NOTEBOOKS = dict(
     zip(STAGES, ("02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning"), strict=True)
@@ -114,7 +114,7 @@ def save(params: StudyParams, recipe: str, cases: pd.DataFrame, scores: dict[str
         path = table_path(params.study, recipe, params.repeat, split)
         table = build(cases[cases["split"] == split], classes, values, made_by["leaky"])
         path.with_suffix(".json").unlink(missing_ok=True)
-        with writing(path) as beside:
+        with atomic_write(path) as beside:
             table.to_csv(beside, index=False)
         counts = {"n": len(table), "trained_on": len(trained), "known": int(table["lesion_id"].isin(trained).sum())}
         write_json(path.with_suffix(".json"), {"classes": classes, "split": split} | counts | made_by)
@@ -131,9 +131,9 @@ def made_by(params: StudyParams, recipe: str, split: str, repeat: int | None = N
     told = read_json(path.with_suffix(".json"), cure)
     expected = params.trainings[recipe].model_dump(mode="json")
     if told["recipe"] != expected or told["seed"] != params.seed + repeat:
-        raise InputError(f"{path} was made by other parameters of recipe {recipe!r}. Cure: {cure}")
+        raise InputError(f"{path} was made by other parameters of recipe {recipe!r}. Fix: {cure}")
     if not path.is_file():
-        raise InputError(f"{path} does not exist. Cure: {cure}")
+        raise InputError(f"{path} does not exist. Fix: {cure}")
     return told
 
 

@@ -19,7 +19,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from lesion_utils import predictions
-from lesion_utils.audit.pictures import open_image
+from lesion_utils.audit.images import open_image
 from lesion_utils.errors import InputError, first_ten
 
 PROBES = {

@@ -14,10 +14,11 @@ import nbformat
 from nbconvert import HTMLExporter
 from PIL import Image
 
-from lesion_utils.artefacts import file_digest, read_json, report_folder, run_folder, run_name, write_json, writing
 from lesion_utils.datasets import data_digest, layout, title
-from lesion_utils.notebooks import NOTEBOOKS, Job, job_digest, plan, values
-from lesion_utils.params import PROJECT, STAGES, StudyParams
+from lesion_utils.digests import file_digest
+from lesion_utils.paths import PROJECT, atomic_write, read_json, report_folder, run_folder, run_name, write_json
+from lesion_utils.pipeline import NOTEBOOKS, Job, job_digest, plan, values
+from lesion_utils.study import STAGES, StudyParams
 
 TEMPLATES = Path(__file__).parent / "templates"
 _COLOURS = 128  # of an embedded picture
@@ -90,7 +91,7 @@ def write_report(params: StudyParams, name: str) -> None:
             cell.outputs = [_smaller(output) for output in cell.outputs if output.get("name") != "stderr"]
     heading = f"{name} - study {params.study} on {title(params)}"
     html, _ = exporter.from_notebook_node(book, {"metadata": {"name": heading}, "stamp": shown})
-    with writing(report_folder(params.study) / f"{name}.html") as beside:
+    with atomic_write(report_folder(params.study) / f"{name}.html") as beside:
         beside.write_text(html, encoding="utf-8")
 
 
@@ -115,7 +116,7 @@ def write_reports(params: StudyParams) -> Path:
             write_report(params, job.name)
     index = write_index(params)
     if params.is_published:
-        from lesion_utils.evaluation.claims import gather  # slow to import, needed by few studies
+        from lesion_utils.claims.verdicts import gather  # slow to import, needed by few studies
 
         gather()
     return index
@@ -136,7 +137,7 @@ def write_index(params: StudyParams) -> Path:
         study=params.study, about=_about(params), rows=rows, repeats=params.repeats, stamp=first
     )
     path = report_folder(params.study) / "index.html"
-    with writing(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(page, encoding="utf-8")
     return path
 

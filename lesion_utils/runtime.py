@@ -49,6 +49,6 @@ def start(threads: int) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     except RuntimeError as error:
         raise InputError(
-            f"TensorFlow already runs with another number of threads than {threads}. Cure: restart the kernel."
+            f"TensorFlow already runs with another number of threads than {threads}. Fix: restart the kernel."
         ) from error
     tf.config.experimental.enable_op_determinism()

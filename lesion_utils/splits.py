@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from lesion_utils.artefacts import digest, run_folder, writing
 from lesion_utils.audit.corrections import apply, corrections
 from lesion_utils.datasets import data_folder, ham10000, read_cases
+from lesion_utils.digests import digest
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import StudyParams
+from lesion_utils.paths import atomic_write, run_folder
+from lesion_utils.study import StudyParams
 
 SPLITS = ("train", "validation", "test")
 UNUSED = "unused"  # the value of `split` of a case that takes no part
@@ -35,7 +36,7 @@ def split_off(cases: pd.DataFrame, name: str, share: float, of: int, seed: int) 
     if counts.min() < folds:
         raise InputError(
             f"a {name} share of {share} needs {folds} lesions of each class; found fewer for "
-            f"{first_ten(counts[counts < folds].index)}. Cure: raise the share or add cases."
+            f"{first_ten(counts[counts < folds].index)}. Fix: raise the share or add cases."
         )
     grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     chosen = next(grouped.split(cases, cases["label"], cases["lesion_id"]))[1]
@@ -142,7 +143,7 @@ def _check_supports(system: str, labels: pd.Series, split: pd.Series) -> None:
         if found != published:
             raise InputError(
                 f"the {part} part of {system} has {found} images, published are {published}: this is not the data set "
-                f"that it split. Cure: the whole set with its metadata table as published, or `split: by_lesion`."
+                f"that it split. Fix: the whole set with its metadata table as published, or `split: by_lesion`."
             )
 
 
@@ -197,7 +198,7 @@ def refuse_leak(name: str, cases: pd.DataFrame, pictures: Sequence[str], allow_l
     found = ", ".join(f"{n:,} {split} case(s) with the same {what}" for (split, what), n in counts.items())
     raise InputError(
         f"{name}: training knows {found}: {first_ten(known['image_id'])}. Expected neither on both sides. "
-        f"Cure: correct the table or the split; or set `allow_leak: true` in the recipe, and every number that comes "
+        f"Fix: correct the table or the split; or set `allow_leak: true` in the recipe, and every number that comes "
         f"of it is marked leaky."
     )
 
@@ -209,7 +210,7 @@ def split_digest(cases: pd.DataFrame) -> str:
 
 def write_cases(cases: pd.DataFrame, study: str) -> None:
     """Writes ``cases.csv`` of the study, file names instead of paths so that the folder may move."""
-    with writing(run_folder(study) / "cases.csv") as beside:
+    with atomic_write(run_folder(study) / "cases.csv") as beside:
         cases.assign(path=cases["path"].map(lambda path: "/".join(np.array(path.split("/"))[-2:]))).to_csv(
             beside, index=False
         )
@@ -219,6 +220,6 @@ def written_cases(study: str) -> pd.DataFrame:
     """The cases as notebook 1 wrote them, without their pictures; InputError, with the cure, if it has not run."""
     path = run_folder(study) / "cases.csv"
     if not path.is_file():
-        raise InputError(f"{path} does not exist. Cure: make study STUDY={study}, or run notebooks/01_eda.ipynb.")
+        raise InputError(f"{path} does not exist. Fix: make study STUDY={study}, or run notebooks/01_eda.ipynb.")
     ids = ("image_id", "isic_id", "lesion_id", "label")
     return pd.read_csv(path, dtype=dict.fromkeys(ids, str), keep_default_na=False, na_values={"age": [""]})

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lesion_utils.artefacts import digest, write_json, writing
+from lesion_utils.digests import digest
+from lesion_utils.paths import atomic_write, write_json
 
 Index = np.ndarray | Sequence[int] | slice | int
 
@@ -74,7 +75,7 @@ class Store:
     def add(self, keys: list[str], rows: np.ndarray) -> None:
         """Keeps ``rows`` (k, …) under ``keys``, k of them, as one shard."""
         shard = self.folder / f"{digest(keys)}.npy"
-        with writing(shard) as beside:
+        with atomic_write(shard) as beside:
             np.save(beside, rows)
         write_json(shard.with_suffix(".json"), keys)
         self._know(shard, keys)

@@ -50,7 +50,7 @@ def _text_cells(path: Path, expected: str) -> pd.DataFrame:
     if (size := path.stat().st_size) > MOST_BYTES:
         raise InputError(
             f"{path} has {size / 1e6:,.0f} MB; a table of up to {MOST_BYTES / 1e6:,.0f} MB can be read. "
-            f"Cure: keep only the columns {expected}, or hand it in in parts."
+            f"Fix: keep only the columns {expected}, or hand it in in parts."
         )
     with path.open(encoding="utf-8-sig", newline="") as file:
         start = file.read(65536)

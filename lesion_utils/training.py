@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lesion_utils import datasets, exports, frozen
-from lesion_utils.artefacts import code_digest, run_folder, write_json, writing
+from lesion_utils import datasets
+from lesion_utils import features as frozen
 from lesion_utils.augment import augmenter, offline_copies
+from lesion_utils.digests import code_digest
 from lesion_utils.errors import InputError
 from lesion_utils.models import (
     BalancedAccuracy,
@@ -27,13 +28,15 @@ from lesion_utils.models import (
     set_trainable,
     split_below,
 )
-from lesion_utils.params import VALIDATION_COPIES, StudyParams
-from lesion_utils.pixels import batches, case_pixels, held_out, row_digests
+from lesion_utils.paths import atomic_write, run_folder, write_json
+from lesion_utils.pictures import batches, case_pixels, held_out, row_digests
+from lesion_utils.published import handover
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.recipes import Phase, Recipe
 from lesion_utils.runtime import keras, start, tf
 from lesion_utils.splits import refuse_leak, split_digest, use_share
 from lesion_utils.store import Rows
+from lesion_utils.study import VALIDATION_COPIES, StudyParams
 from lesion_utils.weights import weights_digest
 
 _MADE_BY = "made_by.json"  # written last: with it the others are whole
@@ -84,7 +87,7 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
         "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
     }
     folder = model_folder(params, name)
-    if not _made_by(folder, made_by, exports.names(recipe)):
+    if not _made_by(folder, made_by, handover.names(recipe)):
         start(params.threads)
         _train(name, recipe, cases, pixels, params, folder, made_by)
     with np.load(folder / "scores.npz") as scores:
@@ -237,7 +240,7 @@ def _train(
             best, weights = score, network.whole.get_weights()
     if not weights:
         raise InputError(
-            f"{name}: {recipe.monitor} was never a number, so no epoch can be kept. Cure: a smaller learning_rate."
+            f"{name}: {recipe.monitor} was never a number, so no epoch can be kept. Fix: a smaller learning_rate."
         )
     network.whole.set_weights(weights)
     shown = data.labels[data.epoch(0)]
@@ -259,7 +262,7 @@ def _train(
         rescaled(network, statistics["train"])
     history = pd.concat(histories, ignore_index=True)
     (folder / _MADE_BY).unlink(missing_ok=True)
-    exports.write(folder, model, history, cases, recipe, scores, datasets.title(params), made_by["leaky"])
+    handover.write(folder, model, history, cases, recipe, scores, datasets.title(params), made_by["leaky"])
     _save(folder, model, history, scores, made_by)
 
 
@@ -354,10 +357,10 @@ class _Progress(keras.callbacks.Callback):
 
 
 def _save(folder: Path, model: keras.Model, history: pd.DataFrame, scores: dict, made_by: dict) -> None:
-    with writing(folder / "model.keras") as beside:
+    with atomic_write(folder / "model.keras") as beside:
         model.save(beside)
-    with writing(folder / "history.csv") as beside:
+    with atomic_write(folder / "history.csv") as beside:
         history.to_csv(beside, index=False)
-    with writing(folder / "scores.npz") as beside:
+    with atomic_write(folder / "scores.npz") as beside:
         np.savez(beside, **scores)
     write_json(folder / _MADE_BY, made_by)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from lesion_utils.artefacts import file_digest
+from lesion_utils.digests import file_digest
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import resolve
+from lesion_utils.paths import resolve
 from lesion_utils.recipes import Recipe
 
 FILES = {  # names in a folder of weights; a file may reach only to a layer: …upto_<layer>.weights.h5
@@ -31,13 +31,13 @@ def weights_file(recipe: Recipe, folder: str | None) -> Path | None:
         return None
     pattern = FILES.get(recipe.backbone)
     if pattern is None:
-        raise InputError(f"there are no ImageNet weights for {recipe.backbone}. Cure: `weights: none` in the recipe.")
+        raise InputError(f"there are no ImageNet weights for {recipe.backbone}. Fix: `weights: none` in the recipe.")
     pattern = pattern.format(alpha=recipe.alpha)
     found = sorted(resolve(folder).glob(pattern))
     if len(found) != 1:
         raise InputError(
             f"weights folder {resolve(folder)}: expected one file {pattern} for {recipe.backbone}, found "
-            f"{first_ten(path.name for path in found) or 'none'}. Cure: WEIGHTS=<folder that has it>, or leave "
+            f"{first_ten(path.name for path in found) or 'none'}. Fix: WEIGHTS=<folder that has it>, or leave "
             f"WEIGHTS out to let Keras download."
         )
     return found[0]

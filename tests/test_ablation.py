@@ -101,7 +101,7 @@ def test_a_metric_that_cannot_be_estimated_gets_no_verdict():
     [
         ({"a": arm(0, repeats=1)}, "no arm 'plain' among those of the ablation; there are a"),
         ({"plain": arm(0, repeats=1)}, "an ablation of plain alone"),
-        ({"plain": arm(0, repeats=2), "a": arm(5, repeats=1)}, "a has 1 repeats, plain has 2. Cure"),
+        ({"plain": arm(0, repeats=2), "a": arm(5, repeats=1)}, "a has 1 repeats, plain has 2. Fix"),
         ({"plain": arm(0, repeats=1), "a": [model(3).iloc[:-1]]}, "not of the same cases"),
     ],
 )

@@ -16,10 +16,11 @@ from scipy.stats import chi2_contingency
 from lesion_utils.audit import findings, open_image, pixel_digests
 from lesion_utils.audit.connected import connected
 from lesion_utils.audit.findings import cramers_v
-from lesion_utils.audit.overlap import tied
+from lesion_utils.audit.links import tied
 from lesion_utils.datasets import ham10000, phantom
 from lesion_utils.errors import InputError
-from lesion_utils.params import PROJECT, Phantom
+from lesion_utils.paths import PROJECT
+from lesion_utils.study import Phantom
 
 BENCHMARK = PROJECT / "benchmarks" / "audit.py"
 
@@ -69,7 +70,7 @@ def test_a_truncated_picture_is_named(ham_folder, threads, kept):
     path = Path(cases["path"][5])
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(InputError, match=rf"{path.name} cannot be decoded .*Cure: fetch this file again"):
+    with pytest.raises(InputError, match=rf"{path.name} cannot be decoded .*Fix: fetch this file again"):
         pixel_digests(cases, threads)
 
 

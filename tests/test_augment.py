@@ -280,7 +280,7 @@ def test_no_picture_is_no_picture():
 @pytest.mark.parametrize("wrong", [pictures().astype(np.float32), pictures()[:5], pictures()[..., :1]])
 def test_other_pictures_are_refused(wrong):
     drawn = draw(EVERYTHING, 6, SIZE, np.random.default_rng(0))
-    with pytest.raises(InputError, match="Cure"):
+    with pytest.raises(InputError, match="Fix"):
         apply(drawn, wrong, threads=1)
 
 

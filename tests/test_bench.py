@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import bench, lines
 from benchmarks.arms import Arm, Setting, in_turn, times_faster
-from lesion_utils.params import PROJECT
+from lesion_utils.paths import PROJECT
 
 FOLDER = PROJECT / "benchmarks"
 RESULTS = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))

@@ -15,14 +15,10 @@ from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
 from lesion_utils import predictions
-from lesion_utils.artefacts import report_folder, run_folder
-from lesion_utils.cli import app
-from lesion_utils.errors import InputError
-from lesion_utils.evaluation import claims, compare, estimands, judge, ledger
-from lesion_utils.evaluation.claims import claims_table, gather, measure, row_of
-from lesion_utils.evaluation.estimands import Measured, of_matrix, of_share
-from lesion_utils.evaluation.judge import compare_unpaired
-from lesion_utils.evaluation.ledger import (
+from lesion_utils.claims import declared as ledger
+from lesion_utils.claims import measured as estimands
+from lesion_utils.claims import verdicts as claims
+from lesion_utils.claims.declared import (
     Claim,
     Data,
     Matrix,
@@ -32,8 +28,15 @@ from lesion_utils.evaluation.ledger import (
     region,
     verdict_of,
 )
-from lesion_utils.params import PROJECT, StudyParams, load_study
+from lesion_utils.claims.measured import Measured, of_matrix, of_share
+from lesion_utils.claims.verdicts import claims_table, gather, measure, row_of
+from lesion_utils.cli import app
+from lesion_utils.errors import InputError
+from lesion_utils.evaluation import compare, judge
+from lesion_utils.evaluation.judge import compare_unpaired
+from lesion_utils.paths import PROJECT, report_folder, run_folder
 from lesion_utils.splits import write_cases
+from lesion_utils.study import StudyParams, load_study
 
 LEDGER = read_ledger()
 ENDS = st.floats(-2, 2, allow_nan=False)
@@ -386,11 +389,11 @@ def test_the_gap_to_training_is_of_the_epoch_that_was_kept(study):
     beside = predictions.table_path(study.study, "plain", 1, "validation").with_suffix(".json")
     told = json.loads(beside.read_text())
     beside.write_text(json.dumps({key: one for key, one in told.items() if key != "trained_on"}))
-    with pytest.raises(InputError, match=r"r1/validation.json holds no `trained_on`. Cure: delete it, and make study"):
+    with pytest.raises(InputError, match=r"r1/validation.json holds no `trained_on`. Fix: delete it, and make study"):
         measured(study, kind="training", recipe="plain", quantity="accuracy")
     beside.write_text(json.dumps(told))
     (run_folder(study.study) / "models" / "plain" / "r2" / "history.csv").unlink()
-    with pytest.raises(InputError, match=r"r2/history.csv does not exist. Cure: make study STUDY=published/made_up"):
+    with pytest.raises(InputError, match=r"r2/history.csv does not exist. Fix: make study STUDY=published/made_up"):
         measured(study, kind="training", recipe="plain", quantity="gap")
 
 

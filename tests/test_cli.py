@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lesion_utils.cli import MODULES, app
-from lesion_utils.params import PROJECT
+from lesion_utils.paths import PROJECT
 
 HEAVY = {"tensorflow", "sklearn", "scipy", "matplotlib", "papermill", "nbconvert", "lark"}
 

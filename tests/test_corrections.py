@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from lesion_utils.audit import pixel_digests
 from lesion_utils.audit.corrections import apply, corrections, decisions, pictures, write
-from lesion_utils.datasets import folders
+from lesion_utils.datasets import isic9
 from lesion_utils.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def cases(isic9_folder) -> pd.DataFrame:
-    return folders.read(isic9_folder, isic9_folder.parent / "ham10000")
+    return isic9.read(isic9_folder, isic9_folder.parent / "ham10000")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_the_reasons_say_why(found):
 
 
 def test_without_ham10000_both_labels_go_and_the_lesion_is_not_known(isic9_folder, threads):
-    found = corrections(folders.read(isic9_folder, None), threads).set_index("path")["action"]
+    found = corrections(isic9.read(isic9_folder, None), threads).set_index("path")["action"]
     assert found["Train/actinic keratosis/ISIC_0000120.jpg"] == "exclude"
     assert "Train/actinic keratosis/ISIC_0000152.jpg" not in found
     assert "Train/nevus/ISIC_0000122.jpg" not in found
@@ -100,7 +100,7 @@ def test_what_is_left_has_no_such_defect_whatever_was_there(rows):
     assert set(left["label"]) == set(train["label"])
     assert (train.groupby("label")["lesion_id"].nunique() >= 10).all()
     known = left[left["known"]]
-    assert (known["label"].map(folders.TO_HAM10000) == known["ham10000_label"]).all()
+    assert (known["label"].map(isic9.TO_HAM10000) == known["ham10000_label"]).all()
 
 
 # their application
@@ -137,7 +137,7 @@ def test_a_file_of_other_bytes_is_refused(isic9_folder, found, tmp_path, action)
     with (copied / "A set with spaces" / place).open("ab") as file:
         file.write(b"0")
     with pytest.raises(InputError, match=r"1 file\(s\) are not those that were corrected.*: " + place):
-        apply(folders.read(copied, None), found)
+        apply(isic9.read(copied, None), found)
 
 
 def test_a_file_that_is_gone_an_unknown_action_and_a_missing_column_are_refused(cases, found):
@@ -153,7 +153,7 @@ def test_a_file_that_is_gone_an_unknown_action_and_a_missing_column_are_refused(
 
 
 def test_the_real_set(real_isic9, real_ham, threads):
-    cases = folders.read(real_isic9, real_ham)
+    cases = isic9.read(real_isic9, real_ham)
     digests = pixel_digests(cases, threads)
     assert digests.nunique() == 2200
     labels = cases.groupby(digests)["label"].agg(lambda group: " + ".join(sorted(set(group))))

@@ -6,7 +6,7 @@ import runpy
 import pandas as pd
 import pytest
 
-from lesion_utils.params import PROJECT
+from lesion_utils.paths import PROJECT
 
 SIMULATION = runpy.run_path(str(PROJECT / "benchmarks" / "coverage.py"))
 FULL = json.loads((PROJECT / "benchmarks" / "coverage.json").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from lesion_utils.params import PROJECT
+from lesion_utils.paths import PROJECT
 
 NINE = {
     "augmentor",

@@ -15,15 +15,16 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from lesion_utils import exports, figures
+from lesion_utils import figures
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000, isic2018
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import classification_report, judge
 from lesion_utils.models import build
-from lesion_utils.notebooks import EVALUATED
-from lesion_utils.pixels import case_pixels
+from lesion_utils.pictures import case_pixels
+from lesion_utils.pipeline import EVALUATED
 from lesion_utils.predictions import probabilities, validate
+from lesion_utils.published import handover as exports
 from lesion_utils.recipes import Recipe
 from lesion_utils.runtime import keras
 
@@ -212,7 +213,7 @@ def test_a_form_that_does_not_give_the_models_probabilities_is_refused(model, ca
 )
 def test_what_an_h5_file_cannot_hold_is_refused_before_training(values, named):
     message = refused(exports.names, Recipe(exports=["saved_model", "h5"], **values))
-    assert f"an .h5 file cannot hold a model with {named}: Keras" in message and "Cure: `exports: [saved" in message
+    assert f"an .h5 file cannot hold a model with {named}: Keras" in message and "Fix: `exports: [saved" in message
     assert exports.names(Recipe(exports=["saved_model", "pickle"], **values))
 
 
@@ -253,7 +254,7 @@ def test_a_damaged_model_is_named(copied, form):
     spoilt = path / "saved_model.pb" if form == "saved_model" else path
     spoilt.write_bytes(spoilt.read_bytes()[:50])
     message = refused(exports.load, path, True)
-    assert f"{path} cannot be loaded as a model (" in message and "Cure: copy it again" in message
+    assert f"{path} cannot be loaded as a model (" in message and "Fix: copy it again" in message
 
 
 def test_a_saved_model_whose_weights_are_damaged_is_named(copied):
@@ -285,7 +286,7 @@ def test_an_about_that_is_missing_or_something_else(copied, text, told):
     if text is not None:
         (copied / "about.json").write_text(text)
     message = refused(exports.read_about, copied)
-    assert told in message and "Cure: copy the whole folder again." in message
+    assert told in message and "Fix: copy the whole folder again." in message
 
 
 @pytest.mark.parametrize(
@@ -388,7 +389,7 @@ def test_images_may_lie_in_two_folders_but_not_in_both(model, cases, phantom_fol
     exports.write(tmp_path, model, HISTORY, test, recipe, {"test": np.zeros((len(test), 7))})
     words = [tmp_path, "--data", phantom_folder]
     code, told = evaluate(*words)
-    assert code == 2 and "Cure: name that folder, and with another --data any further one." in told
+    assert code == 2 and "Fix: name that folder, and with another --data any further one." in told
     code, told = evaluate(*words, "--data", isic2018_folder)
     assert code == 0 and len(pd.read_csv(tmp_path / "evaluated" / "predictions.csv")) == len(test)
     code, told = evaluate(*words, "--data", phantom_folder)

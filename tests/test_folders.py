@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from conftest import ISIC9
 
-from lesion_utils import notebooks
+from lesion_utils import pipeline
 from lesion_utils.augment import offline_copies
-from lesion_utils.datasets import CLASSES, data_digest, folders, ham10000, ham10000_folder, read_any, read_cases
+from lesion_utils.datasets import CLASSES, data_digest, ham10000, ham10000_folder, isic9, read_any, read_cases
 from lesion_utils.errors import InputError
-from lesion_utils.params import PROJECT, StudyParams
+from lesion_utils.paths import PROJECT
 from lesion_utils.recipes import OfflineCopies
+from lesion_utils.study import StudyParams
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def study_on(folder: Path, **values) -> StudyParams:
 
 def refused(folder: Path) -> str:
     with pytest.raises(InputError) as error:
-        folders.read(folder, None)
+        isic9.read(folder, None)
     return str(error.value)
 
 
@@ -60,14 +61,14 @@ def test_lesion_patient_and_source_come_from_ham10000_where_it_knows_the_image(i
 
 
 def test_without_ham10000_each_image_is_its_own_lesion_of_unknown_source(isic9_folder):
-    cases = folders.read(isic9_folder, None)
+    cases = isic9.read(isic9_folder, None)
     assert (cases["lesion_id"] == cases["isic_id"]).all()
     assert cases[["source", "ham10000_label", "sex", "age"]].isna().all(axis=None)
 
 
 def test_the_folder_of_train_and_test_and_the_one_around_it_are_the_same_set(isic9_folder):
     inner = isic9_folder / "A set with spaces"
-    pd.testing.assert_frame_equal(folders.read(inner, None), folders.read(isic9_folder, None))
+    pd.testing.assert_frame_equal(isic9.read(inner, None), isic9.read(isic9_folder, None))
 
 
 def test_ham10000_is_taken_from_the_key_or_from_beside_the_data(copied, isic9_folder):
@@ -88,25 +89,25 @@ def test_ham10000_is_taken_from_the_key_or_from_beside_the_data(copied, isic9_fo
 def test_every_notebook_is_told_where_ham10000_lies_and_none_runs_again_if_it_moves(copied, tmp_path):
     moved = Path(shutil.copytree(copied.parent / "ham10000", tmp_path / "moved"))
     here, there = study_on(copied), study_on(copied, ham10000=str(moved))
-    for name in notebooks.NOTEBOOKS:
-        assert (PROJECT / notebooks.values(there, name)["ham10000"]).resolve() == moved.resolve()
-        assert notebooks.job_digest(here, name) == notebooks.job_digest(there, name)
+    for name in pipeline.NOTEBOOKS:
+        assert (PROJECT / pipeline.values(there, name)["ham10000"]).resolve() == moved.resolve()
+        assert pipeline.job_digest(here, name) == pipeline.job_digest(there, name)
 
 
 def test_hidden_files_are_no_part_of_the_set(copied):
-    before = folders.read(copied, None)
+    before = isic9.read(copied, None)
     (copied / "A set with spaces" / "Train" / ".DS_Store").write_text("")
     (copied / "A set with spaces" / "Train" / "nevus" / "._ISIC_0000300.jpg").write_text("")
-    pd.testing.assert_frame_equal(folders.read(copied, None), before)
+    pd.testing.assert_frame_equal(isic9.read(copied, None), before)
 
 
 def test_every_class_has_a_description_and_a_place_among_ham10000s():
-    assert set(folders.TO_HAM10000) == set(folders.CLASSES) == set(CLASSES["isic9"])
-    assert set(folders.TO_HAM10000.values()) == set(ham10000.CLASSES)
+    assert set(isic9.TO_HAM10000) == set(isic9.CLASSES) == set(CLASSES["isic9"])
+    assert set(isic9.TO_HAM10000.values()) == set(ham10000.CLASSES)
 
 
 def test_copies_by_augmentor_find_their_sources_though_ids_hold_slashes_and_spaces(isic9_folder):
-    cases = folders.read(isic9_folder, None)
+    cases = isic9.read(isic9_folder, None)
     cases = cases[cases["label"] == "nevus"]
     copies = offline_copies(cases, OfflineCopies(per_class=3), seed=0)
     assert len(copies) == 3 and set(copies["label"]) == {"nevus"}
@@ -185,7 +186,7 @@ def test_the_digest_changes_with_files_their_class_and_ham10000_but_not_with_the
 
 def test_a_layout_is_told_by_what_lies_in_the_folder(isic9_folder, phantom_folder, tmp_path):
     ham = isic9_folder.parent / "ham10000"
-    pd.testing.assert_frame_equal(read_any(isic9_folder, ham), folders.read(isic9_folder, ham))
+    pd.testing.assert_frame_equal(read_any(isic9_folder, ham), isic9.read(isic9_folder, ham))
     pd.testing.assert_frame_equal(read_any(phantom_folder), ham10000.read(phantom_folder))
     for place in (tmp_path, isic9_folder / "A set with spaces" / "Train" / "nevus"):
         with pytest.raises(
@@ -203,7 +204,7 @@ def test_any_table_with_ham10000s_columns_and_any_folders_of_images_are_read(ham
         (ham_folder / f"HAM10000_images_part_{part}").rename(ham_folder / f"box {part}")
     pd.testing.assert_frame_equal(read_any(ham_folder).drop(columns="path"), before.drop(columns="path"))
     shutil.copy(ham_folder / "clinic.csv", ham_folder / "more.csv")
-    with pytest.raises(InputError, match=r"more than one metadata table: clinic\.csv, more\.csv\. Cure: keep one"):
+    with pytest.raises(InputError, match=r"more than one metadata table: clinic\.csv, more\.csv\. Fix: keep one"):
         read_any(ham_folder)
 
 
@@ -216,5 +217,5 @@ def test_the_real_set_and_its_overlap_with_ham10000(real_isic9):
     assert cases["isic_id"].nunique() == 2202
     inside = cases[cases["source"] == "HAM10000"]
     assert (len(inside), inside["isic_id"].nunique(), inside["lesion_id"].nunique()) == (1512, 1437, 1062)
-    assert (inside["label"].map(folders.TO_HAM10000) != inside["ham10000_label"]).sum() == 76
+    assert (inside["label"].map(isic9.TO_HAM10000) != inside["ham10000_label"]).sum() == 76
     assert not (inside["label"] == "melanoma").any()

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from lesion_utils import frozen
+from lesion_utils import features as frozen
 from lesion_utils.datasets import ham10000
 from lesion_utils.models import build
-from lesion_utils.pixels import load
+from lesion_utils.pictures import load
 from lesion_utils.recipes import Augmentation, Recipe
 
 SIZE = (32, 48)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lesion_utils.datasets import data_digest, data_folder, ham10000, read_cases
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import Phantom, StudyParams
+from lesion_utils.study import Phantom, StudyParams
 
 TABLE = "HAM10000_metadata.csv"
 

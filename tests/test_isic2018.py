@@ -6,10 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lesion_utils import notebooks
+from lesion_utils import pipeline
 from lesion_utils.datasets import data_digest, ham10000, isic2018, read_any, read_cases
 from lesion_utils.errors import InputError
-from lesion_utils.params import PROJECT, Phantom, StudyParams
+from lesion_utils.paths import PROJECT
+from lesion_utils.study import Phantom, StudyParams
 
 TABLE = f"{isic2018.TRUTH}.csv"
 
@@ -141,7 +142,7 @@ def test_an_image_of_both_sets(phantom_folder, copied):
     image.rename(image.with_name(f"{name}.jpg"))
     table.loc[2, "image"] = name
     table.to_csv(copied / TABLE, index=False)
-    with pytest.raises(InputError, match=rf"1 image\(s\) stand both in .*: {name}\. Expected none\. Cure: use the two"):
+    with pytest.raises(InputError, match=rf"1 image\(s\) stand both in .*: {name}\. Expected none\. Fix: use the two"):
         read_cases(study_on(phantom_folder, copied))
 
 
@@ -161,7 +162,7 @@ def test_the_digest_of_a_study_tells_its_test_set_but_not_where_it_lies(phantom_
 
 
 def test_a_notebook_that_takes_its_place_is_told_it_from_the_project_root(phantom_folder, isic2018_folder, monkeypatch):
-    monkeypatch.setattr(notebooks, "parameters", lambda notebook: {"data": None, "isic2018": None, "seed": 0})
-    values = notebooks.values(study_on(phantom_folder, isic2018_folder), notebooks.EDA)
+    monkeypatch.setattr(pipeline, "parameters", lambda notebook: {"data": None, "isic2018": None, "seed": 0})
+    values = pipeline.values(study_on(phantom_folder, isic2018_folder), pipeline.EDA)
     assert set(values) == {"data", "isic2018", "seed"} and not Path(values["isic2018"]).is_absolute()
     assert (PROJECT / values["isic2018"]).resolve() == isic2018_folder.resolve()

@@ -7,20 +7,20 @@ from prediction_tables import CLASSES, CLASSES_P, named_only, prediction_table, 
 from sklearn import metrics as sklearn
 
 from lesion_utils.errors import InputError
+from lesion_utils.evaluation import bootstrap as intervals
 from lesion_utils.evaluation import (
     classification_report,
     compare,
     confusion,
-    intervals,
     judge,
     metrics,
     roc_curves,
     sentence,
 )
-from lesion_utils.evaluation.intervals import lesion_draws, percentile_interval
+from lesion_utils.evaluation.bootstrap import lesion_draws, percentile_interval
 from lesion_utils.evaluation.judge import compare_unpaired
 from lesion_utils.evaluation.views import views_of
-from lesion_utils.params import Judging
+from lesion_utils.study import Judging
 
 HAM = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
 NUMBERS = ["value", "low", "high"]

@@ -16,9 +16,9 @@ from selenium import webdriver
 from selenium.webdriver.support.wait import WebDriverWait
 
 from lesion_utils import predictions
-from lesion_utils.notebooks import notebook_path
-from lesion_utils.params import load_study
+from lesion_utils.pipeline import notebook_path
 from lesion_utils.splits import split_cases, write_cases
+from lesion_utils.study import load_study
 
 pytestmark = needs_chromium
 

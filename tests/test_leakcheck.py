@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
+from lesion_utils.checks.split import ANY, Names, leakcheck
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000
-from lesion_utils.leakcheck import ANY, Names, leakcheck
 
 PART = ["train", "test", "validation"]
 

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lesion_utils import leaks, predictions
+from lesion_utils import leak_pairs as leaks
+from lesion_utils import predictions
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import verdict
 from lesion_utils.evaluation.leak_effect import effect, paired
-from lesion_utils.leaks import measure, paired_arms
-from lesion_utils.params import PROJECT
+from lesion_utils.leak_pairs import measure, paired_arms
+from lesion_utils.paths import PROJECT
 from lesion_utils.splits import split_by_lesion, split_cases
 from lesion_utils.training import Trained
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_environment import locked, name_of
 
-from lesion_utils.params import PROJECT
+from lesion_utils.paths import PROJECT
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef
 from typer.testing import CliRunner
 
+from lesion_utils.checks.matrix import judge_matrix
+from lesion_utils.checks.parse_matrix import read_matrix
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.matrix import judge_matrix
-from lesion_utils.evaluation.pasted import read_matrix
 
 # the counts of a published system, 938 images
 PUBLISHED = """

@@ -11,7 +11,7 @@ from sklearn import metrics as sklearn
 from sklearn.dummy import DummyClassifier
 
 from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.intervals import lesion_draws, not_estimable, percentile_interval
+from lesion_utils.evaluation.bootstrap import lesion_draws, not_estimable, percentile_interval
 
 ORACLE = json.loads((Path(__file__).parent / "oracles" / "isic_challenge.json").read_text(encoding="utf-8"))
 LEVELS = (0.5, 0.8, 0.9)

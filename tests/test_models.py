@@ -345,7 +345,7 @@ def test_a_file_of_weights_that_does_not_exist_is_refused(tmp_path):
 
 @pytest.mark.parametrize("folder", [None, "weights"])
 def test_the_small_cnn_has_no_imagenet_weights(folder):
-    with pytest.raises(InputError, match=r"no ImageNet weights for .*Cure: `weights: none`"):
+    with pytest.raises(InputError, match=r"no ImageNet weights for .*Fix: `weights: none`"):
         load_backbone(Recipe(weights="imagenet"), folder)
 
 

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lesion_utils.audit import check_near_duplicates, near, open_image
-from lesion_utils.audit.overlap import tied
+from lesion_utils.audit import check_near_duplicates, open_image
+from lesion_utils.audit import near_duplicates as near
+from lesion_utils.audit.links import tied
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
-from lesion_utils.params import PROJECT
+from lesion_utils.paths import PROJECT
 
 MEASURED = json.loads((PROJECT / "benchmarks" / "near_duplicates.json").read_text(encoding="utf-8"))
 ORIENTATIONS = [None, *Image.Transpose]

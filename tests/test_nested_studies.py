@@ -3,9 +3,9 @@
 import pytest
 from test_study import CNN, NOTEBOOKS, TINY, Project
 
-from lesion_utils import notebooks, reports
-from lesion_utils.artefacts import report_folder, run_folder
-from lesion_utils.params import StudyParams
+from lesion_utils import pipeline, reports
+from lesion_utils.paths import report_folder, run_folder
+from lesion_utils.study import StudyParams
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def test_a_dry_run_plans_it_and_its_index_is_written(project):
 
 def test_its_reports_lie_beside_its_runs_and_its_index_links_within_their_folder(phantom_folder):
     study = StudyParams(study="some/tiny", data=str(phantom_folder), baseline={"cnn": CNN})
-    assert notebooks.reports_from_runs("some/tiny") == "../../../reports/some/tiny"
-    assert (run_folder("some/tiny") / notebooks.reports_from_runs("some/tiny")).resolve() == report_folder(
+    assert pipeline.reports_from_runs("some/tiny") == "../../../reports/some/tiny"
+    assert (run_folder("some/tiny") / pipeline.reports_from_runs("some/tiny")).resolve() == report_folder(
         "some/tiny"
     ).resolve()
-    made = [path for job in notebooks.plan(study) for path in job.outputs]
+    made = [path for job in pipeline.plan(study) for path in job.outputs]
     assert {path for path in made if path.startswith("..")} == {"../../../reports/some/tiny/results.json"}
     reports.write_stamp(study, "01_eda", "", 1)
     page = report_folder("some/tiny") / "01_eda.html"

@@ -6,14 +6,14 @@ import re
 import nbformat
 import pytest
 
-from lesion_utils import notebooks
-from lesion_utils.params import STAGES, StudyParams, load_study
+from lesion_utils import pipeline
+from lesion_utils.study import STAGES, StudyParams, load_study
 
-NAMES = pytest.mark.parametrize("name", notebooks.NOTEBOOKS)
+NAMES = pytest.mark.parametrize("name", pipeline.NOTEBOOKS)
 
 
 def book(name):
-    return nbformat.read(notebooks.notebook_path(name), as_version=4)
+    return nbformat.read(pipeline.notebook_path(name), as_version=4)
 
 
 def code_cells(name):
@@ -21,8 +21,8 @@ def code_cells(name):
 
 
 def test_there_are_five():
-    there = sorted(path.stem for path in notebooks.notebook_path("01_eda").parent.glob("*.ipynb"))
-    assert there == list(notebooks.NOTEBOOKS)
+    there = sorted(path.stem for path in pipeline.notebook_path("01_eda").parent.glob("*.ipynb"))
+    assert there == list(pipeline.NOTEBOOKS)
 
 
 @NAMES
@@ -76,18 +76,18 @@ def test_it_is_committed_executed_in_order_with_text_outputs_only(name):
         assert output.get("name") != "stderr"
         assert not any(kind.startswith("image/") for kind in output.get("data", {}))
     assert sum("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in cells) <= len(cells) / 2
-    assert notebooks.notebook_path(name).stat().st_size < 60_000
+    assert pipeline.notebook_path(name).stat().st_size < 60_000
 
 
 @NAMES
 def test_cleaning_it_again_changes_nothing(name):
-    assert notebooks.clean(book(name)) == book(name)
+    assert pipeline.clean(book(name)) == book(name)
 
 
 @NAMES
 def test_its_parameters_are_the_quick_values_of_keys_of_the_model(name):
     quick = load_study("quick")
-    used = notebooks.parameters(name)
+    used = pipeline.parameters(name)
     assert set(used) <= set(StudyParams.model_fields)
     assert StudyParams(**used).model_dump(include=set(used)) == quick.model_dump(include=set(used))
 
@@ -96,7 +96,7 @@ def test_its_parameters_are_the_quick_values_of_keys_of_the_model(name):
 def test_it_uses_every_parameter_it_declares_and_no_other(name):
     source = "\n".join(cell.source for cell in code_cells(name))
     used = set(re.findall(r"params\.(\w+)", source))
-    declared = set(notebooks.parameters(name))
+    declared = set(pipeline.parameters(name))
     used -= {"recipes", "training_seed", "parts", "reference_of"}  # computed from parameters
     assert used <= declared
     # read by the package on the notebook's behalf
@@ -131,7 +131,7 @@ def test_a_change_reruns_what_depends_on_it_alone():
     def changed(**values):
         other = StudyParams(**(quick.model_dump() | values))
         pairs = {
-            name: (notebooks.job_digest(quick, name), notebooks.job_digest(other, name)) for name in notebooks.NOTEBOOKS
+            name: (pipeline.job_digest(quick, name), pipeline.job_digest(other, name)) for name in pipeline.NOTEBOOKS
         }
         return {name[:2] for name, (before, after) in pairs.items() if before != after}
 
@@ -147,19 +147,19 @@ def test_a_change_reruns_what_depends_on_it_alone():
 
 def test_a_changed_claim_reruns_the_evaluation_of_published_systems_alone(monkeypatch, tmp_path):
     studies = [load_study("published/ablations"), load_study("quick")]
-    monkeypatch.setattr(notebooks, "data_digest", lambda params: "")
-    monkeypatch.setattr(notebooks, "weights_digest", lambda *args: "")
-    before = [[notebooks.job_digest(study, name) for name in notebooks.NOTEBOOKS] for study in studies]
+    monkeypatch.setattr(pipeline, "data_digest", lambda params: "")
+    monkeypatch.setattr(pipeline, "weights_digest", lambda *args: "")
+    before = [[pipeline.job_digest(study, name) for name in pipeline.NOTEBOOKS] for study in studies]
     claims = tmp_path / "claims.yml"
     claims.write_text("[]")
-    monkeypatch.setattr(notebooks, "file_digest", lambda path: claims.read_text())
-    after = [[notebooks.job_digest(study, name) for name in notebooks.NOTEBOOKS] for study in studies]
+    monkeypatch.setattr(pipeline, "file_digest", lambda path: claims.read_text())
+    after = [[pipeline.job_digest(study, name) for name in pipeline.NOTEBOOKS] for study in studies]
     changed = [[one != other for one, other in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)]
     assert changed == [[False] * 4 + [True], [False] * 5]
 
 
 def test_a_stage_without_recipes_has_no_job():
-    jobs = notebooks.plan(StudyParams(**(load_study("quick").model_dump() | {"rebalancing": {}, "repeats": 2})))
+    jobs = pipeline.plan(StudyParams(**(load_study("quick").model_dump() | {"rebalancing": {}, "repeats": 2})))
     assert [job.name for job in jobs] == [
         "01_eda",
         "02_baseline_cnn",
@@ -169,7 +169,7 @@ def test_a_stage_without_recipes_has_no_job():
         "05_evaluation",
     ]
     assert not any("/r1/" in name for name in jobs[1].outputs)
-    assert [job.notebook for job in notebooks.plan(StudyParams())] == ["01_eda"]
+    assert [job.notebook for job in pipeline.plan(StudyParams())] == ["01_eda"]
 
 
 def test_a_kernel_leaves_its_sockets_apart_so_that_two_may_run_at_once(monkeypatch, tmp_path):
@@ -177,7 +177,7 @@ def test_a_kernel_leaves_its_sockets_apart_so_that_two_may_run_at_once(monkeypat
     made = nbformat.v4.new_notebook(cells=[cell], metadata=book("01_eda").metadata)
     nbformat.write(made, tmp_path / "alone.ipynb")
     (tmp_path / "notebooks").mkdir()
-    monkeypatch.setattr(notebooks, "PROJECT", tmp_path)
-    monkeypatch.setattr(notebooks, "notebook_path", lambda name: tmp_path / "alone.ipynb")
-    (shown,) = notebooks._papermill("alone", None, {}).cells[-1].outputs
+    monkeypatch.setattr(pipeline, "PROJECT", tmp_path)
+    monkeypatch.setattr(pipeline, "notebook_path", lambda name: tmp_path / "alone.ipynb")
+    (shown,) = pipeline._papermill("alone", None, {}).cells[-1].outputs
     assert shown["text"] == "[]\n"

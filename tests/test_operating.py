@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_score, recall_score
 
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.intervals import lesion_draws, percentile_interval
+from lesion_utils.evaluation.bootstrap import lesion_draws, percentile_interval
 from lesion_utils.evaluation.operating import (
     choose,
     decision_curve,
@@ -17,7 +17,7 @@ from lesion_utils.evaluation.operating import (
     missed_sentence,
     most_probable,
 )
-from lesion_utils.evaluation.reading import sentence
+from lesion_utils.evaluation.sentences import sentence
 from lesion_utils.figures import decision_curve as plot
 
 

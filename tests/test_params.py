@@ -8,18 +8,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from lesion_utils import params
+from lesion_utils import study as params
 from lesion_utils.errors import InputError
-from lesion_utils.params import (
-    PROJECT,
-    Recipe,
-    StudyParams,
-    load_study,
-    notebook_params,
-    output_root,
-    resolve,
-    validate,
-)
+from lesion_utils.paths import PROJECT, output_root, resolve
+from lesion_utils.study import Recipe, StudyParams, load_study, notebook_params, validate
 
 STUDY_FILES = sorted(set((PROJECT / "params").glob("**/*.yml")) - {PROJECT / "params" / params.CLAIMS})
 
@@ -212,9 +204,9 @@ def test_each_leak_is_two_trainings_of_its_recipe_in_its_stage(load):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("recipe: cnn", "recipe: cn", "leaks.siblings.recipe` is 'cn'.*: cnn. Cure"),
-        ("recipe: cnn", "recipe: more", "one of `baseline` or `transfer`: cnn. Cure"),
-        ("more:", "siblings_clean:", "has the name of a leak's training: siblings_clean. Cure"),
+        ("recipe: cnn", "recipe: cn", "leaks.siblings.recipe` is 'cn'.*: cnn. Fix"),
+        ("recipe: cnn", "recipe: more", "one of `baseline` or `transfer`: cnn. Fix"),
+        ("more:", "siblings_clean:", "has the name of a leak's training: siblings_clean. Fix"),
     ],
 )
 def test_a_leak_of_no_recipe_and_a_name_that_stands_twice_are_refused(load, old, new, message):
@@ -316,7 +308,7 @@ def test_a_study_in_a_folder_is_named_with_it(load):
     [
         ("split: system_003", "is no split of the data set 'phantom'"),
         ("dataset: isic9\nsplit: system_000", "is no split of the data set 'isic9'"),
-        ("dataset: isic9\nsplit: system_003\nbaseline: {net: {}}", "Cure: `cases: raw` in net"),
+        ("dataset: isic9\nsplit: system_003\nbaseline: {net: {}}", "Fix: `cases: raw` in net"),
         ("baseline: {net: {}}\nreferences: {net: other}", "key `references` names 'other'"),
     ],
 )

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from lesion_utils.datasets import phantom, phantom_pictures
 from lesion_utils.errors import InputError
-from lesion_utils.params import Phantom
+from lesion_utils.study import Phantom
 
 SMALL = Phantom(lesions=40)
 PLANTED = Phantom(lesions=40, duplicates=5, conflicting_labels=4)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lesion_utils import pixels
+from lesion_utils import pictures as pixels
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
-from lesion_utils.pixels import batches, case_pixels, load
+from lesion_utils.pictures import batches, case_pixels, load
 
 NATIVE = (150, 200)
 
@@ -171,7 +171,7 @@ def test_a_corrupt_image_is_named_and_what_was_before_it_is_kept(paths, threads,
 
 
 def test_a_missing_image_is_named(paths, threads, tmp_path):
-    with pytest.raises(InputError, match=r"gone\.jpg cannot be read .*Cure: restore this file"):
+    with pytest.raises(InputError, match=r"gone\.jpg cannot be read .*Fix: restore this file"):
         load([*paths, str(tmp_path / "gone.jpg")], (15, 20), threads)
 
 

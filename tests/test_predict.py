@@ -10,14 +10,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from lesion_utils import external
-from lesion_utils.artefacts import run_folder
+from lesion_utils.checks import other_images as external
+from lesion_utils.checks.other_images import score_folder
 from lesion_utils.cli import app
-from lesion_utils.datasets import folders, ham10000, isic2018
+from lesion_utils.datasets import ham10000, isic9, isic2018
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import judge
-from lesion_utils.external import score_folder
-from lesion_utils.pixels import case_pixels
+from lesion_utils.paths import run_folder
+from lesion_utils.pictures import case_pixels
 from lesion_utils.predictions import classes_of, is_leaky, probabilities, validate
 from lesion_utils.runtime import keras
 from lesion_utils.splits import split_cases
@@ -130,18 +130,18 @@ def test_another_image_of_a_lesion_of_training_is_refused(study, isic2018_folder
 
 def test_a_9_class_set_is_judged_by_ham10000s_classes(study, isic9_folder, table_file):
     table, _ = score_folder(study, "cnn", isic9_folder, table_file)
-    cases = folders.read(isic9_folder, None)
+    cases = isic9.read(isic9_folder, None)
     assert dict(zip(table["image_id"], table["label"], strict=True)) == dict(
-        zip(cases["image_id"], cases["label"].map(folders.TO_HAM10000), strict=True)
+        zip(cases["image_id"], cases["label"].map(isic9.TO_HAM10000), strict=True)
     )
     assert classes_of(table) == list(ham10000.CLASSES)
 
 
 def test_a_model_of_the_9_classes_sums_those_that_ham10000_holds_in_one():
     cases = pd.DataFrame({"image_id": ["a"], "label": ["akiec"]})
-    nine = sorted(folders.CLASSES)
+    nine = sorted(isic9.CLASSES)
     shown, mapped = external._classes_and_labels(nine, cases, Path("x"))
-    assert shown == folders.TO_HAM10000 and list(mapped["label"]) == ["akiec"]
+    assert shown == isic9.TO_HAM10000 and list(mapped["label"]) == ["akiec"]
     nine_cases = cases.assign(label="squamous cell carcinoma")
     assert external._classes_and_labels(nine, nine_cases, Path("x"))[0] == {name: name for name in nine}
     shown, mapped = external._classes_and_labels(
@@ -153,9 +153,9 @@ def test_a_model_of_the_9_classes_sums_those_that_ham10000_holds_in_one():
 
 
 def test_probabilities_of_classes_that_become_one_are_summed():
-    nine = sorted(folders.CLASSES)
+    nine = sorted(isic9.CLASSES)
     scores = np.random.default_rng(0).dirichlet(np.ones(9), 20)
-    names, summed = external._summed([folders.TO_HAM10000[name] for name in nine], scores)
+    names, summed = external._summed([isic9.TO_HAM10000[name] for name in nine], scores)
     assert names == list(ham10000.CLASSES)
     by_name = dict(zip(nine, scores.T, strict=True))
     assert np.allclose(summed[:, 0], by_name["actinic keratosis"] + by_name["squamous cell carcinoma"])
@@ -170,7 +170,7 @@ def test_probabilities_of_classes_that_become_one_are_summed():
 def test_a_recipe_that_the_study_has_not_or_that_is_not_trained(study, isic2018_folder, table_file):
     assert "has no recipe 'net'; it has cnn, cnn_over." in refused(study, "net", isic2018_folder, table_file)
     message = refused(study, "cnn_over", isic2018_folder, table_file)
-    assert "made_by.json does not exist" in message and "Cure: make study STUDY=tiny" in message
+    assert "made_by.json does not exist" in message and "Fix: make study STUDY=tiny" in message
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_recipe_that_the_study_has_not_or_that_is_not_trained(study, isic2018_
 )
 def test_a_model_of_other_parameters(study, isic2018_folder, table_file, values, other):
     changed = type(study)(**(study.model_dump() | values))
-    assert f"was made by another {other}. Cure: make study" in refused(changed, "cnn", isic2018_folder, table_file)
+    assert f"was made by another {other}. Fix: make study" in refused(changed, "cnn", isic2018_folder, table_file)
 
 
 def test_a_table_that_is_no_csv_and_a_folder_of_no_layout(study, isic2018_folder, tmp_path):

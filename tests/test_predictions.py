@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from lesion_utils.errors import InputError
-from lesion_utils.params import StudyParams
 from lesion_utils.predictions import build, classes_of, is_leaky, probabilities, read, save, table_path, validate
 from lesion_utils.recipes import Recipe
+from lesion_utils.study import StudyParams
 
 CLASSES = ["bkl", "mel", "nv"]
 
@@ -130,20 +130,20 @@ def test_each_repeat_has_its_table(tiny_study, written):
 def test_a_missing_table_tells_the_command_that_makes_it(tiny_study, recipe, notebook):
     message = refused(tiny_study, recipe)
     assert f"predictions/{recipe}/r0/test" in message and "does not exist" in message
-    assert f"Cure: make study STUDY=tiny, or run notebooks/{notebook}.ipynb" in message
+    assert f"Fix: make study STUDY=tiny, or run notebooks/{notebook}.ipynb" in message
 
 
 @pytest.mark.parametrize("name", ["test.csv", "test.json"])
 def test_half_a_table_is_a_missing_table(tiny_study, written, name):
     table_path("tiny", "cnn", 0, "test").with_name(name).unlink()
-    assert "does not exist" in refused(tiny_study) and "Cure: make study STUDY=tiny" in refused(tiny_study)
+    assert "does not exist" in refused(tiny_study) and "Fix: make study STUDY=tiny" in refused(tiny_study)
 
 
 def test_a_table_made_by_another_recipe_or_seed_is_refused(tiny_study, written):
     changed = Recipe(**tiny_study.recipes["cnn"].model_dump() | {"batch_size": 16})
     for update in ({"baseline": {"cnn": changed}}, {"seed": 5}):
         message = refused(tiny_study.model_copy(update=update))
-        assert "was made by other parameters of recipe 'cnn'. Cure: make study STUDY=tiny" in message
+        assert "was made by other parameters of recipe 'cnn'. Fix: make study STUDY=tiny" in message
 
 
 def test_a_recipe_that_the_study_does_not_have_is_named(tiny_study):

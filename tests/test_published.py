@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lesion_utils import notebooks
+from lesion_utils import pipeline
 from lesion_utils.datasets import TITLES
 from lesion_utils.models import build, set_trainable
-from lesion_utils.params import CLAIMS, PROJECT, StudyParams, load_study
+from lesion_utils.paths import PROJECT
+from lesion_utils.study import CLAIMS, StudyParams, load_study
 
 FOLDER = PROJECT / "params" / "published"
 STUDIES = sorted(f"published/{path.stem}" for path in FOLDER.glob("*.yml") if path != CLAIMS)
@@ -91,12 +92,12 @@ def test_a_further_recipe_changes_one_thing(name):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_stage_without_a_recipe_is_not_in_the_graph(name, monkeypatch):
-    monkeypatch.setattr(notebooks, "job_digest", lambda *args: "")
+    monkeypatch.setattr(pipeline, "job_digest", lambda *args: "")
     study = load_study(name)
     expected = [stage for stage in ("baseline", "rebalancing", "transfer") if getattr(study, stage)]
-    planned = dict.fromkeys(job.notebook for job in notebooks.plan(study))
-    assert [notebooks.STAGE_NOTEBOOKS[stage] for stage in expected] == list(planned)[1:-1]
-    tables = [path for job in notebooks.plan(study) for path in job.outputs if "predictions/" in path]
+    planned = dict.fromkeys(job.notebook for job in pipeline.plan(study))
+    assert [pipeline.STAGE_NOTEBOOKS[stage] for stage in expected] == list(planned)[1:-1]
+    tables = [path for job in pipeline.plan(study) for path in job.outputs if "predictions/" in path]
     assert any("validation_copies" in path for path in tables) == any(
         recipe.offline_copies is not None and recipe.offline_copies.before_split for recipe in study.recipes.values()
     )

@@ -5,8 +5,8 @@ import pytest
 
 from lesion_utils import predictions
 from lesion_utils.evaluation import judge
-from lesion_utils.params import load_study
 from lesion_utils.splits import split_cases
+from lesion_utils.study import load_study
 from lesion_utils.training import train
 
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from prediction_tables import table_of
 
+from lesion_utils.claims.results import choose
 from lesion_utils.evaluation import holm, judge, overview, sentence, verdict
-from lesion_utils.evaluation.results import choose
 
 
 def test_sentences_carry_interval_unit_and_n():

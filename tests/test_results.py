@@ -7,17 +7,18 @@ import pandas as pd
 import pytest
 from prediction_tables import table_of
 
-from lesion_utils import notebooks
+from lesion_utils import pipeline
 from lesion_utils.audit.corrections import corrections
-from lesion_utils.datasets import folders
+from lesion_utils.claims.declared import read_ledger
+from lesion_utils.claims.measured import of_matrix
+from lesion_utils.claims.results import choose, leak_table, markdown_table, renewed, write_results
+from lesion_utils.claims.verdicts import claims_table, row_of
+from lesion_utils.datasets import isic9
 from lesion_utils.evaluation import judge
-from lesion_utils.evaluation.claims import claims_table, row_of
-from lesion_utils.evaluation.estimands import of_matrix
 from lesion_utils.evaluation.leak_effect import paired
-from lesion_utils.evaluation.ledger import read_ledger
-from lesion_utils.evaluation.results import choose, leak_table, markdown_table, renewed, write_results
-from lesion_utils.params import PROJECT, StudyParams, load_study
+from lesion_utils.paths import PROJECT
 from lesion_utils.predictions import STAGE_NOTEBOOKS
+from lesion_utils.study import StudyParams, load_study
 
 TRACKED = {study: PROJECT / "reports" / study for study in ("ham10000", "isic9")}
 RESULTS = {study: json.loads((path / "results.json").read_text(encoding="utf-8")) for study, path in TRACKED.items()}
@@ -141,7 +142,7 @@ def test_the_tracked_reports_are_small_stamped_and_show_no_patient(study):
     params = load_study(study)
     assert params.show_samples is False
     stages = [notebook for stage, notebook in STAGE_NOTEBOOKS.items() if getattr(params, stage)]
-    for name in ("index", notebooks.EDA, *stages, notebooks.EVALUATION):
+    for name in ("index", pipeline.EDA, *stages, pipeline.EVALUATION):
         path = TRACKED[study] / f"{name}.html"
         html = path.read_text(encoding="utf-8")
         assert path.stat().st_size <= 1_500_000
@@ -158,5 +159,5 @@ def test_the_corrections_are_tracked_and_small():
 
 def test_the_tracked_corrections_are_those_of_the_real_set(real_isic9, real_ham, threads):
     decided = pd.read_csv(TRACKED["isic9"] / "corrections.csv")
-    again = corrections(folders.read(real_isic9, real_ham), threads)
+    again = corrections(isic9.read(real_isic9, real_ham), threads)
     pd.testing.assert_frame_equal(decided, again, check_dtype=False)

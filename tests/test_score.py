@@ -12,16 +12,16 @@ import pytest
 from prediction_tables import CLASSES_P, named_only, table_of
 from typer.testing import CliRunner
 
+from lesion_utils.checks import predictions as score_table
+from lesion_utils.checks.predictions import read_metadata, read_predictions
+from lesion_utils.checks.score import as_dict, estimate_cells, score
+from lesion_utils.checks.score_page import write_page
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import judge
 from lesion_utils.evaluation.operating import choose, judge_at
-from lesion_utils.params import PROJECT
-from lesion_utils.score import table as score_table
-from lesion_utils.score.page import write_page
-from lesion_utils.score.table import read_metadata, read_predictions
-from lesion_utils.score.verdict import as_dict, estimate_cells, score
+from lesion_utils.paths import PROJECT
 
 TABLE = table_of([20, 12, 25, 60], views=2)
 VALIDATION = table_of([20, 12, 25, 60], views=2, seed=1).assign(
@@ -358,7 +358,7 @@ BAD = {
     "an empty image_id": (spoilt(3, "image_id", " "), "no image_id in 1 row(s): row 5"),
     "an empty lesion_id": (spoilt(3, "lesion_id", ""), "no lesion_id in 1 row(s): row 5 (img00003)"),
     "a repeated image_id": (spoilt(3, "image_id", "img00000"), "in 2 row(s): row 2 (img00000), row 5 (img00000)"),
-    "repeated rows": (pd.concat([TABLE, TABLE.iloc[:1]]), "row 2 (img00000), row 236 (img00000). Cure: leave"),
+    "repeated rows": (pd.concat([TABLE, TABLE.iloc[:1]]), "row 2 (img00000), row 236 (img00000). Fix: leave"),
     "a NaN": (spoilt(3, "p_mel", "nan"), "no probability in p_mel in 1 row(s): row 5 ('nan')"),
     "an empty probability": (spoilt(3, "p_mel", ""), "no probability in p_mel in 1 row(s): row 5 ('')"),
     "infinity": (spoilt(3, "p_mel", "inf"), "no probability in p_mel in 1 row(s): row 5 ('inf')"),
@@ -403,7 +403,7 @@ def test_files_that_are_no_tables(tmp_path):
 
 
 def test_more_images_than_memory_holds_are_refused(written, monkeypatch):
-    monkeypatch.setattr("lesion_utils.score.verdict.MOST_DRAWS", 100 * len(TABLE))
+    monkeypatch.setattr("lesion_utils.checks.score.MOST_DRAWS", 100 * len(TABLE))
     assert lesion(written(TABLE)).exit_code == 0
     with pytest.raises(InputError, match=r"--resamples 100"):
         score(read(written, TABLE), resamples=101)

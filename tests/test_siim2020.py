@@ -10,8 +10,8 @@ import pytest
 from lesion_utils import reports
 from lesion_utils.datasets import CLASSES, LAYOUTS, data_digest, ham10000, layout, read_any, read_cases, siim2020, title
 from lesion_utils.errors import InputError
-from lesion_utils.params import StudyParams
 from lesion_utils.splits import SPLITS, assert_disjoint, split_cases
+from lesion_utils.study import StudyParams
 
 TABLE = siim2020.TABLE
 

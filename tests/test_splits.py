@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from lesion_utils.datasets import ham10000, read_cases
 from lesion_utils.errors import InputError
-from lesion_utils.params import StudyParams
 from lesion_utils.recipes import Recipe
 from lesion_utils.splits import (
     PUBLISHED,
@@ -24,6 +23,7 @@ from lesion_utils.splits import (
     write_cases,
     written_cases,
 )
+from lesion_utils.study import StudyParams
 
 
 def made_up(lesions: dict[str, int], seed: int = 0, most_views: int = 4) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def test_test_cases_stay_when_the_share_of_validation_changes():
 
 def test_too_few_lesions_of_a_class_are_named():
     cases = made_up({"nv": 40, "mel": 20, "df": 4, "vasc": 3})
-    with pytest.raises(InputError, match=r"a test share of 0\.2 needs 5 lesions of each class.*for df, vasc\. Cure"):
+    with pytest.raises(InputError, match=r"a test share of 0\.2 needs 5 lesions of each class.*for df, vasc\. Fix"):
         split_by_lesion(cases, 0.2, 0.2, 0)
     few_left = made_up({"nv": 40, "mel": 20, "df": 5})
     with pytest.raises(InputError, match=r"a validation share of 0\.1 needs 8 lesions of each class.*for df\."):
@@ -166,7 +166,7 @@ def test_the_corrected_table_has_lost_some_cases_and_every_leak(nine_classes):
 
 
 def test_the_written_cases_come_back_without_notebook_1_as_an_error(tiny_study, output):
-    with pytest.raises(InputError, match=r"cases\.csv does not exist\. Cure: make study STUDY=tiny"):
+    with pytest.raises(InputError, match=r"cases\.csv does not exist\. Fix: make study STUDY=tiny"):
         written_cases("tiny")
     cases = split_cases(tiny_study)
     write_cases(cases, "tiny")

@@ -14,7 +14,8 @@ import psutil
 import pytest
 import yaml
 
-from lesion_utils.params import PROJECT, Phantom
+from lesion_utils.paths import PROJECT
+from lesion_utils.study import Phantom
 
 CNN = {"image_size": [24, 32], "hidden": 8, "phases": [{"epochs": 1}]}
 TINY = {
@@ -333,7 +334,7 @@ def test_weights_of_another_backbone_are_refused_before_a_notebook_runs(project,
     other = next(real_weights.glob("inception_v3_*.h5"))
     recipe = TINY["transfer"]["mobilenet"] | {"weights": str(other)}
     project.write(TINY | {"transfer": {"mobilenet": recipe}})
-    assert_refused(project, 1, [other.name, "mobilenet_v1", "Cure"])
+    assert_refused(project, 1, [other.name, "mobilenet_v1", "Fix"])
 
 
 def test_a_misspelt_key_under_plain_papermill_stops_in_the_cell_after_the_parameters(project):

@@ -12,11 +12,11 @@ from PIL import Image
 from lesion_utils import predictions, training
 from lesion_utils.errors import InputError
 from lesion_utils.models import build
-from lesion_utils.params import StudyParams
-from lesion_utils.pixels import case_pixels
+from lesion_utils.pictures import case_pixels
 from lesion_utils.recipes import Recipe
 from lesion_utils.runtime import keras, start
 from lesion_utils.splits import split_cases
+from lesion_utils.study import StudyParams
 from lesion_utils.training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2

@@ -41,7 +41,7 @@ def measure(setting: Setting) -> list[dict]:
 
 def ours(paths: list[str], scratch: Path, threads: int) -> Callable[[], float]:
     """``pixels.load`` into an empty cache."""
-    from lesion_utils import pixels
+    from lesion_utils import pictures as pixels
 
     def run() -> float:
         shutil.rmtree(scratch, ignore_errors=True)

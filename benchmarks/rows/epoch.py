@@ -46,7 +46,7 @@ def measure(setting: Setting) -> list[dict]:
 
 def ours(paths: list[str], scratch: Path, threads: int, epochs: int) -> Callable[[], float]:
     """``train`` on pictures that are in the cache: the median of the epochs but the first, validation included."""
-    from lesion_utils.params import StudyParams
+    from lesion_utils.study import StudyParams
     from lesion_utils.training import train
 
     os.environ["LESION_OUTPUT"] = str(scratch)

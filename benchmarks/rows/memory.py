@@ -26,7 +26,7 @@ paths = sys.stdin.read().splitlines()
 
 # `pixels.load`, and one pass over what it gives.
 OURS = """
-from lesion_utils import pixels
+from lesion_utils import pictures as pixels
 found = pixels.load(paths, (SIDE, SIDE), int(sys.argv[1]))
 assert len(found) == len(paths)
 print(peak())

@@ -38,8 +38,8 @@ def ours(paths: list[str], size: Size, phase: dict, scratch: Path, threads: int)
 
     The weights are drawn by the seed, so nothing that an earlier round kept fits.
     """
-    from lesion_utils import pixels
-    from lesion_utils.params import StudyParams
+    from lesion_utils import pictures as pixels
+    from lesion_utils.study import StudyParams
     from lesion_utils.training import train
 
     os.environ["LESION_OUTPUT"] = str(scratch)

@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 from benchmarks import quick_overhead
 from benchmarks.arms import Setting
-from lesion_utils.artefacts import write_json
+from lesion_utils.paths import write_json
 
 
 def measure(setting: Setting) -> list[dict]:

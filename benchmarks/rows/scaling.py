@@ -37,7 +37,7 @@ def prepare_and_feed(paths: list[str], scratch: Path, threads: int) -> Callable[
     """``pixels.load`` into an empty cache, ``load`` again, and an epoch of ``batches`` in random order."""
     import numpy as np
 
-    from lesion_utils import pixels
+    from lesion_utils import pictures as pixels
 
     targets = np.zeros((len(paths), 7), np.float32)
 

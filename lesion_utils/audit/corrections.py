@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lesion_utils.artefacts import report_folder, writing
 from lesion_utils.audit.connected import connected
-from lesion_utils.audit.pictures import pixel_digests
-from lesion_utils.datasets.folders import TO_HAM10000
+from lesion_utils.audit.images import pixel_digests
+from lesion_utils.datasets.isic9 import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
+from lesion_utils.paths import atomic_write, report_folder
 
 Decision = tuple[Hashable, str, str]
 COLUMNS = ["path", "image_id", "sha256", "reason", "action"]
@@ -83,14 +83,14 @@ def apply(cases: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
     if gone := [path for path in corrections["path"] if path not in there.index]:
         raise InputError(
             f"{len(gone)} file(s) of the corrections are not in the data set: {first_ten(gone)}. Expected the copy of "
-            f"the set that was corrected. Cure: make corrections for this one."
+            f"the set that was corrected. Fix: make corrections for this one."
         )
     digests = [_sha256(path) for path in there[corrections["path"]]]
     if (other := corrections["sha256"].to_numpy() != np.array(digests, dtype=object)).any():
         raise InputError(
             f"{other.sum()} file(s) are not those that were corrected (another SHA-256): "
             f"{first_ten(corrections.loc[other, 'path'])}. Expected the copy of the set that was corrected. "
-            f"Cure: make corrections for this one."
+            f"Fix: make corrections for this one."
         )
     excluded = corrections.loc[corrections["action"] == "exclude", "path"]
     return cases[~_places(cases).isin(excluded)].reset_index(drop=True)
@@ -99,7 +99,7 @@ def apply(cases: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
 def write(corrections: pd.DataFrame, study: str) -> Path:
     """Writes ``reports/<study>/corrections.csv``; returns its path."""
     path = report_folder(study) / "corrections.csv"
-    with writing(path) as beside:
+    with atomic_write(path) as beside:
         corrections.to_csv(beside, index=False)
     return path
 
@@ -112,7 +112,7 @@ def _sha256(path: str) -> str:
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error}). Cure: fetch this file again.") from error
+        raise InputError(f"{path} cannot be read ({error}). Fix: fetch this file again.") from error
 
 
 # A rule: the cases left and the number of each one's picture -> decisions (row, action, reason).

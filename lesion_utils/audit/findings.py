@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import MonteCarloMethod, chi2_contingency, hypergeom
 
 from lesion_utils.audit.connected import connected
-from lesion_utils.audit.overlap import KINDS, shared, tied
+from lesion_utils.audit.links import KINDS, shared, tied
 
 COLUMNS = ["what", "where", "images", "lesions", "groups", "severity", "sentence", "examples"]
 SEVERITIES = ("leak", "label", "confounding", "information")

@@ -47,6 +47,6 @@ app = typer.Typer(cls=_Commands, no_args_is_help=True, help=__doc__, **_PLAIN)
 @app.callback()
 def end_with_the_study() -> None:
     if run_by := os.environ.get("LESION_RUN_BY"):  # a job of a study ends with it, also if that is killed hard
-        from lesion_utils.notebooks import die_with
+        from lesion_utils.pipeline import die_with
 
         die_with(int(run_by))

@@ -2,8 +2,8 @@
 
 import typer
 
+from lesion_utils.claims.verdicts import claims_table, gather
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
-from lesion_utils.evaluation.claims import claims_table, gather
 
 
 def claims() -> None:

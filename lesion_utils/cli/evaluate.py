@@ -10,7 +10,7 @@ from lesion_utils.cli.exits import harmless, unusable_input_exits_2
 from lesion_utils.errors import InputError, first_ten
 
 if TYPE_CHECKING:
-    from lesion_utils.exports import About
+    from lesion_utils.published.handover import About
 
 PRINTED = ("accuracy", "majority baseline accuracy", "balanced accuracy", "melanoma sensitivity")
 
@@ -44,19 +44,20 @@ def evaluate(
       lesion evaluate exported/model.h5 --data ../ham10000 --output judged_again
     """
     with unusable_input_exits_2():
-        from lesion_utils import evaluation, exports, pixels, predictions, runtime  # imports TensorFlow
+        from lesion_utils import evaluation, pictures, predictions, runtime  # imports TensorFlow
+        from lesion_utils.published import handover
 
         runtime.start(threads)
-        chosen = exports.model_in(model)
+        chosen = handover.model_in(model)
         folder = chosen.absolute().parent
-        about, history = exports.read_about(folder), exports.read_history(folder)
-        predict = exports.load(chosen, trust_pickle)
+        about, history = handover.read_about(folder), handover.read_history(folder)
+        predict = handover.load(chosen, trust_pickle)
         cases = _reported(about, data)
-        scores = predict(pixels.case_pixels(cases, about.image_size, threads))
+        scores = predict(pictures.case_pixels(cases, about.image_size, threads))
         if scores.shape[1] != len(about.classes):
             raise InputError(
-                f"{chosen} gives {scores.shape[1]} probabilities a picture; {exports.ABOUT} has the "
-                f"{len(about.classes)} classes {', '.join(about.classes)}. Cure: copy the whole folder again."
+                f"{chosen} gives {scores.shape[1]} probabilities a picture; {handover.ABOUT} has the "
+                f"{len(about.classes)} classes {', '.join(about.classes)}. Fix: copy the whole folder again."
             )
         table = predictions.build(cases, list(about.classes), scores, about.leaky)
         judged = evaluation.judge(table)
@@ -82,7 +83,7 @@ def _reported(about: "About", folders: list[Path]) -> pd.DataFrame:
     if (missing := ~cases["image_id"].isin(found.index)).any():
         raise InputError(
             f"{where}: {missing.sum():,} of the {len(cases):,} images that the model was reported on are not there: "
-            f"{first_ten(cases.loc[missing, 'image_id'])}. Expected the data set that it was trained on. Cure: name "
+            f"{first_ten(cases.loc[missing, 'image_id'])}. Expected the data set that it was trained on. Fix: name "
             f"that folder, and with another --data any further one."
         )
     theirs = found.loc[cases["image_id"]].reset_index(drop=True)
@@ -99,8 +100,8 @@ def _write(output: Path, about: "About", history: pd.DataFrame, table: pd.DataFr
     from sklearn.metrics import classification_report
 
     from lesion_utils import figures
-    from lesion_utils.artefacts import writing
     from lesion_utils.evaluation import confusion
+    from lesion_utils.paths import atomic_write
     from lesion_utils.predictions import classes_of, labelled, probabilities
 
     classes, counts = classes_of(table), confusion(table)
@@ -113,14 +114,14 @@ def _write(output: Path, about: "About", history: pd.DataFrame, table: pd.DataFr
         "curves.png": figures.training_curves(history, labelled(f"{source}: training and validation", about.leaky)),
     }
     for name, figure in drawn.items():
-        with writing(output / name) as beside:
+        with atomic_write(output / name) as beside:
             figure.savefig(beside)
         plt.close(figure)
-    with writing(output / "predictions.csv") as beside:
+    with atomic_write(output / "predictions.csv") as beside:
         table.to_csv(beside, index=False)
     truth = pd.Index(classes).get_indexer(table["label"])
     predicted = probabilities(table).argmax(1)
     options = {"labels": range(len(classes)), "target_names": classes, "digits": 3, "zero_division": 0}
-    with writing(output / "classification_report.txt") as beside:  # last: with it the others are whole
+    with atomic_write(output / "classification_report.txt") as beside:  # last: with it the others are whole
         text = classification_report(truth, predicted, **options)
         beside.write_text(f"{title}\n\n{text}", encoding="utf-8")

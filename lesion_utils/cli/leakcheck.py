@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from lesion_utils.checks.split import Names
+from lesion_utils.checks.split import leakcheck as check_split
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
 from lesion_utils.cli.options import Melanoma
-from lesion_utils.leakcheck import Names
-from lesion_utils.leakcheck import leakcheck as check_split
 from lesion_utils.tables import read_table
 
 DEFAULTS = Names()

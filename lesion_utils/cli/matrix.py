@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import typer
 
-from lesion_utils.artefacts import records
+from lesion_utils.checks.matrix import MatrixVerdict, judge_matrix
+from lesion_utils.checks.parse_matrix import EXPECTED, read_matrix
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
 from lesion_utils.cli.options import Malignant, Melanoma, listed
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.matrix import MatrixVerdict, judge_matrix
-from lesion_utils.evaluation.pasted import EXPECTED, read_matrix
-from lesion_utils.evaluation.reading import span
-from lesion_utils.params import Judging
+from lesion_utils.evaluation.sentences import span
+from lesion_utils.paths import records
+from lesion_utils.study import Judging
 
 MOST_BYTES = 1_000_000  # of pasted text
 BY_IMAGE = "Intervals are 95 %, image-level: a matrix knows no lesions. Too narrow if a lesion has several images."
@@ -98,7 +98,7 @@ def _text(file: str) -> str:
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is no text in UTF-8 ({error}). Expected {EXPECTED}.") from error
     if len(data) > MOST_BYTES:
-        raise InputError(f"{file} is longer than {MOST_BYTES / 1e6:g} MB. Expected {EXPECTED}. Cure: paste it alone.")
+        raise InputError(f"{file} is longer than {MOST_BYTES / 1e6:g} MB. Expected {EXPECTED}. Fix: paste it alone.")
     return text
 
 

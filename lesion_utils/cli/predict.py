@@ -7,7 +7,7 @@ import typer
 
 from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.cli.options import Data, Ham10000, Isic2018, Study, Threads
-from lesion_utils.params import load_study
+from lesion_utils.study import load_study
 
 
 def predict(
@@ -41,7 +41,7 @@ def predict(
     """
     with unusable_input_exits_2():
         params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, threads=threads)
-        from lesion_utils.external import score_folder  # imports TensorFlow
+        from lesion_utils.checks.other_images import score_folder  # imports TensorFlow
 
         table, known = score_folder(params, recipe, folder, output, allow_leak)
     known_lesions = not table["lesion_id"].equals(table["image_id"])

@@ -7,16 +7,16 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from lesion_utils.checks.predictions import read_metadata, read_predictions
+from lesion_utils.checks.score import Score, as_dict, counted, estimate_cells, missed_counts
+from lesion_utils.checks.score import score as score_table
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
 from lesion_utils.cli.matrix import aligned
 from lesion_utils.cli.options import Malignant, Melanoma, listed
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.calibration import sentence
 from lesion_utils.evaluation.subgroups import reading
-from lesion_utils.params import Judging
-from lesion_utils.score.table import read_metadata, read_predictions
-from lesion_utils.score.verdict import Score, as_dict, counted, estimate_cells, missed_counts
-from lesion_utils.score.verdict import score as score_table
+from lesion_utils.study import Judging
 
 DEFAULTS = Judging()
 
@@ -70,7 +70,7 @@ def score(
         if html and (html.is_dir() or not html.resolve().parent.is_dir()):
             raise InputError(f"--html {html}: expected the name of a file in a folder that there is.")
         if html and html.resolve() in [path.resolve() for path in (predictions, validation, metadata) if path]:
-            raise InputError(f"--html {html} is one of the tables that are read. Cure: give the page another name.")
+            raise InputError(f"--html {html} is one of the tables that are read. Fix: give the page another name.")
         name = harmless(predictions.name)
         cases = None if metadata is None else read_metadata(metadata)
         judged = score_table(
@@ -83,7 +83,7 @@ def score(
             resamples=resamples,
         )
         if html:
-            from lesion_utils.score.page import write_page  # imports matplotlib
+            from lesion_utils.checks.score_page import write_page  # imports matplotlib
 
             write_page(judged, html, name)
     typer.echo(json.dumps(as_dict(judged), indent=1) if as_json else harmless(as_text(judged, name)))

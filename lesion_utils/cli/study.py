@@ -13,13 +13,13 @@ from typing import Annotated
 import psutil
 import typer
 
-from lesion_utils import notebooks
-from lesion_utils.artefacts import run_folder, run_name, write_json
+from lesion_utils import pipeline
 from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.cli.options import Data, Ham10000, Isic2018, Study, Threads, Weights
 from lesion_utils.datasets import data_digest, data_folder, layout, read_cases
 from lesion_utils.errors import InputError
-from lesion_utils.params import PROJECT, load_study
+from lesion_utils.paths import PROJECT, run_folder, run_name, write_json
+from lesion_utils.study import load_study
 from lesion_utils.weights import weights_file
 
 
@@ -45,7 +45,7 @@ def study(
             weights_file(recipe, params.weights)
         folder = run_folder(params.study)
         folder.mkdir(parents=True, exist_ok=True)
-        given = {"study": study} | params.model_dump(include={*notebooks.PLACES, "threads"})
+        given = {"study": study} | params.model_dump(include={*pipeline.PLACES, "threads"})
         command = [*_SNAKEMAKE, "--directory", str(folder), "--config"]
         command += [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
         command += ["--dry-run"] if dry_run else ["--quiet", "host", "progress", "reason", "rules"]
@@ -75,12 +75,10 @@ def _clear_stale_lock(folder: Path, command: list[str]) -> None:
     owner = json.loads((folder / "owner.json").read_text()) if (folder / "owner.json").is_file() else None
     if locked and (owner is None or owner["host"] != os.uname().nodename):
         where = "another program" if owner is None else owner["host"]
-        raise InputError(
-            f"{folder} is locked by a run of {where}. Cure: wait for it, or if it is dead, remove {locks}."
-        )
+        raise InputError(f"{folder} is locked by a run of {where}. Fix: wait for it, or if it is dead, remove {locks}.")
     if owner and psutil.pid_exists(owner["pid"]) and psutil.Process(owner["pid"]).create_time() == owner["started"]:
         raise InputError(
-            f"this study is being run by process {owner['pid']}. Cure: wait for it, or kill {owner['pid']}."
+            f"this study is being run by process {owner['pid']}. Fix: wait for it, or kill {owner['pid']}."
         )
     if locked:
         typer.echo("clearing the lock of a run that is gone", err=True)
@@ -101,11 +99,11 @@ def check(
         params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, weights=weights, threads=threads)
         folder = run_folder(params.study)
         if stage is None:
-            from lesion_utils.audit.pictures import pixel_digests
+            from lesion_utils.audit.images import pixel_digests
 
             cases = read_cases(params)
             pixel_digests(cases, params.threads)
-            write_json(folder / notebooks.CHECKED_DATA, {"images": len(cases), "data digest": data_digest(params)})
+            write_json(folder / pipeline.CHECKED_DATA, {"images": len(cases), "data digest": data_digest(params)})
             groups = f"{cases['lesion_id'].nunique():,} {layout(params).grouped_by}s"
             typer.echo(f"checked {len(cases):,} images of {groups} in {data_folder(params).name}")
         else:
@@ -113,7 +111,7 @@ def check(
 
             loaded = {name: load_backbone(recipe, params.weights) for name, recipe in getattr(params, stage).items()}
             ends = {name: model.layers[-1].name for name, model in loaded.items()}
-            write_json(folder / notebooks.checked_weights(stage), ends)
+            write_json(folder / pipeline.checked_weights(stage), ends)
             typer.echo(f"checked the weights of {len(loaded)} recipe(s) in {stage}")
 
 
@@ -134,7 +132,7 @@ def notebook(
         params = load_study(
             study, data=data, ham10000=ham10000, isic2018=isic2018, weights=weights, threads=threads, repeat=repeat
         )
-        error, seconds = notebooks.execute(params, notebook)
+        error, seconds = pipeline.execute(params, notebook)
         reports.write_stamp(params, notebook, error, seconds)
     if error:
         place = run_folder(params.study) / "failed" / f"{run_name(notebook, repeat)}.ipynb"

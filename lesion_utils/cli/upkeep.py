@@ -5,18 +5,18 @@ import tempfile
 
 import typer
 
-from lesion_utils import notebooks
-from lesion_utils.evaluation.results import renewed
-from lesion_utils.params import PROJECT
+from lesion_utils import pipeline
+from lesion_utils.claims.results import renewed
+from lesion_utils.paths import PROJECT
 
 
 def refs() -> None:
     """Execute the committed notebooks at their own values, in order, and store their text outputs."""
     with tempfile.TemporaryDirectory() as apart:
         os.environ["LESION_OUTPUT"] = apart
-        for name in notebooks.NOTEBOOKS:
+        for name in pipeline.NOTEBOOKS:
             typer.echo(name)
-            notebooks.refresh(name)
+            pipeline.refresh(name)
 
 
 def readme() -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.artefacts import digest, run_folder
-from lesion_utils.datasets import folders, ham10000, isic2018, phantom, siim2020
-from lesion_utils.datasets.layouts import LAYOUTS, Layout
+from lesion_utils.datasets import ham10000, isic9, isic2018, phantom, siim2020
+from lesion_utils.datasets.registry import LAYOUTS, Layout
+from lesion_utils.digests import digest
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import StudyParams, resolve
+from lesion_utils.paths import resolve, run_folder
+from lesion_utils.study import StudyParams
 
 __all__ = [
     "CLASSES",
@@ -24,9 +25,9 @@ __all__ = [
     "Layout",
     "data_digest",
     "data_folder",
-    "folders",
     "ham10000",
     "ham10000_folder",
+    "isic9",
     "isic2018",
     "layout",
     "phantom",
@@ -58,7 +59,7 @@ def data_folder(params: StudyParams) -> Path:
     if not layout(params).made_up:
         raise InputError(
             f"study {params.study!r} needs a data folder: key `data` is not set. "
-            f"Cure: make study STUDY={params.study} DATA=<folder>, or papermill … -p data <folder>."
+            f"Fix: make study STUDY={params.study} DATA=<folder>, or papermill … -p data <folder>."
         )
     return phantom.ensure(run_folder(params.study) / "phantom", params.phantom)
 
@@ -95,7 +96,7 @@ def _with_isic2018(params: StudyParams, cases: pd.DataFrame) -> pd.DataFrame:
     if params.split != "system_000" or layout(params).ham10000 != "itself":
         raise InputError(
             f"study {params.study!r}: key `isic2018` is set, but the split is {params.split!r} of {params.dataset!r}. "
-            f"Expected `split: system_000` on HAM10000, whose test part that set is. Cure: leave `isic2018` out."
+            f"Expected `split: system_000` on HAM10000, whose test part that set is. Fix: leave `isic2018` out."
         )
     assert params.isic2018 is not None
     folder = resolve(params.isic2018)
@@ -103,7 +104,7 @@ def _with_isic2018(params: StudyParams, cases: pd.DataFrame) -> pd.DataFrame:
     if twice := sorted(set(test["image_id"]) & set(cases["image_id"])):
         raise InputError(
             f"{len(twice)} image(s) stand both in {data_folder(params)} and in the test set {folder}: "
-            f"{first_ten(twice)}. Expected none. Cure: use the two sets as they were published."
+            f"{first_ten(twice)}. Expected none. Fix: use the two sets as they were published."
         )
     return pd.concat([cases, test]).sort_values("image_id", ignore_index=True)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.datasets import checks
+from lesion_utils.datasets import case_table
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.tables import read_table
 
@@ -59,7 +59,7 @@ def metadata_file(folder: Path) -> Path:
     if not folder.is_dir():
         raise InputError(
             f"data folder {folder} does not exist. Expected HAM10000_images_part_1/, HAM10000_images_part_2/ and "
-            f"{NAMES[0]} in it. Cure: make study STUDY=ham10000 DATA=<that folder>."
+            f"{NAMES[0]} in it. Fix: make study STUDY=ham10000 DATA=<that folder>."
         )
     found = metadata_files(folder)
     if not found:
@@ -69,7 +69,7 @@ def metadata_file(folder: Path) -> Path:
         )
     if len(found) > 1:
         raise InputError(
-            f"{folder} has more than one metadata table: {first_ten(path.name for path in found)}. Cure: keep one."
+            f"{folder} has more than one metadata table: {first_ten(path.name for path in found)}. Fix: keep one."
         )
     return found[0]
 
@@ -86,7 +86,7 @@ def image_files(folder: Path) -> list[Path]:
     Where there is no such folder: all JPEGs in ``folder`` and in the folders in it.
     """
     images = list(folder.glob("HAM10000_images*/*")) or [*folder.glob("*"), *folder.glob("*/*")]
-    return sorted(path for path in images if checks.is_jpeg(path))
+    return sorted(path for path in images if case_table.is_jpeg(path))
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -96,7 +96,7 @@ def read(folder: Path) -> pd.DataFrame:
     """
     cases = metadata(folder)
     expected = f"<image_id>.jpg in {folder}/HAM10000_images_part_1/ or …_part_2/"
-    files = checks.matched(metadata_file(folder), cases["image_id"], image_files(folder), folder, expected)
+    files = case_table.matched(metadata_file(folder), cases["image_id"], image_files(folder), folder, expected)
     return cases.assign(isic_id=cases["image_id"], path=cases["image_id"].map(files), published_split=None)[COLUMNS]
 
 
@@ -109,22 +109,22 @@ def metadata(folder: Path) -> pd.DataFrame:
     """
     path = metadata_file(folder)
     table = read_table(path, ", ".join(NEEDED))
-    checks.need_columns(path, table, NEEDED)
+    case_table.need_columns(path, table, NEEDED)
     for name in ("image_id", "lesion_id"):
-        checks.need_filled(path, table[name])
-    checks.need_unique(path, table["image_id"])
-    checks.need_one_of(path, table["dx"], CLASSES, "diagnosis")
+        case_table.need_filled(path, table[name])
+    case_table.need_unique(path, table["image_id"])
+    case_table.need_one_of(path, table["dx"], CLASSES, "diagnosis")
     return (
         pd.DataFrame(
             {
                 "image_id": table["image_id"],
                 "label": table["dx"],
                 "lesion_id": table["lesion_id"],
-                "age": checks.ages(path, table["age"]),
-                "sex": checks.known_words(table["sex"]),
-                "localization": checks.known_words(table["localization"]),
-                "dx_type": checks.known_words(table["dx_type"]),
-                "source": checks.known_words(table["dataset"]) if "dataset" in table else None,
+                "age": case_table.ages(path, table["age"]),
+                "sex": case_table.known_words(table["sex"]),
+                "localization": case_table.known_words(table["localization"]),
+                "dx_type": case_table.known_words(table["dx_type"]),
+                "source": case_table.known_words(table["dataset"]) if "dataset" in table else None,
             }
         )
         .sort_values("image_id")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.datasets import checks, ham10000
+from lesion_utils.datasets import case_table, ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.tables import read_table
 
@@ -30,7 +30,7 @@ def truth_file(folder: Path) -> Path:
 
 def image_files(folder: Path) -> list[Path]:
     """All JPEGs of the set, in the order of their names."""
-    return sorted(path for path in (folder / IMAGES).iterdir() if checks.is_jpeg(path))
+    return sorted(path for path in (folder / IMAGES).iterdir() if case_table.is_jpeg(path))
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -43,14 +43,14 @@ def read(folder: Path) -> pd.DataFrame:
         raise InputError(f"{folder} has no folder {IMAGES}. Expected the images in it, as <image>.jpg.")
     path = truth_file(folder)
     table = read_table(path, ", ".join(NEEDED))
-    checks.need_columns(path, table, NEEDED)
-    checks.need_unique(path, table["image"])
+    case_table.need_columns(path, table, NEEDED)
+    case_table.need_unique(path, table["image"])
     marks = table[list(CLASSES)].apply(pd.to_numeric, errors="coerce")
     if (bad := ~(marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1))).any():
-        rows = checks.quoted_rows(table.loc[bad, "image"])
+        rows = case_table.quoted_rows(table.loc[bad, "image"])
         raise InputError(f"{path}: row(s) that are not one-hot: {rows}. Expected one 1 and else 0.")
     place = folder / IMAGES
-    files = checks.matched(path, table["image"], image_files(folder), place, f"<image>.jpg in {place}")
+    files = case_table.matched(path, table["image"], image_files(folder), place, f"<image>.jpg in {place}")
     cases = pd.DataFrame({name: table["image"] for name in ("image_id", "isic_id", "lesion_id")})
     return (
         cases.assign(path=table["image"].map(files), label=marks.idxmax(axis=1).str.lower(), age=float("nan"))

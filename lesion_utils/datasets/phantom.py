@@ -29,7 +29,7 @@ from PIL import Image
 
 from lesion_utils.datasets.phantom_pictures import Subject
 from lesion_utils.errors import InputError
-from lesion_utils.params import Phantom
+from lesion_utils.study import Phantom
 
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 COLUMNS = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset"]

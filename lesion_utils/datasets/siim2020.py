@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.datasets import checks, ham10000
+from lesion_utils.datasets import case_table, ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.tables import read_table
 
@@ -29,7 +29,7 @@ def table_file(folder: Path) -> Path:
     if not folder.is_dir():
         raise InputError(
             f"data folder {folder} does not exist. Expected {IMAGES}/ and {TABLE} in it. "
-            f"Cure: make study STUDY=<a study on this set> DATA=<that folder>."
+            f"Fix: make study STUDY=<a study on this set> DATA=<that folder>."
         )
     if not (folder / TABLE).is_file():
         raise InputError(f"{folder} has no {TABLE}. Expected it with the columns {', '.join(NEEDED)}.")
@@ -40,7 +40,7 @@ def image_files(folder: Path) -> list[Path]:
     """All JPEGs of the set, in the order of their names; raises InputError if their folder is missing."""
     if not (folder / IMAGES).is_dir():
         raise InputError(f"{folder} has no folder {IMAGES}. Expected the images in it, as <image_name>.jpg.")
-    return sorted(path for path in (folder / IMAGES).iterdir() if checks.is_jpeg(path))
+    return sorted(path for path in (folder / IMAGES).iterdir() if case_table.is_jpeg(path))
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -53,20 +53,20 @@ def read(folder: Path) -> pd.DataFrame:
     """
     path = table_file(folder)
     table = read_table(path, ", ".join(NEEDED))
-    checks.need_columns(path, table, NEEDED)
+    case_table.need_columns(path, table, NEEDED)
     for name in ("image_name", "patient_id"):
-        checks.need_filled(path, table[name])
-    checks.need_unique(path, table["image_name"])
-    checks.need_one_of(path, table["benign_malignant"], LABELS, "benign_malignant")
+        case_table.need_filled(path, table[name])
+    case_table.need_unique(path, table["image_name"])
+    case_table.need_one_of(path, table["benign_malignant"], LABELS, "benign_malignant")
     other = pd.to_numeric(table["target"], errors="coerce") != table["benign_malignant"].map(TARGETS)
     if other.any():
         raise InputError(
-            f"{path}: target contradicts benign_malignant: {checks.quoted_rows(table.loc[other, 'target'])}. "
+            f"{path}: target contradicts benign_malignant: {case_table.quoted_rows(table.loc[other, 'target'])}. "
             f"Expected {' and '.join(f'{target} for {name}' for name, target in TARGETS.items())}. "
-            f"Cure: use the table as it was published."
+            f"Fix: use the table as it was published."
         )
     place = folder / IMAGES
-    files = checks.matched(path, table["image_name"], image_files(folder), place, f"<image_name>.jpg in {place}")
+    files = case_table.matched(path, table["image_name"], image_files(folder), place, f"<image_name>.jpg in {place}")
     cases = pd.DataFrame(
         {
             "image_id": table["image_name"],
@@ -74,9 +74,9 @@ def read(folder: Path) -> pd.DataFrame:
             "path": table["image_name"].map(files),
             "label": table["benign_malignant"].map(LABELS),
             "lesion_id": table["patient_id"],
-            "age": checks.ages(path, table["age_approx"]),
-            "sex": checks.known_words(table["sex"]),
-            "localization": checks.known_words(table["anatom_site_general_challenge"]),
+            "age": case_table.ages(path, table["age_approx"]),
+            "sex": case_table.known_words(table["sex"]),
+            "localization": case_table.known_words(table["anatom_site_general_challenge"]),
         }
     )
     cases = cases.assign(dx_type=None, source=None, published_split=None)

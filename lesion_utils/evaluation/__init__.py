@@ -1,7 +1,7 @@
 """Where prediction tables are judged: metrics, intervals by lesion, paired comparisons."""
 
 from lesion_utils.evaluation.judge import classification_report, compare, confusion, judge, roc_curves
-from lesion_utils.evaluation.reading import estimate, holm, overview, sentence, verdict
+from lesion_utils.evaluation.sentences import estimate, holm, overview, sentence, verdict
 
 __all__ = [
     "classification_report",

@@ -7,12 +7,12 @@ import pandas as pd
 
 from lesion_utils import predictions
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.cases import answers_of
-from lesion_utils.evaluation.intervals import LEVEL
+from lesion_utils.evaluation.bootstrap import LEVEL
 from lesion_utils.evaluation.judge import COMPARED, compare
 from lesion_utils.evaluation.leak_effect import singly
-from lesion_utils.evaluation.reading import holm, verdict
-from lesion_utils.params import Judging
+from lesion_utils.evaluation.prediction_table import answers_of
+from lesion_utils.evaluation.sentences import holm, verdict
+from lesion_utils.study import Judging
 
 
 def averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -66,7 +66,7 @@ def effects(
         repeats, base = tables[name], tables[other]
         if len(repeats) != len(base):
             counts = f"{name} has {len(repeats)} repeats, {other} has {len(base)}"
-            raise InputError(f"{counts}. Cure: train every arm with the same seeds.")
+            raise InputError(f"{counts}. Fix: train every arm with the same seeds.")
         row = compare(means[name], means[other], resamples, wanted=wanted, options=options)
         if len(base) > 1:
             row["metric"] += f" of the predictions averaged over {len(base)} seeds"

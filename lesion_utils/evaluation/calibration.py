@@ -17,8 +17,8 @@ from scipy.special import log_softmax, softmax
 
 from lesion_utils import predictions
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.cases import check, classes_of, truth_of
-from lesion_utils.evaluation.intervals import MIN_LESIONS, lesion_draws, not_estimable
+from lesion_utils.evaluation.bootstrap import MIN_LESIONS, lesion_draws, not_estimable
+from lesion_utils.evaluation.prediction_table import check, classes_of, truth_of
 from lesion_utils.evaluation.shares import share_row
 from lesion_utils.evaluation.views import views_of
 

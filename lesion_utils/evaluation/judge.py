@@ -11,12 +11,13 @@ from sklearn.metrics import confusion_matrix, roc_curve
 
 from lesion_utils import predictions
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import intervals, metrics
-from lesion_utils.evaluation.cases import Answers, answers_of, classes_of, predicted_of, truth_of
-from lesion_utils.evaluation.catalogue import Draws, Group, Metric, Model, catalogue
-from lesion_utils.evaluation.intervals import exact_interval, lesion_draws, not_estimable, percentile_interval
-from lesion_utils.params import Judging
+from lesion_utils.evaluation import bootstrap as intervals
+from lesion_utils.evaluation import metrics
+from lesion_utils.evaluation.bootstrap import exact_interval, lesion_draws, not_estimable, percentile_interval
+from lesion_utils.evaluation.metric_list import Draws, Group, Metric, Model, catalogue
+from lesion_utils.evaluation.prediction_table import Answers, answers_of, classes_of, predicted_of, truth_of
 from lesion_utils.predictions import is_leaky, probabilities
+from lesion_utils.study import Judging
 
 FEW = 20  # images of a class below which it is marked and never ranked
 COMPARED = ("balanced accuracy", "macro AUC", "accuracy", "melanoma sensitivity")

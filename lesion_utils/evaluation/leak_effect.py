@@ -7,10 +7,10 @@ import pandas as pd
 
 from lesion_utils import predictions
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.cases import answers_of
-from lesion_utils.evaluation.catalogue import Draws, Model, catalogue
 from lesion_utils.evaluation.judge import compare
-from lesion_utils.params import ARMS, Judging, StudyParams, arm_name
+from lesion_utils.evaluation.metric_list import Draws, Model, catalogue
+from lesion_utils.evaluation.prediction_table import answers_of
+from lesion_utils.study import ARMS, Judging, StudyParams, arm_name
 
 
 def effect(params: StudyParams, leak: str) -> pd.DataFrame:

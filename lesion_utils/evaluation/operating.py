@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.calibration import Views, calibration, check_probabilities
-from lesion_utils.evaluation.cases import check, classes_of, predicted_of, truth_of
-from lesion_utils.evaluation.intervals import (
+from lesion_utils.evaluation.bootstrap import (
     MAX_REDRAWN,
     MIN_LESIONS,
     lesion_draws,
     not_estimable,
     percentile_interval,
 )
+from lesion_utils.evaluation.calibration import Views, calibration, check_probabilities
+from lesion_utils.evaluation.prediction_table import check, classes_of, predicted_of, truth_of
 from lesion_utils.evaluation.shares import ESTIMATE, row_of, share_draws, share_row
 from lesion_utils.evaluation.views import views_of
 from lesion_utils.predictions import is_leaky, probabilities
@@ -328,7 +328,7 @@ def _view(table: pd.DataFrame, view: str, views: Views) -> tuple[str, ...]:
     if view not in (known := views_of(classes, views)):
         raise InputError(
             f"No view {view!r} for the classes {', '.join(classes)}; there is {', '.join(known) or 'none'}. "
-            "Cure: say which classes it counts."
+            "Fix: say which classes it counts."
         )
     return tuple(known[view])
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lesion_utils.evaluation.intervals import exact_interval, not_estimable, percentile_interval
+from lesion_utils.evaluation.bootstrap import exact_interval, not_estimable, percentile_interval
 from lesion_utils.evaluation.metrics import weighted_mean
 
 ESTIMATE = ["value", "low", "high", "n", "lesions", "note"]  # what a row says of its number

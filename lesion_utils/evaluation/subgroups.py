@@ -11,10 +11,10 @@ import pandas as pd
 
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.cases import check, classes_of, predicted_of, truth_of
-from lesion_utils.evaluation.intervals import MIN_LESIONS, lesion_draws, not_estimable
+from lesion_utils.evaluation.bootstrap import MIN_LESIONS, lesion_draws, not_estimable
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.operating import OperatingPoint
+from lesion_utils.evaluation.prediction_table import check, classes_of, predicted_of, truth_of
 from lesion_utils.evaluation.shares import ESTIMATE, row_of, share_row
 from lesion_utils.predictions import is_leaky
 
@@ -130,7 +130,7 @@ def _matched(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
     if (lost := ~table["image_id"].isin(wanted["image_id"])).any():
         raise InputError(
             f"{lost.sum():,} of {len(table):,} predictions have no row in the cases to group by: "
-            f"{first_ten(table.loc[lost, 'image_id'])}. Cure: give the metadata of all images that were predicted."
+            f"{first_ten(table.loc[lost, 'image_id'])}. Fix: give the metadata of all images that were predicted."
         )
     return wanted.set_index("image_id").loc[table["image_id"]].reset_index()
 

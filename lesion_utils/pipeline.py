@@ -15,10 +15,11 @@ import nbformat
 import psutil
 from traitlets.config import Config
 
-from lesion_utils.artefacts import code_digest, digest, file_digest, report_folder, run_folder, run_name, writing
 from lesion_utils.datasets import data_digest, data_folder, layout
-from lesion_utils.params import CLAIMS, PROJECT, STAGES, StudyParams, resolve
+from lesion_utils.digests import code_digest, digest, file_digest
+from lesion_utils.paths import PROJECT, atomic_write, report_folder, resolve, run_folder, run_name
 from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, parts_of, table_path
+from lesion_utils.study import CLAIMS, STAGES, StudyParams
 from lesion_utils.weights import weights_digest
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
@@ -143,9 +144,7 @@ def checked_weights(stage: str) -> str:
 def check_digest(params: StudyParams, stage: str | None = None) -> str:
     """Changes with the data (or the weights of ``stage``) and the code that reads them."""
     if stage is None:
-        return digest(
-            [data_digest(params), code_digest((PACKAGE / "audit" / "pictures.py").read_text(encoding="utf-8"))]
-        )
+        return digest([data_digest(params), code_digest((PACKAGE / "audit" / "images.py").read_text(encoding="utf-8"))])
     recipes = getattr(params, stage).values()
     networks = [recipe.model_dump(include={"backbone", "alpha", "weights", "cut", "image_size"}) for recipe in recipes]
     weights = [weights_digest(recipe, params.weights) for recipe in recipes]
@@ -275,5 +274,5 @@ def _without_pictures(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def refresh(notebook: str) -> None:
     """Executes a committed notebook at its own values, in place, and cleans it (``make refs``)."""
     book = clean(_papermill(notebook, None, {}))
-    with writing(notebook_path(notebook)) as beside:
+    with atomic_write(notebook_path(notebook)) as beside:
         nbformat.write(book, beside)

@@ -15,8 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import CLAIMS, StudyName
 from lesion_utils.recipes import Fraction, Name, Positive
+from lesion_utils.study import CLAIMS, StudyName
 
 HOLDS, FAILS, UNDECIDED, UNCHECKED = "holds", "does not hold", "undecided", "cannot be checked here"
 SCALED = "a scaled-down run judges differences within the study, no absolute figure"
@@ -288,7 +288,7 @@ def read_ledger(path: Path | None = None) -> list[Claim]:
     """
     path = path or CLAIMS
     if not path.is_file():
-        raise InputError(f"{path} does not exist. Expected a YAML list of claims. Cure: restore it.")
+        raise InputError(f"{path} does not exist. Expected a YAML list of claims. Fix: restore it.")
     return list(_read(path, path.stat().st_mtime_ns))
 
 
@@ -308,10 +308,10 @@ def _read(path: Path, changed: int) -> tuple[Claim, ...]:
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
-            raise InputError(f"{path.name}, claim {name}, key `{key}`: {first['msg']}. Cure: correct it.") from None
+            raise InputError(f"{path.name}, claim {name}, key `{key}`: {first['msg']}. Fix: correct it.") from None
     ids = [claim.id for claim in claims]
     if twice := sorted({one for one in ids if ids.count(one) > 1}):
-        raise InputError(f"{path.name}: an id stands twice: {first_ten(twice)}. Cure: rename one.")
+        raise InputError(f"{path.name}: an id stands twice: {first_ten(twice)}. Fix: rename one.")
     return tuple(claims)
 
 

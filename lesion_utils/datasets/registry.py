@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from lesion_utils.datasets import folders, ham10000, isic2018, siim2020
+from lesion_utils.datasets import ham10000, isic9, isic2018, siim2020
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ LAYOUTS = {  # in the order in which a folder is asked whether it looks so
     "phantom": replace(_HAM10000, title="Phantom (made-up pictures)", made_up=True),
     "isic9": Layout(
         title="ISIC, 9 classes",
-        classes=folders.CLASSES,
-        expected=folders.LAYOUT,
-        recognised=lambda folder: bool(folders.roots(folder)),
-        read=folders.read,
-        images=folders.image_files,
+        classes=isic9.CLASSES,
+        expected=isic9.LAYOUT,
+        recognised=lambda folder: bool(isic9.roots(folder)),
+        read=isic9.read,
+        images=isic9.image_files,
         table=lambda _, ham: ham10000.metadata_file(ham) if ham else None,
         name_parts=3,
         ham10000="lesions",

@@ -14,9 +14,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from lesion_utils.errors import InputError
+from lesion_utils.paths import PROJECT, resolve, run_folder, run_name, write_json
 from lesion_utils.recipes import Fraction, Name, Positive, Recipe, Strict, kinds
 
-PROJECT = Path(__file__).resolve().parents[1]
 STAGES = ("baseline", "rebalancing", "transfer")
 ARMS = ("leaky", "clean")  # of a paired leak
 PUBLISHED = "published"  # the folder of the studies, runs and reports of published systems
@@ -184,16 +184,6 @@ _Loader.add_implicit_resolver(
 )
 
 
-def resolve(path: str | Path) -> Path:
-    """``path`` as given if absolute, else from the project root; links are kept as they are."""
-    return Path(os.path.abspath(PROJECT / Path(path).expanduser()))
-
-
-def output_root() -> Path:
-    """The folder that holds ``runs/`` and ``reports/``: the project, or ``LESION_OUTPUT`` (used by tests)."""
-    return resolve(os.environ.get("LESION_OUTPUT", PROJECT))
-
-
 def study_file(study: str) -> Path:
     """The YAML of a study: ``params/<study>.yml``, or the file itself if ``study`` ends in .yml.
 
@@ -206,7 +196,7 @@ def study_file(study: str) -> Path:
         known = sorted(str(there.relative_to(folder).with_suffix("")) for there in files)
         raise InputError(
             f"no study named {study!r}: {path} does not exist. "
-            f"Studies there are: {', '.join(known)}. Cure: make study STUDY=<one of them, or your own .yml file>."
+            f"Studies there are: {', '.join(known)}. Fix: make study STUDY=<one of them, or your own .yml file>."
         )
     return path
 
@@ -230,26 +220,26 @@ def load_study(study: str, **overrides: Any) -> StudyParams:
         if leak.recipe not in (known := params.baseline | params.transfer):
             raise InputError(
                 f"{where}: key `leaks.{name}.recipe` is {leak.recipe!r}. Expected one of `baseline` or `transfer`: "
-                f"{', '.join(known)}. Cure: correct the value."
+                f"{', '.join(known)}. Fix: correct the value."
             )
     of_folders = params.split == "system_003"
     if params.split != "by_lesion" and of_folders != (params.dataset == "isic9"):
         raise InputError(
             f"{where}: key `split` is {params.split!r}, which is no split of the data set {params.dataset!r}. "
-            f"Cure: correct the value."
+            f"Fix: correct the value."
         )
     if corrected := [name for name, recipe in params.recipes.items() if of_folders and recipe.cases == "corrected"]:
         raise InputError(
-            f"{where}: the split `system_003` is one of the set as published. Cure: `cases: raw` in {corrected[0]}."
+            f"{where}: the split `system_003` is one of the set as published. Fix: `cases: raw` in {corrected[0]}."
         )
     for name, other in params.references.items():
         if odd := [one for one in (name, other) if one not in params.recipes]:
             raise InputError(
                 f"{where}: key `references` names {odd[0]!r}. Expected recipes of the study: "
-                f"{', '.join(params.recipes)}. Cure: correct it."
+                f"{', '.join(params.recipes)}. Fix: correct it."
             )
     if twice := sorted(set(params.arms) & set(params.recipes)):
-        raise InputError(f"{where}: a recipe has the name of a leak's training: {', '.join(twice)}. Cure: rename it.")
+        raise InputError(f"{where}: a recipe has the name of a leak's training: {', '.join(twice)}. Fix: rename it.")
     return params
 
 
@@ -284,12 +274,17 @@ def notebook_params(names: dict[str, Any]) -> StudyParams:
     return validate(values, "the notebook's parameters")
 
 
+def publish_numbers(params: StudyParams, notebook: str, numbers: dict[str, Any]) -> None:
+    """Records the key numbers of this execution of ``notebook`` for the index of the study's reports."""
+    write_json(run_folder(params.study) / "numbers" / f"{run_name(notebook, params.repeat)}.json", numbers)
+
+
 def _explain(problem: Any, where: object) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = ", ".join(_model_at(problem["loc"][:-1]).model_fields)
-        return f"{where}: unknown key `{key}`. Expected one of: {known}. Cure: correct or remove it."
-    return f"{where}: key `{key}` is {problem['input']!r}. Expected: {problem['msg']}. Cure: correct the value."
+        return f"{where}: unknown key `{key}`. Expected one of: {known}. Fix: correct or remove it."
+    return f"{where}: key `{key}` is {problem['input']!r}. Expected: {problem['msg']}. Fix: correct the value."
 
 
 def _model_at(place: tuple[int | str, ...]) -> type[BaseModel]:

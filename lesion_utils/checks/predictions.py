@@ -49,7 +49,7 @@ def read_predictions(path: Path, cases: pd.DataFrame | None = None) -> Predictio
     if missing := [name for name in ("image_id", "label") if name not in table]:
         raise InputError(
             f"{path}: missing column(s) {', '.join(missing)}; found {first_ten(table.columns)}. Expected {EXPECTED}. "
-            "Cure: rename the columns."
+            "Fix: rename the columns."
         )
     _check_ids(table, path)
     _refuse(path, blank(table["label"]), "no label", table["image_id"], "Expected a class")
@@ -105,7 +105,7 @@ def _check_ids(table: pd.DataFrame, path: Path) -> None:
     ids = table["image_id"]
     _refuse(path, ids == "", "no image_id", ids, "Expected a name for each image")
     copies = table.duplicated(keep=False)
-    cure = "Cure: leave the copies out" if copies.any() else "Expected one row an image"
+    cure = "Fix: leave the copies out" if copies.any() else "Expected one row an image"
     _refuse(path, ids.duplicated(keep=False), "an image_id that stands more than once", ids, cure)
 
 
@@ -165,7 +165,7 @@ def _with_lesions(table: pd.DataFrame, cases: pd.DataFrame | None, path: Path) -
         differ = (known != "") & (known != table["lesion_id"])
         told = table["lesion_id"] + " and " + known
         _refuse(path, differ, "another lesion_id than in the metadata", told, "Expected the same lesions in both")
-    cure = "Cure: give every image its lesion, or leave the column out"
+    cure = "Fix: give every image its lesion, or leave the column out"
     _refuse(path, table["lesion_id"] == "", "no lesion_id", table["image_id"], cure)
     if table["lesion_id"].is_unique:
         return table, "each image has a lesion_id of its own, so each lesion has one image or lesions are not known"

@@ -15,9 +15,9 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.augment import offline_copies
 from lesion_utils.errors import InputError
-from lesion_utils.params import ARMS, StudyParams, arm_name
 from lesion_utils.recipes import OfflineCopies
 from lesion_utils.splits import UNUSED
+from lesion_utils.study import ARMS, StudyParams, arm_name
 from lesion_utils.training import train
 
 COPIED = 0.5  # share of the test lesions of each class whose images are copied into the leaky arm
@@ -58,7 +58,7 @@ def paired_arms(
     if leaked.empty:
         raise InputError(
             f"the size of a leak of {kind} cannot be measured: {NOTHING_LEAKS[kind]} ({len(test)} test images of "
-            f"{len(first)} lesions). Cure: more cases, or a leak of the other kind."
+            f"{len(first)} lesions). Fix: more cases, or a leak of the other kind."
         )
     matched, reserve = _matched(cases, leaked, rng)
     split = cases["split"].mask(cases["lesion_id"].isin(reserve), UNUSED)
@@ -96,7 +96,7 @@ def _matched(cases: pd.DataFrame, leaked: pd.DataFrame, rng: np.random.Generator
                 raise InputError(
                     f"the size of a leak cannot be measured: the leaky arm adds {(leaked['label'] == label).sum()} "
                     f"images of {label}, and training has {(training['label'] == label).sum()}, too few to add as many "
-                    "from other lesions. Cure: a smaller test_fraction."
+                    "from other lesions. Fix: a smaller test_fraction."
                 )
             stand_in = free[label][fits[0]].pop()
             images = rows[stand_in][:wanted]

@@ -8,13 +8,14 @@ from typing import Any
 
 import jinja2
 
-from lesion_utils.artefacts import read_json, report_folder, write_json, writing
+from lesion_utils.claims import declared as ledger
+from lesion_utils.claims import measured as estimands
+from lesion_utils.claims.declared import Claim, Data, Matrix, Nothing, Share, verdict_of
+from lesion_utils.claims.measured import Measured
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import estimands, ledger
-from lesion_utils.evaluation.estimands import Measured
-from lesion_utils.evaluation.ledger import Claim, Data, Matrix, Nothing, Share, verdict_of
-from lesion_utils.evaluation.reading import span
-from lesion_utils.params import CLAIMS, PUBLISHED, StudyParams, load_study
+from lesion_utils.evaluation.sentences import span
+from lesion_utils.paths import atomic_write, read_json, report_folder, write_json
+from lesion_utils.study import CLAIMS, PUBLISHED, StudyParams, load_study
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 NO_NUMBER = Measured(math.nan, math.nan, math.nan, None)
@@ -211,5 +212,5 @@ def _write_page(rows: list[dict[str, Any]], studies: list[str]) -> None:
         studies=shown,
         rows=[row | {"linked": bool(row["report"]) and (there / str(row["report"])).is_file()} for row in rows],
     )
-    with writing(there / "index.html") as beside:
+    with atomic_write(there / "index.html") as beside:
         beside.write_text(page, encoding="utf-8")

@@ -10,12 +10,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lesion_utils.artefacts import writing
+from lesion_utils.checks.score import Score, counted, estimate_cells, missed_counts
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.calibration import sentence
 from lesion_utils.evaluation.subgroups import reading
 from lesion_utils.figures import reliability_diagram
-from lesion_utils.score.verdict import Score, counted, estimate_cells, missed_counts
+from lesion_utils.paths import atomic_write
 
 SHOWN = 10  # missed images that are named
 
@@ -30,10 +30,10 @@ def write_page(score: Score, path: Path, name: str) -> None:
     environment.filters |= {"percent": percent, "whole": "{:,}".format}
     page = environment.get_template("score.html.j2").render(score=score, name=name, **_shown(score))
     try:
-        with writing(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}). Cure: give another place to --html.") from error
+        raise InputError(f"{path} cannot be written ({error.strerror}). Fix: give another place to --html.") from error
 
 
 def percent(row: pd.Series, said: bool = False) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, norm
 
-from lesion_utils.artefacts import records
-from lesion_utils.audit.overlap import KINDS, shared, tied
+from lesion_utils.audit.links import KINDS, shared, tied
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.evaluation.intervals import LEVEL, exact_interval
+from lesion_utils.evaluation.bootstrap import LEVEL, exact_interval
 from lesion_utils.evaluation.views import asked_views
+from lesion_utils.paths import records
 from lesion_utils.tables import blank
 
 PARTS = ("train", "validation", "test")
@@ -183,17 +183,17 @@ def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
     if missing := [column for column in columns.values() if column not in table]:
         raise InputError(
             f"{where}: missing column(s) {', '.join(missing)}; found {first_ten(table.columns)}. Expected image ids, "
-            "labels, the part of the split, and lesion ids where they are known. Cure: say which columns hold them, "
+            "labels, the part of the split, and lesion ids where they are known. Fix: say which columns hold them, "
             "--image-id, --label, --split, --lesion-id."
         )
     table = table.reset_index(drop=True).astype(object).fillna("").astype(str)
     table = table.apply(lambda column: column.str.strip())
     cases = pd.DataFrame({name: table[column] for name, column in columns.items()})
     for name, column in columns.items():
-        cure = "Cure: fill it in, or leave the column out" if name == "lesion_id" else "Cure: fill it in"
+        cure = "Fix: fill it in, or leave the column out" if name == "lesion_id" else "Fix: fill it in"
         _refuse(where, blank(cases[name]), f"no {column}", cases["image_id"], cure)
     _refuse(
-        where, table.duplicated(keep=False), "rows that stand twice", cases["image_id"], "Cure: leave the copies out"
+        where, table.duplicated(keep=False), "rows that stand twice", cases["image_id"], "Fix: leave the copies out"
     )
     known = {getattr(names, part): part for part in PARTS}
     if len(known) < len(PARTS):
@@ -205,7 +205,7 @@ def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
         ~cases["split"].isin(known),
         "an unknown part of the split",
         cases["split"],
-        f"Expected {', '.join(known)}. Cure: say what the parts are called, --train, --validation, --test; leave out "
+        f"Expected {', '.join(known)}. Fix: say what the parts are called, --train, --validation, --test; leave out "
         "rows of no part",
     )
     cases["split"] = cases["split"].map(known)
@@ -213,10 +213,10 @@ def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
         there = ", ".join(sorted(set(cases["split"].map(lambda part: getattr(names, part)))))
         raise InputError(
             f"{where}: no row of {' or '.join(gone)} in column {names.split}; all are {there}. Expected training and "
-            "test images. Cure: say what the parts are called, --train and --test."
+            "test images. Fix: say what the parts are called, --train and --test."
         )
     twice = cases.duplicated(["image_id", "split"], keep=False)
-    _refuse(where, twice, "an image id that stands twice in one part", cases["image_id"], "Cure: keep one row an image")
+    _refuse(where, twice, "an image id that stands twice in one part", cases["image_id"], "Fix: keep one row an image")
     return cases if "lesion_id" in cases else cases.assign(lesion_id=None)
 
 
@@ -242,12 +242,12 @@ def _paths(folder: Path, image_ids: pd.Series) -> pd.Series:
     if missing := [name for name in image_ids if name not in named]:
         raise InputError(
             f"{folder}: no picture for {len(missing):,} of {len(image_ids):,} image ids: {first_ten(missing)}. "
-            f"Expected <image id>.jpg, or another of {', '.join(_PICTURES)}, there or in folders below. Cure: name the "
+            f"Expected <image id>.jpg, or another of {', '.join(_PICTURES)}, there or in folders below. Fix: name the "
             "folder that holds them all."
         )
     if several := [name for name in image_ids if len(named[name]) > 1]:
         raise InputError(
-            f"{folder}: more than one picture for {len(several):,} image ids: {first_ten(several)}. Cure: use the "
+            f"{folder}: more than one picture for {len(several):,} image ids: {first_ten(several)}. Fix: use the "
             "place of the file in the folder as its id, or keep one."
         )
     return image_ids.map(lambda name: next(iter(named[name])))

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lesion_utils.artefacts import cache_folder, code_digest, digest
 from lesion_utils.augment import apply, draw
-from lesion_utils.pixels import HELD_OUT_BATCH
+from lesion_utils.digests import code_digest, digest
+from lesion_utils.paths import cache_folder
+from lesion_utils.pictures import HELD_OUT_BATCH
 from lesion_utils.recipes import Augmentation, Recipe
 from lesion_utils.runtime import keras, tf
 from lesion_utils.store import Rows, Store

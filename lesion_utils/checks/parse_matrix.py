@@ -44,14 +44,14 @@ def read_matrix(text: str) -> pd.DataFrame:
     if values.shape[0] != values.shape[1]:
         raise InputError(
             f"the matrix is not square: {values.shape[0]} x {values.shape[1]} (rows x columns), from line "
-            f"{rows[0].line} on. Expected {EXPECTED}. Cure: leave out totals and other columns, and paste every row."
+            f"{rows[0].line} on. Expected {EXPECTED}. Fix: leave out totals and other columns, and paste every row."
         )
     return _named(values, names, columns)
 
 
 def _refuse_two(first: int, second: int) -> None:
     raise InputError(
-        f"more than one matrix in the text, at lines {first} and {second}. Cure: paste the one with counts alone."
+        f"more than one matrix in the text, at lines {first} and {second}. Fix: paste the one with counts alone."
     )
 
 
@@ -85,7 +85,7 @@ def _in_brackets(text: str, block: list[re.Match]) -> list[_Row]:
         line = 1 + text.count("\n", 0, row.start())
         cells = [cell for cell in re.split(r"[,;\s]+", row[1]) if cell]
         if "..." in cells or "…" in cells:
-            raise InputError(f"line {line} is shortened by '...'. Cure: print the whole matrix and paste it again.")
+            raise InputError(f"line {line} is shortened by '...'. Fix: print the whole matrix and paste it again.")
         if words := [cell for cell in cells if _number(cell) is None]:
             raise InputError(f"line {line}: {words[0]!r} is not a number. Expected counts.")
         rows.append(_Row(line, "", [float(cell) for cell in cells]))
@@ -181,16 +181,16 @@ def _without_totals(values: np.ndarray, names: list[str], columns: list[str]) ->
     """The matrix without a last row or column of totals; InputError where such a one does not add up or has no name."""
     if names[-1].lower() in _TOTALS and len(names) > 1:
         if not np.allclose(values[:-1].sum(0), values[-1]):
-            raise InputError(f"the row {names[-1]!r} is not the sum of the rows above it. Cure: leave it out.")
+            raise InputError(f"the row {names[-1]!r} is not the sum of the rows above it. Fix: leave it out.")
         values, names = values[:-1], names[:-1]
     if columns[-1].lower() in _TOTALS and len(columns) > 1:
         if not np.allclose(values[:, :-1].sum(1), values[:, -1]):
-            raise InputError(f"the column {columns[-1]!r} is not the sum of those before it. Cure: leave it out.")
+            raise InputError(f"the column {columns[-1]!r} is not the sum of those before it. Fix: leave it out.")
         values, columns = values[:, :-1], columns[:-1]
     sums = (values[:-1].sum(0), values[:, :-1].sum(1))
     if len(values) > 2 and not any(names) and all(map(np.array_equal, sums, (values[-1], values[:, -1]))):
         raise InputError(
-            "the last row and the last column are sums of the others. Cure: leave them out, or if they are no totals, "
+            "the last row and the last column are sums of the others. Fix: leave them out, or if they are no totals, "
             "write the class names before the rows."
         )
     return values, names, columns

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import predictions
-from lesion_utils.artefacts import read_json, write_json, writing
 from lesion_utils.datasets import ham10000_folder, read_any
-from lesion_utils.datasets.folders import TO_HAM10000
+from lesion_utils.datasets.isic9 import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.params import StudyParams
-from lesion_utils.pixels import case_pixels, held_out, row_digests
+from lesion_utils.paths import atomic_write, read_json, write_json
+from lesion_utils.pictures import case_pixels, held_out, row_digests
 from lesion_utils.runtime import keras, start
 from lesion_utils.splits import known_in_training, split_cases, split_digest
 from lesion_utils.store import Rows
+from lesion_utils.study import StudyParams
 from lesion_utils.training import model_folder
 
 PATIENT = ["age", "sex", "localization", "source"]
@@ -51,7 +51,7 @@ def score_folder(
         raise InputError(
             f"the model knows {len(known):,} of the {len(cases):,} images in {folder}, or their lesions, from training "
             f"or from the choice of its epoch: {first_ten(known['image_id'])}. Expected images it has never seen. "
-            f"Cure: take them out; or --allow-leak, and the table is marked leaky."
+            f"Fix: take them out; or --allow-leak, and the table is marked leaky."
         )
     start(params.threads)
     model = keras.models.load_model(model_folder / "model.keras", compile=False)
@@ -61,7 +61,7 @@ def score_folder(
     table = table.join(cases[PATIENT].dropna(axis="columns", how="all"))
     about = {"classes": names, "n": len(table), "set": folder.name, "known to the model": len(known)}
     output.with_suffix(".json").unlink(missing_ok=True)
-    with writing(output) as beside:
+    with atomic_write(output) as beside:
         table.to_csv(beside, index=False)
     write_json(output.with_suffix(".json"), about | {"model": made_by})
     return table, known
@@ -81,7 +81,7 @@ def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame
         "cases": split_digest(own),
     }
     if other := [name for name, value in expected.items() if made_by[name] != value]:
-        raise InputError(f"{folder / 'model.keras'} was made by another {' and '.join(other)}. Cure: {cure}")
+        raise InputError(f"{folder / 'model.keras'} was made by another {' and '.join(other)}. Fix: {cure}")
     return folder, made_by, own
 
 

@@ -35,7 +35,7 @@ TO_HAM10000 = {
 }
 PARTS = {"Train": "train", "Test": "test"}  # folder: value of `published_split`
 NAME = re.compile(r"(ISIC_\d{7})(?:[ _]?\(\d+\))?\.(?:jpg|jpeg|png)", flags=re.IGNORECASE)  # "(1)": a browser's copy
-CURE = "Cure: make study STUDY=isic9 DATA=<folder>."
+FIX = "Fix: make study STUDY=isic9 DATA=<folder>."
 LAYOUT = "Train/<class>/ISIC_<7 digits>.jpg and Test/<class>/ISIC_<7 digits>.jpg"
 
 
@@ -50,18 +50,18 @@ def root(folder: Path) -> Path:
     Raises InputError if there is none, or more than one.
     """
     if not folder.is_dir():
-        raise InputError(f"data folder {folder} does not exist. Expected {LAYOUT} in it. {CURE}")
+        raise InputError(f"data folder {folder} does not exist. Expected {LAYOUT} in it. {FIX}")
     found = roots(folder)
     if not found:
         there = first_ten(path.name for path in _folders(folder)) or "none"
         raise InputError(
             f"{folder} holds no folders Train and Test, nor does a folder in it; folders there: {there}. "
-            f"Expected {LAYOUT}. {CURE}"
+            f"Expected {LAYOUT}. {FIX}"
         )
     if len(found) > 1:
         raise InputError(
             f"{folder} holds more than one data set: {first_ten(path.relative_to(folder) for path in found)} each have "
-            f"Train and Test. Cure: name one of them."
+            f"Train and Test. Fix: name one of them."
         )
     return found[0]
 
@@ -91,7 +91,7 @@ def image_files(folder: Path) -> list[Path]:
     for problem, paths in (("no image by its name", stray), ("a class folder without an image", empty)):
         if paths:
             names = first_ten(path.relative_to(top).as_posix() for path in paths)
-            raise InputError(f"{top}: {problem}: {names}. Expected {LAYOUT} (or .jpeg, .png). Cure: take it out.")
+            raise InputError(f"{top}: {problem}: {names}. Expected {LAYOUT} (or .jpeg, .png). Fix: take it out.")
     return files
 
 

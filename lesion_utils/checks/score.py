@@ -7,21 +7,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lesion_utils.artefacts import records
+from lesion_utils.checks.matrix import MOST_CLASSES
+from lesion_utils.checks.predictions import Predictions
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import judge
 from lesion_utils.evaluation.calibration import TOP, calibration, reliability
-from lesion_utils.evaluation.cases import classes_of
 from lesion_utils.evaluation.judge import FEW
-from lesion_utils.evaluation.matrix import MOST_CLASSES
 from lesion_utils.evaluation.operating import OperatingPoint, choose, judge_at, missed, most_probable
+from lesion_utils.evaluation.prediction_table import classes_of
 from lesion_utils.evaluation.subgroups import subgroups, untested
 from lesion_utils.evaluation.views import asked_views
-from lesion_utils.params import Judging
+from lesion_utils.paths import records
 from lesion_utils.predictions import classes_of as probable_classes
 from lesion_utils.predictions import is_leaky
-from lesion_utils.score.table import Predictions
+from lesion_utils.study import Judging
 
 MOST_DRAWS = 400_000_000  # images times resamples, a byte each
 
@@ -98,7 +98,7 @@ def score(
     if len(table) * resamples > MOST_DRAWS:
         raise InputError(
             f"{len(table):,} images with {resamples:,} resamples need more memory than is taken; up to "
-            f"{MOST_DRAWS // 100:,} images can be judged. Cure: hand in the test images alone, or give --resamples "
+            f"{MOST_DRAWS // 100:,} images can be judged. Fix: hand in the test images alone, or give --resamples "
             f"{max(100, MOST_DRAWS // len(table))}."
         )
     views, probable = asked_views(classes_of(table), melanoma, malignant), bool(probable_classes(table))

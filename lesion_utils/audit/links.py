@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils.audit.connected import components, connected
-from lesion_utils.audit.near import near_pairs, picture_hashes
-from lesion_utils.audit.pictures import pixel_digests
+from lesion_utils.audit.images import pixel_digests
+from lesion_utils.audit.near_duplicates import near_pairs, picture_hashes
 
 KINDS = ("same id", "same lesion", "same pixels", "near-duplicate")
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from lesion_utils.artefacts import report_folder, write_json
-from lesion_utils.evaluation.claims import claims_table
-from lesion_utils.evaluation.reading import cell
+from lesion_utils.claims.verdicts import claims_table
+from lesion_utils.evaluation.sentences import cell
 from lesion_utils.evaluation.views import views_of
-from lesion_utils.params import PROJECT, StudyParams
+from lesion_utils.paths import PROJECT, report_folder, write_json
+from lesion_utils.study import StudyParams
 
 
 def choose(judged: pd.DataFrame) -> tuple[str, str]:

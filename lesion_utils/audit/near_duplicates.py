@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 from scipy.stats import binomtest
 
-from lesion_utils.audit.pictures import open_image
+from lesion_utils.audit.images import open_image
 
 HASH_SIZE = 24  # frequencies a side
 THRESHOLD = 114  # bits of HASH_SIZE² that may differ

@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from lesion_utils.artefacts import bytes_digest, write_json, writing
+from lesion_utils.digests import bytes_digest
 from lesion_utils.errors import InputError
-from lesion_utils.pixels import HELD_OUT_BATCH
+from lesion_utils.paths import atomic_write, write_json
+from lesion_utils.pictures import HELD_OUT_BATCH
 from lesion_utils.recipes import Positive, Recipe, Strict
 from lesion_utils.runtime import keras, tf
 from lesion_utils.store import Rows
@@ -67,7 +68,7 @@ def names(recipe: Recipe) -> tuple[str, ...]:
     if "h5" in recipe.exports and (lost := [key for key, there in _lost_in_h5(recipe).items() if there]):
         raise InputError(
             f"recipe key `exports`: an .h5 file cannot hold a model with {', '.join(lost)}: Keras does not read it "
-            f"back as it was. Cure: `exports: [saved_model]`, or pickle."
+            f"back as it was. Fix: `exports: [saved_model]`, or pickle."
         )
     return (*(FORMS[form] for form in recipe.exports), HISTORY, ABOUT) if recipe.exports else ()
 
@@ -117,9 +118,9 @@ def write(
             if (off := float(np.abs(load(beside, trust_pickle=True)(pictures) - expected).max())) > WITHIN:
                 raise InputError(
                     f"{folder / FORMS[form]}: read back, this form of the model gives other probabilities, by up to "
-                    f"{off:.2g}. Expected at most {WITHIN:g}. Cure: take {form} out of the recipe's `exports`."
+                    f"{off:.2g}. Expected at most {WITHIN:g}. Fix: take {form} out of the recipe's `exports`."
                 )
-    with writing(folder / HISTORY) as beside:
+    with atomic_write(folder / HISTORY) as beside:
         np.save(beside, _as_array(history), allow_pickle=False)
     about = About(
         classes=tuple(classes),
@@ -154,7 +155,7 @@ _WRITERS: dict[str, Callable[[keras.Model, Path], Any]] = {
 
 @contextmanager
 def _writing_any(path: Path) -> Iterator[Path]:
-    """``writing``, also for a folder: then what stood there makes way in one step."""
+    """``atomic_write``, also for a folder: then what stood there makes way in one step."""
     beside, old = (path.with_name(f".{path.stem}.{kind}{path.suffix}") for kind in ("new", "old"))
     for left_by_a_killed_job in (beside, old):
         _remove(left_by_a_killed_job)
@@ -217,7 +218,7 @@ def load(path: Path, trust_pickle: bool = False) -> Predict:
     if path.suffix == ".pkl" and not trust_pickle:
         raise InputError(
             f"{path} is a pickle, and to load a pickle is to run whatever program somebody put into it. Expected a "
-            f"file that you made, or whose maker you trust. Cure: load saved_model/, model.keras or model.h5 beside "
+            f"file that you made, or whose maker you trust. Fix: load saved_model/, model.keras or model.h5 beside "
             f"it; or if you trust it, --trust-pickle (in Python trust_pickle=True)."
         )
     try:
@@ -226,7 +227,7 @@ def load(path: Path, trust_pickle: bool = False) -> Predict:
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
             f"{path} cannot be loaded as a model ({type(error).__name__}: {reason}). Expected a whole file that "
-            f"this project wrote. Cure: copy it again, or make it again with make study."
+            f"this project wrote. Fix: copy it again, or make it again with make study."
         ) from error
 
     def predict(pictures: np.ndarray | Rows) -> np.ndarray:
@@ -287,7 +288,7 @@ _READERS: dict[str, Callable[[Path], _Read]] = {
 def read_about(folder: Path) -> About:
     """``about.json`` of an exported folder; raises InputError if it is missing or not what ``write`` makes."""
     path = folder / ABOUT
-    expected = f"Expected the {ABOUT} that was written with the model. Cure: copy the whole folder again."
+    expected = f"Expected the {ABOUT} that was written with the model. Fix: copy the whole folder again."
     try:
         return About.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -308,7 +309,7 @@ def read_history(folder: Path) -> pd.DataFrame:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read ({error}). {expected} Cure: copy the whole folder again.") from error
+        raise InputError(f"{path} cannot be read ({error}). {expected} Fix: copy the whole folder again.") from error
     fields = (array.dtype.names if isinstance(array, np.ndarray) else None) or ()
     if missing := [name for name in needed if name not in fields]:
         raise InputError(f"{path} has no field {', '.join(missing)}. {expected}")

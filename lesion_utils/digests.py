@@ -1,80 +1,21 @@
-"""Where the artefacts of a study lie and how they are written: beside their place, then renamed."""
+"""Digests of values, files and code: what an artefact was made from, in a few characters."""
 
 import ast
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from lesion_utils.errors import InputError
-from lesion_utils.params import PROJECT, StudyParams, output_root
-
-
-def run_folder(study: str) -> Path:
-    """``runs/<study>``: everything that a study computes; deleting it loses nothing a rerun does not restore."""
-    return output_root() / "runs" / study
-
-
-def report_folder(study: str) -> Path:
-    """``reports/<study>``: what a study shows."""
-    return output_root() / "reports" / study
-
-
-def cache_folder(kind: str) -> Path:
-    """``runs/cache/<kind>``: content-keyed files that studies share."""
-    return output_root() / "runs" / "cache" / kind
-
-
-def run_name(notebook: str, repeat: int) -> str:
-    """The name of one execution of a notebook: ``02_baseline_cnn``, and from the second repeat on ``…_r1``."""
-    return f"{notebook}_r{repeat}" if repeat else notebook
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """Yields a name beside ``path`` to write to; it takes the place of ``path`` only if nothing went wrong."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as readable JSON, keys in the order given."""
-    with writing(path) as beside:
-        beside.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
-
-
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of ``table`` as JSON takes them, without its index; what is missing is None."""
-    return json.loads(table.to_json(orient="records", double_precision=15))
-
-
-def read_json(path: Path, cure: str) -> Any:
-    """Reads what an earlier step wrote; raises InputError with the ``cure`` if it is not there."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: the step that makes it has not run. Cure: {cure}")
-    return json.loads(path.read_text(encoding="utf-8"))
+from lesion_utils.paths import PROJECT
 
 
 def digest(value: Any) -> str:
     """16 hex digits that change with any change of the JSON form of ``value``."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def publish_numbers(params: StudyParams, notebook: str, numbers: dict[str, Any]) -> None:
-    """Records the key numbers of this execution of ``notebook`` for the index of the study's reports."""
-    write_json(run_folder(params.study) / "numbers" / f"{run_name(notebook, params.repeat)}.json", numbers)
 
 
 def read_into(path: str, buffer: bytearray) -> tuple[int, bytearray]:
@@ -88,7 +29,7 @@ def read_into(path: str, buffer: bytearray) -> tuple[int, bytearray]:
             buffer = bytearray(2 * size) if size > len(buffer) else buffer
             return file.readinto(memoryview(buffer)[:size]), buffer
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error}). Cure: restore this file.") from error
+        raise InputError(f"{path} cannot be read ({error}). Fix: restore this file.") from error
 
 
 def bytes_digest(data: bytes | memoryview) -> str:

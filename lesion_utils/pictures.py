@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import simplejpeg
 
-from lesion_utils.artefacts import bytes_digest, cache_folder, digest, read_into
-from lesion_utils.audit.pictures import open_image
+from lesion_utils.audit.images import open_image
+from lesion_utils.digests import bytes_digest, digest, read_into
+from lesion_utils.paths import cache_folder
 from lesion_utils.runtime import tf
 from lesion_utils.store import Rows, Store
 

@@ -13,7 +13,7 @@ def need_columns(path: Path, table: pd.DataFrame, needed: Sequence[str]) -> None
     if missing := [name for name in needed if name not in table]:
         raise InputError(
             f"{path}: missing column(s) {', '.join(missing)}; found {', '.join(table.columns)}. "
-            f"Cure: use the table as it was published."
+            f"Fix: use the table as it was published."
         )
 
 
@@ -78,11 +78,11 @@ def matched(path: Path, ids: pd.Series, files: Sequence[Path], folder: Path, exp
     if missing := [name for name in ids if name not in by_id]:
         raise InputError(
             f"{path}: {len(missing)} row(s) without an image: {first_ten(missing)}. Expected {expected}. "
-            f"Cure: unpack all images there."
+            f"Fix: unpack all images there."
         )
     if extra := sorted(set(by_id) - set(ids)):
         raise InputError(
             f"{folder}: {len(extra)} image(s) without a row in {path.name}: {first_ten(extra)}. "
-            f"Cure: use the table that belongs to these images."
+            f"Fix: use the table that belongs to these images."
         )
     return by_id

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.intervals import LEVEL, MAX_REDRAWN, percentile_interval
+from lesion_utils.evaluation.bootstrap import LEVEL, MAX_REDRAWN, percentile_interval
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.views import asked_views
 
@@ -103,12 +103,12 @@ def _with_names(
     else:
         raise InputError(
             f"the matrix names its classes {first_ten(matrix.index)}, which are not {first_ten(classes)} in this "
-            "order. Cure: leave out --classes, or the names in the text."
+            "order. Fix: leave out --classes, or the names in the text."
         )
     if dataset and {name.lower() for name in names} != set(ham10000.CLASSES):
         raise InputError(
             f"the classes {first_ten(names)} are not HAM10000's, {', '.join(ham10000.CLASSES)}. "
-            "Cure: name them by --classes, or leave out --dataset."
+            "Fix: name them by --classes, or leave out --dataset."
         )
     return matrix.set_axis(pd.Index(names, name="true"), axis=0).set_axis(pd.Index(names, name="predicted"), axis=1)
 
@@ -134,7 +134,7 @@ def _counts(matrix: pd.DataFrame, supports: Sequence[float] | None, notes: list[
     elif shares:
         raise InputError(
             "the matrix is normalised (it holds shares, not counts), and shares have no interval without their n. "
-            "Cure: paste the counts, or give the images of each class in the order of the rows: --supports 26,30,…"
+            "Fix: paste the counts, or give the images of each class in the order of the rows: --supports 26,30,…"
         )
     elif (values != np.round(values)).any():
         row, column = np.argwhere(values != np.round(values))[0]

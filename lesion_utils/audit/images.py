@@ -15,7 +15,7 @@ def open_image(path: str) -> Image.Image:
         with Image.open(path) as picture:
             return picture.convert("RGB")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be decoded ({error}). Cure: fetch this file again.") from error
+        raise InputError(f"{path} cannot be decoded ({error}). Fix: fetch this file again.") from error
 
 
 def pixel_digests(cases: pd.DataFrame, threads: int) -> pd.Series:

@@ -10,20 +10,20 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from lesion_utils import predictions
-from lesion_utils.artefacts import run_folder
 from lesion_utils.augment import shown
+from lesion_utils.checks.matrix import judge_matrix, multinomial_draws
+from lesion_utils.checks.parse_matrix import read_matrix
+from lesion_utils.claims.declared import Data, Difference, Matrix, Share, Table, Training, Value, WithCopies
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.cases import predicted_of
-from lesion_utils.evaluation.intervals import LEVEL, percentile_interval
+from lesion_utils.evaluation.bootstrap import LEVEL, percentile_interval
 from lesion_utils.evaluation.judge import compare, compare_unpaired, judge
 from lesion_utils.evaluation.leak_effect import singly
-from lesion_utils.evaluation.ledger import Data, Difference, Matrix, Share, Table, Training, Value, WithCopies
-from lesion_utils.evaluation.matrix import judge_matrix, multinomial_draws
-from lesion_utils.evaluation.pasted import read_matrix
+from lesion_utils.evaluation.prediction_table import predicted_of
 from lesion_utils.evaluation.views import views_of
-from lesion_utils.params import VALIDATION_COPIES, StudyParams
+from lesion_utils.paths import run_folder
 from lesion_utils.splits import written_cases
+from lesion_utils.study import VALIDATION_COPIES, StudyParams
 
 OFTEN = 2000  # draws behind the interval of a published matrix
 
@@ -137,7 +137,7 @@ def _difference(
 def _measured(rows: pd.DataFrame, metric: str) -> Measured:
     if rows.empty:
         raise InputError(
-            f"no metric {metric!r} of these classes. Expected the name of a row of `judge`. Cure: correct the claim, "
+            f"no metric {metric!r} of these classes. Expected the name of a row of `judge`. Fix: correct the claim, "
             "or add the view to the study's `judging.views`."
         )
     row = rows.iloc[0]
@@ -166,7 +166,7 @@ def _trained_to(params: StudyParams, name: str) -> Measured:
     for repeat in range(params.repeats):
         path = run_folder(params.study) / "models" / name / f"r{repeat}" / "history.csv"
         if not path.is_file():
-            raise InputError(f"{path} does not exist. Cure: make study STUDY={params.study}.")
+            raise InputError(f"{path} does not exist. Fix: make study STUDY={params.study}.")
         history = pd.read_csv(path)
         sign = 1 if "accuracy" in recipe.monitor else -1
         kept = history.index[-1] if recipe.keep == "last" else (sign * history[recipe.monitor]).idxmax()
@@ -180,7 +180,7 @@ def _counted(params: StudyParams, recipe: str, part: str, key: str, repeat: int)
     made_by = predictions.made_by(params, recipe, part, repeat)
     if key not in made_by:
         path = predictions.table_path(params.study, recipe, repeat, part).with_suffix(".json")
-        raise InputError(f"{path} holds no `{key}`. Cure: delete it, and make study STUDY={params.study}.")
+        raise InputError(f"{path} holds no `{key}`. Fix: delete it, and make study STUDY={params.study}.")
     return int(made_by[key])
 
 
@@ -235,7 +235,7 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
             n, value = len(drawn), drawn["fill"].mean()
         case "category code":
             if strange := sorted(set(sizes.index) - set(estimand.names)):
-                raise InputError(f"{params.study}: no name for the label(s) {', '.join(strange)}. Cure: name them.")
+                raise InputError(f"{params.study}: no name for the label(s) {', '.join(strange)}. Fix: name them.")
             coded = pd.Categorical(cases["label"].map(estimand.names))
             value = coded.categories.get_loc(estimand.names[str(estimand.of)])
     return Measured(float(value), float(value), float(value), n)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesion_utils.evaluation.intervals import LEVEL
+from lesion_utils.evaluation.bootstrap import LEVEL
 
 
 def sentence(row: pd.Series) -> str:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.cases import Answers
+from lesion_utils.evaluation.prediction_table import Answers
 from lesion_utils.evaluation.views import views_of
-from lesion_utils.params import Judging
+from lesion_utils.study import Judging
 
 
 class Group(NamedTuple):

@@ -1,0 +1,74 @@
+"""Where the artefacts of a study lie and how they are written: beside their place, then renamed."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lesion_utils.errors import InputError
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def resolve(path: str | Path) -> Path:
+    """``path`` as given if absolute, else from the project root; links are kept as they are."""
+    return Path(os.path.abspath(PROJECT / Path(path).expanduser()))
+
+
+def output_root() -> Path:
+    """The folder that holds ``runs/`` and ``reports/``: the project, or ``LESION_OUTPUT`` (used by tests)."""
+    return resolve(os.environ.get("LESION_OUTPUT", PROJECT))
+
+
+def run_folder(study: str) -> Path:
+    """``runs/<study>``: everything that a study computes; deleting it loses nothing a rerun does not restore."""
+    return output_root() / "runs" / study
+
+
+def report_folder(study: str) -> Path:
+    """``reports/<study>``: what a study shows."""
+    return output_root() / "reports" / study
+
+
+def cache_folder(kind: str) -> Path:
+    """``runs/cache/<kind>``: content-keyed files that studies share."""
+    return output_root() / "runs" / "cache" / kind
+
+
+def run_name(notebook: str, repeat: int) -> str:
+    """The name of one execution of a notebook: ``02_baseline_cnn``, and from the second repeat on ``…_r1``."""
+    return f"{notebook}_r{repeat}" if repeat else notebook
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yields a name beside ``path`` to write to; it takes the place of ``path`` only if nothing went wrong."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes ``value`` as readable JSON, keys in the order given."""
+    with atomic_write(path) as beside:
+        beside.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of ``table`` as JSON takes them, without its index; what is missing is None."""
+    return json.loads(table.to_json(orient="records", double_precision=15))
+
+
+def read_json(path: Path, cure: str) -> Any:
+    """Reads what an earlier step wrote; raises InputError with the ``cure`` if it is not there."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: the step that makes it has not run. Fix: {cure}")
+    return json.loads(path.read_text(encoding="utf-8"))

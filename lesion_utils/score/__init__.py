@@ -1,1 +1,0 @@
-"""Anybody's prediction table: read, judged, and shown on one page."""
