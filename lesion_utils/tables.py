@@ -1,24 +1,30 @@
-"""Tables that a person hands in: read as text, with a message for whatever is wrong with the file."""
+"""Tables that a person hands in: read as text, and checked with one set of column checks.
+
+Every check raises InputError naming the file (or what the table is called), the rows, what was expected and the fix.
+Row ``i`` of a frame is row ``i + 2`` of its file, whose header is row 1; frames have the index 0, 1, 2, …
+"""
 
 import csv
 import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from lesion_utils.errors import InputError
+from lesion_utils.errors import InputError, first_ten
 
 MOST_BYTES = 200_000_000  # about a million rows of a prediction table; more would not fit a bootstrap in memory
+SUM_WITHIN = 1e-3  # of 1: the sum of the probabilities of an image
 
 _NOTHING = ("", "nan", "none", "null", "na", "n/a")  # in lower case
 
 
 def read_table(path: Path, expected: str) -> pd.DataFrame:
-    """The table in ``path`` (commas, semicolons or tabs, UTF-8), every cell a string, empty cells "".
+    """Reads the table in ``path`` (commas, semicolons or tabs, UTF-8): every cell a string, empty cells "".
 
-    Row ``i`` of the frame is line ``i + 2`` of a file without line breaks in cells. ``expected`` says in the messages
-    which columns the table should have. Raises InputError for a file that is missing, not to be read, empty, larger
-    than 200 MB (it is not opened), no text, or no table.
+    ``expected`` names the columns in the messages. Raises InputError for a file that is missing, unreadable, empty,
+    larger than 200 MB (it is not opened), not text, or not a table.
     """
     try:
         table = _text_cells(path, expected)
@@ -33,33 +39,111 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
             f"{path} is not a table ({str(error).strip()}). Expected a CSV file with {expected}."
         ) from error
     if table.empty:
-        raise InputError(f"{path} holds no row. Expected a header and one row an image with {expected}.")
+        raise InputError(f"{path} has no rows. Expected a header and one row per image with {expected}.")
     return table.fillna("")  # a row may end early
-
-
-def blank(column: pd.Series) -> pd.Series:
-    """Which cells of a column of text say nothing: empty ones, and nan, none, null, na and n/a in any case."""
-    return column.str.lower().isin(_NOTHING)
 
 
 def _text_cells(path: Path, expected: str) -> pd.DataFrame:
     if not path.is_file():
-        raise InputError(
-            f"{path} is {'a folder' if path.is_dir() else 'not there'}. Expected a CSV file with {expected}."
-        )
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {problem}. Expected a CSV file with {expected}.")
     if (size := path.stat().st_size) > MOST_BYTES:
         raise InputError(
-            f"{path} has {size / 1e6:,.0f} MB; a table of up to {MOST_BYTES / 1e6:,.0f} MB can be read. "
-            f"Fix: keep only the columns {expected}, or hand it in in parts."
+            f"{path} has {size / 1e6:,.0f} MB; at most {MOST_BYTES / 1e6:,.0f} MB can be read. "
+            f"Fix: keep only the columns {expected}, or split the table."
         )
     with path.open(encoding="utf-8-sig", newline="") as file:
         start = file.read(65536)
         if not start.strip():
-            raise InputError(f"{path} holds no row. Expected a header and one row an image with {expected}.")
+            raise InputError(f"{path} has no rows. Expected a header and one row per image with {expected}.")
         file.seek(0)
         delimiter = max(",;\t", key=start.splitlines()[0].count)
         header = [name.strip() for name in next(csv.reader(file, delimiter=delimiter))]
-        if twice := sorted({name for name in header if header.count(name) > 1}):
-            raise InputError(f"{path}: column(s) that stand more than once: {', '.join(twice)}.")
+        if duplicates := sorted({name for name in header if header.count(name) > 1}):
+            raise InputError(f"{path}: duplicate column(s): {', '.join(duplicates)}. Fix: keep one of each.")
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             return pd.read_csv(file, names=header, sep=delimiter, dtype=str, keep_default_na=False, index_col=False)
+
+
+def blank(column: pd.Series) -> pd.Series:
+    """Which cells of a column of text say nothing: empty ones, and nan, none, null, na and n/a in any case."""
+    return column.str.strip().str.lower().isin(_NOTHING)
+
+
+# ----------------------------------------------------------------------------------------------------------- checks
+
+
+def refuse_rows(where: object, bad: pd.Series, problem: str, values: pd.Series, advice: str) -> None:
+    """Raises InputError if any row is ``bad``, naming the first ten with their ``values`` and giving the ``advice``.
+
+    ``problem`` says what is wrong with these rows; ``advice`` is one or two sentences, "Expected …" or "Fix: …".
+    """
+    if bad.any():
+        rows = first_ten(f"row {row + 2} ({str(value)[:60]!r})" for row, value in values[bad].items())
+        raise InputError(f"{where}: {problem} in {bad.sum():,} row(s): {rows}; the header is row 1. {advice}")
+
+
+def require_columns(where: object, table: pd.DataFrame, needed: Sequence[str], advice: str) -> None:
+    """Refuses a table that lacks one of the ``needed`` columns."""
+    if missing := [name for name in needed if name not in table]:
+        raise InputError(
+            f"{where}: missing column(s) {', '.join(missing)}; the table has {first_ten(table.columns)}. {advice}"
+        )
+
+
+def require_filled(where: object, column: pd.Series, advice: str = "Fix: fill the cell in.") -> None:
+    """Refuses ``blank`` cells."""
+    refuse_rows(where, blank(column), f"no {column.name}", column, advice)
+
+
+def require_unique(where: object, ids: pd.Series, advice: str = "Fix: keep one row per image.") -> None:
+    """Refuses ids that appear more than once."""
+    refuse_rows(where, ids.duplicated(keep=False), f"duplicate {ids.name}", ids, advice)
+
+
+def require_one_of(where: object, column: pd.Series, allowed: Iterable[str], what: str = "", advice: str = "") -> None:
+    """Refuses values outside ``allowed``; ``what`` the column holds is by default its name."""
+    allowed = list(allowed)
+    advice = f"Expected one of {first_ten(allowed)}. {advice or 'Fix: correct the value.'}"
+    refuse_rows(where, ~column.isin(allowed), f"unknown {what or column.name}", column, advice)
+
+
+def parse_numbers(
+    where: object, column: pd.Series, low: float, high: float, what: str = "", empty: Sequence[str] = ()
+) -> pd.Series:
+    """The column as float64, from ``low`` to ``high``; NaN for values in ``empty``. Refuses everything else."""
+    numbers = pd.to_numeric(column.where(~column.isin(empty)), errors="coerce")
+    advice = f"Expected a number from {low:g} to {high:g}, with a decimal point{', or an empty cell' if empty else ''}."
+    refuse_rows(
+        where, ~numbers.between(low, high) & ~column.isin(empty), f"no valid {what or column.name}", column, advice
+    )
+    return numbers.astype(np.float64)
+
+
+def parse_probabilities(where: object, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """``table`` with its columns p_<class> as float64, one per class of ``classes``, in that order.
+
+    Refuses fewer than two classes, probabilities outside 0 to 1, rows whose sum differs from 1 by ``SUM_WITHIN`` or
+    more, and labels without a column.
+    """
+    if len(classes) < 2 or "" in classes:
+        raise InputError(
+            f"{where}: probabilities of {first_ten(repr(name) for name in classes) or 'no class'} only. Expected a "
+            f"column p_<class> for each of two or more classes. Fix: add the missing columns; with one probability "
+            f"per image, the other class has 1 minus it."
+        )
+    columns = [f"p_{name}" for name in classes]
+    numbers = {name: parse_numbers(where, table[name], 0, 1, f"probability in {name}") for name in columns}
+    table = table.assign(**numbers)
+    advice = f"Fix: spell it like the class, or add its column p_<class>; classes are {first_ten(classes)}."
+    refuse_rows(where, ~table["label"].isin(classes), "label without a column p_<class>", table["label"], advice)
+    sums = table[columns].sum(axis=1)
+    refuse_rows(
+        where,
+        (sums - 1).abs() >= SUM_WITHIN,
+        f"probabilities that do not sum to 1 (within {SUM_WITHIN:g})",
+        sums.map("{:.4g}".format),
+        "Expected one softmax over all classes. Fix: if no class is missing, divide each row by its sum, or write "
+        "more digits.",
+    )
+    return table

@@ -1,61 +1,45 @@
-"""What every layout with a table asks of it: columns, ids, known words, ages, and an image for each row."""
+"""The case table: its columns, and what readers of layouts share. Each reader turns its files into this table.
 
-from collections.abc import Iterable, Sequence
+``image_id`` (unique), ``isic_id`` (the published id), ``path, label, lesion_id`` (or the patient, where lesions are
+not given), ``age`` (years, NaN if missing), ``sex, localization, dx_type, source`` (None if unknown),
+``published_split`` (``train`` or ``test`` where the set is published in two splits, otherwise None). One row per image
+file, in the order of the image ids.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from lesion_utils.errors import InputError, first_ten
+from lesion_utils.tables import parse_numbers, read_table, require_columns, require_filled, require_unique
+
+COLUMNS = [
+    *("image_id", "isic_id", "path", "label", "lesion_id", "age", "sex", "localization", "dx_type", "source"),
+    "published_split",
+]
+AS_PUBLISHED = "Fix: use the table as it was published."
+MISSING = ("", "unknown")  # cells that say nothing of an age, sex or site
 
 
-def need_columns(path: Path, table: pd.DataFrame, needed: Sequence[str]) -> None:
-    """Raises InputError if ``table``, read from ``path``, lacks one of the columns ``needed``."""
-    if missing := [name for name in needed if name not in table]:
-        raise InputError(
-            f"{path}: missing column(s) {', '.join(missing)}; found {', '.join(table.columns)}. "
-            f"Fix: use the table as it was published."
-        )
-
-
-def need_filled(path: Path, column: pd.Series) -> None:
-    """Raises InputError if a cell of ``column`` is empty."""
-    if (empty := column == "").any():
-        raise InputError(
-            f"{path}: empty {column.name} in row(s) {first_ten(column.index[empty] + 2)} (the header is row 1)."
-        )
-
-
-def need_unique(path: Path, ids: pd.Series) -> None:
-    """Raises InputError, naming the column, if an id stands more than once."""
-    if (twice := ids.duplicated(keep=False)).any():
-        rows = [f"{name} (row {row + 2})" for row, name in ids[twice].items()]
-        raise InputError(f"{path}: an {ids.name} must stand once; standing more often: {first_ten(rows)}.")
-
-
-def need_one_of(path: Path, column: pd.Series, known: Iterable[str], what: str) -> None:
-    """Raises InputError if ``column``, which holds ``what``, has a value that is not ``known``."""
-    if (strange := ~column.isin(list(known))).any():
-        raise InputError(f"{path}: unknown {what} {quoted_rows(column[strange])}. Expected one of {', '.join(known)}.")
-
-
-def quoted_rows(values: pd.Series) -> str:
-    """The first ten ``values``, in quotes and each with its row in the file, whose header is row 1."""
-    return first_ten([f"{value!r} (row {row + 2})" for row, value in values.items()])
+def read_published(path: Path, columns: Sequence[str], ids: Sequence[str]) -> pd.DataFrame:
+    """The table in ``path``, all text; it must have ``columns``, and ``ids`` are filled, the first of them unique."""
+    table = read_table(path, ", ".join(columns))
+    require_columns(path, table, columns, AS_PUBLISHED)
+    for name in ids:
+        require_filled(path, table[name], AS_PUBLISHED)
+    require_unique(path, table[ids[0]], AS_PUBLISHED)
+    return table
 
 
 def ages(path: Path, column: pd.Series) -> pd.Series:
-    """Years as numbers, NaN where unknown; raises InputError for anything that is no age."""
-    age = pd.to_numeric(column.replace({"": None, "unknown": None}), errors="coerce")
-    if (bad := ~age.between(0, 150) & ~column.isin(["", "unknown"])).any():
-        raise InputError(
-            f"{path}: {column.name} is not a number of years: {quoted_rows(column[bad])}. Expected a number or nothing."
-        )
-    return age.astype(float)
+    """Years as numbers, NaN where unknown; raises InputError for anything else."""
+    return parse_numbers(path, column, 0, 150, f"{column.name} in years", empty=MISSING)
 
 
-def known_words(column: pd.Series) -> pd.Series:
+def words_or_none(column: pd.Series) -> pd.Series:
     """The words of ``column``; None where it is empty or says ``unknown``."""
-    return column.astype(object).where(~column.isin(["", "unknown"]), None)
+    return column.astype(object).where(~column.isin(MISSING), None)
 
 
 def is_jpeg(path: Path) -> bool:
@@ -63,18 +47,18 @@ def is_jpeg(path: Path) -> bool:
     return path.suffix.lower() in (".jpg", ".jpeg")
 
 
-def matched(path: Path, ids: pd.Series, files: Sequence[Path], folder: Path, expected: str) -> dict[str, str]:
-    """Image id to file: every row of the table in ``path`` must have its image and every image its row.
+def image_paths(path: Path, ids: pd.Series, files: Sequence[Path], folder: Path, expected: str) -> pd.Series:
+    """The file of each of ``ids``, which are those of the table in ``path``.
 
-    ``folder`` holds the ``files``; ``expected`` says in the message where an image should lie. Raises InputError for
-    two files that differ in their folder or the end of their name alone, a row without an image, and an image without
-    a row.
+    ``folder`` holds the ``files``; ``expected`` says in the message where an image should be. Raises InputError for two
+    files of one id, a row without an image, and an image without a row.
     """
     by_id = {file.stem: str(file) for file in files}
     if len(by_id) < len(files):
         stems = pd.Series([file.stem for file in files])
         where = "in more than one folder" if len({file.parent for file in files}) > 1 else "under two names"
-        raise InputError(f"{folder}: images that stand {where}: {first_ten(stems[stems.duplicated()])}.")
+        duplicates = first_ten(stems[stems.duplicated()])
+        raise InputError(f"{folder}: images that appear {where}: {duplicates}. Fix: keep one file per image.")
     if missing := [name for name in ids if name not in by_id]:
         raise InputError(
             f"{path}: {len(missing)} row(s) without an image: {first_ten(missing)}. Expected {expected}. "
@@ -85,4 +69,4 @@ def matched(path: Path, ids: pd.Series, files: Sequence[Path], folder: Path, exp
             f"{folder}: {len(extra)} image(s) without a row in {path.name}: {first_ten(extra)}. "
             f"Fix: use the table that belongs to these images."
         )
-    return by_id
+    return ids.map(by_id)

@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.datasets import case_table
+from lesion_utils.datasets.case_table import (
+    AS_PUBLISHED,
+    COLUMNS,
+    ages,
+    image_paths,
+    is_jpeg,
+    read_published,
+    words_or_none,
+)
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.tables import read_table
+from lesion_utils.tables import require_one_of
 
 CLASSES = {
     "akiec": "actinic keratosis / Bowen's disease",
@@ -30,10 +38,6 @@ SINGLE_IMAGE_LESIONS = {"akiec": 151, "bcc": 175, "bkl": 440, "df": 39, "mel": 2
 # hidden test set (Codella and others, arXiv 1902.03368, 2019)
 TOO_GOOD = 0.90
 NEEDED = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
-COLUMNS = [
-    *("image_id", "isic_id", "path", "label", "lesion_id", "age", "sex", "localization", "dx_type", "source"),
-    "published_split",
-]
 NAMES = ("HAM10000_metadata.csv", "HAM10000_metadata.tsv", "HAM10000_metadata.tab", "HAM10000_metadata")
 SUFFIXES = (".csv", ".tsv", ".tab")
 
@@ -86,53 +90,39 @@ def image_files(folder: Path) -> list[Path]:
     Where there is no such folder: all JPEGs in ``folder`` and in the folders in it.
     """
     images = list(folder.glob("HAM10000_images*/*")) or [*folder.glob("*"), *folder.glob("*/*")]
-    return sorted(path for path in images if case_table.is_jpeg(path))
+    return sorted(path for path in images if is_jpeg(path))
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """The case table of a folder in the HAM10000 layout, one row an image, in the order of the image ids.
+    """The case table of a folder in the HAM10000 layout, one row per image, in the order of the image ids.
 
     Raises InputError as ``metadata`` does, for a row without an image and for an image without a row.
     """
     cases = metadata(folder)
     expected = f"<image_id>.jpg in {folder}/HAM10000_images_part_1/ or …_part_2/"
-    files = case_table.matched(metadata_file(folder), cases["image_id"], image_files(folder), folder, expected)
-    return cases.assign(isic_id=cases["image_id"], path=cases["image_id"].map(files), published_split=None)[COLUMNS]
+    paths = image_paths(metadata_file(folder), cases["image_id"], image_files(folder), folder, expected)
+    return cases.assign(isic_id=cases["image_id"], path=paths, published_split=None)[COLUMNS]
 
 
 def metadata(folder: Path) -> pd.DataFrame:
-    """The metadata table of a folder, one row an image, in the order of the image ids; no image is looked for.
+    """The metadata table of a folder, one row per image, in the order of the image ids; images are not needed.
 
     Missing ages are NaN, unknown sexes and sites None. ``source`` is the ``dataset`` column of later releases,
-    None where there is none. Raises InputError for a missing folder, table or column, an unknown diagnosis, a
-    duplicated id, an age that is no number, or an empty table.
+    None where there is none. Raises InputError for a missing folder, table or column, an unknown diagnosis, an empty
+    or duplicate id, an age that is not a number, or an empty table.
     """
     path = metadata_file(folder)
-    table = read_table(path, ", ".join(NEEDED))
-    case_table.need_columns(path, table, NEEDED)
-    for name in ("image_id", "lesion_id"):
-        case_table.need_filled(path, table[name])
-    case_table.need_unique(path, table["image_id"])
-    case_table.need_one_of(path, table["dx"], CLASSES, "diagnosis")
+    table = read_published(path, NEEDED, ids=("image_id", "lesion_id"))
+    require_one_of(path, table["dx"], CLASSES, "diagnosis", AS_PUBLISHED)
+    words = {name: words_or_none(table[name]) for name in ("sex", "localization", "dx_type")}
     return (
-        pd.DataFrame(
-            {
-                "image_id": table["image_id"],
-                "label": table["dx"],
-                "lesion_id": table["lesion_id"],
-                "age": case_table.ages(path, table["age"]),
-                "sex": case_table.known_words(table["sex"]),
-                "localization": case_table.known_words(table["localization"]),
-                "dx_type": case_table.known_words(table["dx_type"]),
-                "source": case_table.known_words(table["dataset"]) if "dataset" in table else None,
-            }
-        )
-        .sort_values("image_id")
-        .reset_index(drop=True)
+        table[["image_id", "lesion_id"]]
+        .assign(label=table["dx"], age=ages(path, table["age"]), **words)
+        .assign(source=words_or_none(table["dataset"]) if "dataset" in table else None)
+        .sort_values("image_id", ignore_index=True)
     )
 
 
 def table_order(folder: Path) -> list[str]:
     """The image ids in the order of the metadata table's rows, on which published splits depend."""
-    path = metadata_file(folder)
-    return list(read_table(path, ", ".join(NEEDED))["image_id"])
+    return list(read_published(metadata_file(folder), NEEDED, ids=("image_id",))["image_id"])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.datasets import case_table, ham10000
+from lesion_utils.datasets.case_table import AS_PUBLISHED, COLUMNS, image_paths, is_jpeg, read_published
 from lesion_utils.errors import InputError
-from lesion_utils.tables import read_table
+from lesion_utils.tables import refuse_rows
 
 IMAGES = "ISIC2018_Task3_Test_Input"
 TRUTH = "ISIC2018_Task3_Test_GroundTruth"
@@ -30,7 +30,7 @@ def truth_file(folder: Path) -> Path:
 
 def image_files(folder: Path) -> list[Path]:
     """All JPEGs of the set, in the order of their names."""
-    return sorted(path for path in (folder / IMAGES).iterdir() if case_table.is_jpeg(path))
+    return sorted(path for path in (folder / IMAGES).iterdir() if is_jpeg(path))
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -42,18 +42,16 @@ def read(folder: Path) -> pd.DataFrame:
     if not (folder / IMAGES).is_dir():
         raise InputError(f"{folder} has no folder {IMAGES}. Expected the images in it, as <image>.jpg.")
     path = truth_file(folder)
-    table = read_table(path, ", ".join(NEEDED))
-    case_table.need_columns(path, table, NEEDED)
-    case_table.need_unique(path, table["image"])
+    table = read_published(path, NEEDED, ids=("image",))
     marks = table[list(CLASSES)].apply(pd.to_numeric, errors="coerce")
-    if (bad := ~(marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1))).any():
-        rows = case_table.quoted_rows(table.loc[bad, "image"])
-        raise InputError(f"{path}: row(s) that are not one-hot: {rows}. Expected one 1 and else 0.")
-    place = folder / IMAGES
-    files = case_table.matched(path, table["image"], image_files(folder), place, f"<image>.jpg in {place}")
+    one_hot = marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1)
+    refuse_rows(path, ~one_hot, "not one-hot", table["image"], f"Expected one 1 and six 0. {AS_PUBLISHED}")
+    image_folder = folder / IMAGES
+    expected = f"<image>.jpg in {image_folder}"
     cases = pd.DataFrame({name: table["image"] for name in ("image_id", "isic_id", "lesion_id")})
     return (
-        cases.assign(path=table["image"].map(files), label=marks.idxmax(axis=1).str.lower(), age=float("nan"))
-        .assign(sex=None, localization=None, dx_type=None, source=None, published_split="test")
-        .sort_values("image_id", ignore_index=True)[ham10000.COLUMNS]
+        cases.assign(path=image_paths(path, table["image"], image_files(folder), image_folder, expected))
+        .assign(label=marks.idxmax(axis=1).str.lower(), age=float("nan"), published_split="test")
+        .assign(sex=None, localization=None, dx_type=None, source=None)
+        .sort_values("image_id", ignore_index=True)[COLUMNS]
     )

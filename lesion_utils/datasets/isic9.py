@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lesion_utils.datasets import ham10000
+from lesion_utils.datasets.case_table import COLUMNS
 from lesion_utils.errors import InputError, first_ten
 
 CLASSES = {
@@ -134,7 +135,7 @@ def read(folder: Path, ham: Path | None) -> pd.DataFrame:
         age=cases["age"].astype(float),
         source=inside.map({True: "HAM10000", False: "other"}) if ham else None,
         published_split=[PARTS[path.parts[-3]] for path in files],
-    ).sort_values("image_id", ignore_index=True)[[*ham10000.COLUMNS, "ham10000_label"]]
+    ).sort_values("image_id", ignore_index=True)[[*COLUMNS, "ham10000_label"]]
 
 
 _FROM_HAM10000 = {

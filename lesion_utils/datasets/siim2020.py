@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.datasets import case_table, ham10000
+from lesion_utils.datasets.case_table import (
+    AS_PUBLISHED,
+    COLUMNS,
+    ages,
+    image_paths,
+    is_jpeg,
+    read_published,
+    words_or_none,
+)
 from lesion_utils.errors import InputError
-from lesion_utils.tables import read_table
+from lesion_utils.tables import refuse_rows, require_one_of
 
 CLASSES = {"benign": "everything that is no melanoma", "melanoma": "malignant in this set"}
 IMAGES = "jpeg/train"
@@ -40,7 +48,7 @@ def image_files(folder: Path) -> list[Path]:
     """All JPEGs of the set, in the order of their names; raises InputError if their folder is missing."""
     if not (folder / IMAGES).is_dir():
         raise InputError(f"{folder} has no folder {IMAGES}. Expected the images in it, as <image_name>.jpg.")
-    return sorted(path for path in (folder / IMAGES).iterdir() if case_table.is_jpeg(path))
+    return sorted(path for path in (folder / IMAGES).iterdir() if is_jpeg(path))
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -52,32 +60,23 @@ def read(folder: Path) -> pd.DataFrame:
     and an image without its row.
     """
     path = table_file(folder)
-    table = read_table(path, ", ".join(NEEDED))
-    case_table.need_columns(path, table, NEEDED)
-    for name in ("image_name", "patient_id"):
-        case_table.need_filled(path, table[name])
-    case_table.need_unique(path, table["image_name"])
-    case_table.need_one_of(path, table["benign_malignant"], LABELS, "benign_malignant")
-    other = pd.to_numeric(table["target"], errors="coerce") != table["benign_malignant"].map(TARGETS)
-    if other.any():
-        raise InputError(
-            f"{path}: target contradicts benign_malignant: {case_table.quoted_rows(table.loc[other, 'target'])}. "
-            f"Expected {' and '.join(f'{target} for {name}' for name, target in TARGETS.items())}. "
-            f"Fix: use the table as it was published."
+    table = read_published(path, NEEDED, ids=("image_name", "patient_id"))
+    require_one_of(path, table["benign_malignant"], LABELS, advice=AS_PUBLISHED)
+    contradicts = pd.to_numeric(table["target"], errors="coerce") != table["benign_malignant"].map(TARGETS)
+    expected = f"Expected {' and '.join(f'{target} for {name}' for name, target in TARGETS.items())}. {AS_PUBLISHED}"
+    refuse_rows(path, contradicts, "target contradicts benign_malignant", table["target"], expected)
+    image_folder = folder / IMAGES
+    expected = f"<image_name>.jpg in {image_folder}"
+    return (
+        table.rename(columns={"image_name": "image_id", "patient_id": "lesion_id"})
+        .assign(
+            isic_id=table["image_name"],
+            path=image_paths(path, table["image_name"], image_files(folder), image_folder, expected),
+            label=table["benign_malignant"].map(LABELS),
+            age=ages(path, table["age_approx"]),
+            sex=words_or_none(table["sex"]),
+            localization=words_or_none(table["anatom_site_general_challenge"]),
+            **dict.fromkeys(("dx_type", "source", "published_split")),
         )
-    place = folder / IMAGES
-    files = case_table.matched(path, table["image_name"], image_files(folder), place, f"<image_name>.jpg in {place}")
-    cases = pd.DataFrame(
-        {
-            "image_id": table["image_name"],
-            "isic_id": table["image_name"],
-            "path": table["image_name"].map(files),
-            "label": table["benign_malignant"].map(LABELS),
-            "lesion_id": table["patient_id"],
-            "age": case_table.ages(path, table["age_approx"]),
-            "sex": case_table.known_words(table["sex"]),
-            "localization": case_table.known_words(table["anatom_site_general_challenge"]),
-        }
+        .sort_values("image_id", ignore_index=True)[COLUMNS]
     )
-    cases = cases.assign(dx_type=None, source=None, published_split=None)
-    return cases.sort_values("image_id", ignore_index=True)[ham10000.COLUMNS]
