@@ -3,6 +3,7 @@
 import base64
 import importlib.metadata
 import io
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -11,19 +12,37 @@ from typing import Any
 
 import jinja2
 import nbformat
-from nbconvert import HTMLExporter
 from PIL import Image
 
 from lesion_utils.datasets import data_digest, layout, title
 from lesion_utils.digests import file_digest
+from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, atomic_write, read_json, report_folder, run_folder, run_name, write_json
 from lesion_utils.pipeline import NOTEBOOKS, Job, job_digest, plan, values
-from lesion_utils.study import STAGES, StudyParams
+from lesion_utils.study import CLAIMS, PUBLISHED, STAGES, StudyParams, load_study
 
 TEMPLATES = Path(__file__).parent / "templates"
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+_ENVIRONMENT.filters["whole"] = "{:,}".format
 _COLOURS = 128  # of an embedded picture
 _DEFAULTS = StudyParams().model_dump(mode="json")
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
+
+
+def render(template: str, **values: Any) -> str:
+    """The text of ``template``, a file in ``templates/``, with ``values``; whatever they hold is text, not markup."""
+    return _ENVIRONMENT.get_template(template).render(**values)
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Writes ``render(template, **values)`` to ``path``; raises InputError if it cannot be written."""
+    try:
+        with atomic_write(path) as beside:
+            beside.write_text(render(template, **values), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}). Fix: choose another path.") from error
 
 
 def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dict[str, Any]:
@@ -75,6 +94,8 @@ def write_stamp(params: StudyParams, notebook: str, error: str, seconds: float) 
 
 def write_report(params: StudyParams, name: str) -> None:
     """The HTML report of the executed notebook ``name``: readable off line, code folded, stamped."""
+    from nbconvert import HTMLExporter  # slow to import, needed by few commands
+
     folder = run_folder(params.study)
     made = read_json(folder / "stamps" / f"{name}.json", f"make study STUDY={params.study}")
     shown = [(key, _text(value)) for key, value in made.items() if value != ""]
@@ -118,7 +139,7 @@ def write_reports(params: StudyParams) -> Path:
     if params.is_published:
         from lesion_utils.claims.verdicts import gather  # slow to import, needed by few studies
 
-        gather()
+        write_claims(gather())
     return index
 
 
@@ -129,16 +150,12 @@ def write_index(params: StudyParams) -> Path:
     for notebook in NOTEBOOKS:
         if notebook not in {job.notebook for job in planned}:
             rows.append(_empty_row(notebook, "no recipe"))
-    rows.sort(key=lambda row: (NOTEBOOKS.index(row["notebook"]), row["repeat"] or 0))
+    rows.sort(key=lambda row: (NOTEBOOKS.index(row["notebook"]), row["run"] or 0))
     stamps = [row["stamp"] for row in rows if row["stamp"]]
     first = [(name, _text(stamps[-1][name])) for name in ("commit", "data digest", "finished")] if stamps else []
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    page = environment.get_template("index.html.j2").render(
-        study=params.study, about=_about(params), rows=rows, repeats=params.repeats, stamp=first
-    )
     path = report_folder(params.study) / "index.html"
-    with atomic_write(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+    about = _about(params)
+    write_page(path, "index.html.j2", study=params.study, about=about, rows=rows, runs=params.repeats, stamp=first)
     return path
 
 
@@ -160,7 +177,7 @@ def _about(params: StudyParams) -> str:
 
 def _row(params: StudyParams, job: Job) -> dict[str, Any]:
     folder = run_folder(params.study)
-    row = _empty_row(job.notebook, "not run") | {"name": job.name, "repeat": job.repeat}
+    row = _empty_row(job.notebook, "not run") | {"name": job.name, "run": job.repeat}
     for kind in ("failed", "stamps"):
         if (path := folder / kind / f"{job.name}.json").is_file():
             made = read_json(path, "")
@@ -181,7 +198,7 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
 
 
 def _empty_row(notebook: str, status: str) -> dict[str, Any]:
-    row = dict.fromkeys(("link", "repeat", "stamp"))
+    row = dict.fromkeys(("link", "run", "stamp"))
     return row | {
         "notebook": notebook,
         "name": notebook,
@@ -214,3 +231,26 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(inner(one) for one in value) + "]"
     return str(value)
+
+
+def write_claims(rows: list[dict[str, Any]]) -> None:
+    """Writes the claims page ``index.html`` of published systems from the rows of ``claims.collect_claims``."""
+    from lesion_utils.claims import verdicts  # slow to import, needed by few commands
+
+    folder = report_folder(PUBLISHED)
+    shown = []
+    for study in [f"{PUBLISHED}/{path.stem}" for path in sorted(CLAIMS.parent.glob("*.yml")) if path != CLAIMS]:
+        params, index = load_study(study), report_folder(study) / "index.html"
+        link = os.path.relpath(index, folder) if index.is_file() else ""
+        if not study.endswith("_full") or link:
+            shown.append({"name": study, "link": link, "scaled": params.scaled, "minutes": params.minutes})
+    write_page(
+        folder / "index.html",
+        "published.html.j2",
+        summary=verdicts.summary(rows),
+        studies=shown,
+        rows=[row | {"linked": bool(row["report"]) and (folder / str(row["report"])).is_file()} for row in rows],
+        stated=verdicts.stated,
+        here=verdicts.here,
+        remarks=verdicts.remarks,
+    )

@@ -35,6 +35,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation import compare, judge
 from lesion_utils.evaluation.judge import compare_unpaired
 from lesion_utils.paths import PROJECT, report_folder, run_folder
+from lesion_utils.reports import write_claims
 from lesion_utils.splits import write_cases
 from lesion_utils.study import StudyParams, load_study
 
@@ -474,7 +475,9 @@ def test_claims_of_all_studies_come_together_in_the_order_of_the_ledger():
     (folder / "results.json").write_text(json.dumps({"study": "published/003_as_run"}))
     (folder / "05_evaluation.html").write_text("made up")
     (folder / "index.html").write_text("made up")
-    gathered = {row["id"]: row for row in gather()}
+    rows_of_all = gather()
+    write_claims(rows_of_all)
+    gathered = {row["id"]: row for row in rows_of_all}
     assert list(gathered) == [one.id for one in LEDGER]
     assert gathered[first.id] == rows[0] and rows[0]["verdict"] == "does not hold"
     assert gathered[second.id]["why"] == "not run since the claim was changed: make study STUDY=published/003_as_run"

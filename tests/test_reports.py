@@ -223,7 +223,7 @@ def test_the_index_has_a_row_for_each_planned_notebook_and_repeat(study):
         ("04_transfer_learning", "no recipe"),
         ("05_evaluation", "not run"),
     ]
-    assert rows_of(study)["02_baseline_cnn_r1"][0].endswith("repeat 1")
+    assert rows_of(study)["02_baseline_cnn_r1"][0].endswith("run 1")
     assert rows_of(study)["01_eda"][2] == "12 s"
 
 

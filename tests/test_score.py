@@ -15,13 +15,14 @@ from typer.testing import CliRunner
 from lesion_utils.checks import predictions as score_table
 from lesion_utils.checks.predictions import read_metadata, read_predictions
 from lesion_utils.checks.score import as_dict, estimate_cells, score
-from lesion_utils.checks.score_page import write_page
+from lesion_utils.checks.score_page import page_values
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import judge
 from lesion_utils.evaluation.operating import choose, judge_at
 from lesion_utils.paths import PROJECT
+from lesion_utils.reports import write_page
 
 TABLE = table_of([20, 12, 25, 60], views=2)
 VALIDATION = table_of([20, 12, 25, 60], views=2, seed=1).assign(
@@ -302,7 +303,7 @@ def test_the_figure_is_inside_the_page_and_told_in_words(written):
 def test_the_same_table_gives_the_same_page(written, tmp_path):
     found = score(read(written, TABLE), resamples=100)
     for name in ("one.html", "two.html"):
-        write_page(found, tmp_path / name, "table.csv")
+        write_page(tmp_path / name, "score.html.j2", **page_values(found, "table.csv"))
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 

@@ -85,7 +85,7 @@ def test_it_makes_a_report_a_notebook_and_an_index(finished):
     expected = {"index.html", "results.json"} | {f"{name}.html" for name in NOTEBOOKS}
     assert {path.name for path in reports.iterdir()} == expected
     index = (reports / "index.html").read_text()
-    assert index.count('class="done"') == 5
+    assert index.count('class="good"') == 5
     assert all(f'href="{name}.html"' in index for name in NOTEBOOKS)
 
 

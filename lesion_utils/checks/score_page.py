@@ -2,38 +2,18 @@
 
 import base64
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from lesion_utils.checks.score import Score, counted, estimate_cells, missed_counts
-from lesion_utils.errors import InputError
 from lesion_utils.evaluation.calibration import sentence
 from lesion_utils.evaluation.subgroups import reading
 from lesion_utils.figures import reliability_diagram
-from lesion_utils.paths import atomic_write
 
 SHOWN = 10  # missed images that are named
-
-_TEMPLATES = Path(__file__).parents[1] / "templates"
-
-
-def write_page(score: Score, path: Path, name: str) -> None:
-    """Writes the page of ``score``, of the table called ``name``; raises InputError if ``path`` cannot be written."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": percent, "whole": "{:,}".format}
-    page = environment.get_template("score.html.j2").render(score=score, name=name, **_shown(score))
-    try:
-        with atomic_write(path) as beside:
-            beside.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}). Fix: give another place to --html.") from error
 
 
 def percent(row: pd.Series, said: bool = False) -> str:
@@ -48,11 +28,14 @@ def percent(row: pd.Series, said: bool = False) -> str:
     return told.replace(" %", "\u00a0%")  # no line ends before a %
 
 
-def _shown(score: Score) -> dict[str, Any]:
-    """What the template shows beside the score itself."""
+def page_values(score: Score, name: str) -> dict[str, Any]:
+    """What the template ``score.html.j2`` shows of ``score``, of the table called ``name``."""
     cells = [estimate_cells(row, score.by_lesion) for _, row in score.numbers.iterrows()]
     numbers = score.numbers.assign(shown=[shown for shown, _ in cells], counts=[counts for _, counts in cells])
     shown: dict[str, Any] = {
+        "score": score,
+        "name": name,
+        "percent": percent,
         "known": score.point_known,
         "point": score.point_told[:1].upper() + score.point_told[1:],
         "missed": missed_counts(score) if score.point_known else "",

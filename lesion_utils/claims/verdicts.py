@@ -3,10 +3,7 @@
 import collections
 import math
 import os
-from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from lesion_utils.claims import declared as ledger
 from lesion_utils.claims import measured as estimands
@@ -14,10 +11,9 @@ from lesion_utils.claims.declared import Claim, Data, Matrix, Nothing, Share, ve
 from lesion_utils.claims.measured import Measured
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.sentences import span
-from lesion_utils.paths import atomic_write, read_json, report_folder, write_json
-from lesion_utils.study import CLAIMS, PUBLISHED, StudyParams, load_study
+from lesion_utils.paths import read_json, report_folder, write_json
+from lesion_utils.study import CLAIMS, PUBLISHED, StudyParams
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 NO_NUMBER = Measured(math.nan, math.nan, math.nan, None)
 VERDICTS = (ledger.HOLDS, ledger.FAILS, ledger.UNDECIDED, ledger.UNCHECKED)
 
@@ -90,7 +86,7 @@ def gather() -> list[dict[str, Any]]:
     """The rows of all claims, in the order of the ledger: of the studies that were run, and those that need none.
 
     Writes them as ``claims.json`` among the reports of published systems, with ``results.json``, a list of the results
-    of all published studies, and ``index.html``. A claim of a study that was not run, or not since the claim was
+    of all published studies. A claim of a study that was not run, or not since the claim was
     changed, says so.
     """
     claims = ledger.read_ledger()
@@ -103,7 +99,6 @@ def gather() -> list[dict[str, Any]]:
     results = [read_json(path, "") for study in studies if (path := report_folder(study) / "results.json").is_file()]
     write_json(report_folder(PUBLISHED) / "claims.json", rows)
     write_json(report_folder(PUBLISHED) / "results.json", results)
-    _write_page(rows, studies)
     return rows
 
 
@@ -194,23 +189,3 @@ def _page(claim: Claim) -> str | None:
         return None
     page = "01_eda.html" if isinstance(claim.estimand, Data) else "05_evaluation.html"
     return os.path.relpath(report_folder(claim.study) / page, report_folder(PUBLISHED))
-
-
-def _write_page(rows: list[dict[str, Any]], studies: list[str]) -> None:
-    shown = []
-    for study in studies:
-        params, index = load_study(study), report_folder(study) / "index.html"
-        link = os.path.relpath(index, report_folder(PUBLISHED)) if index.is_file() else ""
-        if study.endswith("_full") and not link:
-            continue
-        shown.append({"name": study, "link": link, "scaled": params.scaled, "minutes": params.minutes})
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    environment.filters |= {"stated": stated, "here": here, "remarks": remarks}
-    there = report_folder(PUBLISHED)
-    page = environment.get_template("published.html.j2").render(
-        summary=summary(rows),
-        studies=shown,
-        rows=[row | {"linked": bool(row["report"]) and (there / str(row["report"])).is_file()} for row in rows],
-    )
-    with atomic_write(there / "index.html") as beside:
-        beside.write_text(page, encoding="utf-8")

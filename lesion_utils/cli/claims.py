@@ -4,6 +4,7 @@ import typer
 
 from lesion_utils.claims.verdicts import claims_table, gather
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
+from lesion_utils.reports import write_claims
 
 
 def claims() -> None:
@@ -21,4 +22,5 @@ def claims() -> None:
     """
     with unusable_input_exits_2():
         rows = gather()
+        write_claims(rows)
     typer.echo(harmless(claims_table(rows)))

@@ -83,9 +83,10 @@ def score(
             resamples=resamples,
         )
         if html:
-            from lesion_utils.checks.score_page import write_page  # imports matplotlib
+            from lesion_utils.checks.score_page import page_values  # imports matplotlib
+            from lesion_utils.reports import write_page
 
-            write_page(judged, html, name)
+            write_page(html, "score.html.j2", **page_values(judged, name))
     typer.echo(json.dumps(as_dict(judged), indent=1) if as_json else harmless(as_text(judged, name)))
     raise typer.Exit(1 if judged.findings else 0)
 
