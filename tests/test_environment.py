@@ -110,6 +110,25 @@ def test_conda_takes_its_packages_from_the_lock_alone():
     assert (CONDA["name"], CONDA["channels"]) == ("lesion", ["conda-forge"])
 
 
+def test_licence_and_version_are_the_same_everywhere():
+    licence = (PROJECT / "LICENSE").read_text(encoding="utf-8")
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert "Apache License" in licence and "Version 2.0, January 2004" in licence
+    assert DECLARED["license"] == citation["license"] == "Apache-2.0"
+    assert DECLARED["version"] == citation["version"]
+    assert f"## {DECLARED['version']}" in (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_workflow_runs_what_anybody_can_run():
+    workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if step.get("run", "").startswith(".")] == [".ci/run"]
+    versions = [
+        SpecifierSet(DECLARED["requires-python"]).contains(python) for python in job["strategy"]["matrix"]["python"]
+    ]
+    assert all(versions)
+
+
 # what they say can be installed
 
 
@@ -118,7 +137,7 @@ def checkout(tmp_path) -> Path:
     """A copy of what pip needs of the project, with an empty environment ``venv`` that is deleted at the end."""
     folder = tmp_path / "checkout"
     shutil.copytree(PROJECT / "lesion_utils", folder / "lesion_utils", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "requirements.lock", "README.md"):
+    for name in ("pyproject.toml", "requirements.lock", "README.md", "LICENSE", "NOTICE"):
         if (PROJECT / name).is_file():
             shutil.copy(PROJECT / name, folder)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
@@ -133,6 +152,7 @@ def run(folder: Path, program: str, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_pip_section_installs_into_an_empty_environment(checkout):
     (checkout / "section.txt").write_text("\n".join(pip_section()) + "\n")  # conda hands it to pip as a file, too
     probe = run(checkout, "pip", "download", "--no-deps", "--retries=1", "--timeout=20", "--dest=probe", "setuptools")

@@ -1,4 +1,4 @@
-"""The house is what the README says: folders, rooms, and imports that run one way."""
+"""The project is what CONTRIBUTING.md says: folders, rooms, and imports that go one way."""
 
 import ast
 import re
@@ -10,7 +10,6 @@ import pytest
 from lesion_utils.paths import PROJECT
 
 PACKAGE = PROJECT / "lesion_utils"
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
 HOUSE = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
@@ -54,10 +53,10 @@ def test_a_room_imports_only_rooms_above_it(path):
         assert order.index(imported) <= order.index(room), f"{room} imports {imported}, which stands below it"
 
 
-def test_top_level_is_what_the_readme_says():
-    listed = set(re.findall(r"^    (\S+?)/? {2,}", README.split("## Folders")[1].split("##")[0], flags=re.MULTILINE))
-    there = {name.split("/")[0] for name in tracked() if not name.startswith(".")}
-    assert there == listed - {"runs", "data"}
+def test_the_top_level_is_what_the_folder_list_says():
+    lines = re.findall(r"^    (\S.*?) {2,}", HOUSE.split("## Folders")[1].split("##")[0], flags=re.MULTILINE)
+    listed = {name.rstrip("/") for line in lines for name in line.split()}
+    assert {name.split("/")[0] for name in tracked() if not name.startswith(".")} == listed - {"runs", "data"}
 
 
 def test_nothing_tracked_names_a_machine_or_holds_a_picture():
