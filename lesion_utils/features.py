@@ -1,4 +1,4 @@
-"""What a frozen network makes of the pictures, computed once for all recipes, repeats and studies that share it."""
+"""Outputs of frozen networks: computed once for all recipes, runs and studies that share them."""
 
 from pathlib import Path
 
@@ -7,55 +7,53 @@ import numpy as np
 from lesion_utils.augment import apply, draw
 from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import cache_folder
-from lesion_utils.pictures import HELD_OUT_BATCH
+from lesion_utils.pictures import HELD_OUT_BATCH, ArrayCache, CachedArrays
 from lesion_utils.recipes import Augmentation, Recipe
 from lesion_utils.runtime import keras, tf
-from lesion_utils.store import Rows, Store
 
-_BLOCK = 4 * HELD_OUT_BATCH  # rows kept at a time
+_BLOCK = 4 * HELD_OUT_BATCH  # rows written at a time
 
 
-def origin(recipe: Recipe, weights: str, statistics: tuple[float, float], seed: int, threads: int) -> list:
-    """What decides the outputs of a recipe's untrained backbone; ``weights`` is their digest.
+def feature_cache_key(recipe: Recipe, weights: str, statistics: tuple[float, float], seed: int, threads: int) -> list:
+    """All that decides the outputs of a recipe's untrained backbone; ``weights`` is the digest of its weights.
 
-    ``statistics`` matter to the scalings that standardise. Random weights come of the seed. The number of threads
-    decides the last bits.
+    ``statistics`` count only where the scaling standardises, ``seed`` only where the weights are random. The number of
+    threads decides the last bits.
     """
     decides = {"backbone", "alpha", "weights", "cut", "image_size", "scaling", "pooling"}
     decides |= {"batch_norm", "last_pooling"}  # of the small CNN
     code = code_digest(Path(__file__).with_name("models.py").read_text(encoding="utf-8"))
-    drawn = seed if recipe.weights == "none" else None
+    random_weights = seed if recipe.weights == "none" else None
     scaled_by = statistics if recipe.scaling in ("z_score", "z_score_by_part") else None
-    return [recipe.model_dump(mode="json", include=decides), weights, drawn, scaled_by, threads, code, tf.__version__]
+    backbone = recipe.model_dump(mode="json", include=decides)
+    return [backbone, weights, random_weights, scaled_by, threads, code, tf.__version__]
 
 
-def outputs(
-    model: keras.Model, pixels: Rows, made_of: list, augmentation: Augmentation | None = None, view: int = 0
-) -> Rows:
-    """The output of ``model`` for each picture, (n, …) float32, on disk; computed for pictures that are new.
+def cached_features(
+    model: keras.Model, pictures: CachedArrays, key: list, augmentation: Augmentation | None = None, view: int = 0
+) -> CachedArrays:
+    """The output of ``model`` for each picture, (n, …) float32, on disk; computed for new pictures only.
 
-    ``made_of`` tells this model from every other. ``view`` > 0 is a picture as ``augmentation`` changes it: it is drawn
-    by the picture's content and the view's number, the same for whoever asks.
+    ``key`` identifies the model. ``augmentation`` changes each picture first, at random, decided by the picture's
+    content and the number of the ``view`` alone.
     """
-    drawn_by = [view, augmentation.model_dump()] if augmentation and view else None
-    store = Store(cache_folder("features") / digest([made_of, drawn_by]))
-    rows = {key: row for row, key in enumerate(pixels.keys) if key not in store}
-    keys = list(rows)
-    for first in range(0, len(keys), _BLOCK):
-        block = keys[first : first + _BLOCK]
-        made = []
-        for begin in range(0, len(block), HELD_OUT_BATCH):
-            batch = block[begin : begin + HELD_OUT_BATCH]
-            pictures = pixels[[rows[key] for key in batch]]
-            if augmentation and view:
-                pictures = np.stack([_changed(*one, augmentation, view) for one in zip(batch, pictures, strict=True)])
-            # A short batch is filled up: batches of another size have other last bits.
-            full = np.concatenate([pictures, np.repeat(pictures[-1:], HELD_OUT_BATCH - len(batch), axis=0)])
-            made.append(model.predict_on_batch(full.astype(np.float32))[: len(batch)])
-        store.add(block, np.concatenate(made))
-    return store.rows(pixels.keys)
+    view_key = [view, augmentation.model_dump()] if augmentation else None
+    cache = ArrayCache(cache_folder("features") / digest([key, view_key]))
+    new = {name: row for row, name in enumerate(pictures.keys) if name not in cache}
+    names = list(new)
+    for block in (names[first : first + _BLOCK] for first in range(0, len(names), _BLOCK)):
+        outputs = []
+        for batch in (block[first : first + HELD_OUT_BATCH] for first in range(0, len(block), HELD_OUT_BATCH)):
+            inputs = pictures[[new[name] for name in batch]]
+            if augmentation:
+                inputs = np.stack([_changed(augmentation, view, *pair) for pair in zip(batch, inputs, strict=True)])
+            # The last batch is filled up: batches of another size have other last bits.
+            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], HELD_OUT_BATCH - len(batch), axis=0)])
+            outputs.append(model.predict_on_batch(inputs.astype(np.float32))[: len(batch)])
+        cache.add(block, np.concatenate(outputs))
+    return cache.read(pictures.keys)
 
 
-def _changed(key: str, picture: np.ndarray, augmentation: Augmentation, view: int) -> np.ndarray:
-    rng = np.random.default_rng([int(key, 16), view])
+def _changed(augmentation: Augmentation, view: int, name: str, picture: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng([int(name, 16), view])
     return apply(draw(augmentation, 1, picture.shape[:2], rng), picture[None], 1)[0]

@@ -1,137 +1,173 @@
-"""From image files to batches: each picture is decoded once, kept by content and size as uint8, and fed from there."""
+"""Pictures: each is decoded once, cached by content and size as uint8, and fed to the network in batches.
+
+A cache is a folder of shards: ``<shard>.npy`` holds rows, ``<shard>.json`` their keys. A shard is written whole, its
+keys last, and never changed. So a killed job loses only its current shard, and two jobs can write at the same time.
+"""
 
 import hashlib
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import simplejpeg
 
 from lesion_utils.audit.images import open_image
-from lesion_utils.digests import bytes_digest, digest, read_into
-from lesion_utils.paths import cache_folder
+from lesion_utils.digests import digest, file_digest
+from lesion_utils.paths import atomic_write, cache_folder, write_json
 from lesion_utils.runtime import tf
-from lesion_utils.store import Rows, Store
 
 HELD_OUT_BATCH = 64
-_BLOCK = 256  # pictures decoded and kept at a time: memory stays flat, and a killed job loses no more than these
-_CHUNK = 16  # of them given to a thread at a time
+_BLOCK = 256  # pictures decoded and written at a time: bounds the memory, and what a killed job loses
 
-cv2.setNumThreads(1)  # the threads are ours
+cv2.setNumThreads(1)  # this package starts its own threads
 
 
-def load(paths: list[str], image_size: tuple[int, int], threads: int) -> Rows:
-    """All images as a read-only array (n, height, width, 3), uint8, on disk, in the order of ``paths``.
+class CachedArrays:
+    """Rows of an ``ArrayCache`` in a given order: a read-only array (n, …) on disk, with the ``keys`` of its rows.
 
-    A picture is decoded when its content is first asked for in ``image_size``, (height, width) in pixels, by
-    ``threads`` threads, and resized (bilinear, aspect not kept); a JPEG at least twice as large is decoded at a
-    fraction of its size. Afterwards the same content is found under any name, in any order, by any study. Raises
-    InputError naming the first file that cannot be decoded; the blocks of pictures before it are kept.
+    It is indexed like an array along its first axis; only the rows that an index names are read.
     """
-    store = Store(cache_folder("pixels") / digest([image_size, _DECODER]))
-    keys: list[str] = []
-    # Two rooms for all pictures, since fresh memory is slow: one is written to disk while the other is filled.
-    rooms = [np.empty((min(_BLOCK, len(paths)), *image_size, 3), np.uint8) for _ in range(2)]
+
+    def __init__(self, keys: list[str], shards: list[np.ndarray], positions: np.ndarray):
+        """``positions`` (n, 2): the index of each row's shard in ``shards``, and of the row in that shard."""
+        self.keys, self._shards, self._positions = keys, shards, positions
+        self.shape, self.dtype = (len(keys), *shards[0].shape[1:]), shards[0].dtype
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: np.ndarray | Sequence[int] | slice | int) -> np.ndarray:
+        positions = self._positions[index]
+        if positions.ndim == 1:
+            return self._shards[positions[0]][positions[1]]
+        rows = np.empty((len(positions), *self.shape[1:]), self.dtype)
+        for row, (shard, number) in zip(rows, positions.tolist(), strict=True):
+            row[...] = self._shards[shard][number]
+        return rows
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def take(self, index: np.ndarray) -> "CachedArrays":
+        """The rows that ``index`` names, without reading them."""
+        return CachedArrays([self.keys[row] for row in index], self._shards, self._positions[index])
+
+    @property
+    def digest(self) -> str:
+        """Changes with the content, order and shape of the rows."""
+        return digest([self.keys, self.shape[1:]])
+
+
+class ArrayCache:
+    """The arrays in ``folder``, all of one shape and type, by key."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._positions: dict[str, tuple[Path, int]] = {}
+        for listing in sorted(folder.glob("[!.]*.json")):
+            self._register(listing.with_suffix(".npy"), json.loads(listing.read_text(encoding="utf-8")))
+
+    def _register(self, shard: Path, keys: list[str]) -> None:
+        for row, key in enumerate(keys):
+            self._positions.setdefault(key, (shard, row))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._positions
+
+    def add(self, keys: list[str], rows: np.ndarray) -> None:
+        """Writes ``rows`` (k, …) with their k ``keys`` as one shard."""
+        shard = self.folder / f"{digest(keys)}.npy"
+        with atomic_write(shard) as temporary:
+            np.save(temporary, rows)
+        write_json(shard.with_suffix(".json"), keys)
+        self._register(shard, keys)
+
+    def read(self, keys: list[str]) -> CachedArrays:
+        """The rows of ``keys``, in this order; raises KeyError for a key that the cache lacks."""
+        positions = [self._positions[key] for key in keys]
+        numbers = {shard: number for number, shard in enumerate(dict.fromkeys(shard for shard, _ in positions))}
+        shards = [np.load(shard, mmap_mode="r").view(np.ndarray) for shard in numbers]
+        return CachedArrays(keys, shards, np.array([(numbers[shard], row) for shard, row in positions]))
+
+
+def load_pictures(paths: Iterable[str], image_size: tuple[int, int], threads: int) -> CachedArrays:
+    """All pictures as a read-only array (n, height, width, 3), uint8, on disk, in the order of ``paths``.
+
+    Content that is new in ``image_size`` (height, width) is decoded and resized bilinearly without keeping its aspect;
+    a JPEG at least twice as large is decoded at a fraction of its size. Raises InputError naming the first file that
+    cannot be read or decoded; the blocks of pictures before it stay cached.
+    """
+    paths = list(paths)
+    cache = ArrayCache(cache_folder("pixels") / digest([image_size, _DECODER]))
     with ThreadPoolExecutor(threads) as pool:
-        kept: Future | None = None
-        for first in range(0, len(paths), _BLOCK):
-            room = rooms[first // _BLOCK % 2]
-            block = list(zip(paths[first : first + _BLOCK], room, strict=False))
-            chunks = [block[start : start + _CHUNK] for start in range(0, len(block), _CHUNK)]
-            made = list(itertools.chain(*pool.map(lambda chunk: _made(chunk, store), chunks)))
-            if kept:
-                kept.result()
-            new = {key: row for row, (key, decoded) in enumerate(made) if decoded}
-            if new:
-                rows = room[: len(new)] if len(new) == len(made) else room[list(new.values())]
-                kept = pool.submit(store.add, list(new), rows)
-            keys += [key for key, _ in made]
-        if kept:
-            kept.result()
-    return store.rows(keys)
+        keys = list(pool.map(file_digest, paths))
+        new = [(key, path) for key, path in dict(zip(keys, paths, strict=True)).items() if key not in cache]
+        for first in range(0, len(new), _BLOCK):
+            block_keys, block_paths = zip(*new[first : first + _BLOCK], strict=True)
+            decoded = pool.map(_decode, block_paths, itertools.repeat(image_size))
+            cache.add(list(block_keys), np.stack(list(decoded)))
+    return cache.read(keys)
 
 
-def _made(files: list[tuple[str, np.ndarray]], store: Store) -> list[tuple[str, bool]]:
-    """The keys of some files, and whether ``store`` lacks them: then they are now in the arrays beside the paths."""
-    made, buffer = [], bytearray()
-    for path, picture in files:
-        size, buffer = read_into(path, buffer)
-        with memoryview(buffer)[:size] as data:
-            key = bytes_digest(data)
-            made.append((key, key not in store))
-            if made[-1][1]:
-                _decode(path, data, picture)
-    return made
-
-
-def _decode(path: str, data: memoryview, picture: np.ndarray) -> None:
-    """Decodes ``data``, the bytes of ``path``, into ``picture`` (height, width, 3)."""
-    height, width = picture.shape[:2]
+def _decode(path: str, image_size: tuple[int, int]) -> np.ndarray:
+    height, width = image_size
     try:
-        decoded = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, min_factor=2)
-    except ValueError:  # no JPEG, or one with an error that Pillow can name
-        decoded = np.asarray(open_image(path))
-    if decoded.shape == picture.shape:
-        picture[...] = decoded
-    else:
-        small = min(decoded.shape[0] / height, decoded.shape[1] / width) < 2
-        cv2.resize(decoded, (width, height), picture, interpolation=cv2.INTER_LINEAR if small else cv2.INTER_AREA)
+        data = Path(path).read_bytes()
+        picture = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, min_factor=2)
+    except ValueError:  # not a JPEG, or a damaged one: Pillow's error names the damage
+        picture = np.asarray(open_image(path))
+    if picture.shape[:2] == image_size:
+        return picture
+    small = min(picture.shape[0] / height, picture.shape[1] / width) < 2
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR if small else cv2.INTER_AREA)
 
 
-_DECODER = [simplejpeg.__version__, cv2.__version__, inspect.getsource(_decode)]  # pixels of another are not reused
+_DECODER = [simplejpeg.__version__, cv2.__version__, inspect.getsource(_decode)]  # in the cache's key
 
 
-def case_pixels(cases: pd.DataFrame, image_size: tuple[int, int], threads: int) -> Rows:
-    """``load`` for the rows of a case table."""
-    return load(list(cases["path"]), image_size, threads)
-
-
-def row_digests(pixels: np.ndarray | Rows) -> list[str]:
-    """A digest of each picture's pixels: equal pictures, however encoded, have equal ones."""
-    return [hashlib.blake2b(row.data, digest_size=16).hexdigest() for row in pixels]
+def row_digests(pictures: np.ndarray | CachedArrays) -> list[str]:
+    """A digest of each picture's pixels: equal for equal pictures, however they are encoded."""
+    return [hashlib.blake2b(pictures[row].data, digest_size=16).hexdigest() for row in range(len(pictures))]
 
 
 def batches(
-    inputs: np.ndarray | Rows,
+    inputs: np.ndarray | CachedArrays,
     targets: np.ndarray,
     rows: Callable[[int], np.ndarray],
     size: int,
     epochs: int | None = None,
     change: Callable[[np.ndarray, int, int], np.ndarray] | None = None,
 ) -> tf.data.Dataset:
-    """(inputs, targets) batches, epoch after epoch (endless if ``epochs`` is None), in the order ``rows(epoch)`` gives.
+    """(inputs, targets) batches, epoch after epoch (endless if ``epochs`` is None), in the order of ``rows(epoch)``.
 
-    ``inputs`` (n, …) may lie on disk; only the rows of a batch are read, while the batch before it is computed with.
-    ``change(inputs of a batch, epoch, place of its first row in the epoch)`` may augment them. The last batch of an
-    epoch is short.
+    Only the rows of a batch are read, while the network computes with the batch before. ``change(inputs of a batch,
+    epoch, position of its first row in the epoch)`` may augment them. The last batch of an epoch may be smaller.
     """
 
-    def made() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for epoch in itertools.count() if epochs is None else range(epochs):
             order = rows(epoch)
             for first in range(0, len(order), size):
                 index = order[first : first + size]
-                read = inputs[index]
-                yield change(read, epoch, first) if change else read, targets[index]
+                yield change(inputs[index], epoch, first) if change else inputs[index], targets[index]
 
-    shapes = ((None, *inputs.shape[1:]), (None, *targets.shape[1:]))
-    kinds = (inputs.dtype, targets.dtype)
-    signature = tuple(tf.TensorSpec(shape, kind) for shape, kind in zip(shapes, kinds, strict=True))
+    signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (inputs, targets))
     count = tf.data.INFINITE_CARDINALITY if epochs is None else epochs * -(-len(rows(0)) // size)
-    dataset = tf.data.Dataset.from_generator(made, output_signature=signature).prefetch(2)
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
     options = tf.data.Options()
-    options.autotune.enabled = False  # nothing to tune here, and to end its thread takes seconds a dataset
+    options.autotune.enabled = False  # there is nothing to tune, and stopping its thread takes seconds per dataset
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).with_options(options)
 
 
-def held_out(
-    inputs: np.ndarray | Rows, targets: np.ndarray | None = None, rows: np.ndarray | None = None
+def held_out_batches(
+    inputs: np.ndarray | CachedArrays, targets: np.ndarray | None = None, rows: np.ndarray | None = None
 ) -> tf.data.Dataset:
-    """Batches for predicting: each of ``rows`` (None: all) once, in order; ``targets`` only where a loss is wanted."""
+    """Batches for prediction: each of ``rows`` (None: all) once, in order; ``targets`` if a loss is wanted."""
     targets = np.zeros(len(inputs)) if targets is None else targets
     rows = np.arange(len(inputs)) if rows is None else rows
     return batches(inputs, targets, lambda _: rows, HELD_OUT_BATCH, epochs=1)

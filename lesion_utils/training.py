@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import datasets
-from lesion_utils import features as frozen
 from lesion_utils.augment import augmenter, offline_copies
 from lesion_utils.digests import code_digest
 from lesion_utils.errors import InputError
+from lesion_utils.features import cached_features, feature_cache_key
 from lesion_utils.models import (
     BalancedAccuracy,
     Statistics,
@@ -29,13 +29,12 @@ from lesion_utils.models import (
     split_below,
 )
 from lesion_utils.paths import atomic_write, run_folder, write_json
-from lesion_utils.pictures import batches, case_pixels, held_out, row_digests
+from lesion_utils.pictures import CachedArrays, batches, held_out_batches, load_pictures, row_digests
 from lesion_utils.published import handover
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.recipes import Phase, Recipe
 from lesion_utils.runtime import keras, start, tf
 from lesion_utils.splits import refuse_leak, split_digest, use_share
-from lesion_utils.store import Rows
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
 from lesion_utils.weights import weights_digest
 
@@ -73,7 +72,7 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
     recipe = params.trainings[name]
     given = split_digest(cases)
     cases = _prepared(cases, recipe, params.training_seed)
-    pixels = case_pixels(cases, recipe.image_size, params.threads)
+    pixels = load_pictures(cases["path"], recipe.image_size, params.threads)
     leaky = refuse_leak(name, cases, row_digests(pixels), recipe.allow_leak)
     made_by = {
         "recipe": recipe.model_dump(mode="json"),
@@ -154,8 +153,8 @@ class _Data:
             rows = np.random.default_rng(seed).permutation(rows)
         return rows[: recipe.epoch_images]
 
-    def held_out(self, inputs: np.ndarray | Rows, *parts: str) -> tf.data.Dataset:
-        return held_out(inputs, self.targets, self.rows(*parts))
+    def held_out(self, inputs: np.ndarray | CachedArrays, *parts: str) -> tf.data.Dataset:
+        return held_out_batches(inputs, self.targets, self.rows(*parts))
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ class _Fed:
     """What learns in a phase, and what it is fed: one input a case, beside them augmented views of training cases."""
 
     model: keras.Model
-    inputs: np.ndarray | Rows
+    inputs: np.ndarray | CachedArrays
     views: tuple[np.ndarray, ...] = ()
     change: Callable[[np.ndarray, int, int], np.ndarray] | None = None
 
@@ -184,7 +183,7 @@ def _train(
     name: str,
     recipe: Recipe,
     cases: pd.DataFrame,
-    pixels: Rows,
+    pixels: CachedArrays,
     params: StudyParams,
     folder: Path,
     made_by: dict,
@@ -194,14 +193,14 @@ def _train(
     data = _Data(recipe, cases, seed)
     statistics = _statistics(recipe, data, pixels)
     network = build(recipe, len(data.classes), params.weights, seed, statistics["train"])
-    origin = frozen.origin(recipe, made_by["weights"], statistics["train"], seed, params.threads)
+    key = feature_cache_key(recipe, made_by["weights"], statistics["train"], seed, params.threads)
 
     @functools.cache
     def features(*parts: str) -> np.ndarray:
         """The features of the pictures of ``parts``, of all that take part where none is named, in the cases' rows."""
         rows = data.rows(*(parts or ("train", *data.parts)))
         made = np.empty((len(cases), network.features.output_shape[1]), np.float32)
-        made[rows] = frozen.outputs(network.features, pixels.take(rows), origin)
+        made[rows] = cached_features(network.features, pixels.take(rows), key)
         return made
 
     if recipe.standardise:
@@ -214,7 +213,7 @@ def _train(
                 return _Fed(network.head, features())
             shown = pixels.take(data.train)
             changed = (
-                frozen.outputs(network.features, shown, origin, recipe.augmentation, view)
+                cached_features(network.features, shown, key, recipe.augmentation, view)
                 for view in range(1, recipe.feature_views + 1)
             )
             return _Fed(network.head, features(*data.parts), tuple(np.asarray(view) for view in changed))
@@ -226,7 +225,7 @@ def _train(
             used = data.rows("train", *data.parts)
             place = np.zeros(len(cases), int)  # of each case among those that take part
             place[used] = np.arange(len(used))
-            return _Fed(upper, frozen.outputs(lower, pixels.take(used), [*origin, "below", phase.train]).take(place))
+            return _Fed(upper, cached_features(lower, pixels.take(used), [*key, "below", phase.train]).take(place))
         return _Fed(network.whole, pixels, change=change)
 
     histories: list[pd.DataFrame] = []
@@ -246,7 +245,7 @@ def _train(
     shown = data.labels[data.epoch(0)]
     shares = np.bincount(shown, minlength=len(data.classes)) / len(shown)
     model = predicts = finished(network, recipe, shares)
-    inputs: np.ndarray | Rows = pixels
+    inputs: np.ndarray | CachedArrays = pixels
     if not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
         views = data.parts if recipe.feature_views else ()
         predicts, inputs = finished_head(network, recipe, shares), features(*views)
@@ -266,7 +265,7 @@ def _train(
     _save(folder, model, history, scores, made_by)
 
 
-def _statistics(recipe: Recipe, data: _Data, pixels: Rows) -> dict[str, Statistics]:
+def _statistics(recipe: Recipe, data: _Data, pixels: CachedArrays) -> dict[str, Statistics]:
     """Mean and standard deviation of all values of the pictures, by which each part is standardised, if it is."""
     by_part = recipe.scaling == "z_score_by_part"
     learnt = ["train", "validation", VALIDATION_COPIES] if by_part else ["train"]
@@ -278,7 +277,7 @@ def _statistics(recipe: Recipe, data: _Data, pixels: Rows) -> dict[str, Statisti
     return {part: _moments(pixels, data.rows(*group)) for part, group in groups.items()}
 
 
-def _moments(pixels: Rows, rows: np.ndarray) -> Statistics:
+def _moments(pixels: CachedArrays, rows: np.ndarray) -> Statistics:
     counts = np.zeros(256, np.int64)
     for row in rows:
         counts += np.bincount(pixels[int(row)].ravel(), minlength=256)

@@ -21,7 +21,7 @@ from lesion_utils.datasets import ham10000, isic2018
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import classification_report, judge
 from lesion_utils.models import build
-from lesion_utils.pictures import case_pixels
+from lesion_utils.pictures import load_pictures
 from lesion_utils.pipeline import EVALUATED
 from lesion_utils.predictions import probabilities, validate
 from lesion_utils.published import handover as exports
@@ -61,7 +61,7 @@ def model() -> keras.Model:
 def scores(model, cases, threads, tmp_path_factory) -> dict[str, np.ndarray]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LESION_OUTPUT", str(tmp_path_factory.mktemp("pixels")))
-        pictures = np.asarray(case_pixels(cases, RECIPE.image_size, threads), np.float32)
+        pictures = np.asarray(load_pictures(cases["path"], RECIPE.image_size, threads), np.float32)
     return {split: model.predict(pictures[cases["split"] == split], verbose=0) for split in ("validation", "test")}
 
 

@@ -17,7 +17,7 @@ from lesion_utils.datasets import ham10000, isic9, isic2018
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import judge
 from lesion_utils.paths import run_folder
-from lesion_utils.pictures import case_pixels
+from lesion_utils.pictures import load_pictures
 from lesion_utils.predictions import classes_of, is_leaky, probabilities, validate
 from lesion_utils.runtime import keras
 from lesion_utils.splits import split_cases
@@ -75,7 +75,7 @@ def test_the_isic_2018_set_is_scored_by_the_model_as_it_is_and_judged(study, isi
     assert read[["image_id", "lesion_id", "label"]].equals(cases[["image_id", "lesion_id", "label"]])
     assert classes_of(read) == list(ham10000.CLASSES)
     model = keras.models.load_model(run_folder("tiny") / "models" / "cnn" / "r0" / "model.keras")
-    pictures = np.asarray(case_pixels(cases, study.recipes["cnn"].image_size, study.threads), np.float32)
+    pictures = np.asarray(load_pictures(cases["path"], study.recipes["cnn"].image_size, study.threads), np.float32)
     assert np.allclose(probabilities(read), model.predict(pictures, verbose=0), atol=1e-6)
     assert judge(read, 100).loc["accuracy", "n"] == len(cases)
     beside = json.loads(table_file.with_suffix(".json").read_text())

@@ -12,7 +12,7 @@ from PIL import Image
 from lesion_utils import predictions, training
 from lesion_utils.errors import InputError
 from lesion_utils.models import build
-from lesion_utils.pictures import case_pixels
+from lesion_utils.pictures import load_pictures
 from lesion_utils.recipes import Recipe
 from lesion_utils.runtime import keras, start
 from lesion_utils.splits import split_cases
@@ -116,7 +116,7 @@ def test_every_held_out_case_has_its_probabilities(first, cases):
 def test_the_saved_model_predicts_the_saved_scores(first, cases, threads):
     model = keras.models.load_model(first[1].model_file)
     for split in HELD_OUT:
-        pixels = case_pixels(cases[cases["split"] == split], SIZE, threads)
+        pixels = load_pictures(cases[cases["split"] == split]["path"], SIZE, threads)
         shown = model.predict(np.asarray(pixels, np.float32), verbose=0)
         assert np.allclose(shown, first[1].scores[split], atol=1e-5)
 
@@ -285,7 +285,7 @@ def test_a_head_and_then_the_whole_of_a_backbone_are_trained(few, threads):
     trained = train("net", few, study_of(threads, **recipe))
     assert trained.history["train"].tolist() == ["head", "head", "block_3_expand"]
     model = keras.models.load_model(trained.model_file)
-    pixels = case_pixels(few[few["split"] == "test"], (32, 32), threads)
+    pixels = load_pictures(few[few["split"] == "test"]["path"], (32, 32), threads)
     shown = model.predict(np.asarray(pixels, np.float32), verbose=0)
     assert np.allclose(shown, trained.scores["test"], atol=1e-5)
 
@@ -298,21 +298,21 @@ MOBILE = HEAD | {"backbone": "mobilenet_v1", "alpha": 0.25, "cut": "conv_pw_4_re
 def run_through(monkeypatch) -> list[int]:
     """Pictures of each batch that a frozen network is run on."""
     shown: list[int] = []
-    make = training.frozen.outputs
+    make = training.cached_features
 
     def outputs(model, pixels, *args):
         predict = model.predict_on_batch
         model.predict_on_batch = lambda batch: shown.append(len(batch)) or predict(batch)
         return make(model, pixels, *args)
 
-    monkeypatch.setattr(training.frozen, "outputs", outputs)
+    monkeypatch.setattr(training, "cached_features", outputs)
     return shown
 
 
 def test_features_are_standardised_by_training_cases(few, threads, monkeypatch):
     made = []
-    outputs = training.frozen.outputs
-    monkeypatch.setattr(training.frozen, "outputs", lambda *args: made.append(outputs(*args)) or made[-1])
+    outputs = training.cached_features
+    monkeypatch.setattr(training, "cached_features", lambda *args: made.append(outputs(*args)) or made[-1])
     trained = train("net", few, study_of(threads, **HEAD, standardise=True))
     features = np.asarray(made[0])[(few["split"] == "train").to_numpy()]
     norm = keras.models.load_model(trained.model_file).get_layer("head").get_layer("standardise")
@@ -335,7 +335,7 @@ def test_features_are_computed_once_for_recipes_repeats_and_splits(few, threads,
 
 def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, monkeypatch):
     fed, views = [], {}
-    batches, outputs = training.batches, training.frozen.outputs
+    batches, outputs = training.batches, training.cached_features
 
     def watched(inputs, targets, rows, size, **kwargs):
         fed.append((inputs, targets, [rows(epoch) for epoch in range(4)]))
@@ -347,7 +347,7 @@ def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, mo
         return made
 
     monkeypatch.setattr(training, "batches", watched)
-    monkeypatch.setattr(training.frozen, "outputs", seen)
+    monkeypatch.setattr(training, "cached_features", seen)
     study = study_of(threads, **MOBILE, augmentation={"flip": "both", "rotation": 0.2}, feature_views=2)
     train("net", few, study)
     training_rows = np.flatnonzero(few["split"] == "train")
@@ -358,7 +358,7 @@ def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, mo
         2: len(training_rows),
     }
     ((inputs, targets, epochs),) = fed
-    keys = case_pixels(few, (32, 32), threads).keys
+    keys = load_pictures(few["path"], (32, 32), threads).keys
     labels = np.searchsorted(["blue", "red"], few["label"])
     data = training._Data(study.recipes["net"], few, study.training_seed)
     for epoch, rows in enumerate(epochs):
@@ -468,7 +468,7 @@ def test_a_share_of_the_training_lesions_is_used_and_of_every_class(few, threads
 
 
 def test_each_part_is_standardised_as_the_recipe_says(few, threads):
-    pixels = case_pixels(few, SIZE, threads)
+    pixels = load_pictures(few["path"], SIZE, threads)
     values = {part: np.asarray(pixels[np.flatnonzero(few["split"] == part)], float) for part in few["split"].unique()}
     moments = {part: (one.mean(), one.std()) for part, one in values.items()}
     found = {}
@@ -494,7 +494,7 @@ def test_by_its_own_statistics_test_is_scored_as_if_it_were_no_darker(few, threa
         trained = train("net", darker, study_of(threads, scaling=scaling, phases=[{"epochs": 4}]))
         scores[scaling] = trained.scores["test"]
         model = keras.models.load_model(trained.model_file)
-        inputs = np.asarray(case_pixels(darker[darker["split"] == "validation"], SIZE, threads), np.float32)
+        inputs = np.asarray(load_pictures(darker[darker["split"] == "validation"]["path"], SIZE, threads), np.float32)
         assert np.allclose(model.predict(inputs, verbose=0), trained.scores["validation"], atol=1e-5)
     assert np.abs(scores["z_score"] - scores["z_score_by_part"]).max() > 0.02
 

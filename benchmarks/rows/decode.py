@@ -40,14 +40,14 @@ def measure(setting: Setting) -> list[dict]:
 
 
 def ours(paths: list[str], scratch: Path, threads: int) -> Callable[[], float]:
-    """``pixels.load`` into an empty cache."""
+    """``pixels.load_pictures`` into an empty cache."""
     from lesion_utils import pictures as pixels
 
     def run() -> float:
         shutil.rmtree(scratch, ignore_errors=True)
         os.environ["LESION_OUTPUT"] = str(scratch)
         began = time.perf_counter()
-        pixels.load(paths, (SIDE, SIDE), threads)
+        pixels.load_pictures(paths, (SIDE, SIDE), threads)
         return time.perf_counter() - began
 
     return run

@@ -24,10 +24,10 @@ def peak():
 paths = sys.stdin.read().splitlines()
 """
 
-# `pixels.load`, and one pass over what it gives.
+# `pixels.load_pictures`, and one pass over what it gives.
 OURS = """
 from lesion_utils import pictures as pixels
-found = pixels.load(paths, (SIDE, SIDE), int(sys.argv[1]))
+found = pixels.load_pictures(paths, (SIDE, SIDE), int(sys.argv[1]))
 assert len(found) == len(paths)
 print(peak())
 """

@@ -43,7 +43,7 @@ def ours(paths: list[str], size: Size, phase: dict, scratch: Path, threads: int)
     from lesion_utils.training import train
 
     os.environ["LESION_OUTPUT"] = str(scratch)
-    pixels.load(paths, size, threads)
+    pixels.load_pictures(paths, size, threads)
     table, seeds = cases(paths, HELD_OUT), iter(range(1000))
 
     def run() -> float:

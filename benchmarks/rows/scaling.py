@@ -34,7 +34,7 @@ def measure(setting: Setting) -> list[dict]:
 
 
 def prepare_and_feed(paths: list[str], scratch: Path, threads: int) -> Callable[[], float]:
-    """``pixels.load`` into an empty cache, ``load`` again, and an epoch of ``batches`` in random order."""
+    """``pixels.load_pictures`` into an empty cache, ``load`` again, and an epoch of ``batches`` in random order."""
     import numpy as np
 
     from lesion_utils import pictures as pixels
@@ -45,8 +45,8 @@ def prepare_and_feed(paths: list[str], scratch: Path, threads: int) -> Callable[
         shutil.rmtree(scratch, ignore_errors=True)
         os.environ["LESION_OUTPUT"] = str(scratch)
         began = time.perf_counter()
-        pixels.load(paths, SIZE, threads)
-        found = pixels.load(paths, SIZE, threads)
+        pixels.load_pictures(paths, SIZE, threads)
+        found = pixels.load_pictures(paths, SIZE, threads)
         order = np.random.default_rng(0).permutation(len(paths))
         for _ in pixels.batches(found, targets, lambda _: order, BATCH, epochs=1):
             pass

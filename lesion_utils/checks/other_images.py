@@ -14,10 +14,9 @@ from lesion_utils.datasets import ham10000_folder, read_any
 from lesion_utils.datasets.isic9 import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.paths import atomic_write, read_json, write_json
-from lesion_utils.pictures import case_pixels, held_out, row_digests
+from lesion_utils.pictures import CachedArrays, held_out_batches, load_pictures, row_digests
 from lesion_utils.runtime import keras, start
 from lesion_utils.splits import known_in_training, split_cases, split_digest
-from lesion_utils.store import Rows
 from lesion_utils.study import StudyParams
 from lesion_utils.training import model_folder
 
@@ -45,8 +44,8 @@ def score_folder(
     classes = sorted(own["label"].unique())
     shown, cases = _classes_and_labels(classes, cases, folder)
     size = params.recipes[recipe].image_size
-    pixels = case_pixels(cases, size, params.threads)
-    known = _known(own, case_pixels(own, size, params.threads), cases, pixels)
+    pixels = load_pictures(cases["path"], size, params.threads)
+    known = _known(own, load_pictures(own["path"], size, params.threads), cases, pixels)
     if len(known) and not allow_leak:
         raise InputError(
             f"the model knows {len(known):,} of the {len(cases):,} images in {folder}, or their lesions, from training "
@@ -55,7 +54,7 @@ def score_folder(
         )
     start(params.threads)
     model = keras.models.load_model(model_folder / "model.keras", compile=False)
-    scores = model.predict(held_out(pixels), verbose=0)
+    scores = model.predict(held_out_batches(pixels), verbose=0)
     names, scores = _summed([shown[name] for name in classes], scores)
     table = predictions.build(cases, names, scores, leaky=not known.empty)
     table = table.join(cases[PATIENT].dropna(axis="columns", how="all"))
@@ -106,7 +105,7 @@ def _summed(names: list[str], scores: np.ndarray) -> tuple[list[str], np.ndarray
     return different, scores @ belongs
 
 
-def _known(own: pd.DataFrame, own_pixels: Rows, cases: pd.DataFrame, pixels: Rows) -> pd.DataFrame:
+def _known(own: pd.DataFrame, own_pixels: CachedArrays, cases: pd.DataFrame, pixels: CachedArrays) -> pd.DataFrame:
     """The ``cases`` that stand in training or validation of ``own``, with a column ``knows``: image or lesion."""
     seen = own["split"].isin(["train", "validation"]).to_numpy()
     joined = pd.concat([own[seen].assign(split="train"), cases.assign(split="test")], ignore_index=True)

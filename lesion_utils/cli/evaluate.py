@@ -53,7 +53,7 @@ def evaluate(
         about, history = handover.read_about(folder), handover.read_history(folder)
         predict = handover.load(chosen, trust_pickle)
         cases = _reported(about, data)
-        scores = predict(pictures.case_pixels(cases, about.image_size, threads))
+        scores = predict(pictures.load_pictures(cases["path"], about.image_size, threads))
         if scores.shape[1] != len(about.classes):
             raise InputError(
                 f"{chosen} gives {scores.shape[1]} probabilities a picture; {handover.ABOUT} has the "

@@ -24,17 +24,16 @@ from pydantic import ValidationError
 from lesion_utils.digests import bytes_digest
 from lesion_utils.errors import InputError
 from lesion_utils.paths import atomic_write, write_json
-from lesion_utils.pictures import HELD_OUT_BATCH
+from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays
 from lesion_utils.recipes import Positive, Recipe, Strict
 from lesion_utils.runtime import keras, tf
-from lesion_utils.store import Rows
 
 ABOUT, HISTORY = "about.json", "history.npy"
 FORMS = {"saved_model": "saved_model", "h5": "model.h5", "pickle": "model.pkl"}  # value of `exports`: its name
 MODELS = ("saved_model", "model.keras", "model.h5", "model.pkl")  # in the order in which a folder's model is chosen
 WITHIN = 1e-4  # of the trained model's: the probabilities of a form read back
 
-Predict: TypeAlias = Callable[[np.ndarray | Rows], np.ndarray]
+Predict: TypeAlias = Callable[[np.ndarray | CachedArrays], np.ndarray]
 
 
 class Case(Strict):
@@ -230,7 +229,7 @@ def load(path: Path, trust_pickle: bool = False) -> Predict:
             f"this project wrote. Fix: copy it again, or make it again with make study."
         ) from error
 
-    def predict(pictures: np.ndarray | Rows) -> np.ndarray:
+    def predict(pictures: np.ndarray | CachedArrays) -> np.ndarray:
         if tuple(pictures.shape[1:]) != size:
             raise InputError(f"pictures of shape {tuple(pictures.shape[1:])}; the model in {path} expects {size}.")
         made = []

@@ -1,4 +1,4 @@
-"""Pixels: decoded right and once, cached by content and size, and fed in the order that is asked for."""
+"""Pictures: decoded correctly and once, cached by content and size, and fed in a given order."""
 
 import itertools
 import json
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lesion_utils import pictures as pixels
+from lesion_utils import pictures
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
-from lesion_utils.pictures import batches, case_pixels, load
+from lesion_utils.pictures import ArrayCache, batches, held_out_batches, load_pictures
 
 NATIVE = (150, 200)
 
@@ -24,10 +24,10 @@ def paths(phantom_folder) -> list[str]:
 
 @pytest.fixture
 def decoding_forbidden(monkeypatch):
-    def fail(path, data, picture):
+    def fail(path, image_size):
         raise AssertionError(f"{path} is decoded again")
 
-    return lambda: monkeypatch.setattr(pixels, "_decode", fail)
+    return lambda: monkeypatch.setattr(pictures, "_decode", fail)
 
 
 def kept(output) -> int:
@@ -37,7 +37,7 @@ def kept(output) -> int:
 
 
 def test_pixels_of_unchanged_size_are_those_pil_decodes(paths, threads):
-    loaded = load(paths, NATIVE, threads)
+    loaded = load_pictures(paths, NATIVE, threads)
     assert loaded.shape == (12, 150, 200, 3) and loaded.dtype == np.uint8
     for row, path in zip(loaded, paths, strict=True):
         assert np.array_equal(row, np.asarray(Image.open(path).convert("RGB")))
@@ -49,14 +49,14 @@ def saved(picture: Image.Image, path: Path, **options) -> str:
 
 
 def test_height_comes_first_and_resizing_is_bilinear(paths, threads, tmp_path):
-    loaded = load(paths, (100, 160), threads)
+    loaded = load_pictures(paths, (100, 160), threads)
     assert loaded.shape == (12, 100, 160, 3)
     for row, path in zip(loaded, paths, strict=True):
         exact = np.asarray(Image.open(path).resize((160, 100), Image.Resampling.BILINEAR), float)
         assert np.abs(row - exact).mean() < 2.5  # of 255; Pillow smooths when it shrinks
     half = np.zeros((8, 20, 3), np.uint8)
     half[:4] = 255  # white above, black below
-    (row,) = load([saved(Image.fromarray(half), tmp_path / "half.png")], (4, 6), threads)
+    (row,) = load_pictures([saved(Image.fromarray(half), tmp_path / "half.png")], (4, 6), threads)
     assert row[0].min() > 250 and row[-1].max() < 5
 
 
@@ -64,19 +64,19 @@ def test_height_comes_first_and_resizing_is_bilinear(paths, threads, tmp_path):
 def decoded(monkeypatch) -> list[np.ndarray]:
     """What the decoder gives, before it is resized."""
     given: list[np.ndarray] = []
-    decode = pixels.simplejpeg.decode_jpeg
+    decode = pictures.simplejpeg.decode_jpeg
 
     def watched(*args, **kwargs):
         given.append(decode(*args, **kwargs))
         return given[-1]
 
-    monkeypatch.setattr(pixels.simplejpeg, "decode_jpeg", watched)
+    monkeypatch.setattr(pictures.simplejpeg, "decode_jpeg", watched)
     return given
 
 
 @pytest.mark.parametrize("size", [(75, 100), (60, 90), (15, 20)])
 def test_a_large_jpeg_is_decoded_small_and_looks_the_same(paths, threads, size, decoded):
-    loaded = load(paths, size, threads)
+    loaded = load_pictures(paths, size, threads)
     assert all(size[0] <= picture.shape[0] <= 75 and size[1] <= picture.shape[1] <= 100 for picture in decoded)
     for row, path in zip(loaded, paths, strict=True):
         exact = np.asarray(Image.open(path).resize(size[::-1], Image.Resampling.BOX), float)
@@ -84,7 +84,7 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(paths, threads, size, 
 
 
 def test_a_jpeg_less_than_twice_as_large_is_decoded_whole(paths, threads, decoded):
-    load(paths, (76, 100), threads)
+    load_pictures(paths, (76, 100), threads)
     assert {picture.shape for picture in decoded} == {(150, 200, 3)}
 
 
@@ -100,53 +100,53 @@ def test_a_jpeg_less_than_twice_as_large_is_decoded_whole(paths, threads, decode
 )
 def test_every_kind_of_file_that_pillow_reads_is_read_alike(paths, threads, tmp_path, name, mode, options):
     path = saved(Image.open(paths[0]).convert(mode), tmp_path / name, **options)
-    (row,) = load([path], NATIVE, threads)
+    (row,) = load_pictures([path], NATIVE, threads)
     difference = row - np.asarray(Image.open(path).convert("RGB"), int)
     assert np.abs(difference).max() <= (1 if mode == "CMYK" else 0)  # rounded otherwise
 
 
 def test_more_pictures_than_are_decoded_at_a_time_keep_their_order(paths, threads, monkeypatch, tmp_path):
-    at_once = np.array(load(paths, (15, 20), threads))
+    at_once = np.array(load_pictures(paths, (15, 20), threads))
     monkeypatch.setenv("LESION_OUTPUT", str(tmp_path))
-    monkeypatch.setattr(pixels, "_BLOCK", 5)
-    reverse = load(paths[::-1], (15, 20), threads)
+    monkeypatch.setattr(pictures, "_BLOCK", 5)
+    reverse = load_pictures(paths[::-1], (15, 20), threads)
     assert kept(tmp_path) == 12
     assert np.array_equal(np.array(reverse)[::-1], at_once)
     assert not np.array_equal(at_once[0], at_once[-1])
 
 
 def test_what_was_asked_for_before_is_not_decoded_again(paths, threads, tmp_path, output, decoding_forbidden):
-    before = load(paths, (15, 20), threads)
+    before = load_pictures(paths, (15, 20), threads)
     elsewhere = [str(shutil.copy(path, tmp_path / f"{number}.jpg")) for number, path in enumerate(paths)]
     decoding_forbidden()
-    assert np.array_equal(load(paths, (15, 20), threads), before)
-    assert load(elsewhere, (15, 20), threads).digest == before.digest  # a moved folder, renamed files
+    assert np.array_equal(load_pictures(paths, (15, 20), threads), before)
+    assert load_pictures(elsewhere, (15, 20), threads).digest == before.digest  # a moved folder, renamed files
     some = [7, 2, 2]  # another study, another order
-    assert np.array_equal(load([paths[row] for row in some], (15, 20), threads), before[some])
+    assert np.array_equal(load_pictures([paths[row] for row in some], (15, 20), threads), before[some])
     assert kept(output) == 12
     with pytest.raises(AssertionError, match="decoded again"):
-        load(paths, (20, 15), threads)
+        load_pictures(paths, (20, 15), threads)
 
 
 def test_only_what_is_new_is_decoded(paths, threads, tmp_path, output):
-    load(paths[:5], (15, 20), threads)
+    load_pictures(paths[:5], (15, 20), threads)
     changed = saved(Image.new("RGB", (20, 15), "red"), tmp_path / "changed.png")
-    loaded = load([*paths[:7], changed], (15, 20), threads)
+    loaded = load_pictures([*paths[:7], changed], (15, 20), threads)
     assert kept(output) == 8
     assert np.array_equal(loaded[-1], np.broadcast_to([255, 0, 0], (15, 20, 3)))
-    assert np.array_equal(loaded[:7], load(paths[:7], (15, 20), threads))
+    assert np.array_equal(loaded[:7], load_pictures(paths[:7], (15, 20), threads))
 
 
 def test_another_decoder_finds_nothing(paths, threads, output, monkeypatch):
-    load(paths, (15, 20), threads)
-    monkeypatch.setattr(pixels, "_DECODER", ["another"])
-    load(paths, (15, 20), threads)
+    load_pictures(paths, (15, 20), threads)
+    monkeypatch.setattr(pictures, "_DECODER", ["another"])
+    load_pictures(paths, (15, 20), threads)
     assert kept(output) == 24
 
 
 def test_the_digest_follows_content_order_and_size(paths, threads):
     digests = [
-        load(asked, size, threads).digest
+        load_pictures(asked, size, threads).digest
         for asked, size in [
             (paths, (15, 20)),
             (paths, (20, 15)),
@@ -158,26 +158,26 @@ def test_the_digest_follows_content_order_and_size(paths, threads):
 
 
 def test_a_corrupt_image_is_named_and_what_was_before_it_is_kept(paths, threads, tmp_path, output, monkeypatch):
-    monkeypatch.setattr(pixels, "_BLOCK", 5)
+    monkeypatch.setattr(pictures, "_BLOCK", 5)
     bad = tmp_path / "bad.jpg"
     for size in (2000, Path(paths[0]).stat().st_size - 200):  # the second half, or only the last rows, are gone
         bad.write_bytes(Path(paths[0]).read_bytes()[:size])
         with pytest.raises(InputError, match=r"bad\.jpg cannot be decoded"):
-            load([*paths, str(bad)], (15, 20), threads)
+            load_pictures([*paths, str(bad)], (15, 20), threads)
         assert kept(output) == 10  # two blocks of five; that of the bad one is not there
     shutil.copy(paths[0], bad)
-    loaded = load([*paths, str(bad)], (15, 20), threads)
+    loaded = load_pictures([*paths, str(bad)], (15, 20), threads)
     assert np.array_equal(loaded[0], loaded[-1])
 
 
 def test_a_missing_image_is_named(paths, threads, tmp_path):
     with pytest.raises(InputError, match=r"gone\.jpg cannot be read .*Fix: restore this file"):
-        load([*paths, str(tmp_path / "gone.jpg")], (15, 20), threads)
+        load_pictures([*paths, str(tmp_path / "gone.jpg")], (15, 20), threads)
 
 
-def test_case_pixels_come_in_the_order_of_the_cases(phantom_folder, threads):
+def test_pictures_follow_the_order_of_the_case_table(phantom_folder, threads):
     cases = ham10000.read(phantom_folder).iloc[[7, 3, 5]]
-    loaded = case_pixels(cases, NATIVE, threads)
+    loaded = load_pictures(cases["path"], NATIVE, threads)
     for row, path in zip(loaded, cases["path"], strict=True):
         assert np.array_equal(row, np.asarray(Image.open(path)))
 
@@ -218,7 +218,7 @@ def test_a_dataset_starts_anew_each_time_it_is_read():
 
 
 def test_pictures_are_fed_from_the_cache(paths, threads):
-    loaded = load(paths, (15, 20), threads)
+    loaded = load_pictures(paths, (15, 20), threads)
     (shown,) = [x.numpy() for x, _ in batches(loaded, np.zeros(12), lambda _: np.array([5, 5, 0]), 3, epochs=1)]
     assert np.array_equal(shown, loaded[[5, 5, 0]])
 
@@ -235,11 +235,83 @@ def test_a_change_knows_the_epoch_and_the_place_of_a_batch_in_it():
 
 
 def test_held_out_batches_show_each_row_once_in_order():
-    shown = [x.numpy()[:, 0] for x, _ in pixels.held_out(INPUTS)]
+    shown = [x.numpy()[:, 0] for x, _ in held_out_batches(INPUTS)]
     assert np.array_equal(np.concatenate(shown), np.arange(10))
-    ((some, targets),) = pixels.held_out(INPUTS, TARGETS, np.array([2, 5]))
+    ((some, targets),) = held_out_batches(INPUTS, TARGETS, np.array([2, 5]))
     assert some.numpy()[:, 0].tolist() == [2, 5] and targets.numpy().tolist() == [20, 50]
 
 
 def test_the_feed_has_no_thread_that_tunes_it():
     assert batches(INPUTS, TARGETS, rows, size=3).options().autotune.enabled is False
+
+
+# the cache of arrays
+
+ROWS = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+
+
+@pytest.fixture
+def cache(tmp_path) -> ArrayCache:
+    made = ArrayCache(tmp_path / "cache")
+    made.add(["a", "b"], ROWS[:2])
+    made.add(["c", "d"], ROWS[2:])
+    return made
+
+
+def test_rows_come_in_the_order_asked_for_whatever_the_shard(cache):
+    rows = ArrayCache(cache.folder).read(["d", "a", "c", "a"])
+    assert rows.shape == (4, 2, 3) and rows.dtype == np.float32 and len(rows) == 4
+    assert np.array_equal(rows, ROWS[[3, 0, 2, 0]])
+    assert np.array_equal(np.stack(list(rows)), ROWS[[3, 0, 2, 0]])
+
+
+@pytest.mark.parametrize("index", [2, -1, [3, 0], np.array([1, 1, 2]), slice(1, 3), np.array([], int)], ids=str)
+def test_rows_are_indexed_as_an_array_is(cache, index):
+    assert np.array_equal(cache.read(["a", "b", "c", "d"])[index], ROWS[index])
+
+
+def test_rows_can_be_taken_without_reading_them(cache):
+    taken = cache.read(["d", "c", "b"]).take(np.array([2, 0]))
+    assert taken.keys == ["b", "d"] and np.array_equal(taken, ROWS[[1, 3]])
+
+
+def test_what_is_not_there_is_not_found(cache):
+    assert "a" in cache and "e" not in cache
+    with pytest.raises(KeyError):
+        cache.read(["a", "e"])
+
+
+def test_two_jobs_may_keep_the_same_rows_at_once(cache):
+    one, other = ArrayCache(cache.folder), ArrayCache(cache.folder)
+    one.add(["e", "f"], ROWS[:2])
+    other.add(["f", "e"], ROWS[1::-1])
+    other.add(["e", "f"], ROWS[:2])
+    assert np.array_equal(ArrayCache(cache.folder).read(["f", "e"]), ROWS[1::-1])
+
+
+def test_a_job_killed_while_it_writes_leaves_nothing_that_counts(cache, monkeypatch):
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lesion_utils.pictures.write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cache.add(["e"], ROWS[:1])
+    (cache.folder / ".half.12.json").write_text('["g", ')
+    again = ArrayCache(cache.folder)
+    assert "e" not in again and "g" not in again and "a" in again
+
+
+def test_a_shard_lists_the_keys_of_its_rows(cache):
+    listings = [json.loads(path.read_text()) for path in cache.folder.glob("*.json")]
+    assert sorted(listings) == [["a", "b"], ["c", "d"]]
+
+
+def test_the_digest_follows_rows_and_order(cache):
+    one, same, turned, fewer = (cache.read(list(keys)).digest for keys in ("abc", "abc", "cba", "ab"))
+    assert one == same and len({one, turned, fewer}) == 3
+
+
+def test_rows_on_disk_cannot_be_changed(cache):
+    with pytest.raises(ValueError, match="read-only"):
+        cache.read(["a"])[0][:] = 0
