@@ -23,7 +23,10 @@ from lesion_utils.study import CLAIMS, PUBLISHED, STAGES, StudyParams, load_stud
 
 TEMPLATES = Path(__file__).parent / "templates"
 _ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    loader=jinja2.FileSystemLoader(TEMPLATES),
+    autoescape=lambda name: not str(name).endswith(".txt.j2"),
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 _ENVIRONMENT.filters["whole"] = "{:,}".format
 _COLOURS = 128  # of an embedded picture

@@ -21,7 +21,7 @@ _NOTHING = ("", "nan", "none", "null", "na", "n/a")  # in lower case
 
 
 def read_table(path: Path, expected: str) -> pd.DataFrame:
-    """Reads the table in ``path`` (commas, semicolons or tabs, UTF-8): every cell a string, empty cells "".
+    """Reads the table in ``path`` (commas, semicolons or tabs, UTF-8): every cell a stripped string, "" if empty.
 
     ``expected`` names the columns in the messages. Raises InputError for a file that is missing, unreadable, empty,
     larger than 200 MB (it is not opened), not text, or not a table.
@@ -40,7 +40,7 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
         ) from error
     if table.empty:
         raise InputError(f"{path} has no rows. Expected a header and one row per image with {expected}.")
-    return table.fillna("")  # a row may end early
+    return table.fillna("").apply(lambda column: column.str.strip())  # a row may end early
 
 
 def _text_cells(path: Path, expected: str) -> pd.DataFrame:

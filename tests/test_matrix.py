@@ -65,15 +65,14 @@ def assert_is_the_published_one(verdict):
     assert (rare["hits"], rare["n"], rare["note"]) == (2, 6, "too few: n < 10")
     assert numbers.at["balanced accuracy", "note"] == "rests on df, n = 6"
     assert (round(rare["recall_low"], 2), round(rare["recall_high"], 2)) == (0.10, 0.70)
-    assert verdict.by_class.at["vasc", "note"] == "small: n < 20"
+    assert verdict.by_class.at["vasc", "note"] == "few: n < 20"
     assert verdict.by_class.at["akiec", "note"] == ""
     malignant = numbers.loc["malignant sensitivity"]
     assert malignant[["value", "low", "high"]].round(3).tolist() == pytest.approx([0.674, 0.574, 0.760], abs=1e-3)
     assert numbers.at["malignant specificity", "value"] == pytest.approx(812 / 843)
     found = " ".join(verdict.findings)
     assert "df: 6" in found
-    assert "unlike HAM10000's" in found and "hold-out of single-image lesions, which would share no lesion" in found
-    assert "if that is what it is" in found and "not estimable" not in found
+    assert "unlike HAM10000's" in found and "single-image lesions" in found and "not estimable" not in found
 
 
 def test_the_published_matrix():
@@ -135,7 +134,7 @@ def test_many_images_are_no_trouble():
 def test_wilson_intervals_are_scipys():
     row = judged().by_class.iloc[1]
     low, high = binomtest(26, 30).proportion_ci(method="wilson")
-    assert (row["recall_low"], row["recall_high"]) == (low, high)
+    assert (row["recall_low"], row["recall_high"]) == pytest.approx((low, high), abs=1e-12)
 
 
 def test_predictive_values_at_another_prevalence():
@@ -203,8 +202,8 @@ def test_random_samples_of_the_data_set_raise_no_alarm():
     ("supports", "said"),
     [
         (counts_like(ham10000.SINGLE_IMAGE_LESIONS), "single-image lesions"),
-        (np.full(7, 100), "look balanced"),
-        (np.array([300, 300, 300, 300, 20, 20, 20]), "more images than HAM10000 has (df: 300 of 115)"),
+        (np.full(7, 100), "balanced"),
+        (np.array([300, 300, 300, 300, 20, 20, 20]), "df: 300 of 115"),
         (np.array([100, 100, 400, 50, 500, 800, 50]), "unlike HAM10000's"),
     ],
 )
@@ -214,7 +213,7 @@ def test_supports_that_betray_their_test_set(supports, said):
 
 def test_accuracy_that_is_not_above_the_majority():
     found = judged("mel nv\n5 45\n20 430").findings
-    assert any("not shown to be above always nv (0.900)" in finding for finding in found)
+    assert any("0.900" in finding and "nv" in finding for finding in found)
     assert judged("mel nv\n40 10\n10 440").findings == []
 
 
@@ -322,11 +321,11 @@ def test_shares_become_counts_by_supports():
     supports = SMALL.sum(axis=1)
     for scale, digits in ((1, 2), (100, 0)):
         shares = SMALL.div(supports, axis=0).mul(scale).round(digits)
-        verdict = judge_matrix(shares, supports=supports.tolist())
+        verdict = judge_matrix(shares, class_counts=supports.tolist())
         assert verdict.counts.sum(axis=1).tolist() == supports.tolist()
         assert (verdict.counts - SMALL).abs().to_numpy().max() <= 1
         assert "off by up to 1" in " ".join(verdict.notes)
-    exact = judge_matrix(SMALL, supports=supports.tolist())
+    exact = judge_matrix(SMALL, class_counts=supports.tolist())
     assert exact.counts.equals(SMALL.rename_axis(index="true", columns="predicted").astype(np.int64))
 
 
@@ -346,23 +345,23 @@ BAD = {
     "[[1 2 ... 3]\n [4 5 ... 6]]": "shortened",
     "[[1 x]\n [2 3]]": "'x' is not a number",
     "a 1 2 3\nb 4 oops 6\nc 7 8 9": "line 2: 'oops' is not a number",
-    "5 1 6\n3 4 7\n8 5 13": "sums of the others",
+    "5 1 6\n3 4 7\n8 5 13": "sums",
     "a b Total\n5 1 7\n3 4 7": "not the sum",
-    "a b\nc 1 2\nd 3 4": "other names",
-    "a 1 2\na 3 4": "more than once",
+    "a b\nc 1 2\nd 3 4": "c, d; and a, b",
+    "a 1 2\na 3 4": "duplicate",
     "5 -1\n3 4": "negative",
-    "5 nan\n3 4": "no finite number",
-    "5 inf\n3 4": "no finite number",
-    "5 1.5\n3 4": "1.5 in the row of class 1, column class 2, is no count",
-    "0 0\n0 0": "nothing but zeros",
-    "5 3\n0 0": "one class only",
-    "[[5]]": "one class only",
+    "5 nan\n3 4": "finite",
+    "5 inf\n3 4": "finite",
+    "5 1.5\n3 4": "row class 1, column class 2",
+    "0 0\n0 0": "zeros",
+    "5 3\n0 0": "one class, class 1",
+    "[[5]]": "one class, class 1",
     "1 0\n0 1": "normalised",
     "0.9 0.1\n0.2 0.8": "normalised",
     "0.97 0.33\n0.03 0.67": "normalised",
     "45.5 4.5\n10.2 39.8": "normalised",
     "90.5 9.5\n20.0 80.0": "normalised",
-    "1e300 1\n1 1": "up to a thousand million",
+    "1e300 1\n1 1": "at most 1,000,000,000",
     str(np.eye(51, dtype=int).tolist()): "up to 50",
 }
 
@@ -381,13 +380,14 @@ def test_what_is_no_matrix_of_counts_is_refused(text, said):
     [
         (["--classes", "a,b"], "2 different names for a matrix of 3 classes"),
         (["--classes", "a,a,b"], "2 different names"),
-        (["--classes", "nv,mel,bkl"], "not nv, mel, bkl in this order"),
-        (["--supports", "60,43"], "expected 3 counts"),
-        (["--supports", "60,43,x"], "whole numbers"),
-        (["--supports", "60,43,inf"], "expected 3 counts"),
-        (["--supports", "60,43,99"], "neither to their support nor to 1"),
-        (["--dataset", "ham10000"], "not HAM10000's"),
-        (["--dataset", "isic"], "no data set 'isic'"),
+        (["--classes", "nv,mel,bkl"], "Fix: leave out --classes"),
+        (["--class-counts", "60,43"], "expected 3 whole numbers"),
+        (["--class-counts", "60,43,x"], "whole numbers"),
+        (["--class-counts", "60,43,inf"], "expected 3 whole numbers"),
+        (["--class-counts", "60,43,99"], "mel, nv"),
+        (["--supports", "60,43,101"], "Fix: --class-counts 60,43,101"),
+        (["--dataset", "ham10000"], "Fix: name them with --classes"),
+        (["--dataset", "isic"], "data set 'isic'"),
         (["--melanoma", "scc"], "no class scc"),
         (["--malignant", "mel,scc"], "no class scc"),
         (["--prevalence", "0"], "between 0 and 1"),
@@ -406,7 +406,7 @@ def test_a_clean_matrix_exits_0_and_a_finding_1():
     clean = lesion("-", text=SMALL.to_csv())
     assert clean.exit_code == 0 and "None of the findings listed in --help." in clean.stdout
     done = lesion("-", text="mel nv\n3 4\n20 430")
-    assert done.exit_code == 1 and "FOUND: classes of fewer than 10 images (mel: 7)" in done.stdout
+    assert done.exit_code == 1 and re.search(r"FOUND: .*10 images \(mel: 7\)", done.stdout)
 
 
 def test_json_holds_what_the_text_says(tmp_path):
@@ -420,7 +420,7 @@ def test_json_holds_what_the_text_says(tmp_path):
     assert numbers["balanced accuracy"]["value"] == pytest.approx(0.62146, abs=1e-5)
     assert numbers["majority baseline accuracy"]["low"] is None
     assert {0.01, 0.1} < {row["prevalence"] for row in told["predictive"]}
-    assert "image-level" in told["interval"]
+    assert "by image" in told["interval"]
 
 
 def test_what_is_shown_is_not_called_not_estimable_and_narrow_intervals_have_a_digit_more():
@@ -435,7 +435,7 @@ def test_balanced_accuracy_without_small_classes_has_no_note():
 
 
 def test_the_text_says_that_intervals_are_by_image():
-    assert "Too narrow if a lesion has several images" in lesion("-", text=SMALL.to_csv()).stdout
+    assert "too narrow" in lesion("-", text=SMALL.to_csv()).stdout.lower()
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -370,7 +370,7 @@ BAD = {
     "one class only": (TABLE[TABLE["label"] == "mel"], "one class only, every image is labelled 'mel'"),
     "an empty prediction": (named_only(TABLE).assign(predicted=""), "no predicted class in 234 row(s): row 2"),
     "a label that is no class": (named_only(TABLE).assign(label=TABLE["p_mel"]), "classes; up to 50 can be judged"),
-    "no row": (TABLE.iloc[:0], "holds no row"),
+    "no row": (TABLE.iloc[:0], "no rows"),
     "an age of words": (described(TABLE).assign(age="old"), "Age is not a number of years"),
 }  # fmt: skip
 
@@ -391,8 +391,8 @@ def test_files_that_are_no_tables(tmp_path):
         file.truncate(2_000_000_000)  # takes no room on the disk
     said = {
         "": "a folder",
-        "missing": "not there",
-        "empty": "no row",
+        "missing": "does not exist",
+        "empty": "no rows",
         "binary": "",
         "nul": "",
         "ragged": "",
@@ -417,9 +417,9 @@ def test_more_images_than_memory_holds_are_refused(written, monkeypatch):
         (["--specificity", "0"], "between 0 and 1"),
         (["--html", "."], "--html ."),
         (["--html", "nowhere/page.html"], "a folder that there is"),
-        (["--validation", "missing.csv"], "not there"),
+        (["--validation", "missing.csv"], "does not exist"),
         (["--validation", "x" * 5000], "cannot be read (File name too long)"),
-        (["--metadata", "missing.csv"], "not there"),
+        (["--metadata", "missing.csv"], "does not exist"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(written, options, said):

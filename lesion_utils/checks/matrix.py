@@ -1,9 +1,10 @@
-"""A confusion matrix from a paper judged: what the counts say, how surely, and what they hide.
+"""A confusion matrix from a paper judged: what the counts show, how precisely, and what they hide.
 
-A matrix knows no lesions, so every interval here is by image, and too narrow if a lesion has several images.
+A matrix does not tell which images show the same lesion, so every interval here is by image. It is too narrow if a
+lesion has several images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import binomtest
 
+from lesion_utils.checks.findings import accuracy_not_above, too_good
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import metrics
@@ -18,12 +20,13 @@ from lesion_utils.evaluation.bootstrap import LEVEL, MAX_REDRAWN, percentile_int
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.views import asked_views
 
-MIN_IMAGES = 10  # of a class, below which its numbers are shown and called too few
+MIN_IMAGES = 10  # of a class; with fewer, its numbers are shown and marked "too few"
 MOST_CLASSES = 50
-UNLIKE = 0.001  # probability below which supports do not fit a data set
-ALIKE = 0.05  # above which they fit another explanation
+MOST_IMAGES = 1e9
+UNLIKELY = 0.001  # p below which class counts do not fit a data set
+FITS = 0.05  # p from which they fit another explanation
 
-_Z2 = 1.959964**2  # of a 95 % interval
+_Z2 = 1.959964**2  # of a 95% interval
 
 
 class MatrixVerdict(NamedTuple):
@@ -40,7 +43,7 @@ class MatrixVerdict(NamedTuple):
 def judge_matrix(
     matrix: pd.DataFrame,
     classes: Sequence[str] | None = None,
-    supports: Sequence[float] | None = None,
+    class_counts: Sequence[float] | None = None,
     dataset: str | None = None,
     melanoma: str | None = None,
     malignant: Sequence[str] | None = None,
@@ -50,110 +53,113 @@ def judge_matrix(
 ) -> MatrixVerdict:
     """Judges a confusion matrix, (k, k), rows true and columns predicted, as ``read_matrix`` returns it.
 
-    ``classes`` names the classes of a matrix without names; without them, seven classes of ``dataset`` "ham10000" (the
-    only data set known) get its names in alphabetical order. ``supports`` are the images of each class, where the
-    matrix holds shares of them. ``melanoma`` and ``malignant`` name the classes of these views; without them the
-    names tell (``views_of``). PPV and NPV are given at each of ``prevalences``, of each view, or of each class.
+    ``classes`` names the classes of a matrix without names. ``dataset`` may be "ham10000": class counts are compared
+    with it, and seven classes without names get its names in alphabetical order. ``class_counts`` are the images of
+    each class where the matrix holds shares of its rows. ``melanoma`` and ``malignant`` name the classes of these
+    views; by default they are recognised by name (``views_of``). PPV and NPV are given at each of ``prevalences``
+    (above 0, below 1), for each view, or for each class where there is no view.
 
-    Shares have Wilson's interval; balanced accuracy and Matthews' correlation (Gorodkin, Comput Biol Chem 28:367, 2004)
-    that of ``resamples`` multinomial draws of the images; PPV and NPV that of Mercaldo, Lau and Zhou (Stat Med 26:2170,
-    2007). Supports are compared with the data set's by a multinomial test.
+    Shares have Wilson's interval. Balanced accuracy and Matthews' correlation (Gorodkin, Comput Biol Chem 28:367, 2004)
+    have that of ``resamples`` multinomial draws of the images, PPV and NPV that of Mercaldo, Lau and Zhou (Stat Med
+    26:2170, 2007). Class counts are compared with the data set's by a multinomial test.
 
-    Raises InputError for what is no matrix of counts of two or more classes.
+    Raises InputError for a matrix that does not hold counts of two or more classes.
     """
-    notes: list[str] = []
-    matrix = _with_names(matrix, classes, dataset, notes)
-    counts = _counts(matrix, supports, notes)
-    groups = asked_views(list(counts.index), melanoma, malignant)
     for prevalence in prevalences:
         if not 0 < prevalence < 1:
-            raise InputError(f"a prevalence of {prevalence:g}: expected a number between 0 and 1.")
-    by_class = _by_class(counts)
-    numbers = pd.DataFrame([*_whole(counts, resamples, seed), *_view_rows(counts, groups)])
+            raise InputError(f"prevalence {prevalence:g}: expected a number between 0 and 1.")
+    notes: list[str] = []
+    counts = _counts(_with_names(matrix, classes, dataset, notes), class_counts, notes)
+    views = asked_views(list(counts.index), melanoma, malignant)
+    numbers = pd.DataFrame([*_overall(counts, resamples, seed), *_of_views(counts, views)])
     numbers = numbers.set_axis(list(numbers["metric"]), axis=0)
     findings = _findings(counts, numbers)
-    if dataset is not None:
-        findings += _unlike(counts, seed)
+    if dataset is None:
+        notes.append("class counts were not compared with a data set (--dataset ham10000)")
     else:
-        notes.append("the class counts were compared with no data set (--dataset ham10000)")
-    of_whom = groups or {name: [name] for name in counts.index}
-    return MatrixVerdict(counts, numbers, by_class, _predictive(counts, of_whom, prevalences), findings, notes)
+        findings += _unlike_ham10000(counts, seed)
+    predictive = _predictive(counts, views or {name: [name] for name in counts.index}, prevalences)
+    return MatrixVerdict(counts, numbers, _by_class(counts), predictive, findings, notes)
+
+
+def multinomial_draws(counts: pd.DataFrame, resamples: int, seed: int) -> np.ndarray:
+    """Confusion matrices, (resamples, k, k) float64, of as many images as ``counts`` has, drawn with replacement."""
+    cells = counts.to_numpy()
+    n = int(cells.sum())
+    draws = np.random.default_rng(seed).multinomial(n, cells.ravel() / n, size=resamples)
+    return draws.reshape(resamples, *cells.shape).astype(np.float64)
 
 
 def _with_names(
     matrix: pd.DataFrame, classes: Sequence[str] | None, dataset: str | None, notes: list[str]
 ) -> pd.DataFrame:
-    if dataset not in (None, "ham10000"):
-        raise InputError(f"no data set {dataset!r} is known. Expected ham10000.")
     k = len(matrix)
-    if matrix.shape != (k, k) or not k:
-        raise InputError(f"the matrix is not square: {matrix.shape[0]} x {matrix.shape[1]}.")
-    if k > MOST_CLASSES:
-        raise InputError(f"a matrix of {k} classes; one of up to {MOST_CLASSES} can be judged.")
-    unnamed = all(isinstance(name, int | np.integer) or str(name).isdigit() for name in matrix.index)
+    if dataset not in (None, "ham10000"):
+        raise InputError(f"unknown data set {dataset!r}. Expected ham10000.")
+    if matrix.shape != (k, k) or not 0 < k <= MOST_CLASSES:
+        raise InputError(
+            f"the matrix is {k} x {matrix.shape[1]}. Expected a square matrix of up to {MOST_CLASSES} classes."
+        )
+    unnamed = all(str(name).isdigit() for name in matrix.index)
     if unnamed and classes is None and dataset and k == len(ham10000.CLASSES):
         classes = list(ham10000.CLASSES)
-        notes.append(f"no names in the text: taken as HAM10000's in alphabetical order, {', '.join(classes)}")
+        notes.append(f"the text names no classes: HAM10000's were taken in alphabetical order, {', '.join(classes)}")
     if classes is None:
-        names = [f"class {int(name) + 1}" if not isinstance(name, str) else name for name in matrix.index]
+        names = [name if isinstance(name, str) else f"class {int(name) + 1}" for name in matrix.index]
     elif len(classes) != k or len(set(classes)) != k:
         raise InputError(f"{len(set(classes))} different names for a matrix of {k} classes: {first_ten(classes)}.")
     elif unnamed or list(classes) == list(matrix.index):
         names = list(classes)
     else:
         raise InputError(
-            f"the matrix names its classes {first_ten(matrix.index)}, which are not {first_ten(classes)} in this "
-            "order. Fix: leave out --classes, or the names in the text."
+            f"the matrix names its classes {first_ten(matrix.index)}; --classes says {first_ten(classes)}. "
+            "Expected the same names in the same order. Fix: leave out --classes, or the names in the text."
         )
     if dataset and {name.lower() for name in names} != set(ham10000.CLASSES):
         raise InputError(
-            f"the classes {first_ten(names)} are not HAM10000's, {', '.join(ham10000.CLASSES)}. "
-            "Fix: name them by --classes, or leave out --dataset."
+            f"the classes {first_ten(names)} are not those of HAM10000, {', '.join(ham10000.CLASSES)}. "
+            "Fix: name them with --classes, or leave out --dataset."
         )
     return matrix.set_axis(pd.Index(names, name="true"), axis=0).set_axis(pd.Index(names, name="predicted"), axis=1)
 
 
-def _counts(matrix: pd.DataFrame, supports: Sequence[float] | None, notes: list[str]) -> pd.DataFrame:
-    """``matrix`` as int64 if it holds counts, or shares of the rows and there are ``supports``."""
-    try:
-        values = matrix.to_numpy(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the matrix holds what is no number ({error}). Expected counts.") from error
-    for bad, what in ((~np.isfinite(values), "no finite number"), (values < 0, "a negative number")):
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            raise InputError(
-                f"{what} ({values[row, column]:g}) in the row of {matrix.index[row]}, column "
-                f"{matrix.columns[column]}. Expected counts."
-            )
+def _counts(matrix: pd.DataFrame, class_counts: Sequence[float] | None, notes: list[str]) -> pd.DataFrame:
+    """``matrix`` as int64 if it holds counts, or shares of its rows and there are ``class_counts``."""
+    values = matrix.to_numpy(np.float64)
+    _refuse_cell(matrix, ~np.isfinite(values), "is not a finite number")
+    _refuse_cell(matrix, values < 0, "is negative")
     if not values.any():
-        raise InputError("the matrix holds nothing but zeros. Expected counts.")
-    shares = _is_shares(values)
-    if supports is not None:
-        values = _from_shares(matrix, values, supports, notes)
-    elif shares:
+        raise InputError("the matrix holds only zeros. Expected counts.")
+    if class_counts is not None:
+        values = _from_shares(matrix, values, class_counts, notes)
+    elif _are_shares(values):
         raise InputError(
-            "the matrix is normalised (it holds shares, not counts), and shares have no interval without their n. "
-            "Fix: paste the counts, or give the images of each class in the order of the rows: --supports 26,30,…"
+            "the matrix is normalised: it holds shares, and a share has no interval without its number of images. "
+            "Fix: paste the counts, or give the images of each class in the order of the rows: "
+            "--class-counts 26,30,…"
         )
-    elif (values != np.round(values)).any():
-        row, column = np.argwhere(values != np.round(values))[0]
-        raise InputError(
-            f"{values[row, column]:g} in the row of {matrix.index[row]}, column {matrix.columns[column]}, is no count. "
-            "Expected whole numbers of images."
-        )
-    if values.sum() > 1e9:
-        raise InputError(f"{values.sum():.3g} images. Expected counts of up to a thousand million in all.")
+    _refuse_cell(matrix, values != np.round(values), "is not a whole number")
+    if values.sum() > MOST_IMAGES:
+        raise InputError(f"{values.sum():.3g} images. Expected at most {MOST_IMAGES:,.0f}.")
     if (values.sum(1) > 0).sum() < 2:
-        only = matrix.index[values.sum(1).argmax()]
         raise InputError(
-            f"one class only: every image is of {only}. Expected images of two or more classes; rows are true classes."
+            f"every image is of one class, {matrix.index[values.sum(1).argmax()]}. Expected images of two or more "
+            "classes; rows are true classes."
         )
     return pd.DataFrame(values.astype(np.int64), index=matrix.index, columns=matrix.columns)
 
 
-def _is_shares(values: np.ndarray) -> bool:
-    """Whether rows, columns or the whole sum to 1, or to 100 with a fraction somewhere."""
+def _refuse_cell(matrix: pd.DataFrame, bad: np.ndarray, problem: str) -> None:
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise InputError(
+            f"{matrix.iat[row, column]:g} {problem} (row {matrix.index[row]}, column {matrix.columns[column]}). "
+            "Expected a count of images."
+        )
+
+
+def _are_shares(values: np.ndarray) -> bool:
+    """Whether rows, columns or all cells sum to 1, or to 100 with a fraction somewhere."""
     k = len(values)
     fractions = (values != np.round(values)).any()
     for sums in (values.sum(1), values.sum(0), values.sum(keepdims=True)):
@@ -165,167 +171,129 @@ def _is_shares(values: np.ndarray) -> bool:
     return False
 
 
-def _from_shares(matrix: pd.DataFrame, values: np.ndarray, supports: Sequence[float], notes: list[str]) -> np.ndarray:
-    """Counts from shares of the rows; each row sums to its support by largest remainders."""
-    given = np.asarray(supports, np.float64)
-    if (
-        given.shape != (len(values),)
-        or not np.isfinite(given).all()
-        or (given < 0).any()
-        or (given != np.round(given)).any()
-    ):
-        raise InputError(f"--supports {first_ten(supports)}: expected {len(values)} counts, one for each row.")
-    sums = values.sum(1)
-    if np.array_equal(sums, given):
-        return values  # counts already
-    if odd := [
-        str(name)
-        for name, row, support in zip(matrix.index, sums, given, strict=True)
-        if min(abs(row - 1), abs(row - 100) / 100) > 0.005 * len(values) and (row or support)
-    ]:
+def _from_shares(
+    matrix: pd.DataFrame, values: np.ndarray, class_counts: Sequence[float], notes: list[str]
+) -> np.ndarray:
+    """Counts from shares of the rows; each row sums to its class count, by largest remainders."""
+    images = np.asarray(class_counts, np.float64)
+    if images.shape != (len(values),) or not (np.isfinite(images) & (images >= 0) & (images == images.round())).all():
         raise InputError(
-            f"the row(s) of {first_ten(odd)} sum neither to their support nor to 1 or 100 %. "
-            "Expected shares of the rows, or counts that agree with --supports."
+            f"--class-counts {first_ten(class_counts)}: expected {len(values)} whole numbers, one for each row."
         )
-    exact = values / np.where(sums > 0, sums, 1)[:, None] * given[:, None]
+    sums = values.sum(1)
+    if np.array_equal(sums, images):
+        return values  # counts already
+    off = np.minimum(abs(sums - 1), abs(sums - 100) / 100) > 0.005 * len(values)
+    if (wrong := off & ((sums > 0) | (images > 0))).any():
+        raise InputError(
+            f"the row(s) of {first_ten(matrix.index[wrong])} sum neither to their class count nor to 1 or 100%. "
+            "Expected shares of the rows, or counts that agree with --class-counts."
+        )
+    exact = values / np.where(sums > 0, sums, 1)[:, None] * images[:, None]
     counts = np.floor(exact)
-    for row, missing in enumerate((given - counts.sum(1)).round().astype(int)):
+    for row, missing in enumerate((images - counts.sum(1)).round().astype(int)):
         counts[row, np.argsort(counts[row] - exact[row], kind="stable")[:missing]] += 1
     step = next(10.0**-d for d in range(16) if np.allclose(values, values.round(d), rtol=0, atol=1e-9))
-    off = np.ceil(step / 2 / max(1, round(sums.max() / 100) * 100) * given.max())
-    notes.append(f"counts rebuilt from rounded shares and --supports: a count may be off by up to {off:.0f}")
+    most = np.ceil(step / 2 / max(1, round(sums.max() / 100) * 100) * images.max())
+    notes.append(f"counts were computed from rounded shares and --class-counts: a count may be off by up to {most:.0f}")
     return counts
 
 
-def _share(name: str, hits: int, n: int, note: str = "") -> dict:
+def _number(
+    metric: str, value: float, n: float, note: str = "", interval: tuple[float, float] = (np.nan, np.nan)
+) -> dict:
+    low, high = interval
+    return {"metric": metric, "value": float(value), "low": low, "high": high, "n": int(n), "note": note}
+
+
+def _share(metric: str, hits: float, n: float, note: str = "") -> dict:
     """``hits`` of ``n`` with Wilson's interval (JASA 22:209, 1927); NaN where n is 0."""
-    value = low = high = np.nan
-    if n:
-        interval = binomtest(int(hits), int(n)).proportion_ci(LEVEL, method="wilson")
-        value, low, high = hits / n, float(interval.low), float(interval.high)
-    return {"metric": name, "value": value, "low": low, "high": high, "n": int(n), "note": note}
+    if not n:
+        return _number(metric, np.nan, 0, note)
+    interval = binomtest(int(hits), int(n)).proportion_ci(LEVEL, method="wilson")
+    return _number(metric, hits / n, n, note, (float(interval.low), float(interval.high)))
 
 
-def _whole(counts: pd.DataFrame, resamples: int, seed: int) -> list[dict]:
+def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[dict]:
     """Accuracy, its two baselines, balanced accuracy and Matthews' correlation."""
-    cells = counts.to_numpy()
-    n, supports = int(cells.sum()), cells.sum(1)
+    cells = counts.to_numpy(np.float64)
+    n, images = cells.sum(), cells.sum(1)
     draws = multinomial_draws(counts, resamples, seed)
-    whole = (draws.sum(2) > 0)[:, supports > 0].all(1)
-    lacking = resamples - int(whole.sum())
+    complete = draws.sum(2)[:, images > 0].all(1)
+    lacking = resamples - int(complete.sum())
     note = "" if lacking <= MAX_REDRAWN * resamples else f"no interval: {lacking:,} of {resamples:,} draws lack a class"
+    few = first_ten(f"{name}, n = {size}" for name, size in counts.sum(axis=1).items() if size < MIN_IMAGES)
     rows = [
-        _share("accuracy", int(np.trace(cells)), n),
-        _baseline("majority baseline accuracy", supports.max() / n, n, f"always {counts.index[supports.argmax()]}"),
-        _baseline(
-            "stratified-random baseline accuracy", ((supports / n) ** 2).sum(), n, "drawn by the classes' shares"
-        ),
+        _share("accuracy", float(cells.trace()), n),
+        _number("majority baseline accuracy", images.max() / n, n, f"always {counts.index[images.argmax()]}"),
+        _number("stratified-random baseline accuracy", ((images / n) ** 2).sum(), n, "drawn by the classes' shares"),
     ]
-    for name, of in (("balanced accuracy", metrics.balanced_accuracy), ("Matthews correlation", metrics.matthews)):
-        value, low, high = float(of(cells[None].astype(np.float64))[0]), np.nan, np.nan
-        if np.isfinite(value) and not note:
-            low, high = percentile_interval(of(draws[whole]))
-        rests = _rests_on(counts) if name == "balanced accuracy" and np.isfinite(value) else ""
-        rows.append({"metric": name, "value": value, "low": low, "high": high, "n": n})
-        rows[-1]["note"] = "; ".join(filter(None, [note, rests]))
+    for name, metric in (("balanced accuracy", metrics.balanced_accuracy), ("Matthews correlation", metrics.matthews)):
+        value = metric(cells[None])[0]
+        known = np.isfinite(value) and not note
+        rests = f"rests on {few}" if few and metric is metrics.balanced_accuracy and np.isfinite(value) else ""
+        interval = percentile_interval(metric(draws[complete])) if known else (np.nan, np.nan)
+        rows.append(_number(name, value, n, "; ".join(filter(None, [note, rests])), interval))
     return rows
 
 
-def multinomial_draws(counts: pd.DataFrame, resamples: int, seed: int) -> np.ndarray:
-    """Confusion matrices, (resamples, k, k) float64, of as many images drawn from those of ``counts``."""
-    cells = counts.to_numpy()
-    n = int(cells.sum())
-    draws = np.random.default_rng(seed).multinomial(n, cells.ravel() / n, size=resamples)
-    return draws.reshape(resamples, *cells.shape).astype(np.float64)
-
-
-def _rests_on(counts: pd.DataFrame) -> str:
-    """The classes that are too few and yet weigh as much as any other in balanced accuracy."""
-    small = [f"{name}, n = {n}" for name, n in counts.sum(axis=1).items() if n < MIN_IMAGES]
-    return f"rests on {first_ten(small)}" if small else ""
-
-
-def _baseline(name: str, value: float, n: int, note: str) -> dict:
-    return {"metric": name, "value": float(value), "low": np.nan, "high": np.nan, "n": n, "note": note}
-
-
-def _sizes(n: int) -> str:
-    if n == 0:
-        return "no image"
-    return f"too few: n < {MIN_IMAGES}" if n < MIN_IMAGES else f"small: n < {FEW}" if n < FEW else ""
+def _size_note(n: int) -> str:
+    return "no image" if n == 0 else f"too few: n < {MIN_IMAGES}" if n < MIN_IMAGES else f"few: n < {FEW}"
 
 
 def _by_class(counts: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    for place, name in enumerate(counts.index):
-        hits, n = int(counts.iat[place, place]), int(counts.iloc[place].sum())
-        predicted = int(counts.iloc[:, place].sum())
-        recall, precision = _share("recall", hits, n), _share("precision", hits, predicted)
-        ends = {
-            f"{share['metric']}{end}": share[key]
-            for share in (recall, precision)
-            for end, key in (("", "value"), ("_low", "low"), ("_high", "high"))
-        }
-        rows.append({"class": str(name), "hits": hits, "n": n, "predicted": predicted} | ends | {"note": _sizes(n)})
+    for name, *sizes in zip(counts.index, np.diag(counts), counts.sum(axis=1), counts.sum(axis=0), strict=True):
+        hits, n, predicted = map(int, sizes)
+        row = {"class": str(name), "hits": hits, "n": n, "predicted": predicted}
+        for metric, size in (("recall", n), ("precision", predicted)):
+            share = _share(metric, hits, size)
+            row |= {metric: share["value"], f"{metric}_low": share["low"], f"{metric}_high": share["high"]}
+        rows.append(row | {"note": _size_note(n) if n < FEW else ""})
     return pd.DataFrame(rows).set_axis(list(counts.index), axis=0)
 
 
-def _four(counts: pd.DataFrame, members: list[str]) -> tuple[int, int, int, int]:
-    """True positives, positives, true negatives and negatives of ``members`` against the rest."""
-    inside = counts.index.isin(members)
-    cells = counts.to_numpy()
-    return (
-        int(cells[np.ix_(inside, inside)].sum()),
-        int(cells[inside].sum()),
-        int(cells[np.ix_(~inside, ~inside)].sum()),
-        int(cells[~inside].sum()),
-    )
-
-
-def _view_rows(counts: pd.DataFrame, views: dict[str, list[str]]) -> list[dict]:
+def _of_views(counts: pd.DataFrame, views: Mapping[str, Sequence[str]]) -> list[dict]:
     rows = []
     for view, members in views.items():
-        hits, positives, rejected, negatives = _four(counts, members)
-        of = ", ".join(members)
-        rows.append(_share(f"{view} sensitivity", hits, positives, "; ".join(filter(None, [of, _sizes(positives)]))))
-        rows.append(_share(f"{view} specificity", rejected, negatives, of))
+        negatives, positives = _two_by_two(counts, members)
+        names = ", ".join(members)
+        few = f"; {_size_note(positives.sum())}" if positives.sum() < FEW else ""
+        rows.append(_share(f"{view} sensitivity", positives[1], positives.sum(), names + few))
+        rows.append(_share(f"{view} specificity", negatives[0], negatives.sum(), names))
     return rows
 
 
-def _predictive(counts: pd.DataFrame, views: dict[str, list[str]], prevalences: Sequence[float]) -> pd.DataFrame:
+def _two_by_two(counts: pd.DataFrame, members: Sequence[str]) -> np.ndarray:
+    """((true negatives, false positives), (false negatives, true positives)) of ``members`` against the rest."""
+    return metrics.merged(counts.to_numpy(np.float64), counts.index.isin(members))
+
+
+def _predictive(counts: pd.DataFrame, views: Mapping[str, Sequence[str]], prevalences: Sequence[float]) -> pd.DataFrame:
     rows = []
     for view, members in views.items():
-        hits, positives, rejected, negatives = _four(counts, members)
-        if not positives or not negatives:
+        table = _two_by_two(counts, members)
+        if not table.sum(1).all():
             continue
-        here = positives / (positives + negatives)
-        for prevalence in sorted({here, *prevalences}):
-            row = {"view": view, "prevalence": prevalence, "of_this_matrix": prevalence == here}
+        own = table[1].sum() / table.sum()
+        for prevalence in sorted({own, *prevalences}):
+            row = {"view": view, "prevalence": prevalence, "of_this_matrix": prevalence == own}
             # NPV is the PPV of the absence of the diagnosis
-            for name, one in (
-                ("ppv", _ppv(hits, positives, rejected, negatives, prevalence)),
-                ("npv", _ppv(rejected, negatives, hits, positives, 1 - prevalence)),
-            ):
-                row |= dict(zip((name, f"{name}_low", f"{name}_high"), one, strict=True))
+            for name, of in (("ppv", _ppv(table, prevalence)), ("npv", _ppv(table[::-1, ::-1], 1 - prevalence))):
+                row |= dict(zip((name, f"{name}_low", f"{name}_high"), of, strict=True))
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _ppv(
-    hits: float, positives: float, rejected: float, negatives: float, prevalence: float
-) -> tuple[float, float, float]:
-    """PPV at a prevalence with its logit interval; NaN where nothing is called positive."""
-    called = hits / positives * prevalence
-    false = (negatives - rejected) / negatives * (1 - prevalence)
-    if called + false == 0:
+def _ppv(table: np.ndarray, prevalence: float) -> tuple[float, float, float]:
+    """PPV at a prevalence with its logit interval, from ``_two_by_two``; NaN where no image is predicted positive."""
+    (rejected, false), (_, hits) = table
+    negatives, positives = table.sum(1)
+    right, wrong = hits / positives * prevalence, false / negatives * (1 - prevalence)
+    if right + wrong == 0:
         return np.nan, np.nan, np.nan
-    value = called / (called + false)
-    if 0 in (
-        hits,
-        positives - hits,
-        rejected,
-        negatives - rejected,
-    ):  # the adjusted logit, of Agresti and Coull's counts
+    value = right / (right + wrong)
+    if not table.all():  # the adjusted logit, of Agresti and Coull's counts
         hits, positives, rejected, negatives = hits + _Z2 / 2, positives + _Z2, rejected + _Z2 / 2, negatives + _Z2
     sensitivity, specificity = hits / positives, rejected / negatives
     centre = np.log(sensitivity * prevalence / ((1 - specificity) * (1 - prevalence)))
@@ -336,57 +304,53 @@ def _ppv(
 
 
 def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
-    findings = []
-    supports = counts.sum(axis=1)
-    accuracy, majority = numbers.loc["accuracy"], numbers.loc["majority baseline accuracy"]
-    if accuracy["low"] <= majority["value"]:
+    images, majority = counts.sum(axis=1), numbers.loc["majority baseline accuracy"]
+    findings = accuracy_not_above(numbers.loc["accuracy"], majority["value"], majority["note"].removeprefix("always "))
+    if len(few := images[(images > 0) & (images < MIN_IMAGES)]):
         findings.append(
-            f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f}) is not shown to be "
-            f"above {majority['note']} ({majority['value']:.3f})"
+            f"classes of fewer than {MIN_IMAGES} images ({first_ten(f'{name}: {n}' for name, n in few.items())}): "
+            "their own numbers mean little, and each of them counts in balanced accuracy as much as the largest class"
         )
-    if len(small := supports[(supports > 0) & (supports < MIN_IMAGES)]):
-        sizes = first_ten(f"{name}: {n}" for name, n in small.items())
+    if len(none := images.index[images == 0]):
+        findings.append(f"no image of {first_ten(none)}: balanced accuracy is not estimable")
+    findings += too_good(counts.index, numbers.at["balanced accuracy", "value"])
+    if (images == 100).all():
         findings.append(
-            f"classes of fewer than {MIN_IMAGES} images ({sizes}): too few for numbers of their own, and "
-            "balanced accuracy rests on them as much as on the largest class"
+            "every row sums to 100: if these are percentages, n and every interval are wrong (--class-counts)"
         )
-    if len(none := supports[supports == 0]):
-        findings.append(f"no image of {first_ten(none.index)}: balanced accuracy is not estimable")
-    findings += ham10000.too_good(counts.index, numbers.at["balanced accuracy", "value"])
-    if len(set(supports)) == 1 and supports.iloc[0] == 100:
-        findings.append("every row sums to 100: if these are percentages, n and every interval are wrong (--supports)")
     return findings
 
 
-def _unlike(counts: pd.DataFrame, seed: int) -> list[str]:
-    """How the class counts differ from HAM10000's, if they do more than chance explains."""
-    supports = counts.sum(axis=1).set_axis(counts.index.str.lower())
-    whole, single = (pd.Series(of)[supports.index] for of in (ham10000.IMAGES, ham10000.SINGLE_IMAGE_LESIONS))
-    if len(more := supports[supports > whole]):
-        found = first_ten(f"{name}: {n:,} of {whole[name]:,}" for name, n in more.items())
-        return [f"more images than HAM10000 has ({found}): copies of images, or another data set, are among them"]
-    if (probability := _fit(supports, whole, seed)) >= UNLIKE:
+def _unlike_ham10000(counts: pd.DataFrame, seed: int) -> list[str]:
+    """How class counts differ from HAM10000's, if they differ by more than chance."""
+    images = counts.sum(axis=1).set_axis(counts.index.str.lower())
+    whole, single = (pd.Series(of)[images.index] for of in (ham10000.IMAGES, ham10000.SINGLE_IMAGE_LESIONS))
+    if len(more := images[images > whole]):
+        sizes = first_ten(f"{name}: {n:,} of {whole[name]:,}" for name, n in more.items())
+        return [f"more images than HAM10000 has ({sizes}): some are copies, or from another data set"]
+    if (p := _multinomial_p(images, whole, seed)) >= UNLIKELY:
         return []
-    gap = ((supports / supports.sum() - whole / whole.sum()) / (whole / whole.sum()) ** 0.5).abs().idxmax()
-    found = (
-        f"class counts unlike HAM10000's (multinomial test, p = {probability:.1g} < {UNLIKE}), most of all {gap}: "
-        f"{supports[gap] / supports.sum():.3f} of the images, there {whole[gap] / whole.sum():.3f}"
-    )
-    if _fit(supports, single, seed) >= ALIKE:
-        found += (
-            ". They look like a hold-out of single-image lesions, which would share no lesion with training, if "
-            "that is what it is, but has fewer of the classes whose lesions were photographed several times, melanoma "
-            "first"
+    shares, usual = images / images.sum(), whole / whole.sum()
+    gap = ((shares - usual) / usual**0.5).abs().idxmax()
+    like = ""
+    if _multinomial_p(images, single, seed) >= FITS:
+        like = (
+            ". They look like a hold-out of single-image lesions. If so, no lesion is shared with training, but "
+            "classes whose lesions were photographed several times are rarer than in HAM10000, melanoma most of all"
         )
-    elif _fit(supports, pd.Series(1, supports.index), seed) >= ALIKE:
-        found += ". They look balanced: accuracy and precision hold for equally frequent classes only"
-    return [f"{found}; accuracy, precision and predictive values hold for these shares only"]
+    elif _multinomial_p(images, pd.Series(1, images.index), seed) >= FITS:
+        like = ". They look balanced: accuracy and precision hold for equally frequent classes only"
+    return [
+        f"class counts unlike HAM10000's (multinomial test, p = {p:.1g} < {UNLIKELY}), mostly {gap}: "
+        f"{shares[gap]:.3f} of the images instead of {usual[gap]:.3f}{like}; accuracy, precision and predictive "
+        "values hold for these class shares only"
+    ]
 
 
-def _fit(supports: pd.Series, like: pd.Series, seed: int, draws: int = 9999) -> float:
+def _multinomial_p(images: pd.Series, like: pd.Series, seed: int, draws: int = 9999) -> float:
     """Probability of counts at least as far (chi-square) from the shares ``like``, by multinomial draws."""
-    n = int(supports.sum())
+    n = int(images.sum())
     expected = n * like.to_numpy() / like.sum()
     drawn = np.random.default_rng(seed).multinomial(n, expected / n, size=draws)
-    far = [((counts - expected) ** 2 / expected).sum(-1) for counts in (drawn, supports.to_numpy())]
-    return float((1 + (far[0] >= far[1]).sum()) / (1 + draws))
+    far, own = (((counts - expected) ** 2 / expected).sum(-1) for counts in (drawn, images.to_numpy()))
+    return float((1 + (far >= own).sum()) / (1 + draws))

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from lesion_utils.checks.findings import too_good
 from lesion_utils.checks.matrix import MOST_CLASSES
 from lesion_utils.checks.predictions import Predictions
-from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import judge
 from lesion_utils.evaluation.calibration import TOP, calibration, reliability
@@ -172,7 +172,7 @@ def _findings(table: pd.DataFrame, numbers: pd.DataFrame, view: str, point: Oper
             f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f}) is not shown to be "
             f"above {majority:.3f}, that of always naming the largest class"
         )
-    found += ham10000.too_good(classes_of(table), numbers.at["balanced accuracy", "value"])
+    found += too_good(classes_of(table), numbers.at["balanced accuracy", "value"])
     if view and (area := f"{view} AUC") in numbers.index and numbers.at[area, "low"] <= 0.5:
         row = numbers.loc[area]
         found.append(

@@ -11,8 +11,8 @@ from lesion_utils.checks.predictions import read_metadata, read_predictions
 from lesion_utils.checks.score import Score, as_dict, counted, estimate_cells, missed_counts
 from lesion_utils.checks.score import score as score_table
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
-from lesion_utils.cli.matrix import aligned
 from lesion_utils.cli.options import Malignant, Melanoma, listed
+from lesion_utils.cli.printing import text_table
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.calibration import sentence
 from lesion_utils.evaluation.subgroups import reading
@@ -121,4 +121,4 @@ def as_text(score: Score, name: str) -> str:
 
 def _table(rows: pd.DataFrame, by_lesion: bool) -> list[str]:
     head = ["", "value (95 % interval)", "images (lesions)" if by_lesion else "images"]
-    return aligned([head, *([row["metric"], *estimate_cells(row, by_lesion)] for _, row in rows.iterrows())])
+    return [text_table(head, *([row["metric"], *estimate_cells(row, by_lesion)] for _, row in rows.iterrows()))]

@@ -4,7 +4,6 @@ Source: Tschandl, Rosendahl and Kittler, Sci Data 5:180161 (2018); 10,015 images
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -34,22 +33,9 @@ CLASSES = {
 # lesion with the rest, but its classes are not the set's
 IMAGES = {"akiec": 327, "bcc": 514, "bkl": 1099, "df": 115, "mel": 1113, "nv": 6705, "vasc": 142}
 SINGLE_IMAGE_LESIONS = {"akiec": 151, "bcc": 175, "bkl": 440, "df": 39, "mel": 230, "nv": 4415, "vasc": 64}
-# balanced accuracy above which a leak is likely: the best of the ISIC 2018 challenge on these classes had 0.885 on its
-# hidden test set (Codella and others, arXiv 1902.03368, 2019)
-TOO_GOOD = 0.90
 NEEDED = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 NAMES = ("HAM10000_metadata.csv", "HAM10000_metadata.tsv", "HAM10000_metadata.tab", "HAM10000_metadata")
 SUFFIXES = (".csv", ".tsv", ".tab")
-
-
-def too_good(classes: Iterable[str], balanced: float) -> list[str]:
-    """The finding that a balanced accuracy on exactly these classes, in any case, is above ``TOO_GOOD``, if it is."""
-    if {name.lower() for name in classes} != set(CLASSES) or not balanced > TOO_GOOD:  # NaN is not
-        return []
-    return [
-        f"balanced accuracy {balanced:.3f} on HAM10000's classes is above {TOO_GOOD}: a leak is likely "
-        "(the best of the ISIC 2018 challenge had 0.885 on lesions that nobody had seen)"
-    ]
 
 
 def metadata_files(folder: Path) -> list[Path]:

@@ -1,0 +1,39 @@
+"""Findings that several checks share. Each is a list: empty where there is nothing to say."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from lesion_utils.datasets import ham10000
+from lesion_utils.evaluation.sentences import span
+
+# Balanced accuracy on HAM10000's classes above which a leak is likely: the best of the ISIC 2018 challenge had 0.885 on
+# its hidden test set (Codella and others, arXiv 1902.03368, 2019).
+TOO_GOOD = 0.90
+
+
+def accuracy_not_above(accuracy: pd.Series, majority: float, always: str) -> list[str]:
+    """Accuracy whose interval reaches the ``majority`` baseline, the accuracy of always predicting ``always``."""
+    return _not_above(accuracy, majority, f"the accuracy of always predicting {always}")
+
+
+def auc_not_above_chance(auc: pd.Series) -> list[str]:
+    """An AUC, named in the row, whose interval reaches 0.5."""
+    return _not_above(auc, 0.5, "the AUC of guessing")
+
+
+def too_good(classes: Iterable[str], balanced_accuracy: float) -> list[str]:
+    """A balanced accuracy above ``TOO_GOOD`` on exactly HAM10000's classes, in upper or lower case."""
+    if {name.lower() for name in classes} != set(ham10000.CLASSES) or not balanced_accuracy > TOO_GOOD:  # also NaN
+        return []
+    return [
+        f"balanced accuracy {balanced_accuracy:.3f} on HAM10000's classes is above {TOO_GOOD}: a leak is likely "
+        "(the best entry of the ISIC 2018 challenge had 0.885 on unseen lesions)"
+    ]
+
+
+def _not_above(row: pd.Series, limit: float, meaning: str) -> list[str]:
+    if not row["low"] <= limit:
+        return []
+    interval = f"95% CI {span(row['low'], row['high'])}"
+    return [f"{row['metric']} {row['value']:.3f} ({interval}) is not shown to be above {limit:.3f}, {meaning}"]

@@ -1,0 +1,28 @@
+"""How commands print a result: as JSON, or as text from a template in which tables are aligned."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import typer
+
+from lesion_utils.cli.exits import harmless
+from lesion_utils.reports import render
+
+WIDEST = 64  # characters of a cell that is not the last of its row
+
+
+def finish(result: dict[str, Any], template: str, as_json: bool, found: bool, **shown: Any) -> NoReturn:
+    """Prints ``result``, as JSON or by ``template`` together with what else is ``shown``; exits with 1 if ``found``."""
+    text = json.dumps(result, indent=1) if as_json else harmless(render(template, result=result, **shown))
+    typer.echo(text.rstrip("\n"))
+    raise typer.Exit(1 if found else 0)
+
+
+def text_table(*rows: Sequence[str]) -> str:
+    """Rows of cells, the first of them the head, as lines with columns of equal width."""
+    lines = [
+        [*(cell if len(cell) <= WIDEST else cell[: WIDEST - 1] + "…" for cell in row[:-1]), row[-1]] for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
