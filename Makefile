@@ -27,9 +27,9 @@ lab: $(READY)
 refs: $(READY)
 	$(BIN)/lesion refs
 
-# Minutes on a machine that does nothing else; renews benchmarks/results.json and the table in docs/performance.md.
+# Minutes on a machine that does nothing else; renews benchmarks/speed.json and the table in docs/performance.md.
 bench: $(READY)
-	$(BIN)/python -m benchmarks.bench $(if $(ROWS),--rows "$(ROWS)")
+	$(BIN)/python -m benchmarks.speed
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "make needs Python 3.11 to 3.13, found %d.%d; say which: make PYTHON=python3.12 …" % v)'

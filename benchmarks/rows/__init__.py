@@ -1,1 +1,0 @@
-"""The rows of the table of speeds, one module each: ``measure(setting)`` gives its entries."""
