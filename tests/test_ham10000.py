@@ -1,5 +1,6 @@
 """The HAM10000 layout: what is read, what is refused and how that is said, and what the data digest depends on."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -108,13 +109,13 @@ def test_a_folder_without_a_table(ham_folder):
 def test_a_missing_column(ham_folder):
     table_of(ham_folder).drop(columns=["sex", "dx"]).to_csv(ham_folder / TABLE, index=False)
     message = refused(ham_folder)
-    assert f"{TABLE}: missing column(s) dx, sex; found lesion_id, image_id, dx_type" in message
+    assert all(fact in message for fact in (TABLE, "dx, sex", "lesion_id, image_id, dx_type"))
 
 
 @pytest.mark.parametrize("text", ["", "lesion_id,image_id,dx,dx_type,age,sex,localization\n"])
 def test_an_empty_table(ham_folder, text):
     (ham_folder / TABLE).write_text(text)
-    assert f"{TABLE} holds no row. Expected a header and one row an image with lesion_id," in refused(ham_folder)
+    assert f"{TABLE} has no rows" in refused(ham_folder)
 
 
 @pytest.mark.parametrize("content", [b"hello\n", b"\n", b"\x89PNG\r\n\x1a\n\x00\xff\xfe", b'a,b\n"1,2\n'])
@@ -144,39 +145,39 @@ def test_an_image_without_a_row(ham_folder):
 def test_an_image_in_both_folders(ham_folder):
     image = next(path for path in images_of(ham_folder) if "part_1" in str(path))
     shutil.copy(image, ham_folder / "HAM10000_images_part_2")
-    assert f"images that stand in more than one folder: {image.stem}." in refused(ham_folder)
+    assert f"in more than one folder: {image.stem}." in refused(ham_folder)
 
 
 def test_an_unknown_diagnosis(ham_folder):
     spoil(ham_folder, "dx", [4], "melanoma")
     message = refused(ham_folder)
-    assert "unknown diagnosis 'melanoma' (row 6). Expected one of akiec, bcc, bkl, df, mel, nv, vasc." in message
+    assert all(fact in message for fact in ("row 6 ('melanoma')", "akiec, bcc, bkl, df, mel, nv, vasc"))
 
 
 def test_a_duplicated_image_id(ham_folder):
     table = table_of(ham_folder)
     spoil(ham_folder, "image_id", [7], table["image_id"][2])
     message = refused(ham_folder)
-    assert f"{table['image_id'][2]} (row 4), {table['image_id'][2]} (row 9)." in message
+    assert f"row 4 ({table['image_id'][2]!r}), row 9 ({table['image_id'][2]!r})" in message
 
 
 @pytest.mark.parametrize("column", ["image_id", "lesion_id"])
 def test_an_empty_id(ham_folder, column):
     spoil(ham_folder, column, [1], "")
-    assert f"{TABLE}: empty {column} in row(s) 3 (the header is row 1)." in refused(ham_folder)
+    assert re.search(rf"{TABLE}.*{column}.*row 3", refused(ham_folder))
 
 
 @pytest.mark.parametrize("age", ["old", "4o", "1,5", "nan", "-5", "inf"])
 def test_an_age_that_is_no_number_of_years(ham_folder, age):
     spoil(ham_folder, "age", [0], age)
-    assert f"{TABLE}: age is not a number of years: {age!r} (row 2)." in refused(ham_folder)
+    assert re.search(rf"{TABLE}.*age.*row 2 \({age!r}\)", refused(ham_folder))
 
 
 def test_more_than_ten_problems_are_cut_to_ten_with_the_count(ham_folder):
     spoil(ham_folder, "dx", list(range(13)), "wart")
     message = refused(ham_folder)
     assert message.count("'wart'") == 10
-    assert "'wart' (row 11) … and 3 more. Expected" in message
+    assert "row 11 ('wart') … and 3 more" in message
 
 
 def test_first_ten_says_nothing_of_more_where_there_are_ten():

@@ -62,7 +62,7 @@ def test_a_missing_folder_or_table(copied):
 
 def test_a_missing_column(copied):
     table_of(copied).drop(columns=["DF", "image"]).to_csv(copied / TABLE, index=False)
-    assert f"{TABLE}: missing column(s) image, DF; found MEL, NV," in refused(copied)
+    assert all(fact in refused(copied) for fact in (TABLE, "image, DF", "MEL, NV"))
 
 
 @pytest.mark.parametrize("row", [[0] * 7, [1, 1, 0, 0, 0, 0, 0], [0.5, 0.5, 0, 0, 0, 0, 0], [2, -1, 0, 0, 0, 0, 0]])
@@ -70,7 +70,7 @@ def test_a_row_that_is_not_one_hot(copied, row):
     table = table_of(copied)
     table.loc[3, list(isic2018.CLASSES)] = [str(value) for value in row]
     table.to_csv(copied / TABLE, index=False)
-    assert f"not one-hot: {table['image'][3]!r} (row 5). Expected one 1 and else 0." in refused(copied)
+    assert f"row 5 ({table['image'][3]!r})" in refused(copied)
 
 
 @pytest.mark.parametrize("cell", ["", "yes", "nan"])
@@ -78,14 +78,14 @@ def test_a_cell_that_is_no_number(copied, cell):
     table = table_of(copied)
     table.loc[0, "MEL"] = cell
     table.to_csv(copied / TABLE, index=False)
-    assert f"not one-hot: {table['image'][0]!r} (row 2)." in refused(copied)
+    assert f"row 2 ({table['image'][0]!r})" in refused(copied)
 
 
 def test_an_image_that_stands_twice(copied):
     table = table_of(copied)
     table.loc[4, "image"] = name = table["image"][1]
     table.to_csv(copied / TABLE, index=False)
-    assert f"standing more often: {name} (row 3), {name} (row 6)." in refused(copied)
+    assert f"row 3 ({name!r}), row 6 ({name!r})" in refused(copied)
 
 
 def test_a_row_without_its_image_and_an_image_without_its_row(copied):
@@ -99,7 +99,7 @@ def test_a_row_without_its_image_and_an_image_without_its_row(copied):
 def test_an_image_under_two_names(copied):
     image = min((copied / isic2018.IMAGES).iterdir())
     shutil.copy(image, image.with_suffix(".JPEG"))
-    assert f"images that stand under two names: {image.stem}." in refused(copied)
+    assert f"under two names: {image.stem}." in refused(copied)
 
 
 # as the test part of a study on HAM10000

@@ -324,7 +324,7 @@ def test_help_has_examples_and_exit_codes():
         (lambda t: t.assign(dx=t["dx"].where(t.index != 4, "")), r"no dx, 1 row\(s\): row 6"),
         (lambda t: pd.concat([t, t[:2]]), r"rows that stand twice, 4 row\(s\): row 2"),
         (lambda t: pd.concat([t, t[:1].assign(dx="bkl")]), r"an image id that stands twice in one part, 2 row\(s\)"),
-        (lambda t: t[:0], r"holds no row"),
+        (lambda t: t[:0], r"no rows"),
     ],
 )
 def test_unusable_tables_are_named(tmp_path, change, message):
@@ -341,8 +341,8 @@ def test_unusable_files_are_named(tmp_path):
         huge.write("image_id,lesion_id,dx,split\n")
         os.truncate(huge.fileno(), 2 * 10**9)
     for name, message in (
-        ("missing.csv", "not there"),
-        ("empty.csv", "holds no row"),
+        ("missing.csv", "does not exist"),
+        ("empty.csv", "no rows"),
         ("binary.csv", "not a text file"),
         ("huge.csv", "2,000 MB"),
     ):

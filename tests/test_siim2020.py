@@ -1,5 +1,6 @@
 """The layout of SIIM-ISIC 2020: what is read, what is refused and how that is said, and patients kept together."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import get_args
@@ -113,15 +114,15 @@ def test_a_missing_folder_or_table(copied, tmp_path):
 
 def test_a_missing_column_and_one_that_stands_twice(copied):
     table_of(copied).drop(columns=["patient_id", "target"]).to_csv(copied / TABLE, index=False)
-    assert f"{TABLE}: missing column(s) patient_id, target; found image_name, sex," in refused(copied)
+    assert all(fact in refused(copied) for fact in (TABLE, "patient_id, target", "image_name, sex"))
     table = table_of(copied).assign(patient_id="IP_1", target="0")
     table.to_csv(copied / TABLE, index=False, header=[*table.columns[:-2], "sex", "target"])
-    assert f"{TABLE}: column(s) that stand more than once: sex." in refused(copied)
+    assert f"{TABLE}: duplicate column(s): sex." in refused(copied)
 
 
 def test_a_label_that_is_neither_benign_nor_malignant(copied):
     spoil(copied, "benign_malignant", 4, "melanoma")
-    assert "unknown benign_malignant 'melanoma' (row 6). Expected one of benign, malignant." in refused(copied)
+    assert re.search(r"benign_malignant.*row 6 \('melanoma'\).*benign, malignant", refused(copied))
 
 
 @pytest.mark.parametrize("target", ["other", "", "yes", "2"])
@@ -130,27 +131,25 @@ def test_a_target_that_contradicts_the_label(copied, target):
     target = str(1 - siim2020.TARGETS[label]) if target == "other" else target
     spoil(copied, "target", 3, target)
     message = refused(copied)
-    assert (
-        f"{TABLE}: target contradicts benign_malignant: {target!r} (row 5). Expected 0 for benign and 1 for" in message
-    )
+    assert re.search(rf"{TABLE}.*target.*row 5 \({target!r}\).*0 for benign and 1 for malignant", message)
 
 
 @pytest.mark.parametrize("column", ["image_name", "patient_id"])
 def test_an_empty_id(copied, column):
     spoil(copied, column, 1, "")
-    assert f"{TABLE}: empty {column} in row(s) 3 (the header is row 1)." in refused(copied)
+    assert re.search(rf"{TABLE}.*{column}.*row 3", refused(copied))
 
 
 def test_an_image_that_stands_twice(copied):
     name = table_of(copied)["image_name"][1]
     spoil(copied, "image_name", 4, name)
-    assert f"an image_name must stand once; standing more often: {name} (row 3), {name} (row 6)." in refused(copied)
+    assert f"row 3 ({name!r}), row 6 ({name!r})" in refused(copied)
 
 
 @pytest.mark.parametrize("age", ["old", "nan", "-5"])
 def test_an_age_that_is_no_number_of_years(copied, age):
     spoil(copied, "age_approx", 0, age)
-    assert f"{TABLE}: age_approx is not a number of years: {age!r} (row 2)." in refused(copied)
+    assert re.search(rf"{TABLE}.*age_approx.*row 2 \({age!r}\)", refused(copied))
 
 
 def test_a_row_without_its_image_and_an_image_without_its_row(copied):
@@ -160,7 +159,7 @@ def test_a_row_without_its_image_and_an_image_without_its_row(copied):
     shutil.copy(moved, image)
     assert f"1 image(s) without a row in {TABLE}: ISIC_other." in refused(copied)
     moved.rename(image.with_suffix(".jpeg"))
-    assert f"images that stand under two names: {image.stem}." in refused(copied)
+    assert f"under two names: {image.stem}." in refused(copied)
 
 
 # among the layouts

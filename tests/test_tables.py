@@ -1,11 +1,22 @@
-"""Reading a table that a person hands in: what is there comes as text, what cannot be used is told."""
+"""Tables that a person hands in: cells come as text, and every check names the file, the rows and the fix."""
 
 import os
 
+import pandas as pd
 import pytest
 
 from lesion_utils.errors import InputError
-from lesion_utils.tables import MOST_BYTES, read_table
+from lesion_utils.tables import (
+    MOST_BYTES,
+    parse_numbers,
+    parse_probabilities,
+    read_table,
+    refuse_rows,
+    require_columns,
+    require_filled,
+    require_one_of,
+    require_unique,
+)
 
 
 def read(path, content: bytes):
@@ -25,16 +36,16 @@ def test_every_cell_is_text_whatever_the_delimiter(tmp_path, delimiter, start):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds no row"),
-        (b" \n\n", "holds no row"),
-        (b"image_id,dx\n", "holds no row"),
-        (b"image_id,dx,image_id\na,b,c\n", r"column\(s\) that stand more than once: image_id"),
-        (b"image_id,dx\na,b,c\n", "is not a table"),
-        (b'image_id,dx\n"a,b\n', "is not a table"),
-        (b"\x89PNG\r\n\x1a\n\xff\xfe", "is not a text file in UTF-8"),
+        (b"", "no rows"),
+        (b" \n\n", "no rows"),
+        (b"image_id,dx\n", "no rows"),
+        (b"image_id,dx,image_id\na,b,c\n", "duplicate.*image_id"),
+        (b"image_id,dx\na,b,c\n", "not a table"),
+        (b'image_id,dx\n"a,b\n', "not a table"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "UTF-8"),
     ],
 )
-def test_what_is_no_table_is_told_with_what_was_expected(tmp_path, content, message):
+def test_a_file_that_is_not_a_table_is_refused_with_the_expected_columns(tmp_path, content, message):
     with pytest.raises(InputError, match=rf"(?s)t\.csv.*{message}.*") as refused:
         read(tmp_path / "t.csv", content)
     assert "image_id" in str(refused.value)
@@ -45,23 +56,70 @@ def test_a_file_that_would_not_fit_is_refused_before_it_is_opened(tmp_path, monk
     path.touch()
     os.truncate(path, 2_000_000_000)  # takes no space
     monkeypatch.setattr("pathlib.Path.open", None)
-    with pytest.raises(InputError, match=rf"has 2,000 MB; a table of up to {MOST_BYTES / 1e6:.0f} MB can be read"):
+    with pytest.raises(InputError, match=rf"2,000 MB.*{MOST_BYTES / 1e6:.0f} MB"):
         read_table(path, "image_id")
 
 
-def test_a_folder_and_a_missing_file_are_told_apart(tmp_path):
-    with pytest.raises(InputError, match="is a folder"):
+def test_a_folder_and_a_missing_file_have_different_messages(tmp_path):
+    with pytest.raises(InputError, match="folder"):
         read_table(tmp_path, "image_id")
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match=r"gone\.csv does not exist"):
         read_table(tmp_path / "gone.csv", "image_id")
 
 
-def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+def test_a_file_without_read_permission_is_refused(tmp_path, monkeypatch):
     (tmp_path / "t.csv").write_text("image_id\na\n")
 
     def deny(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.open", deny)
-    with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
+    with pytest.raises(InputError, match="Permission denied"):
         read_table(tmp_path / "t.csv", "image_id")
+
+
+TABLE = pd.DataFrame(
+    {
+        "image_id": ["a", "b", "b", "NA"],
+        "label": ["nv", "mel", "wart", "nv"],
+        "age": ["40", "", "old", "200"],
+        "p_mel": ["0.2", "0.9", "0.5", "1.5"],
+        "p_nv": ["0.8", "0.4", "0.5", "-0.5"],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("check", "facts"),
+    [
+        (lambda: require_columns("t.csv", TABLE, ["dx", "label"], "Fix: rename."), ["dx", "image_id, label", "rename"]),
+        (lambda: require_filled("t.csv", TABLE["image_id"]), ["image_id", "1 row", "row 5 ('NA')"]),
+        (lambda: require_unique("t.csv", TABLE["image_id"]), ["2 row", "row 3 ('b'), row 4 ('b')"]),
+        (lambda: require_one_of("t.csv", TABLE["label"], ["mel", "nv"]), ["label", "row 4 ('wart')", "mel, nv"]),
+        (lambda: parse_numbers("t.csv", TABLE["age"], 0, 150, empty=[""]), ["age", "row 4 ('old'), row 5 ('200')"]),
+        (lambda: parse_numbers("t.csv", TABLE["age"], 0, 150), ["row 3 (''), row 4 ('old')", "0 to 150"]),
+        (lambda: parse_probabilities("t.csv", TABLE, ["mel"]), ["'mel'", "p_<class>"]),
+        (lambda: parse_probabilities("t.csv", TABLE, ["mel", "nv"]), ["p_mel", "row 5 ('1.5')"]),
+        (lambda: parse_probabilities("t.csv", TABLE[:2], ["mel", "nv"]), ["row 3 ('1.3')", "0.001"]),
+        (lambda: parse_probabilities("t.csv", TABLE[:3], ["mel", "nv"]), ["label", "row 4 ('wart')"]),
+    ],
+)
+def test_a_check_names_the_file_the_rows_and_what_to_do(check, facts):
+    with pytest.raises(InputError) as refused:
+        check()
+    message = str(refused.value)
+    assert message.startswith("t.csv: ") and ("Fix:" in message or "Expected" in message)
+    assert not [fact for fact in facts if fact not in message]
+
+
+def test_numbers_and_probabilities_come_back_as_floats():
+    ages = parse_numbers("t.csv", TABLE["age"][:2], 0, 150, empty=[""])
+    assert ages.dtype == float and ages[0] == 40 and ages.isna().tolist() == [False, True]
+    table = parse_probabilities("t.csv", TABLE[:1], ["mel", "nv"])
+    assert table[["p_mel", "p_nv"]].to_numpy().tolist() == [[0.2, 0.8]]
+
+
+def test_a_message_shows_ten_rows_and_counts_all():
+    column = pd.Series([""] * 13, name="dx")
+    with pytest.raises(InputError, match=r"13 row\(s\): row 2.*row 11.*and 3 more"):
+        refuse_rows("t.csv", column == "", "no dx", column, "Fix: fill it in.")
