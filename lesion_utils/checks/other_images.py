@@ -1,9 +1,11 @@
-"""A frozen model of a study on another set of images: the same prediction table, ready for the judge.
+"""A trained model on further images: the same prediction table, ready to be judged.
 
-What a model has seen in training, or what chose its epoch, is no test of it: such images in the other set are found
-by published id, lesion and pixels, and refused unless allowed.
+The model is a study's, on any other set of images, or one that was handed over, on the images it was reported on.
+Images that a model has seen in training, or that chose its epoch, are no test of it: in another set they are found by
+published id, lesion and pixels, and refused unless allowed.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,100 +16,142 @@ from lesion_utils.datasets import ham10000_folder, read_any
 from lesion_utils.datasets.isic9 import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.paths import atomic_write, read_json, write_json
-from lesion_utils.pictures import CachedArrays, held_out_batches, load_pictures, row_digests
-from lesion_utils.runtime import keras, start
+from lesion_utils.pictures import load_pictures, row_digests
+from lesion_utils.published import handover
+from lesion_utils.runtime import start
 from lesion_utils.splits import known_in_training, split_cases, split_digest
 from lesion_utils.study import StudyParams
+from lesion_utils.tables import require_unique
 from lesion_utils.training import model_folder
 
-PATIENT = ["age", "sex", "localization", "source"]
+DESCRIBING = ["age", "sex", "localization", "source"]  # columns of a set that go into the prediction table
 
 
-def score_folder(
+def predict_folder(
     params: StudyParams, recipe: str, folder: Path, output: Path, allow_leak: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores the images in ``folder``, in any layout of ``read_any``, with the trained model of ``recipe``.
+    """Predicts the images in ``folder``, in any layout of ``read_any``, with the trained model of ``recipe``.
 
-    Writes the prediction table to ``output`` (.csv), with what the set tells of the patients, and beside it a .json
-    that says what made it; returns the table, and the cases that the model knows. Classes are the model's. Where the
-    set's labels are others, but both are of the 9-class set or HAM10000's, probabilities of classes that HAM10000
-    holds in one are summed and labels are HAM10000's.
+    Writes the prediction table to ``output`` (.csv), with age, sex, localization and source where the set has them,
+    and a .json with its provenance next to it. Returns the table, and the cases that the model has seen. Classes are
+    the model's. Where the set's labels differ, but both are of the 9-class set or HAM10000, labels become HAM10000's,
+    and probabilities of classes that HAM10000 counts as one are summed.
 
     Raises InputError for a recipe that is not trained or was trained with other parameters or cases, labels that are
-    no classes of the model, and, unless ``allow_leak``, for images that the model knows; with it every row is marked
-    ``leaky``.
+    not classes of the model, and, unless ``allow_leak``, for images that the model has seen; with it every row is
+    marked ``leaky``.
     """
     if output.suffix != ".csv":
-        raise InputError(f"the prediction table cannot be named {output.name!r}. Expected a name that ends in .csv.")
-    model_folder, made_by, own = _trained(params, recipe)
+        raise InputError(f"{output.name!r} cannot be the prediction table. Expected a name that ends in .csv.")
+    model_file, provenance, own = _trained(params, recipe)
     cases = read_any(folder, ham10000_folder(params))
     classes = sorted(own["label"].unique())
-    shown, cases = _classes_and_labels(classes, cases, folder)
-    size = params.recipes[recipe].image_size
-    pixels = load_pictures(cases["path"], size, params.threads)
-    known = _known(own, load_pictures(own["path"], size, params.threads), cases, pixels)
-    if len(known) and not allow_leak:
+    names, cases = _classes_and_labels(classes, cases, folder)
+    seen = _seen(own, cases, params.recipes[recipe].image_size, params.threads)
+    if len(seen) and not allow_leak:
         raise InputError(
-            f"the model knows {len(known):,} of the {len(cases):,} images in {folder}, or their lesions, from training "
-            f"or from the choice of its epoch: {first_ten(known['image_id'])}. Expected images it has never seen. "
-            f"Fix: take them out; or --allow-leak, and the table is marked leaky."
+            f"the model has seen {len(seen):,} of the {len(cases):,} images in {folder}, or their lesions, in training "
+            f"or validation: {first_ten(seen['image_id'])}. Expected images it has never seen. Fix: remove them; or "
+            f"--allow-leak, which marks the table leaky."
         )
-    start(params.threads)
-    model = keras.models.load_model(model_folder / "model.keras", compile=False)
-    scores = model.predict(held_out_batches(pixels), verbose=0)
-    names, scores = _summed([shown[name] for name in classes], scores)
-    table = predictions.build(cases, names, scores, leaky=not known.empty)
-    table = table.join(cases[PATIENT].dropna(axis="columns", how="all"))
-    about = {"classes": names, "n": len(table), "set": folder.name, "known to the model": len(known)}
+    table = predict(model_file, cases, names, params.threads, leaky=not seen.empty)
+    table = table.join(cases[DESCRIBING].dropna(axis="columns", how="all"))
+    about = {"classes": predictions.classes_of(table), "n": len(table), "set": folder.name}
     output.with_suffix(".json").unlink(missing_ok=True)
-    with atomic_write(output) as beside:
-        table.to_csv(beside, index=False)
-    write_json(output.with_suffix(".json"), about | {"model": made_by})
-    return table, known
+    with atomic_write(output) as new:
+        table.to_csv(new, index=False)
+    write_json(output.with_suffix(".json"), about | {"known to the model": len(seen), "model": provenance})
+    return table, seen
+
+
+def predict_reported(
+    model_file: Path, about: handover.About, folders: Sequence[Path], threads: int, trust_pickle: bool = False
+) -> pd.DataFrame:
+    """The prediction table of a model that was handed over, for the cases that ``about`` lists.
+
+    Their images are read out of ``folders``. Raises InputError for a case that is missing there, has another label, or
+    is in two folders.
+    """
+    where = " and ".join(map(str, folders))
+    images = pd.concat([read_any(folder) for folder in folders], ignore_index=True)
+    require_unique(where, images["image_id"], "Expected each image in one folder only.")
+    cases = pd.DataFrame([case.model_dump() for case in about.cases])
+    there = images.set_index("image_id").reindex(cases["image_id"]).reset_index()
+    for bad, problem in (
+        (there["path"].isna(), "missing images that the model was reported on"),
+        (there["label"] != cases["label"], "images with another label than when the model was reported"),
+    ):
+        if bad.any():
+            raise InputError(
+                f"{where}: {problem}, {bad.sum():,} of {len(cases):,}: {first_ten(cases.loc[bad, 'image_id'])}. "
+                f"Expected the data set that it was trained on. Fix: --data with its folder, once for each folder."
+            )
+    return predict(model_file, cases.assign(path=there["path"]), about.classes, threads, about.leaky, trust_pickle)
+
+
+def predict(
+    model_file: Path,
+    cases: pd.DataFrame,
+    classes: Sequence[str],
+    threads: int,
+    leaky: bool = False,
+    trust_pickle: bool = False,
+) -> pd.DataFrame:
+    """The prediction table of ``cases`` by the model in ``model_file``, whose probabilities are of ``classes``.
+
+    Probabilities of classes of the same name are summed.
+    """
+    start(threads)
+    model = handover.load(model_file, trust_pickle)
+    scores = model(load_pictures(cases["path"], model.image_size, threads))
+    if scores.shape[1] != len(classes):
+        raise InputError(
+            f"{model_file} gives {scores.shape[1]} probabilities per picture. Expected {len(classes)}, one for each of "
+            f"{', '.join(classes)}. Fix: copy the whole folder again."
+        )
+    return predictions.build(cases, *_summed(classes, scores), leaky)
 
 
 def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame]:
-    """The folder of the trained model, what made it, and the cases of its study with their splits."""
+    """The trained model of ``recipe``, its provenance, and the cases of its study with their splits."""
     if recipe not in params.recipes:
         raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.recipes)}.")
     folder = model_folder(params, recipe)
-    cure = f"make study STUDY={params.study}, with the same data and parameters."
-    made_by = read_json(folder / "made_by.json", cure)
+    fix = f"make study STUDY={params.study}, with the same data and parameters."
+    provenance = read_json(folder / "made_by.json", fix)
     own = split_cases(params, params.recipes[recipe].cases)
-    expected = {
+    today = {
         "recipe": params.recipes[recipe].model_dump(mode="json"),
         "seed": params.training_seed,
         "cases": split_digest(own),
     }
-    if other := [name for name, value in expected.items() if made_by[name] != value]:
-        raise InputError(f"{folder / 'model.keras'} was made by another {' and '.join(other)}. Fix: {cure}")
-    return folder, made_by, own
+    if changed := [name for name, value in today.items() if provenance[name] != value]:
+        raise InputError(f"{folder / 'model.keras'} was made with another {' and '.join(changed)}. Fix: {fix}")
+    return folder / "model.keras", provenance, own
 
 
-def _classes_and_labels(classes: list[str], cases: pd.DataFrame, folder: Path) -> tuple[dict[str, str], pd.DataFrame]:
-    """The class under which each class of the model is shown, and the cases with labels of these."""
+def _classes_and_labels(classes: list[str], cases: pd.DataFrame, folder: Path) -> tuple[list[str], pd.DataFrame]:
+    """The names under which ``classes`` of the model are shown, and the cases with labels of these names."""
     if set(cases["label"]) <= set(classes):
-        return {name: name for name in classes}, cases
-    shown = {name: TO_HAM10000.get(name, name) for name in classes}
+        return classes, cases
+    names = [TO_HAM10000.get(name, name) for name in classes]
     labels = cases["label"].replace(TO_HAM10000)
-    if strange := sorted(set(cases.loc[~labels.isin(shown.values()), "label"])):
+    if unknown := sorted(set(labels) - set(names)):
         raise InputError(
-            f"{folder}: label(s) that are no classes of the model: {first_ten(strange)}. Expected some of "
+            f"{folder}: label(s) that are not classes of the model: {first_ten(unknown)}. Expected some of "
             f"{', '.join(classes)}."
         )
-    return shown, cases.assign(label=labels)
+    return names, cases.assign(label=labels)
 
 
-def _summed(names: list[str], scores: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The different ``names`` in order, and for each the sum of the columns of ``scores`` (n, names) that bear it."""
+def _summed(names: Sequence[str], scores: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The different ``names`` in order, and the sum of the columns of ``scores`` (n, names) that each of them has."""
     different = sorted(set(names))
-    belongs = np.array([[name == one for one in different] for name in names], scores.dtype)
-    return different, scores @ belongs
+    return different, scores @ np.equal.outer(np.array(names, object), np.array(different, object)).astype(scores.dtype)
 
 
-def _known(own: pd.DataFrame, own_pixels: CachedArrays, cases: pd.DataFrame, pixels: CachedArrays) -> pd.DataFrame:
-    """The ``cases`` that stand in training or validation of ``own``, with a column ``knows``: image or lesion."""
-    seen = own["split"].isin(["train", "validation"]).to_numpy()
-    joined = pd.concat([own[seen].assign(split="train"), cases.assign(split="test")], ignore_index=True)
-    digests = np.array([*row_digests(own_pixels), *row_digests(pixels)])
-    return known_in_training(joined, digests[np.concatenate([seen, np.ones(len(cases), bool)])].tolist())
+def _seen(own: pd.DataFrame, cases: pd.DataFrame, size: tuple[int, int], threads: int) -> pd.DataFrame:
+    """The ``cases`` that are in training or validation of ``own``, with a column ``knows``: image or lesion."""
+    used = own[own["split"].isin(["train", "validation"])].assign(split="train")
+    joined = pd.concat([used, cases.assign(split="test")], ignore_index=True)
+    return known_in_training(joined, row_digests(load_pictures(joined["path"], size, threads)))

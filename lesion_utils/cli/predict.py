@@ -1,4 +1,4 @@
-"""Scoring another set of images with a model of a study."""
+"""Predicting another set of images with a model of a study."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,24 +13,24 @@ from lesion_utils.study import load_study
 def predict(
     study: Study,
     recipe: Annotated[str, typer.Argument(help="a recipe of the study that has been trained")],
-    folder: Annotated[Path, typer.Argument(help="images and what says their labels; see below for the layouts")],
+    folder: Annotated[Path, typer.Argument(help="images with a label table, or folders of classes; layouts below")],
     output: Annotated[Path, typer.Option(help="the prediction table to write, a .csv")] = Path("predictions.csv"),
     data: Data = None,
     ham10000: Ham10000 = None,
     isic2018: Isic2018 = None,
     threads: Threads = None,
     allow_leak: Annotated[
-        bool, typer.Option("--allow-leak", help="score images that the model knows too, and mark the table leaky")
+        bool, typer.Option("--allow-leak", help="also predict images that the model has seen, and mark the table leaky")
     ] = False,
 ) -> None:
-    """Score a folder of images with a trained model of a study; the table is ready for `lesion score`.
+    """Predict a folder of images with a trained model of a study. `lesion score` reads the table.
 
     Layouts: ISIC 2018 Task 3 test (ISIC2018_Task3_Test_Input/ and the one-hot ground truth); SIIM-ISIC 2020
     (jpeg/train/ and train.csv); HAM10000, or any image folders with a table that has its columns;
     Train|Test/<class>/<ISIC id>.jpg.
 
-    The model's own cases are needed too (--data, as for `lesion study`): images in FOLDER that the model knows from
-    training or validation are refused. Known are the same id, the same lesion or the same pixels; a copy that was
+    The model's own cases are needed too (--data, as for `lesion study`). Images in FOLDER that the model has seen in
+    training or validation are refused: images with the same id, the same lesion or the same pixels. A copy that was
     encoded again under another id is not recognised.
 
     Exit codes: 0 done, 2 unusable input.
@@ -41,15 +41,13 @@ def predict(
     """
     with unusable_input_exits_2():
         params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, threads=threads)
-        from lesion_utils.checks.other_images import score_folder  # imports TensorFlow
+        from lesion_utils.checks.other_images import predict_folder  # imports TensorFlow
 
-        table, known = score_folder(params, recipe, folder, output, allow_leak)
-    known_lesions = not table["lesion_id"].equals(table["image_id"])
-    lesions = f" of {table['lesion_id'].nunique():,} lesions" if known_lesions else ""
-    typer.echo(f"{len(table):,} images{lesions} in {folder} scored with {recipe} of {study}: {output}")
-    if not known_lesions:
-        typer.echo(
-            "the set gives no lesions: each image counts as its own; intervals are too narrow where some share one"
-        )
-    if len(known):
-        typer.echo(f"leaky: the model knows {len(known):,} of these images or their lesions; the table says so")
+        table, seen = predict_folder(params, recipe, folder, output, allow_leak)
+    has_lesions = not table["lesion_id"].equals(table["image_id"])
+    lesions = f" of {table['lesion_id'].nunique():,} lesions" if has_lesions else ""
+    typer.echo(f"{output}: {recipe} of {study} predicted {len(table):,} images{lesions} in {folder}")
+    if not has_lesions:
+        typer.echo("No lesions are given: each image counts as its own lesion, so intervals may be too narrow.")
+    if len(seen):
+        typer.echo(f"Leaky: the model has seen {len(seen):,} of these images or their lesions; the table is marked.")

@@ -1,9 +1,8 @@
-"""A trained model for people who have nothing else of the study: in the forms that they use, with all it takes to judge
-it again.
+"""A trained model for people who have nothing else of the study: in the forms they use, with what it takes to judge it.
 
-Beside ``model.keras``: ``saved_model/`` (TensorFlow's serving form), ``model.h5`` (Keras' old form), ``model.pkl`` (a
-pickle), ``history.npy`` (one record an epoch) and ``about.json`` (classes, picture size, recipe, the cases it was
-reported on). In every form the model takes pictures with values 0 to 255 and gives probabilities.
+Next to ``model.keras``: ``saved_model/`` (TensorFlow's serving form), ``model.h5`` (Keras' old form), ``model.pkl`` (a
+pickle), ``history.npy`` (one record per epoch) and ``about.json`` (classes, picture size, recipe, the cases that the
+model was reported on). In every form the model takes pictures with values from 0 to 255 and gives probabilities.
 """
 
 import logging
@@ -12,10 +11,9 @@ import pickle
 import platform
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,15 +27,14 @@ from lesion_utils.recipes import Positive, Recipe, Strict
 from lesion_utils.runtime import keras, tf
 
 ABOUT, HISTORY = "about.json", "history.npy"
-FORMS = {"saved_model": "saved_model", "h5": "model.h5", "pickle": "model.pkl"}  # value of `exports`: its name
-MODELS = ("saved_model", "model.keras", "model.h5", "model.pkl")  # in the order in which a folder's model is chosen
-WITHIN = 1e-4  # of the trained model's: the probabilities of a form read back
-
-Predict: TypeAlias = Callable[[np.ndarray | CachedArrays], np.ndarray]
+FORMS = {"saved_model": "saved_model", "h5": "model.h5", "pickle": "model.pkl"}  # value of `exports`: file or folder
+MODELS = ("saved_model", "model.keras", "model.h5", "model.pkl")  # the first that exists is a folder's model
+CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")  # fields of a history
+WITHIN = 1e-4  # largest difference of probabilities after a form is read back
 
 
 class Case(Strict):
-    """An image on which the model was reported."""
+    """An image that the model was reported on."""
 
     image_id: str
     lesion_id: str
@@ -50,10 +47,10 @@ class About(Strict):
     classes: tuple[str, ...]  # in the order of the probabilities
     image_size: tuple[Positive, Positive]  # height, width in pixels
     source: str  # the data set, as figures name it
-    part: str  # of the data set, that the model was reported on
-    leaky: bool  # training knew lesions or images of that part
-    accuracy: float  # on that part, when it was trained
-    cases: tuple[Case, ...]  # of that part
+    part: str  # the split that the model was reported on
+    leaky: bool  # training shares lesions or images with that split
+    accuracy: float  # on that split, when the model was trained
+    cases: tuple[Case, ...]  # of that split
     recipe: dict[str, Any]
     weights: str  # digest
     versions: dict[str, str]
@@ -64,21 +61,19 @@ def names(recipe: Recipe) -> tuple[str, ...]:
 
     Raises InputError for a form that cannot hold the recipe's model.
     """
-    if "h5" in recipe.exports and (lost := [key for key, there in _lost_in_h5(recipe).items() if there]):
-        raise InputError(
-            f"recipe key `exports`: an .h5 file cannot hold a model with {', '.join(lost)}: Keras does not read it "
-            f"back as it was. Fix: `exports: [saved_model]`, or pickle."
-        )
-    return (*(FORMS[form] for form in recipe.exports), HISTORY, ABOUT) if recipe.exports else ()
-
-
-def _lost_in_h5(recipe: Recipe) -> dict[str, bool]:
-    return {
+    lost_in_h5 = {
         "flip_views": recipe.flip_views,
-        "prior_correction": bool(recipe.prior_correction),
+        "prior_correction": recipe.prior_correction,
         "standardise": recipe.standardise,  # its mean and variance are read, but not used
         f"backbone {recipe.backbone}": recipe.backbone == "inception_resnet_v2",
     }
+    if "h5" in recipe.exports and any(lost_in_h5.values()):
+        raise InputError(
+            f"recipe key `exports`: an .h5 file cannot hold a model with "
+            f"{', '.join(key for key, used in lost_in_h5.items() if used)}. Expected forms that Keras reads back "
+            f"unchanged. Fix: `exports: [saved_model]`, or pickle."
+        )
+    return (*(FORMS[form] for form in recipe.exports), HISTORY, ABOUT) if recipe.exports else ()
 
 
 def write(
@@ -91,12 +86,12 @@ def write(
     source: str = "",
     leaky: bool = False,
 ) -> None:
-    """Writes what ``names`` lists into ``folder``, ``about.json`` last: with it the others are whole.
+    """Writes what ``names`` lists into ``folder``; ``about.json`` comes last and says that the others are complete.
 
-    ``model`` predicts (as ``models.finished``), ``history`` has one row an epoch. Of ``cases``, a table with splits,
-    those of the test part, or of validation where there is no test, are told in ``about.json``; ``scores[part]`` (n,
-    classes) are the model's probabilities of them. ``source`` is the title of the data set. Forms of an earlier recipe
-    are removed. Raises InputError for a form that does not give the model's probabilities when it is read back.
+    ``model`` predicts (see ``models.finished``), ``history`` has one row per epoch. ``about.json`` lists the test
+    cases of ``cases``, a table with splits, or the validation cases where there is no test; ``scores[split]``
+    (n, classes) are the model's probabilities of them. ``source`` is the title of the data set. Forms of an earlier
+    recipe are removed. Raises InputError for a form that gives other probabilities when it is read back.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = names(recipe)
@@ -105,40 +100,53 @@ def write(
         _remove(folder / name)
     if not wanted:
         return
-    part = "test" if (cases["split"] == "test").any() else "validation"
-    shown = cases[cases["split"] == part]
+    split = "test" if (cases["split"] == "test").any() else "validation"
+    reported = cases[cases["split"] == split]
     classes = sorted(cases["label"].unique())
-    right = scores[part].argmax(1) == pd.Index(classes).get_indexer(shown["label"])
-    pictures = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
-    expected = model.predict_on_batch(pictures)
+    right = scores[split].argmax(1) == pd.Index(classes).get_indexer(reported["label"])
     for form in recipe.exports:
-        with _writing_any(folder / FORMS[form]) as beside:
-            _WRITERS[form](model, beside)
-            if (off := float(np.abs(load(beside, trust_pickle=True)(pictures) - expected).max())) > WITHIN:
-                raise InputError(
-                    f"{folder / FORMS[form]}: read back, this form of the model gives other probabilities, by up to "
-                    f"{off:.2g}. Expected at most {WITHIN:g}. Fix: take {form} out of the recipe's `exports`."
-                )
-    with atomic_write(folder / HISTORY) as beside:
-        np.save(beside, _as_array(history), allow_pickle=False)
+        _write_form(form, model, folder / FORMS[form])
+    texts = history.select_dtypes(exclude="number")
+    records = history.to_records(index=False, column_dtypes={name: f"U{texts[name].str.len().max()}" for name in texts})
+    with atomic_write(folder / HISTORY) as new:
+        np.save(new, records, allow_pickle=False)  # NumPy reads fields without a pickle: ``array["loss"]``
     about = About(
         classes=tuple(classes),
         image_size=recipe.image_size,
         source=source,
-        part=part,
+        part=split,
         leaky=leaky,
         accuracy=float(right.mean()),
-        cases=tuple(Case(**row) for row in shown[list(Case.model_fields)].astype(str).to_dict("records")),
+        cases=tuple(Case(**row) for row in reported[list(Case.model_fields)].astype(str).to_dict("records")),
         recipe=recipe.model_dump(mode="json"),
-        weights=bytes_digest(b"".join(np.ascontiguousarray(one).tobytes() for one in model.get_weights())),
-        versions={"python": platform.python_version()} | {one.__name__: one.__version__ for one in (keras, tf, np, pd)},  # type: ignore[attr-defined]
+        weights=bytes_digest(b"".join(np.ascontiguousarray(array).tobytes() for array in model.get_weights())),
+        versions={"python": platform.python_version()}
+        | {library.__name__: library.__version__ for library in (keras, tf, np, pd)},  # type: ignore[attr-defined]
     )
     write_json(folder / ABOUT, about.model_dump(mode="json"))
 
 
+def _write_form(form: str, model: keras.Model, path: Path) -> None:
+    new = path.with_name(f".new.{path.name}")
+    pictures = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
+    _remove(new)  # of a killed job
+    try:
+        _WRITERS[form](model, new)
+        off = float(np.abs(load(new, trust_pickle=True)(pictures) - model.predict_on_batch(pictures)).max())
+        if off > WITHIN:
+            raise InputError(
+                f"{path}: this form of the model gives other probabilities when it is read back, by up to {off:.2g}. "
+                f"Expected at most {WITHIN:g}. Fix: take {form} out of the recipe's `exports`."
+            )
+        _remove(path)
+        os.replace(new, path)
+    finally:
+        _remove(new)
+
+
 def _write_h5(model: keras.Model, path: Path) -> None:
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # that this form is an old one is known
+    logging.disable(logging.WARNING)  # Keras warns that this form is old
     try:
         model.save(path)
     finally:
@@ -152,105 +160,71 @@ _WRITERS: dict[str, Callable[[keras.Model, Path], Any]] = {
 }
 
 
-@contextmanager
-def _writing_any(path: Path) -> Iterator[Path]:
-    """``atomic_write``, also for a folder: then what stood there makes way in one step."""
-    beside, old = (path.with_name(f".{path.stem}.{kind}{path.suffix}") for kind in ("new", "old"))
-    for left_by_a_killed_job in (beside, old):
-        _remove(left_by_a_killed_job)
-    try:
-        yield beside
-        if path.exists():
-            os.replace(path, old)
-        os.replace(beside, path)
-    finally:
-        _remove(beside)
-        _remove(old)
-
-
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        gone = path.with_name(f".{path.name}.gone")  # a folder half removed under its name would still be found
-        shutil.rmtree(gone, ignore_errors=True)
-        os.replace(path, gone)
-        shutil.rmtree(gone)
-    else:
-        path.unlink(missing_ok=True)
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _as_array(history: pd.DataFrame) -> np.ndarray:
-    """The columns as fields of a structured array, which NumPy reads without a pickle: ``array["loss"]``."""
-    numeric = {name: pd.api.types.is_numeric_dtype(column) for name, column in history.items()}
-    columns = {name: history[name].to_numpy(None if numeric[name] else "U") for name in history}
-    array = np.empty(len(history), [(str(name), column.dtype) for name, column in columns.items()])
-    for name, column in columns.items():
-        array[str(name)] = column
-    return array
+class Model(NamedTuple):
+    """A model that was read back, a function of pictures."""
 
+    path: Path
+    image_size: tuple[int, int]  # height, width
+    outputs: Callable[[np.ndarray], np.ndarray]  # of one batch
 
-def model_in(path: Path) -> Path:
-    """The file or folder of the model that ``path`` names: itself, or the first of ``MODELS`` in an exported folder.
+    def __call__(self, pictures: np.ndarray | CachedArrays) -> np.ndarray:
+        """Probabilities (n, classes) float32 of pictures (n, height, width, 3), uint8 or float32, values 0 to 255.
 
-    Raises InputError if there is none.
-    """
-    expected = f"Expected a folder with one of {', '.join(MODELS)}, or one of these."
-    if not path.exists():
-        raise InputError(f"{path} does not exist. {expected}")
-    if path.is_dir() and not (path / "saved_model.pb").exists():
-        found = [path / name for name in MODELS if (path / name).exists()]
-        if not found:
-            raise InputError(f"{path} holds no model. {expected}")
-        return found[0]
-    if _kind(path) not in _READERS:
-        raise InputError(f"{path} is no model by its name. {expected}")
-    return path
-
-
-def load(path: Path, trust_pickle: bool = False) -> Predict:
-    """The model that ``path`` names (``model_in``), as a function of pictures.
-
-    It takes pictures (n, height, width, 3), uint8 or float32, values 0 to 255, and gives probabilities (n, classes)
-    float32; raises InputError for pictures of another size. A pickle runs whatever code it holds when it is loaded, so
-    it is refused unless ``trust_pickle``. Raises InputError for a path without a model and a file that is damaged.
-    """
-    path = model_in(path)
-    if path.suffix == ".pkl" and not trust_pickle:
-        raise InputError(
-            f"{path} is a pickle, and to load a pickle is to run whatever program somebody put into it. Expected a "
-            f"file that you made, or whose maker you trust. Fix: load saved_model/, model.keras or model.h5 beside "
-            f"it; or if you trust it, --trust-pickle (in Python trust_pickle=True)."
-        )
-    try:
-        size, outputs = _READERS[_kind(path)](path)
-    except Exception as error:  # each form fails in ways of its own
-        reason = (str(error).splitlines() or [""])[0]
-        raise InputError(
-            f"{path} cannot be loaded as a model ({type(error).__name__}: {reason}). Expected a whole file that "
-            f"this project wrote. Fix: copy it again, or make it again with make study."
-        ) from error
-
-    def predict(pictures: np.ndarray | CachedArrays) -> np.ndarray:
-        if tuple(pictures.shape[1:]) != size:
-            raise InputError(f"pictures of shape {tuple(pictures.shape[1:])}; the model in {path} expects {size}.")
-        made = []
+        Raises InputError for pictures of another size.
+        """
+        if pictures.shape[1:] != (expected := (*self.image_size, 3)):
+            raise InputError(f"pictures of shape {pictures.shape[1:]}. The model in {self.path} expects {expected}.")
+        probabilities = []
         for first in range(0, len(pictures), HELD_OUT_BATCH):
             batch = np.asarray(pictures[first : first + HELD_OUT_BATCH], np.float32)
             # A short batch is filled up: batches of another size have other last bits.
             full = np.concatenate([batch, np.repeat(batch[-1:], HELD_OUT_BATCH - len(batch), axis=0)])
-            made.append(outputs(full)[: len(batch)])
-        return np.concatenate(made)
-
-    return predict
+            probabilities.append(self.outputs(full)[: len(batch)])
+        return np.concatenate(probabilities)
 
 
-def _kind(path: Path) -> str:
-    return "saved_model" if path.is_dir() else path.suffix
+def load(path: Path, trust_pickle: bool = False) -> Model:
+    """The model in ``path`` (``model_in``).
+
+    Loading a pickle runs any code in it, so a pickle is refused unless ``trust_pickle``. Raises InputError for a path
+    without a model and a file that is damaged.
+    """
+    path = model_in(path)
+    if path.suffix == ".pkl" and not trust_pickle:
+        raise InputError(
+            f"{path} is a pickle, and loading a pickle runs any program that is in it. Expected a file that you made, "
+            f"or whose maker you trust. Fix: load saved_model/, model.keras or model.h5 of the same folder; or, if you "
+            f"trust it, --trust-pickle (in Python trust_pickle=True)."
+        )
+    try:
+        return _read_saved_model(path) if path.is_dir() else _read_keras(path)
+    except Exception as error:  # each form fails in ways of its own
+        reason = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"{path} cannot be loaded as a model ({type(error).__name__}: {reason}). Expected a complete file that "
+            f"this project wrote. Fix: copy it again, or make it again with make study."
+        ) from error
 
 
-_Read: TypeAlias = tuple[tuple[int, ...], Callable[[np.ndarray], np.ndarray]]
+def model_in(path: Path) -> Path:
+    """The model that ``path`` names: itself, or the first of ``MODELS`` in an exported folder.
+
+    Raises InputError if there is none.
+    """
+    if path.is_dir() and not (path / "saved_model.pb").exists():
+        candidates = [path / name for name in MODELS if (path / name).exists()]
+    else:
+        candidates = [path] if path.is_dir() or (path.suffix in (".keras", ".h5", ".pkl") and path.exists()) else []
+    if not candidates:
+        raise InputError(f"{path}: no model. Expected a folder with one of {', '.join(MODELS)}, or one of these.")
+    return candidates[0]
 
 
-def _read_saved_model(path: Path) -> _Read:
+def _read_saved_model(path: Path) -> Model:
     loaded = tf.saved_model.load(path)
     serve = loaded.signatures["serving_default"]
     ((name, spec),) = serve.structured_input_signature[1].items()
@@ -259,57 +233,39 @@ def _read_saved_model(path: Path) -> _Read:
         (probabilities,) = serve(**{name: tf.constant(batch)}).values()
         return probabilities.numpy()
 
-    return tuple(spec.shape[1:]), outputs
+    return Model(path, tuple(spec.shape[1:3]), outputs)
 
 
-def _read_keras(path: Path) -> _Read:
-    return _of_keras(keras.models.load_model(path, compile=False))
-
-
-def _read_pickle(path: Path) -> _Read:
-    return _of_keras(pickle.loads(path.read_bytes()))
-
-
-def _of_keras(model: Any) -> _Read:
+def _read_keras(path: Path) -> Model:
+    is_pickle = path.suffix == ".pkl"
+    model = pickle.loads(path.read_bytes()) if is_pickle else keras.models.load_model(path, compile=False)
     if not isinstance(model, keras.Model):
-        raise TypeError(f"it holds a {type(model).__name__}, no Keras model")
-    return tuple(model.input_shape[1:]), model.predict_on_batch
-
-
-_READERS: dict[str, Callable[[Path], _Read]] = {
-    "saved_model": _read_saved_model,
-    ".keras": _read_keras,
-    ".h5": _read_keras,
-    ".pkl": _read_pickle,
-}
+        raise TypeError(f"it holds a {type(model).__name__}, not a Keras model")
+    return Model(path, model.input_shape[1:3], model.predict_on_batch)
 
 
 def read_about(folder: Path) -> About:
     """``about.json`` of an exported folder; raises InputError if it is missing or not what ``write`` makes."""
     path = folder / ABOUT
-    expected = f"Expected the {ABOUT} that was written with the model. Fix: copy the whole folder again."
     try:
-        return About.model_validate_json(path.read_text(encoding="utf-8"))
+        return About.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}). {expected}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text. {expected}") from error
+        problem = f"cannot be read ({error.strerror})"
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {place and f'{place}: '}{first['msg']}. {expected}") from error
+        problem = ": ".join(["is not valid", *filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])
+    raise InputError(f"{path} {problem}. Expected the file written with the model. Fix: copy the whole folder again.")
 
 
 def read_history(folder: Path) -> pd.DataFrame:
-    """``history.npy`` of an exported folder, one row an epoch; raises InputError if it is missing or damaged."""
+    """``history.npy`` of an exported folder, one row per epoch; raises InputError if it is missing or damaged."""
     path = folder / HISTORY
-    needed = ("loss", "accuracy", "val_loss", "val_accuracy")
-    expected = f"Expected a NumPy file with the fields {', '.join(needed)}, one record an epoch."
+    expected = f"Expected one record per epoch with {', '.join(CURVES)}. Fix: copy the whole folder again."
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read ({error}). {expected} Fix: copy the whole folder again.") from error
+        raise InputError(f"{path} cannot be read ({error}). {expected}") from error
     fields = (array.dtype.names if isinstance(array, np.ndarray) else None) or ()
-    if missing := [name for name in needed if name not in fields]:
+    if missing := [name for name in CURVES if name not in fields]:
         raise InputError(f"{path} has no field {', '.join(missing)}. {expected}")
     return pd.DataFrame({name: array[name] for name in fields})
