@@ -81,7 +81,7 @@ for job in JOBS:
         priority: 1 if job.notebook == pipeline.EDA else 0
         threads: PARAMS.threads
         shell:
-            "{LESION} notebook {params.notebook} {EVERYTHING} --repeat {params.repeat}"
+            "{LESION} notebook {params.notebook} {EVERYTHING} --run {params.repeat}"
 
 
 # One process for all pages: to start another for each costs more than to write a page anew.

@@ -268,7 +268,7 @@ def offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) -> pd
     """Copies of ``cases`` as further cases, written by Augmentor's rotation or, with ``options.change``, by that.
 
     Of every class ``options.per_class``, so often as there are ``rounds``, or one of each image where it is 0; with
-    ``options.toward`` as many as the class lacks, and none of the largest.
+    ``options.target_class_size`` as many as the class lacks, and none of the largest.
 
     Pass training cases only: a copy belongs where its source is, and keeps the source's ``lesion_id``. The copies
     lie in the shared cache, never in the data folder; the same cases, options and seed give the same files.
@@ -298,11 +298,11 @@ def offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) -> pd
 
 def _numbers_of_copies(labels: pd.Series, options: OfflineCopies) -> dict[str, int]:
     counts = labels.value_counts().sort_index()
-    if options.toward:
-        lacking = (options.toward - counts).clip(lower=0)
+    if options.target_class_size:
+        lacking = (options.target_class_size - counts).clip(lower=0)
         lacking[counts.idxmax()] = 0
         return lacking.to_dict()
-    return (counts if options.per_class == 0 else counts * 0 + options.per_class * options.rounds).to_dict()
+    return (counts if options.one_of_each else counts * 0 + options.per_class * options.rounds).to_dict()
 
 
 def _write_changed(cases: pd.DataFrame, target: Path, count: int, options: OfflineCopies, seed: int) -> None:
@@ -331,7 +331,7 @@ def _write_by_augmentor(cases: pd.DataFrame, target: Path, count: int, options: 
             pipeline.augmentor_images.sort(key=lambda image: image.image_path)
             pipeline.set_seed(seed)
             pipeline.rotate(options.probability, options.rotation, options.rotation)
-            pipeline.sample(0 if options.per_class == 0 else count, multi_threaded=False)  # 0: one of each
+            pipeline.sample(0 if options.one_of_each else count, multi_threaded=False)  # 0: one of each
         # Augmentor names its files at random: name them by source and content instead.
         copies = sorted(
             (path.name.split("_original_")[1].split(".jpg")[0], hashlib.sha256(path.read_bytes()).hexdigest(), path)

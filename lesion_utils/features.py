@@ -8,25 +8,24 @@ from lesion_utils.augment import apply, draw
 from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import cache_folder
 from lesion_utils.pictures import HELD_OUT_BATCH, ArrayCache, CachedArrays
-from lesion_utils.recipes import Augmentation, Recipe
+from lesion_utils.recipes import Augmentation, BackboneOptions
 from lesion_utils.runtime import keras, tf
 
 _BLOCK = 4 * HELD_OUT_BATCH  # rows written at a time
 
 
-def feature_cache_key(recipe: Recipe, weights: str, statistics: tuple[float, float], seed: int, threads: int) -> list:
-    """All that decides the outputs of a recipe's untrained backbone; ``weights`` is the digest of its weights.
+def feature_cache_key(
+    backbone: BackboneOptions, weights: str, statistics: tuple[float, float], seed: int, threads: int
+) -> list:
+    """All that decides the outputs of an untrained backbone: every field of it, and the digest of its ``weights``.
 
     ``statistics`` count only where the scaling standardises, ``seed`` only where the weights are random. The number of
     threads decides the last bits.
     """
-    decides = {"backbone", "alpha", "weights", "cut", "image_size", "scaling", "pooling"}
-    decides |= {"batch_norm", "last_pooling"}  # of the small CNN
     code = code_digest(Path(__file__).with_name("models.py").read_text(encoding="utf-8"))
-    random_weights = seed if recipe.weights == "none" else None
-    scaled_by = statistics if recipe.scaling in ("z_score", "z_score_by_part") else None
-    backbone = recipe.model_dump(mode="json", include=decides)
-    return [backbone, weights, random_weights, scaled_by, threads, code, tf.__version__]
+    random_weights = seed if backbone.weights == "none" else None
+    scaled_by = statistics if backbone.scaling in ("z_score", "z_score_by_split") else None
+    return [backbone.model_dump(mode="json"), weights, random_weights, scaled_by, threads, code, tf.__version__]
 
 
 def cached_features(

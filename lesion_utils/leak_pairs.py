@@ -22,8 +22,10 @@ from lesion_utils.training import train
 
 COPIED = 0.5  # share of the test lesions of each class whose images are copied into the leaky arm
 NOTHING_LEAKS = {"siblings": "no test lesion has two images", "copies": "no class has two test lesions"}
-COUNTS = ["leak", "recipe", "kind", "repeats", "training images", "added images", "test images", "can leak"]
-ONE_COPY_OF_EACH = OfflineCopies(per_class=0)  # rotated by up to 10 degrees, as before the split in systems 003 and 004
+COUNTS = ["leak", "recipe", "kind", "runs", "training images", "added images", "test images", "can leak"]
+ONE_COPY_OF_EACH = OfflineCopies(
+    one_of_each=True
+)  # rotated by up to 10 degrees, as before the split in systems 003 and 004
 
 
 def paired_arms(
@@ -116,10 +118,10 @@ def measure(params: StudyParams, cases: pd.DataFrame, stage: str) -> pd.DataFram
     """
     found = []
     for name, leak in params.leaks.items():
-        if leak.recipe not in getattr(params, stage) or params.repeat > 0:
+        if leak.recipe not in getattr(params, stage) or params.run > 0:
             continue
-        for repeat in range(leak.repeats):
-            of_repeat = params.model_copy(update={"repeat": repeat})
+        for repeat in range(leak.runs):
+            of_repeat = params.model_copy(update={"run": repeat})
             leaky, clean, can_leak = paired_arms(cases, leak.kind, params.split_seed, of_repeat.training_seed)
             for arm, arm_cases in zip(ARMS, (leaky, clean), strict=True):
                 _train_arm(arm_name(name, arm), arm_cases, can_leak, of_repeat)
@@ -130,7 +132,7 @@ def measure(params: StudyParams, cases: pd.DataFrame, stage: str) -> pd.DataFram
                     "test images": int((leaky["split"] == "test").sum()),
                     "can leak": int(can_leak.sum()),
                 }
-        about = {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "repeats": leak.repeats}
+        about = {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "runs": leak.runs}
         found.append(about | counts)
     return pd.DataFrame(found, columns=COUNTS)
 

@@ -8,126 +8,90 @@ from typing import TypeAlias
 
 import numpy as np
 
+from lesion_utils.backbones import BACKBONES
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.recipes import Recipe
+from lesion_utils.recipes import BackboneOptions, Recipe
 from lesion_utils.runtime import keras
-from lesion_utils.weights import weights_file
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A convolutional network without its top, and what its weights expect."""
-
-    build: Callable[..., keras.Model]
-    scaling: str
-    smallest_side: int
-
-
-def _small_cnn(recipe: Recipe, weights: str | None) -> keras.Model:
-    """Three blocks of convolution (16, 32, 64 filters) and max pooling, as systems 003 and 004 describe it.
-
-    On request with batch normalisation after each convolution, and without the last pooling, which 004's last variant
-    lacks.
-    """
-    if weights:
-        raise InputError("there are no ImageNet weights for the small CNN. Fix: `weights: none` in the recipe.")
-    inputs = outputs = keras.Input((*recipe.image_size, 3))
-    for filters in (16, 32, 64):
-        outputs = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(outputs)
-        if recipe.batch_norm:
-            outputs = keras.layers.BatchNormalization()(outputs)
-        if recipe.last_pooling or filters < 64:
-            outputs = keras.layers.MaxPooling2D()(outputs)
-    return keras.Model(inputs, outputs, name="small_cnn")
-
-
-def _application(constructor: Callable[..., keras.Model], with_alpha: bool) -> Callable[..., keras.Model]:
-    def build(recipe: Recipe, weights: str | None) -> keras.Model:
-        width = {"alpha": recipe.alpha} if with_alpha else {}
-        model = constructor(include_top=False, weights=weights, input_shape=(*recipe.image_size, 3), **width)
-        _name_by_place(model)
-        return model
-
-    return build
-
-
-def _name_by_place(model: keras.Model) -> None:
-    """Layers that Keras names by counting all it has built get the number that they have in this model.
-
-    ``conv2d_185`` is then the same layer in any process.
-    """
-    for kind, name in _COUNTED.items():
-        counted = [one for one in model.layers if type(one) is kind and re.fullmatch(rf"{name}(_\d+)?", one.name)]
-        numbers = [int(one.name.removeprefix(name).removeprefix("_") or 0) for one in counted]
-        for layer, number in zip(counted, numbers, strict=True):
-            place = number - min(numbers)
-            layer.name = f"{name}_{place}" if place else name
-
 
 _COUNTED = {
     keras.layers.Conv2D: "conv2d",
     keras.layers.BatchNormalization: "batch_normalization",
     keras.layers.Activation: "activation",
 }
-BACKBONES = {
-    "small_cnn": Backbone(_small_cnn, "zero_to_one", 8),
-    "mobilenet_v1": Backbone(_application(keras.applications.MobileNet, True), "minus_one_to_one", 32),
-    "mobilenet_v2": Backbone(_application(keras.applications.MobileNetV2, True), "minus_one_to_one", 32),
-    "inception_v3": Backbone(_application(keras.applications.InceptionV3, False), "minus_one_to_one", 75),
-    "inception_resnet_v2": Backbone(_application(keras.applications.InceptionResNetV2, False), "minus_one_to_one", 75),
-}
 
 
-def load_backbone(recipe: Recipe, folder: str | None) -> keras.Model:
-    """The recipe's backbone with its weights, cut at ``recipe.cut`` or at the layer that the weights reach.
+def _built(options: BackboneOptions, weights: str | None) -> keras.Model:
+    backbone = BACKBONES[options.name]
+    if not isinstance(backbone.build, str):
+        return backbone.build(options)
+    width = {"alpha": options.alpha} if backbone.has_alpha else {}
+    shape = (*options.image_size, 3)
+    model = getattr(keras.applications, backbone.build)(include_top=False, weights=weights, input_shape=shape, **width)
+    _name_by_position(model)
+    return model
 
-    A file named ``…upto_<layer>.weights.h5`` holds the weights from the input to that layer. Raises InputError
-    for a picture too small, a cut that does not exist or is not reached, and weights of another network.
+
+def _name_by_position(model: keras.Model) -> None:
+    """Renames layers that Keras numbers across all models: ``conv2d_185`` is then the same layer in any process."""
+    for kind, name in _COUNTED.items():
+        counted = [
+            layer for layer in model.layers if type(layer) is kind and re.fullmatch(rf"{name}(_\d+)?", layer.name)
+        ]
+        numbers = [int(layer.name.removeprefix(name).removeprefix("_") or 0) for layer in counted]
+        for layer, number in zip(counted, numbers, strict=True):
+            position = number - min(numbers)
+            layer.name = f"{name}_{position}" if position else name
+
+
+def load_backbone(options: BackboneOptions, folder: str | None) -> keras.Model:
+    """A recipe's backbone with its weights, cut at ``options.cut`` or at the layer where the weights end.
+
+    ``folder`` is the study's ``weights``. A file named ``…upto_<layer>.weights.h5`` holds the weights from the input to
+    that layer. Raises InputError for a picture too small, a cut that does not exist or lies above the weights, and
+    weights of another network.
     """
-    spec = BACKBONES[recipe.backbone]
-    if min(recipe.image_size) < spec.smallest_side:
-        raise InputError(f"{recipe.backbone} needs sides of at least {spec.smallest_side} px, got {recipe.image_size}.")
-    path = weights_file(recipe, folder)
-    download = path is None and recipe.weights == "imagenet"
-    model = _downloaded(recipe, spec) if download else spec.build(recipe, None)
+    smallest = BACKBONES[options.name].smallest_side
+    if min(options.image_size) < smallest:
+        raise InputError(f"{options.name} needs sides of at least {smallest} px, got {options.image_size}.")
+    path = options.weights_file(folder)
+    download = path is None and options.weights == "imagenet"
+    model = _downloaded(options) if download else _built(options, None)
     if path is not None:
-        model = _reached(model, path, recipe)
-        _load(model, path, recipe)
-    return model if recipe.cut is None else keras.Model(model.input, _layer(model, recipe.cut, "cut").output)
+        model = _up_to_the_end_of(path, model, options)
+        _load(model, path, options)
+    return model if options.cut is None else keras.Model(model.input, _layer(model, options.cut, "cut").output)
 
 
-def _downloaded(recipe: Recipe, spec: Backbone) -> keras.Model:
+def _downloaded(options: BackboneOptions) -> keras.Model:
     try:
-        return spec.build(recipe, "imagenet")
-    except InputError:
-        raise
+        return _built(options, "imagenet")
     except Exception as error:  # Keras raises a bare Exception when the download fails
         raise InputError(
-            f"the ImageNet weights of {recipe.backbone} could not be downloaded ({error}). Fix: give a folder that "
+            f"the ImageNet weights of {options.name} could not be downloaded ({error}). Fix: give a folder that "
             f"has them: make study … WEIGHTS=<folder>, or papermill … -p weights <folder>."
         ) from error
 
 
-def _reached(model: keras.Model, path: Path, recipe: Recipe) -> keras.Model:
+def _up_to_the_end_of(path: Path, model: keras.Model, options: BackboneOptions) -> keras.Model:
     if "_upto_" not in path.name:
         return model
-    reach = path.name.split("_upto_")[1].split(".")[0]
-    names = [layer.name for layer in model.layers if layer.name == reach or layer.name.startswith(reach + "_")]
+    last = path.name.split("_upto_")[1].split(".")[0]
+    names = [layer.name for layer in model.layers if layer.name == last or layer.name.startswith(last + "_")]
     if not names:
         raise InputError(
-            f"{path} reaches to a layer {reach}, which {recipe.backbone} does not have: it is another backbone's. "
-            f"Fix: give the file of this backbone."
+            f"{path} holds weights up to layer {last}, which {options.name} does not have. "
+            f"Fix: give the weights file of {options.name}."
         )
     return keras.Model(model.input, model.get_layer(names[-1]).output, name=model.name)
 
 
-def _load(model: keras.Model, path: Path, recipe: Recipe) -> None:
+def _load(model: keras.Model, path: Path, options: BackboneOptions) -> None:
     try:
         model.load_weights(path)
     except (ValueError, KeyError, OSError, AttributeError) as error:
         raise InputError(
-            f"{path} does not hold the weights of {recipe.backbone} with alpha {recipe.alpha} "
-            f"({str(error).splitlines()[0]}). Fix: give the file of this backbone."
+            f"{path} does not hold the weights of {options.name} with alpha {options.alpha} "
+            f"({str(error).splitlines()[0]}). Fix: give the weights file of {options.name}."
         ) from error
 
 
@@ -163,15 +127,15 @@ def build(
     ``statistics`` are those by which the scalings ``z_score…`` standardise.
     """
     keras.utils.set_random_seed(seed)
-    backbone = load_backbone(recipe, weights)
-    pooling = keras.layers.GlobalAveragePooling2D() if recipe.pooling == "average" else keras.layers.Flatten()
-    scaling = recipe.scaling or BACKBONES[recipe.backbone].scaling
+    backbone = load_backbone(recipe.backbone, weights)
+    pooling = keras.layers.GlobalAveragePooling2D() if recipe.backbone.pooling == "average" else keras.layers.Flatten()
+    scaling = recipe.backbone.scaling or BACKBONES[recipe.backbone.name].scaling
     mean, deviation = {"zero_to_one": (0.0, 255.0), "minus_one_to_one": (127.5, 127.5)}.get(scaling, statistics)
     scale = keras.layers.Rescaling(1 / deviation, -mean / deviation)
-    inputs = keras.Input((*recipe.image_size, 3))
+    inputs = keras.Input((*recipe.backbone.image_size, 3))
     features = keras.Model(inputs, pooling(backbone(scale(inputs))), name="features")
     head = _head(recipe, features.output_shape[1], classes)
-    pictures = keras.Input((*recipe.image_size, 3))
+    pictures = keras.Input((*recipe.backbone.image_size, 3))
     whole = keras.Model(pictures, head(features(pictures)), name="classifier")
     return Network(scale, backbone, pooling, features, head, whole)
 
@@ -226,7 +190,7 @@ def finished(network: Network, recipe: Recipe, shares: np.ndarray) -> keras.Mode
 
     ``shares`` (classes,) are those of an epoch. Input as ``build``'s; no augmentation.
     """
-    pictures = keras.Input((*recipe.image_size, 3))
+    pictures = keras.Input((*recipe.backbone.image_size, 3))
     views = [pictures]
     if recipe.flip_views:
         views += [keras.ops.flip(pictures, axis) for axis in (1, 2)]
@@ -274,7 +238,7 @@ def loss(recipe: Recipe) -> keras.losses.Loss | Callable:
         made = keras.losses.BinaryFocalCrossentropy(
             apply_class_balancing=True, alpha=recipe.focal_alpha, gamma=recipe.focal_gamma
         )
-    if recipe.loss_per_case:
+    if recipe.loss_reduction == "per_case":
         return made
     return lambda truth, predicted: keras.ops.mean(made.call(truth, predicted))
 

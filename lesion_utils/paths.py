@@ -39,9 +39,9 @@ def cache_folder(kind: str) -> Path:
     return output_root() / "runs" / "cache" / kind
 
 
-def run_name(notebook: str, repeat: int) -> str:
-    """The name of one execution of a notebook: ``02_baseline_cnn``, and from the second repeat on ``…_r1``."""
-    return f"{notebook}_r{repeat}" if repeat else notebook
+def run_name(notebook: str, run: int) -> str:
+    """The name of one execution of a notebook: ``02_baseline_cnn``, from run 1 on ``…_r1``."""
+    return f"{notebook}_r{run}" if run else notebook
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from lesion_utils.digests import code_digest, digest, file_digest
 from lesion_utils.paths import PROJECT, atomic_write, report_folder, resolve, run_folder, run_name
 from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, parts_of, table_path
 from lesion_utils.study import CLAIMS, STAGES, StudyParams
-from lesion_utils.weights import weights_digest
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
 PACKAGE = PROJECT / "lesion_utils"
@@ -74,7 +73,7 @@ def plan(params: StudyParams) -> list[Job]:
     jobs = [_job(params, EDA, 0, inputs=[CHECKED_DATA], outputs=found)]
     tables: dict[str, list[str]] = {stage: [] for stage in STAGES}
     for stage, notebook in STAGE_NOTEBOOKS.items():
-        for repeat in range(params.repeats) if getattr(params, stage) else ():
+        for repeat in range(params.runs) if getattr(params, stage) else ():
             made = [
                 str(table_path(params.study, recipe, repeat, split).relative_to(run_folder(params.study)))
                 for recipe in getattr(params, stage)
@@ -123,17 +122,17 @@ def job_digest(params: StudyParams, notebook: str) -> str:
     That is: the parameters it uses, the data (not their place), the weights (not their place), its own source and
     the modules of the package it imports; and of published systems, what they claim.
     """
-    elsewhere = (*PLACES, "repeat")
+    elsewhere = (*PLACES, "run")
     used = {name: value for name, value in values(params, notebook).items() if name not in elsewhere}
     recipes = [recipe for stage in STAGES if stage in used for recipe in getattr(params, stage).values()]
-    weights = [weights_digest(recipe, params.weights) for recipe in recipes]
+    weights = [recipe.backbone.weights_digest(params.weights) for recipe in recipes]
     asked = [file_digest(str(CLAIMS))] if notebook == EVALUATION and params.is_published else []
     return digest([used, data_digest(params), weights, notebook_digest(notebook), *asked])
 
 
 def wants_weights(params: StudyParams, stage: str) -> bool:
     """Whether a recipe of the stage starts from weights that have to be there."""
-    return any(recipe.weights != "none" for recipe in getattr(params, stage).values())
+    return any(recipe.backbone.weights != "none" for recipe in getattr(params, stage).values())
 
 
 def checked_weights(stage: str) -> str:
@@ -146,8 +145,8 @@ def check_digest(params: StudyParams, stage: str | None = None) -> str:
     if stage is None:
         return digest([data_digest(params), code_digest((PACKAGE / "audit" / "images.py").read_text(encoding="utf-8"))])
     recipes = getattr(params, stage).values()
-    networks = [recipe.model_dump(include={"backbone", "alpha", "weights", "cut", "image_size"}) for recipe in recipes]
-    weights = [weights_digest(recipe, params.weights) for recipe in recipes]
+    networks = [recipe.backbone.model_dump() for recipe in recipes]
+    weights = [recipe.backbone.weights_digest(params.weights) for recipe in recipes]
     return digest([networks, weights, code_digest((PACKAGE / "models.py").read_text(encoding="utf-8"))])
 
 
@@ -199,7 +198,7 @@ def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
 
     The executed notebook lies in ``executed/``, or in ``failed/`` if a cell, the kernel or the time failed.
     """
-    name = run_name(notebook, params.repeat)
+    name = run_name(notebook, params.run)
     executed, failed = (run_folder(params.study) / kind / f"{name}.ipynb" for kind in ("executed", "failed"))
     beside = executed.with_name(f".{name}.ipynb")
     for path in (executed, failed):

@@ -84,7 +84,7 @@ def labelled(name: str, leaky: bool) -> str:
 def parts_of(params: StudyParams, recipe: str) -> tuple[str, ...]:
     """The parts of which a recipe leaves a table: the study's, and copies that fell to validation, if it makes such."""
     copies = params.recipes[recipe].offline_copies
-    return (*params.parts, *([VALIDATION_COPIES] if copies and copies.before_split else []))
+    return (*params.held_out_splits, *([VALIDATION_COPIES] if copies and copies.before_split else []))
 
 
 def table_path(study: str, recipe: str, repeat: int, split: str) -> Path:
@@ -97,7 +97,7 @@ def leak_tables(params: StudyParams, leak: str) -> list[Path]:
     return [
         table_path(params.study, arm_name(leak, arm), repeat, part)
         for arm in ARMS
-        for repeat in range(params.leaks[leak].repeats)
+        for repeat in range(params.leaks[leak].runs)
         for part in LEAK_PARTS
     ]
 
@@ -111,7 +111,7 @@ def save(params: StudyParams, recipe: str, cases: pd.DataFrame, scores: dict[str
     classes = sorted(cases["label"].unique())
     trained = cases.loc[cases["split"] == "train", "lesion_id"]
     for split, values in scores.items():
-        path = table_path(params.study, recipe, params.repeat, split)
+        path = table_path(params.study, recipe, params.run, split)
         table = build(cases[cases["split"] == split], classes, values, made_by["leaky"])
         path.with_suffix(".json").unlink(missing_ok=True)
         with atomic_write(path) as beside:
@@ -122,7 +122,7 @@ def save(params: StudyParams, recipe: str, cases: pd.DataFrame, scores: dict[str
 
 def made_by(params: StudyParams, recipe: str, split: str, repeat: int | None = None) -> dict[str, Any]:
     """What ``save`` wrote beside the table of ``recipe``; raises InputError as ``read`` does."""
-    repeat = params.repeat if repeat is None else repeat
+    repeat = params.run if repeat is None else repeat
     path = table_path(params.study, recipe, repeat, split)
     if recipe not in params.trainings:
         raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.trainings)}.")
@@ -143,6 +143,6 @@ def read(params: StudyParams, recipe: str, split: str, repeat: int | None = None
     Raises InputError, with the command that makes it, if it is missing or was made by another recipe or seed.
     """
     made_by(params, recipe, split, repeat)
-    path = table_path(params.study, recipe, params.repeat if repeat is None else repeat, split)
+    path = table_path(params.study, recipe, params.run if repeat is None else repeat, split)
     table = pd.read_csv(path, dtype={"image_id": str, "lesion_id": str, "label": str}, keep_default_na=False)
     return validate(table, path)

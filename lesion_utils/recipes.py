@@ -1,26 +1,57 @@
 """A recipe: everything that decides how a model is trained, as data.
 
-Published systems are recipes too, their bugs with them: what a bug was worth is the corrected recipe with its field
-put back.
+Published systems are recipes too, bugs included: the value of a correction is measured with the corrected recipe, one
+bug put back.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lesion_utils.backbones import BACKBONES
+from lesion_utils.digests import file_digest
+from lesion_utils.errors import InputError, first_ten
+from lesion_utils.paths import resolve
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 
+# What replaces an old key, or an old `key: value`, in each section of a study file. Old keys are refused.
+RENAMED: dict[str, dict[str, str]] = {
+    "StudyParams": {
+        "scaled": "scaled_down_how",
+        "minutes": "measured_minutes",
+        "repeats": "runs",
+        "repeat": "run",
+        "split": "split_rule",
+    },
+    "PairedLeak": {"repeats": "runs"},
+    "Recipe": {
+        "backbone": "backbone: {name: …}",
+        **{
+            key: f"backbone: {{{key}: …}}"
+            for key in ("alpha", "weights", "cut", "image_size", "scaling", "pooling", "batch_norm", "last_pooling")
+        },
+        "cases": "case_table",
+        "loss_per_case": "loss_reduction: per_batch (where it was false) or per_case",
+        "redraw": "resample_each_epoch",
+    },
+    "BackboneOptions": {"scaling: z_score_by_part": "scaling: z_score_by_split"},
+    "OfflineCopies": {"toward": "target_class_size", "per_class: 0": "one_of_each: true"},
+    "Phase": {"schedule: never": "schedule: step_never_reached"},
+}
 
-def kinds(kind: Any) -> list[Any]:
-    """``kind`` and every type inside it: ``tuple[int, str] | None`` holds a tuple, int, str and None."""
-    return [kind, *(inner for argument in get_args(kind) for inner in kinds(argument))]
+
+def nested_types(annotation: Any) -> list[Any]:
+    """``annotation`` and every type inside it: ``tuple[int, str] | None`` holds a tuple, int, str and None."""
+    return [annotation, *(inner for argument in get_args(annotation) for inner in nested_types(argument))]
 
 
 class Strict(BaseModel):
-    """What a parameter file holds: unknown keys, infinite numbers and changes afterwards are refused."""
+    """A section of a parameter file. Unknown keys, infinite numbers and later changes are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -28,9 +59,9 @@ class Strict(BaseModel):
     @classmethod
     def _no_yaml_booleans_as_numbers(cls, value: Any, info: Any) -> Any:
         # YAML 1.1 reads `no` and `off` as False, which pydantic would take for 0.
-        known = kinds(cls.model_fields[info.field_name].annotation)
+        types = nested_types(cls.model_fields[info.field_name].annotation)
         values = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(one, bool) for one in values) and bool not in known and (int in known or float in known):
+        if any(isinstance(item, bool) for item in values) and bool not in types and (int in types or float in types):
             raise ValueError("expected a number, got a yes/no value")
         return value
 
@@ -48,15 +79,15 @@ class Augmentation(Strict):
     fill: Literal["reflect", "nearest", "black"] = Field("reflect", description="what lies outside a picture")
     rotation_crop: Literal["none", "inscribed", "corner"] = Field(
         "none",
-        description="what is cut out of a turned picture and scaled up: nothing; the largest upright rectangle of its "
-        "shape that holds no fill (Esteva and others, Nature 542:115, 2017); or the lower right corner that system 000 "
-        "cuts out by mistake, mostly fill",
+        description="what is cut out of a rotated picture and scaled up. inscribed: the largest upright rectangle "
+        "without fill (Esteva et al., Nature 542:115, 2017); corner: the lower right corner, mostly fill, which "
+        "system 000 takes by mistake",
     )
 
     @model_validator(mode="after")
     def _a_crop_follows_a_rotation(self) -> "Augmentation":
         if self.rotation_crop != "none" and not self.rotation:
-            raise ValueError("`rotation_crop` cuts a turned picture; expected a `rotation` above 0 beside it")
+            raise ValueError("`rotation_crop` needs a `rotation` above 0")
         return self
 
     @property
@@ -68,66 +99,110 @@ class Augmentation(Strict):
 
 
 class OfflineCopies(Strict):
-    """Copies of images that are written to disk before training: by Augmentor (003, 004) or other changes (001)."""
+    """Copies of images written to disk before training: by Augmentor (003, 004), or by other changes (001)."""
 
-    per_class: Annotated[int, Field(ge=0)] = Field(30, description="copies added to every class; 0: one of each image")
-    toward: Positive | None = Field(
-        None,
-        description="instead of `per_class`: the size to which copies raise every class but the largest (system 001)",
+    per_class: Positive = Field(30, description="copies added to every class, in each round")
+    one_of_each: bool = Field(False, description="one copy of each image, instead of `per_class`")
+    target_class_size: Positive | None = Field(
+        None, description="size to which copies raise every class but the largest, instead of `per_class` (system 001)"
     )
-    rounds: Positive = Field(
-        1, description="how often copies are made: system 004 ran Augmentor on a folder that held copies already"
-    )
+    rounds: Positive = Field(1, description="how often `per_class` copies are made; system 004 ran Augmentor twice")
     before_split: bool = Field(
         False,
-        description="copies are made of training and validation images alike, then dealt out to both by chance, as "
-        "systems 003 and 004 do; needs `allow_leak`",
+        description="copies are made of training and validation images, then dealt out to both at random, as systems "
+        "003 and 004 do; needs `allow_leak`",
     )
     rotation: float = Field(10, gt=0, le=25, description="largest rotation either way, degrees")
-    probability: Fraction = Field(0.7, description="asked probability of a rotation; Augmentor fires at p + 0.05")
+    probability: Fraction = Field(0.7, description="nominal probability of a rotation; Augmentor rotates at p + 0.05")
     change: Augmentation | None = Field(None, description="random changes that make a copy, instead of Augmentor's")
+
+    @model_validator(mode="after")
+    def _one_number_of_copies(self) -> "OfflineCopies":
+        if self.one_of_each and self.target_class_size:
+            raise ValueError(
+                "`one_of_each` and `target_class_size` both set the number of copies; expected one of them"
+            )
+        return self
 
 
 class Phase(Strict):
-    """One stretch of training: which part of the network learns, for how long, how fast."""
+    """One stretch of training: which layers learn, for how long, how fast."""
 
-    train: str = Field("all", description="`all`, `head`, or the backbone layer from which on weights are trained")
+    train: str = Field("all", description="`all`, `head`, or the first backbone layer whose weights are trained")
     epochs: Positive = 8
     learning_rate: float = Field(1e-3, gt=0, le=1)
-    schedule: Literal["constant", "cosine", "step", "never"] = Field(
+    schedule: Literal["constant", "cosine", "step", "step_never_reached"] = Field(
         "constant",
-        description="of the learning rate. step: divided by `step_divisor` every `step_every` epochs (Esteva and "
-        "others, 2017); never: that step under the condition of system 000, which no epoch meets",
+        description="of the learning rate. step: divided by `step_divisor` every `step_every` epochs (Esteva et al., "
+        "2017); step_never_reached: the step of system 000, whose condition no epoch meets",
     )
     step_every: Positive = 30
     step_divisor: float = Field(16, gt=1)
 
 
 class Plateau(Strict):
-    """The learning rate is lowered where the recipe's `monitor` has stopped to improve."""
+    """Lowers the learning rate when the recipe's `monitor` has stopped improving."""
 
     patience: Positive = Field(2, description="epochs without a better `monitor` before the rate is lowered")
     factor: float = Field(0.5, gt=0, lt=1, description="by which the rate is multiplied")
     smallest: float = Field(0.0, ge=0, description="rate below which it is not lowered")
 
 
-class Recipe(Strict):
-    """Everything that decides how a model is trained; the trainer has no other input than this and cases."""
+class BackboneOptions(Strict):
+    """The network below the classifier. Frozen features are cached by all of these fields: see ``features.py``."""
 
-    backbone: Literal["small_cnn", "mobilenet_v1", "mobilenet_v2", "inception_v3", "inception_resnet_v2"] = "small_cnn"
+    name: Literal[*BACKBONES] = "small_cnn"  # type: ignore[valid-type]
     alpha: float = Field(1.0, gt=0, le=2, description="width multiplier of the MobileNets")
     weights: str = Field("none", description="`none`, `imagenet`, or the path of a weights file")
-    cut: str | None = Field(None, description="backbone layer whose output is the feature map; null: the last")
+    cut: str | None = Field(None, description="layer whose output is the feature map; null: the last")
     image_size: tuple[Positive, Positive] = Field((48, 64), description="height, width in pixels")
-    batch_norm: bool = Field(False, description="small CNN: batch normalisation after each convolution")
-    last_pooling: bool = Field(True, description="small CNN: max pooling after the last convolution, too")
-    scaling: Literal["zero_to_one", "minus_one_to_one", "z_score", "z_score_by_part"] | None = Field(
+    scaling: Literal["zero_to_one", "minus_one_to_one", "z_score", "z_score_by_split"] | None = Field(
         None,
-        description="input range; null: the one the backbone was made for. z_score: by one mean and one standard "
-        "deviation of all training values; z_score_by_part: training and validation by those of both, test by its own "
+        description="input range; null: the one the backbone was made for. z_score: standardised by mean and standard "
+        "deviation of all training values; z_score_by_split: training and validation by those of both, test by its own "
         "(system 002)",
     )
-    pooling: Literal["average", "flatten"] = "flatten"
+    pooling: Literal["average", "flatten"] = Field("flatten", description="from feature map to features")
+    batch_norm: bool = Field(False, description="small CNN: batch normalisation after each convolution")
+    last_pooling: bool = Field(True, description="small CNN: max pooling also after the last convolution")
+
+    def weights_file(self, folder: str | None) -> Path | None:
+        """The local file with the weights; None if they are random or Keras downloads them.
+
+        ``folder`` is the study's ``weights``. Raises InputError unless exactly one file fits.
+        """
+        if self.weights == "none":
+            return None
+        if self.weights != "imagenet":
+            path = resolve(self.weights)
+            if not path.is_file():
+                raise InputError(f"weights file {path} does not exist. Expected `none`, `imagenet` or a file's path.")
+            return path
+        pattern = BACKBONES[self.name].weights_file
+        if pattern is None:
+            raise InputError(f"there are no ImageNet weights for {self.name}. Fix: `weights: none` in the recipe.")
+        if folder is None:
+            return None
+        pattern = pattern.format(alpha=self.alpha)
+        files = sorted(resolve(folder).glob(pattern))
+        if len(files) != 1:
+            raise InputError(
+                f"weights folder {resolve(folder)}: expected one file {pattern} for {self.name}, found "
+                f"{first_ten(path.name for path in files) or 'none'}. Fix: WEIGHTS=<folder with this file>, or no "
+                f"WEIGHTS to let Keras download."
+            )
+        return files[0]
+
+    def weights_digest(self, folder: str | None) -> str:
+        """Changes with the content of the weights that training starts from."""
+        path = self.weights_file(folder)
+        return file_digest(str(path)) if path else self.weights
+
+
+class Recipe(Strict):
+    """Everything that decides how a model is trained, but for the cases and the seed."""
+
+    backbone: BackboneOptions = BackboneOptions()
     standardise: bool = Field(False, description="standardise pooled features by their training mean and variance")
     feature_dropout: Share = Field(0.0, description="dropout before the hidden layer")
     hidden: Annotated[int, Field(ge=0)] = Field(128, description="units of a hidden dense layer; 0: none")
@@ -142,31 +217,31 @@ class Recipe(Strict):
         0.25,
         gt=0,
         lt=1,
-        description="factor of `focal`; of `binary_focal` that of the true class, the others have the rest",
+        description="factor of `focal`; in `binary_focal` of the true class, the other classes get 1 - focal_alpha",
     )
-    loss_per_case: bool = Field(
-        True,
-        description="false: the loss is one number a batch, as in system 000, so that class weights cannot weigh cases",
+    loss_reduction: Literal["per_case", "per_batch"] = Field(
+        "per_case",
+        description="per_batch: one loss value per batch, as in system 000, so that class weights cannot weigh cases",
     )
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = Field(
         "none", description="balanced: inversely proportional to the class sizes in training; or by class, else 1"
     )
     sampler: Literal["none", "over", "under", "equal", "root"] = Field(
         "none",
-        description="class sizes of an epoch. over, under: all as the largest, the smallest; equal, root: all alike, "
-        "or proportional to their square root, in an epoch of as many images as there are",
+        description="class sizes of an epoch. over, under: all as the largest, the smallest; equal: all the same; "
+        "root: proportional to their square root; with equal and root an epoch has as many images as training",
     )
     class_size: Positive | None = Field(
         None,
         description="size that `over` raises smaller classes to, `under` cuts larger ones to, `equal` brings all to",
     )
-    redraw: bool = Field(True, description="draw what the sampler shows anew in each epoch; system 000 draws it once")
-    epoch_images: Positive | None = Field(None, description="images after which an epoch ends; null: all it shows")
+    resample_each_epoch: bool = Field(True, description="the sampler draws anew in each epoch; system 000 draws once")
+    epoch_images: Positive | None = Field(None, description="images after which an epoch ends; null: all")
     augmentation: Augmentation = Augmentation()
     feature_views: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="augmented views of each training picture whose frozen features a `head` phase learns from, one "
-        "after another from epoch to epoch; 0: the picture itself",
+        description="augmented views of each training picture whose frozen features a `head` phase learns from, a new "
+        "view in each epoch; 0: the picture itself",
     )
     offline_copies: OfflineCopies | None = None
     training_share: float = Field(
@@ -174,7 +249,7 @@ class Recipe(Strict):
     )
     optimizer: Literal["adam", "sgd", "rmsprop"] = "adam"
     optimizer_options: dict[Literal["momentum", "rho", "epsilon"], float] = Field(
-        {}, description="of the optimizer, where they are not Keras' own"
+        {}, description="options of the optimizer that differ from Keras' defaults"
     )
     batch_size: Positive = 32
     phases: tuple[Phase, ...] = Field((Phase(),), min_length=1)
@@ -190,61 +265,37 @@ class Recipe(Strict):
         "classes were equally frequent (logit adjustment; Menon et al., ICLR 2021)",
     )
     reduce_lr: Plateau | None = None
-    cases: Literal["corrected", "raw"] = Field(
-        "corrected", description="the table of cases: with the audit's corrections applied, or as published"
+    case_table: Literal["corrected", "raw"] = Field(
+        "corrected", description="with the audit's corrections applied, or as published"
     )
     allow_leak: bool = Field(
         False,
-        description="train although training shares a lesion or an image with validation or test; every number that "
-        "comes of it carries the word leaky",
+        description="train although training shares a lesion or an image with validation or test; all results are "
+        "marked leaky",
     )
     exports: tuple[Literal["saved_model", "h5", "pickle"], ...] = Field(
         (), description="further forms in which the trained model is written, with its history and its test cases"
     )
 
     @model_validator(mode="after")
-    def _heads_come_first(self) -> "Recipe":
-        parts = [phase.train for phase in self.phases]
-        if parts != sorted(parts, key=lambda part: part != "head"):
-            raise ValueError("a phase that trains the `head` alone comes before those that train the backbone")
-        return self
-
-    @model_validator(mode="after")
-    def _views_need_a_change(self) -> "Recipe":
-        if self.feature_views and not self.augmentation.changes:
-            raise ValueError("`feature_views` are augmented views; expected an `augmentation` beside it")
-        return self
-
-    @model_validator(mode="after")
-    def _one_schedule(self) -> "Recipe":
-        other = next((phase.schedule for phase in self.phases if phase.schedule != "constant"), None)
-        if self.reduce_lr and other:
-            raise ValueError(f"`reduce_lr` and the schedule `{other}` both set the learning rate; expected one of them")
-        return self
-
-    @model_validator(mode="after")
-    def _a_size_belongs_to_a_sampler(self) -> "Recipe":
-        if self.class_size and self.sampler not in ("over", "under", "equal"):
-            raise ValueError(
-                f"`class_size` means nothing to the sampler `{self.sampler}`; expected over, under or equal"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _options_of_the_optimizer(self) -> "Recipe":
-        known = {"adam": {"epsilon"}, "sgd": {"momentum"}, "rmsprop": {"momentum", "rho", "epsilon"}}[self.optimizer]
-        if odd := sorted(set(self.optimizer_options) - known):
-            raise ValueError(f"`optimizer_options` {', '.join(odd)} are none of {self.optimizer}'s, {', '.join(known)}")
-        return self
-
-    @model_validator(mode="after")
-    def _batch_norm_learns(self) -> "Recipe":
-        if self.batch_norm and self.freeze_batch_norm:
-            raise ValueError("`batch_norm` of an untrained network has to learn; expected `freeze_batch_norm: false`")
-        return self
-
-    @model_validator(mode="after")
-    def _copies_before_the_split_leak(self) -> "Recipe":
-        if self.offline_copies and self.offline_copies.before_split and not self.allow_leak:
-            raise ValueError("copies made `before_split` stand on both sides of it; expected `allow_leak: true`")
+    def _fields_agree(self) -> "Recipe":
+        layers = [phase.train for phase in self.phases]
+        scheduled = any(phase.schedule != "constant" for phase in self.phases)
+        options = {"adam": {"epsilon"}, "sgd": {"momentum"}, "rmsprop": {"momentum", "rho", "epsilon"}}[self.optimizer]
+        before_split = self.offline_copies is not None and self.offline_copies.before_split
+        sized = ("over", "under", "equal")
+        for is_wrong, problem in [
+            (layers != sorted(layers, key=lambda name: name != "head"), "phases of the `head` alone must come first"),
+            (self.feature_views and not self.augmentation.changes, "`feature_views` need an `augmentation`"),
+            (self.reduce_lr and scheduled, "expected `reduce_lr` or a phase's `schedule`, not both"),
+            (self.class_size and self.sampler not in sized, f"`class_size` needs a sampler of {', '.join(sized)}"),
+            (
+                set(self.optimizer_options) - options,
+                f"`optimizer_options` of {self.optimizer}: {', '.join(sorted(options))}",
+            ),
+            (self.backbone.batch_norm and self.freeze_batch_norm, "`batch_norm` needs `freeze_batch_norm: false`"),
+            (before_split and not self.allow_leak, "copies made `before_split` need `allow_leak: true`"),
+        ]:
+            if is_wrong:
+                raise ValueError(problem)
         return self

@@ -53,7 +53,7 @@ def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dic
     return {
         "study": params.study,
         "notebook": notebook,
-        "repeat": params.repeat,
+        "run": params.run,
         "status": "failed" if error else "done",
         "error": error,
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -89,7 +89,7 @@ def _commit() -> str:
 def write_stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> None:
     """Writes the stamp beside the executed notebook, or beside the failed one."""
     kind = "failed" if error else "stamps"
-    name = run_name(notebook, params.repeat)
+    name = run_name(notebook, params.run)
     failed = run_folder(params.study) / "failed" / f"{name}.json"
     failed.unlink(missing_ok=True)
     write_json(run_folder(params.study) / kind / f"{name}.json", stamp(params, notebook, error, seconds))
@@ -158,16 +158,16 @@ def write_index(params: StudyParams) -> Path:
     first = [(name, _text(stamps[-1][name])) for name in ("commit", "data digest", "finished")] if stamps else []
     path = report_folder(params.study) / "index.html"
     about = _about(params)
-    write_page(path, "index.html.j2", study=params.study, about=about, rows=rows, runs=params.repeats, stamp=first)
+    write_page(path, "index.html.j2", study=params.study, about=about, rows=rows, runs=params.runs, stamp=first)
     return path
 
 
 def _about(params: StudyParams) -> str:
     about = [f"Data: {title(params)}. Intervals are 95 %, bootstrapped by {layout(params).grouped_by}."]
-    if params.scaled:
-        about.append(f"How it is scaled down: {params.scaled.removesuffix('.')}.")
-    if params.minutes:
-        about.append(f"It takes about {params.minutes:,.0f} minutes on two cores, training and reports.")
+    if params.scaled_down_how:
+        about.append(f"How it is scaled down: {params.scaled_down_how.removesuffix('.')}.")
+    if params.measured_minutes:
+        about.append(f"It takes about {params.measured_minutes:,.0f} minutes on two cores, training and reports.")
     if exported := [name for name, recipe in params.recipes.items() if recipe.exports]:
         about.append(
             f"The models of {', '.join(exported)} are handed on in runs/{params.study}/models/, and judged again from "
@@ -187,7 +187,7 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
             row |= {"stamp": made, "status": made["status"], "duration": made["duration"], "error": made["error"]}
             row["parameters"] = _differing(made["parameters"])
             if row["status"] == "done" and made["job digest"] != job.digest:
-                asked = values(params.model_copy(update={"repeat": job.repeat}), job.notebook)
+                asked = values(params.model_copy(update={"run": job.repeat}), job.notebook)
                 used = {name: made["parameters"].get(name, _DEFAULTS[name]) for name in asked}  # some keys may be newer
                 same = (used, made["data digest"]) == (asked, data_digest(params))
                 row["status"] = f"done by the code of {made['commit']}" if same else "out of date"
@@ -246,7 +246,9 @@ def write_claims(rows: list[dict[str, Any]]) -> None:
         params, index = load_study(study), report_folder(study) / "index.html"
         link = os.path.relpath(index, folder) if index.is_file() else ""
         if not study.endswith("_full") or link:
-            shown.append({"name": study, "link": link, "scaled": params.scaled, "minutes": params.minutes})
+            shown.append(
+                {"name": study, "link": link, "scaled": params.scaled_down_how, "minutes": params.measured_minutes}
+            )
     write_page(
         folder / "index.html",
         "published.html.j2",

@@ -54,7 +54,7 @@ def split_cases(params: StudyParams, table: str = "corrected") -> pd.DataFrame:
     the users of such folders do.
     """
     cases = read_cases(params)
-    if params.split != "by_lesion":
+    if params.split_rule != "by_lesion":
         cases["split"] = published_split(params, cases)
         return cases
     if cases["published_split"].isna().all():
@@ -92,7 +92,7 @@ def published_split(params: StudyParams, cases: pd.DataFrame) -> pd.Series:
 
     Raises InputError where the numbers of images are not those of HAM10000's, or the 9-class set's, published split.
     """
-    if params.split == "system_003":
+    if params.split_rule == "system_003":
         split = cases["published_split"].copy()
         training = cases[split == "train"]
         order = np.array(sorted(training.index, key=lambda row: (training["label"][row], training["path"][row])))
@@ -102,9 +102,9 @@ def published_split(params: StudyParams, cases: pd.DataFrame) -> pd.Series:
         own = cases[cases["published_split"] != "test"]
         rows = ham10000.table_order(data_folder(params))
         split = pd.Series("test", index=cases.index)
-        split[own.index] = _RULES[params.split](own.set_index("image_id").loc[rows])[own["image_id"]].to_numpy()
+        split[own.index] = _RULES[params.split_rule](own.set_index("image_id").loc[rows])[own["image_id"]].to_numpy()
     if params.dataset != "phantom":
-        _check_supports(params.split, cases["label"], split)
+        _check_supports(params.split_rule, cases["label"], split)
     return split.rename("split")
 
 
@@ -143,7 +143,7 @@ def _check_supports(system: str, labels: pd.Series, split: pd.Series) -> None:
         if found != published:
             raise InputError(
                 f"the {part} part of {system} has {found} images, published are {published}: this is not the data set "
-                f"that it split. Fix: the whole set with its metadata table as published, or `split: by_lesion`."
+                f"that it split. Fix: the whole set with its metadata table as published, or `split_rule: by_lesion`."
             )
 
 
@@ -160,7 +160,7 @@ def case_tables(params: StudyParams, trainings: Iterable[str]) -> dict[str, pd.D
     """``split_cases`` of every table of cases that ``trainings`` (names of recipes) use: corrected, raw or both."""
     return {
         table: split_cases(params, table)
-        for table in dict.fromkeys(params.trainings[training].cases for training in trainings)
+        for table in dict.fromkeys(params.trainings[training].case_table for training in trainings)
     }
 
 

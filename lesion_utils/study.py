@@ -13,15 +13,15 @@ from typing import Annotated, Any, Literal, get_origin
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from lesion_utils.errors import InputError
-from lesion_utils.paths import PROJECT, resolve, run_folder, run_name, write_json
-from lesion_utils.recipes import Fraction, Name, Positive, Recipe, Strict, kinds
+from lesion_utils.errors import InputError, did_you_mean
+from lesion_utils.paths import PROJECT, run_folder, run_name, write_json
+from lesion_utils.recipes import RENAMED, Fraction, Name, Positive, Recipe, Strict, nested_types
 
 STAGES = ("baseline", "rebalancing", "transfer")
 ARMS = ("leaky", "clean")  # of a paired leak
 PUBLISHED = "published"  # the folder of the studies, runs and reports of published systems
 CLAIMS = PROJECT / "params" / PUBLISHED / "claims.yml"  # what they claim
-VALIDATION_COPIES = "validation_copies"  # the part of copies, made before the split, that fell to validation
+VALIDATION_COPIES = "validation_copies"  # the split of copies, made before the split, that fell into validation
 
 
 class Phantom(Strict):
@@ -42,7 +42,7 @@ class PairedLeak(Strict):
     kind: Literal["siblings", "copies"] = Field(
         "siblings", description="what leaks: other images of the test lesions, or augmented copies of test images"
     )
-    repeats: Annotated[int, Field(ge=1)] = Field(3, description="pairs of trainings, seeds `seed`, `seed` + 1, …")
+    runs: Positive = Field(3, description="runs of each arm, with seeds `seed`, `seed` + 1, …")
 
 
 class Judging(Strict):
@@ -69,8 +69,8 @@ class StudyParams(Strict):
     """All parameters of a study. Paths are relative to the project root, whatever the working folder."""
 
     study: StudyName = "quick"
-    scaled: str = Field("", description="how the study is smaller than what it re-runs; empty: it is not")
-    minutes: float | None = Field(None, gt=0, description="measured on two cores, training and reports")
+    scaled_down_how: str = Field("", description="how the study is smaller than what it re-runs; empty: full-size")
+    measured_minutes: float | None = Field(None, gt=0, description="on two cores, training and reports")
     dataset: Literal["phantom", "ham10000", "isic9", "siim2020"] = "phantom"
     data: str | None = Field(None, description="folder of the data set; the phantom needs none")
     ham10000: str | None = Field(
@@ -79,19 +79,19 @@ class StudyParams(Strict):
         "folder, if there is one",
     )
     isic2018: str | None = Field(
-        None, description="folder of the ISIC 2018 Task 3 test set, the test part of the split `system_000`"
+        None, description="folder of the ISIC 2018 Task 3 test set, the test split of `split_rule: system_000`"
     )
     weights: str | None = Field(None, description="folder of ImageNet weights; null: Keras downloads them")
     phantom: Phantom = Phantom()
-    split: Literal["by_lesion", "system_000", "system_001", "system_002", "system_003"] = Field(
+    split_rule: Literal["by_lesion", "system_000", "system_001", "system_002", "system_003"] = Field(
         "by_lesion", description="by lesion, at random; or as a published system splits (003: and 004)"
     )
     test_fraction: float = Field(0.2, gt=0, lt=0.5)
     validation_fraction: float = Field(0.2, gt=0, lt=0.5)
     split_seed: Annotated[int, Field(ge=0)] = Field(0, description="fixed once; trying others is a defect")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="training seed of repeat 0; repeat r trains with seed + r")
-    repeats: Positive = 1
-    repeat: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="training seed of run 0; run r trains with seed + r")
+    runs: Positive = Field(1, description="trainings of each recipe")
+    run: Annotated[int, Field(ge=0)] = Field(0, description="the run that a notebook executes")
     threads: Positive = Field(2, description="results depend on it, so it is stated, never read off the machine")
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap draws behind an interval")
     judging: Judging = Judging()
@@ -126,7 +126,7 @@ class StudyParams(Strict):
         """
         return {
             arm_name(name, arm): self.recipes[leak.recipe].model_copy(
-                update={"cases": "corrected", "allow_leak": arm == "leaky"}
+                update={"case_table": "corrected", "allow_leak": arm == "leaky"}
             )
             for name, leak in self.leaks.items()
             if leak.recipe in self.recipes
@@ -149,24 +149,26 @@ class StudyParams(Strict):
         return self.study.startswith(f"{PUBLISHED}/")
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """The parts that a recipe's predictions are judged on: validation, and test where the split has one.
+    def held_out_splits(self) -> tuple[str, ...]:
+        """The splits that predictions are judged on: validation, and test where the split rule makes one.
 
         Systems 000 and 001 have none of their own: the one tested on the ISIC 2018 set, the other on its validation.
         """
-        has_test = self.split != "system_001" and (self.split != "system_000" or self.isic2018 is not None)
+        has_test = self.split_rule != "system_001" and (self.split_rule != "system_000" or self.isic2018 is not None)
         return ("validation", "test") if has_test else ("validation",)
 
     def reference_of(self, name: str) -> str:
         """The recipe that recipe ``name`` is held against: itself where it is what others are held against."""
         if name in self.references:
             return self.references[name]
-        return next(other for other, recipe in self.recipes.items() if recipe.cases == self.recipes[name].cases)
+        return next(
+            other for other, recipe in self.recipes.items() if recipe.case_table == self.recipes[name].case_table
+        )
 
     @property
     def training_seed(self) -> int:
-        """The seed of this repeat."""
-        return self.seed + self.repeat
+        """The seed of this run."""
+        return self.seed + self.run
 
 
 class _Loader(yaml.SafeLoader):
@@ -185,20 +187,26 @@ _Loader.add_implicit_resolver(
 
 
 def study_file(study: str) -> Path:
-    """The YAML of a study: ``params/<study>.yml``, or the file itself if ``study`` ends in .yml.
+    """The YAML file of a study: ``params/<study>.yml``, or a file of one's own, named with its ``.yml``.
 
-    Raises InputError naming the studies there are.
+    An own file is looked for in the working folder, then in ``params/``. Raises InputError with the nearest name.
     """
-    path = resolve(study if study.endswith(".yml") else f"params/{study}.yml")
-    if not path.is_file():
-        folder = PROJECT / "params"
-        files = [there for there in folder.glob("**/*.yml") if there != CLAIMS]
-        known = sorted(str(there.relative_to(folder).with_suffix("")) for there in files)
-        raise InputError(
-            f"no study named {study!r}: {path} does not exist. "
-            f"Studies there are: {', '.join(known)}. Fix: make study STUDY=<one of them, or your own .yml file>."
-        )
-    return path
+    folder = PROJECT / "params"
+    is_file_name = study.endswith((".yml", ".yaml"))
+    paths = [Path(study).expanduser().absolute(), folder / study] if is_file_name else [folder / f"{study}.yml"]
+    for path in paths:
+        if path.is_file():
+            return path
+    groups: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("**/*.yml")):
+        if path.name != CLAIMS.name:
+            groups.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path.stem)
+    names = [name if group == "." else f"{group}/{name}" for group, members in groups.items() for name in members]
+    listed = "; ".join(f"{'' if group == '.' else group + '/: '}{', '.join(groups[group])}" for group in groups)
+    raise InputError(
+        f"no study named {study!r}: {' and '.join(map(str, paths))} not found.{did_you_mean(study, names)} "
+        f"Studies: {listed}. Fix: make study STUDY=<one of them, or your own .yml file>."
+    )
 
 
 def load_study(study: str, **overrides: Any) -> StudyParams:
@@ -222,15 +230,17 @@ def load_study(study: str, **overrides: Any) -> StudyParams:
                 f"{where}: key `leaks.{name}.recipe` is {leak.recipe!r}. Expected one of `baseline` or `transfer`: "
                 f"{', '.join(known)}. Fix: correct the value."
             )
-    of_folders = params.split == "system_003"
-    if params.split != "by_lesion" and of_folders != (params.dataset == "isic9"):
+    of_folders = params.split_rule == "system_003"
+    if params.split_rule != "by_lesion" and of_folders != (params.dataset == "isic9"):
         raise InputError(
-            f"{where}: key `split` is {params.split!r}, which is no split of the data set {params.dataset!r}. "
+            f"{where}: key `split_rule` is {params.split_rule!r}, which does not fit the dataset {params.dataset!r}. "
             f"Fix: correct the value."
         )
-    if corrected := [name for name, recipe in params.recipes.items() if of_folders and recipe.cases == "corrected"]:
+    if corrected := [
+        name for name, recipe in params.recipes.items() if of_folders and recipe.case_table == "corrected"
+    ]:
         raise InputError(
-            f"{where}: the split `system_003` is one of the set as published. Fix: `cases: raw` in {corrected[0]}."
+            f"{where}: `split_rule: system_003` splits the published table. Fix: `case_table: raw` in {corrected[0]}."
         )
     for name, other in params.references.items():
         if odd := [one for one in (name, other) if one not in params.recipes]:
@@ -276,26 +286,35 @@ def notebook_params(names: dict[str, Any]) -> StudyParams:
 
 def publish_numbers(params: StudyParams, notebook: str, numbers: dict[str, Any]) -> None:
     """Records the key numbers of this execution of ``notebook`` for the index of the study's reports."""
-    write_json(run_folder(params.study) / "numbers" / f"{run_name(notebook, params.repeat)}.json", numbers)
+    write_json(run_folder(params.study) / "numbers" / f"{run_name(notebook, params.run)}.json", numbers)
 
 
 def _explain(problem: Any, where: object) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = ", ".join(_model_at(problem["loc"][:-1]).model_fields)
-        return f"{where}: unknown key `{key}`. Expected one of: {known}. Fix: correct or remove it."
-    return f"{where}: key `{key}` is {problem['input']!r}. Expected: {problem['msg']}. Fix: correct the value."
+    *section, name = problem["loc"] or ("",)
+    key, value, kind = ".".join(map(str, problem["loc"])), problem["input"], problem["type"]
+    model = _model_at(section)
+    renamed = RENAMED.get(model.__name__, {})
+    is_old_name = kind in ("extra_forbidden", "model_type") and name in renamed
+    if new := renamed.get(f"{name}: {value}") or (renamed[name] if is_old_name else None):
+        return f"{where}: key `{key}` has a new name. Fix: write `{new}` instead."
+    if kind == "extra_forbidden":
+        fields = list(model.model_fields)
+        return (
+            f"{where}: unknown key `{key}`.{did_you_mean(name, fields)} Expected one of: {', '.join(fields)}. "
+            f"Fix: correct or remove it."
+        )
+    return f"{where}: key `{key}` is {value!r}. Expected: {problem['msg']}. Fix: correct the value."
 
 
-def _model_at(place: tuple[int | str, ...]) -> type[BaseModel]:
-    """The model that stands at ``place`` in a study, such as ``("baseline", <a recipe's name>, "augmentation")``."""
+def _model_at(section: list[int | str]) -> type[BaseModel]:
+    """The model of a section of a study, such as ``["baseline", <a recipe's name>, "augmentation"]``."""
     model: type[BaseModel] = StudyParams
     is_entry = False  # the name of a recipe or the number of a phase, not a field
-    for part in place:
-        if not is_entry:
-            found = kinds(model.model_fields[str(part)].annotation)
-            model = next(kind for kind in found if isinstance(kind, type) and issubclass(kind, BaseModel))
-            is_entry = get_origin(found[0]) in (dict, tuple)
-        else:
+    for part in section:
+        if is_entry or part not in model.model_fields:
             is_entry = False
+            continue
+        types = nested_types(model.model_fields[str(part)].annotation)
+        model = next((kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+        is_entry = get_origin(types[0]) in (dict, tuple)
     return model

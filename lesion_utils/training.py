@@ -36,7 +36,6 @@ from lesion_utils.recipes import Phase, Recipe
 from lesion_utils.runtime import keras, start, tf
 from lesion_utils.splits import refuse_leak, split_digest, use_share
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
-from lesion_utils.weights import weights_digest
 
 _MADE_BY = "made_by.json"  # written last: with it the others are whole
 _FILES = ("model.keras", "history.csv", "scores.npz", _MADE_BY)
@@ -72,17 +71,17 @@ def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
     recipe = params.trainings[name]
     given = split_digest(cases)
     cases = _prepared(cases, recipe, params.training_seed)
-    pixels = load_pictures(cases["path"], recipe.image_size, params.threads)
+    pixels = load_pictures(cases["path"], recipe.backbone.image_size, params.threads)
     leaky = refuse_leak(name, cases, row_digests(pixels), recipe.allow_leak)
     made_by = {
         "recipe": recipe.model_dump(mode="json"),
-        "repeat": params.repeat,
+        "run": params.run,
         "seed": params.training_seed,
         "threads": params.threads,
         "leaky": leaky,
         "cases": given,
         "pictures": pixels.digest,
-        "weights": weights_digest(recipe, params.weights),
+        "weights": recipe.backbone.weights_digest(params.weights),
         "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
     }
     folder = model_folder(params, name)
@@ -117,7 +116,7 @@ def _prepared(cases: pd.DataFrame, recipe: Recipe, seed: int) -> pd.DataFrame:
 
 def model_folder(params: StudyParams, name: str) -> Path:
     """Where the model of training ``name`` lies, for the repeat of ``params``."""
-    return run_folder(params.study) / "models" / name / f"r{params.repeat}"
+    return run_folder(params.study) / "models" / name / f"r{params.run}"
 
 
 def _made_by(folder: Path, made_by: dict, exported: tuple[str, ...]) -> bool:
@@ -147,9 +146,9 @@ class _Data:
     def epoch(self, number: int) -> np.ndarray:
         """The rows of training cases that epoch ``number`` shows, in their order."""
         seed, recipe = self.seed + 1000 * number, self.recipe
-        drawn_by = seed if recipe.redraw else self.seed
+        drawn_by = seed if recipe.resample_each_epoch else self.seed
         rows = self.train[epoch_rows(self.labels[self.train], recipe.sampler, drawn_by, recipe.class_size)]
-        if not recipe.redraw:
+        if not recipe.resample_each_epoch:
             rows = np.random.default_rng(seed).permutation(rows)
         return rows[: recipe.epoch_images]
 
@@ -193,7 +192,7 @@ def _train(
     data = _Data(recipe, cases, seed)
     statistics = _statistics(recipe, data, pixels)
     network = build(recipe, len(data.classes), params.weights, seed, statistics["train"])
-    key = feature_cache_key(recipe, made_by["weights"], statistics["train"], seed, params.threads)
+    key = feature_cache_key(recipe.backbone, made_by["weights"], statistics["train"], seed, params.threads)
 
     @functools.cache
     def features(*parts: str) -> np.ndarray:
@@ -257,7 +256,7 @@ def _train(
             rescaled(network, statistics[part])
             other = finished(network, recipe, shares)
             scores[part] = other.predict(data.held_out(pixels, part), verbose=0)
-    if recipe.scaling == "z_score_by_part":
+    if recipe.backbone.scaling == "z_score_by_split":
         rescaled(network, statistics["train"])
     history = pd.concat(histories, ignore_index=True)
     (folder / _MADE_BY).unlink(missing_ok=True)
@@ -267,12 +266,12 @@ def _train(
 
 def _statistics(recipe: Recipe, data: _Data, pixels: CachedArrays) -> dict[str, Statistics]:
     """Mean and standard deviation of all values of the pictures, by which each part is standardised, if it is."""
-    by_part = recipe.scaling == "z_score_by_part"
+    by_part = recipe.backbone.scaling == "z_score_by_split"
     learnt = ["train", "validation", VALIDATION_COPIES] if by_part else ["train"]
     groups = {part: learnt for part in ("train", *data.parts)}
     if by_part and "test" in groups:
         groups["test"] = ["test"]
-    if recipe.scaling not in ("z_score", "z_score_by_part"):
+    if recipe.backbone.scaling not in ("z_score", "z_score_by_split"):
         return dict.fromkeys(groups, (127.5, 127.5))
     return {part: _moments(pixels, data.rows(*group)) for part, group in groups.items()}
 
@@ -311,7 +310,7 @@ def _fit(fed: _Fed, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.
     if plateau := recipe.reduce_lr:
         options = {"factor": plateau.factor, "patience": plateau.patience, "min_lr": plateau.smallest}
         callbacks.append(keras.callbacks.ReduceLROnPlateau(**options, **watched))
-    if phase.schedule == "never":
+    if phase.schedule == "step_never_reached":
         callbacks.append(keras.callbacks.LearningRateScheduler(functools.partial(_never, phase)))
     model.fit(
         fed.batches(data, recipe.batch_size),

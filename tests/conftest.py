@@ -16,7 +16,7 @@ from lesion_utils.paths import PROJECT
 from lesion_utils.study import Phantom, StudyParams
 
 SHARED = PROJECT.parent / "shared"
-TINY_CNN = {"image_size": (24, 32), "hidden": 16, "phases": [{"epochs": 2, "learning_rate": 3e-3}]}
+TINY_CNN = {"backbone": {"image_size": (24, 32)}, "hidden": 16, "phases": [{"epochs": 2, "learning_rate": 3e-3}]}
 
 # The same examples in every run, however slow the machine.
 settings.register_profile("study", derandomize=True, deadline=None)

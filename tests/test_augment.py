@@ -428,7 +428,7 @@ CHANGE = {"flip": "both", "rotation": 0.5, "fill": "nearest"}
 def test_copies_raise_every_class_but_the_largest_toward_a_size(cases):
     place = cases.groupby("label").cumcount()
     uneven = cases[place < cases["label"].map({"nv": 4, "df": 1}).fillna(3)]
-    copies = offline_copies(uneven, OfflineCopies(toward=5, change=CHANGE), seed=0)
+    copies = offline_copies(uneven, OfflineCopies(target_class_size=5, change=CHANGE), seed=0)
     expected = {label: 5 - n for label, n in uneven["label"].value_counts().items()}
     expected.pop("nv")
     assert copies["label"].value_counts().to_dict() == expected

@@ -78,7 +78,7 @@ def test_every_study_recipe_and_part_that_is_named_is_there(study):
     for estimand in (one.estimand for one in ledger.of_study(study)):
         named = [getattr(estimand, key, None) for key in ("recipe", "reference")]
         assert {name for name in named if name} <= set(params.recipes)
-        assert getattr(estimand, "split", None) in (None, *params.parts)
+        assert getattr(estimand, "split", None) in (None, *params.held_out_splits)
         view = getattr(estimand, "metric", "").split(" ")[0]
         assert view != "carcinoma" or view in params.judging.views
         if isinstance(estimand, WithCopies):
@@ -252,9 +252,9 @@ def scored(cases, skill, seed):
 
 @pytest.fixture
 def study():
-    """Two recipes with tables, one with copies before the split, and their histories; three repeats."""
+    """Two recipes with tables, one with copies before the split, and their histories; three runs."""
     recipes = {"plain": CNN, "copied": COPIED, "also": COPIED | {"dropout": 0.5}}
-    params = StudyParams(study="published/made_up", resamples=200, repeats=3, baseline=recipes)
+    params = StudyParams(study="published/made_up", resamples=200, runs=3, baseline=recipes)
     labels = np.repeat(["bkl", "mel", "nv"], [60, 80, 160])
     ids = [f"i{k}" for k in range(len(labels))]
     cases = pd.DataFrame({"image_id": ids, "isic_id": ids, "lesion_id": [f"l{k // 2}" for k in range(300)]})
@@ -262,7 +262,7 @@ def study():
     cases["split"] = np.where(np.arange(300) % 3 == 0, "validation", np.where(np.arange(300) % 3 == 1, "train", "test"))
     write_cases(cases, params.study)
     for repeat in range(3):
-        at = params.model_copy(update={"repeat": repeat})
+        at = params.model_copy(update={"run": repeat})
         for number, (name, recipe) in enumerate(params.recipes.items()):
             rows = cases
             if recipe.offline_copies:
@@ -333,14 +333,14 @@ def test_a_difference_is_paired_and_holds_what_every_repeat_makes(study):
     assert found.low == pytest.approx(min(row["low"], *singles)) and found.high == pytest.approx(
         max(row["high"], *singles)
     )
-    once = study.model_copy(update={"repeats": 1})
+    once = study.model_copy(update={"runs": 1})
     found = measured(once, kind="difference", recipe="copied", reference="plain", metric="accuracy")
     row = compare(tables(once, "copied")[0], tables(once, "plain")[0], 200).loc["accuracy"]
     assert found[:3] == tuple(row[["value", "low", "high"]])
 
 
 def test_copies_are_held_against_originals_by_independent_draws(study):
-    once = study.model_copy(update={"repeats": 1})
+    once = study.model_copy(update={"runs": 1})
     found = measured(once, kind="with_copies", recipe="copied", reference="plain", metric="accuracy")
     both = pd.concat([tables(once, "copied")[0], tables(once, "copied", "validation_copies")[0]], ignore_index=True)
     row = compare_unpaired(both, tables(once, "plain")[0], 200).loc["accuracy"]

@@ -10,7 +10,8 @@ from lesion_utils.pictures import load_pictures
 from lesion_utils.recipes import Augmentation, Recipe
 
 SIZE = (32, 48)
-RECIPE = Recipe(backbone="mobilenet_v1", alpha=0.25, cut="conv_pw_3_relu", image_size=SIZE, pooling="average")
+BACKBONE = {"name": "mobilenet_v1", "alpha": 0.25, "cut": "conv_pw_3_relu", "image_size": SIZE, "pooling": "average"}
+RECIPE = Recipe(backbone=BACKBONE)
 CHANGE = Augmentation(flip="both", rotation=0.2, brightness=0.2)
 
 
@@ -77,18 +78,16 @@ def test_another_augmentation_gives_other_views(pixels, network):
     assert not np.array_equal(one, other)
 
 
-def test_the_cache_key_tells_networks_apart():
-    base = {"recipe": RECIPE, "weights": "w", "statistics": (1.0, 2.0), "seed": 1, "threads": 2}
-    same = [{"recipe": RECIPE.model_copy(update={"dropout": 0.5, "hidden": 7, "sampler": "over"})}]
-    others = [{"weights": "v"}, {"threads": 1}, {"seed": 2}]
-    changes = ({"alpha": 0.5}, {"cut": None}, {"pooling": "flatten"})
-    others += [{"recipe": RECIPE.model_copy(update=change)} for change in changes]
-    assert all(feature_cache_key(**base | one) == feature_cache_key(**base) for one in same)
-    assert all(feature_cache_key(**base | one) != feature_cache_key(**base) for one in others)
-    pretrained = base | {"recipe": RECIPE.model_copy(update={"weights": "imagenet"})}
-    assert feature_cache_key(**pretrained) == feature_cache_key(
-        **pretrained | {"seed": 2}
-    )  # its weights come of no seed
-    assert feature_cache_key(**base) == feature_cache_key(**base | {"statistics": (0.0, 2.0)})
-    standardised = base | {"recipe": RECIPE.model_copy(update={"scaling": "z_score"})}
-    assert feature_cache_key(**standardised) != feature_cache_key(**standardised | {"statistics": (0.0, 2.0)})
+def test_the_cache_key_changes_with_what_decides_the_features():
+    backbone = RECIPE.backbone
+    base = {"backbone": backbone, "weights": "w", "statistics": (1.0, 2.0), "seed": 1, "threads": 2}
+    for change in ({"alpha": 0.5}, {"cut": None}, {"pooling": "flatten"}, {"batch_norm": True}):
+        assert feature_cache_key(**base | {"backbone": backbone.model_copy(update=change)}) != feature_cache_key(**base)
+    for change in ({"weights": "v"}, {"threads": 1}, {"seed": 2}):
+        assert feature_cache_key(**base | change) != feature_cache_key(**base)
+    pretrained = base | {"backbone": backbone.model_copy(update={"weights": "imagenet"})}
+    assert feature_cache_key(**pretrained) == feature_cache_key(**pretrained | {"seed": 2})  # no random weights
+    other = {"statistics": (0.0, 2.0)}
+    assert feature_cache_key(**base) == feature_cache_key(**base | other)
+    standardised = base | {"backbone": backbone.model_copy(update={"scaling": "z_score"})}
+    assert feature_cache_key(**standardised) != feature_cache_key(**standardised | other)

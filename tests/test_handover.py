@@ -30,7 +30,7 @@ from lesion_utils.runtime import keras
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
 
-RECIPE = Recipe(image_size=(24, 32), hidden=16, exports=("saved_model", "h5", "pickle"))
+RECIPE = Recipe(backbone={"image_size": (24, 32)}, hidden=16, exports=("saved_model", "h5", "pickle"))
 FORMS = ["saved_model", "model.keras", "model.h5", "model.pkl"]
 HISTORY = pd.DataFrame(
     {
@@ -61,7 +61,7 @@ def model() -> keras.Model:
 def scores(model, cases, threads, tmp_path_factory) -> dict[str, np.ndarray]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LESION_OUTPUT", str(tmp_path_factory.mktemp("pixels")))
-        pictures = np.asarray(load_pictures(cases["path"], RECIPE.image_size, threads), np.float32)
+        pictures = np.asarray(load_pictures(cases["path"], RECIPE.backbone.image_size, threads), np.float32)
     return {split: model.predict(pictures[cases["split"] == split], verbose=0) for split in ("validation", "test")}
 
 
@@ -163,7 +163,7 @@ def test_without_a_test_part_validation_is_what_was_reported(model, cases, score
 def test_forms_of_an_earlier_recipe_do_not_stay(copied, model, cases, scores):
     handover.write(copied, model, HISTORY, cases, RECIPE.model_copy(update={"exports": ("h5",)}), scores)
     assert {path.name for path in copied.iterdir()} == {"model.keras", "model.h5", "history.npy", "about.json"}
-    handover.write(copied, model, HISTORY, cases, Recipe(image_size=(24, 32)), scores)
+    handover.write(copied, model, HISTORY, cases, Recipe(backbone={"image_size": (24, 32)}), scores)
     assert {path.name for path in copied.iterdir()} == {"model.keras"}
 
 
@@ -207,7 +207,7 @@ def test_a_form_that_does_not_give_the_models_probabilities_is_refused(model, ca
         ({"flip_views": True}, "flip_views"),
         ({"prior_correction": 0.5}, "prior_correction"),
         ({"standardise": True}, "standardise"),
-        ({"backbone": "inception_resnet_v2", "image_size": (75, 75)}, "backbone inception_resnet_v2"),
+        ({"backbone": {"name": "inception_resnet_v2", "image_size": (75, 75)}}, "backbone inception_resnet_v2"),
     ],
 )
 def test_what_an_h5_file_cannot_hold_is_refused_before_training(values, named):
@@ -425,7 +425,7 @@ def test_curves_show_loss_and_accuracy_of_training_and_validation():
 
 
 def test_a_study_judges_the_models_that_it_exports_and_no_other(phantom_folder, tmp_path):
-    net = {"image_size": [24, 32], "phases": [{"epochs": 1}]}
+    net = {"backbone": {"image_size": [24, 32]}, "phases": [{"epochs": 1}]}
     recipes = {"as_run": net | {"exports": ["saved_model"]}, "plain": net}
     study = {"study": "tiny", "dataset": "ham10000", "data": str(phantom_folder), "baseline": recipes}
     (tmp_path / "tiny.yml").write_text(json.dumps(study))

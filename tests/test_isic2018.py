@@ -106,7 +106,7 @@ def test_an_image_under_two_names(copied):
 
 
 def study_on(ham: Path, isic2018: Path | None, **values) -> StudyParams:
-    given = {"study": "mine", "dataset": "ham10000", "data": str(ham), "split": "system_000"} | values
+    given = {"study": "mine", "dataset": "ham10000", "data": str(ham), "split_rule": "system_000"} | values
     return StudyParams(**given, isic2018=None if isic2018 is None else str(isic2018))
 
 
@@ -125,8 +125,8 @@ def test_its_cases_stand_among_the_studys_as_the_test_part(phantom_folder, isic2
     ("values", "said"),
     [
         ({"split": "by_lesion"}, "the split is 'by_lesion' of 'ham10000'"),
-        ({"split": "system_002"}, "the split is 'system_002' of 'ham10000'"),
-        ({"dataset": "isic9"}, "the split is 'system_000' of 'isic9'"),
+        ({"split_rule": "system_002"}, "'system_002' on 'ham10000'"),
+        ({"dataset": "isic9"}, "'system_000' on 'isic9'"),
     ],
 )
 def test_it_belongs_to_one_split_of_one_layout(phantom_folder, isic9_folder, isic2018_folder, values, said):
@@ -154,7 +154,7 @@ def test_the_digest_of_a_study_tells_its_test_set_but_not_where_it_lies(phantom_
     next((copied / isic2018.IMAGES).iterdir()).unlink()
     digests.append(data_digest(study_on(phantom_folder, copied)))
     drawn = [
-        StudyParams(study="mine", split="system_000", phantom=Phantom(seed=3), isic2018=folder)
+        StudyParams(study="mine", split_rule="system_000", phantom=Phantom(seed=3), isic2018=folder)
         for folder in (None, str(isic2018_folder))
     ]
     digests += map(data_digest, drawn)

@@ -125,11 +125,11 @@ def test_arms_of_copies_share_their_rows_and_differ_in_the_copies_alone(phantom_
     lesions = cases[cases["split"] == "test"].groupby("label")["lesion_id"].nunique()
     leaking = leaky[can_leak].groupby("label")["lesion_id"].nunique().reindex(lesions.index, fill_value=0)
     assert ((leaking - lesions / 2).abs() <= 0.5).all()
-    # the copies of all repeats are the same rows, so that pictures are decoded once
+    # the copies of all runs are the same rows, so that pictures are decoded once
     assert paired_arms(cases, "copies", 0, 5)[1].equals(clean)
 
 
-LEAKS = {"sib": {"recipe": "cnn", "kind": "siblings", "repeats": 2}}
+LEAKS = {"sib": {"recipe": "cnn", "kind": "siblings", "runs": 2}}
 
 
 def leaking(study, **leaks):
@@ -155,7 +155,7 @@ def test_the_effect_is_that_of_the_scores_on_the_right_images(tiny_study, monkey
     found = measure(study, cases, "baseline")
     assert measure(study, cases, "transfer").empty
     row = found.iloc[0]
-    assert found["leak"].tolist() == ["sib"] and row["repeats"] == 2
+    assert found["leak"].tolist() == ["sib"] and row["runs"] == 2
     tests = cases[cases["split"] == "test"]
     several = (tests.groupby("lesion_id").size() > 1).sum()
     assert (row["test images"], row["can leak"]) == (tests["lesion_id"].nunique(), several)
@@ -211,7 +211,7 @@ def test_an_effect_without_tables_says_how_to_make_them(tiny_study):
 
 @pytest.mark.parametrize("kind", ["siblings", "copies"])
 def test_both_arms_are_trained_and_only_the_leaky_one_is_called_so(tiny_study, kind):
-    study = leaking(tiny_study, small={"recipe": "cnn", "kind": kind, "repeats": 1})
+    study = leaking(tiny_study, small={"recipe": "cnn", "kind": kind, "runs": 1})
     measure(study, split_cases(study), "baseline")
     leaky, clean = (predictions.read(study, f"small_{arm}", "test", 0) for arm in ("leaky", "clean"))
     assert predictions.is_leaky(leaky) and not predictions.is_leaky(clean)

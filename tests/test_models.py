@@ -19,14 +19,19 @@ from lesion_utils.models import (
     set_trainable,
     split_below,
 )
-from lesion_utils.recipes import Recipe
+from lesion_utils.recipes import BackboneOptions, Recipe
 from lesion_utils.runtime import keras, tf
-from lesion_utils.weights import weights_digest, weights_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
 
-SMALL = Recipe(image_size=(16, 24), hidden=8)
-MOBILE = {"backbone": "mobilenet_v2", "alpha": 0.35, "image_size": (32, 32), "pooling": "average", "hidden": 0}
+MOBILE = {"name": "mobilenet_v2", "alpha": 0.35, "image_size": (32, 32), "pooling": "average"}
+
+
+def recipe_of(backbone: dict, **fields) -> Recipe:
+    return Recipe(backbone=backbone, **{"hidden": 0} | fields)
+
+
+SMALL = recipe_of({"image_size": (16, 24)}, hidden=8)
 
 V1_SMALL = "mobilenet_v1_0.75_224_imagenet_notop.weights.h5"
 V1 = "mobilenet_v1_1.0_224_imagenet_upto_conv_dw_13.weights.h5"
@@ -35,7 +40,7 @@ INCEPTION = "inception_v3_imagenet_upto_mixed8.weights.h5"
 
 
 def pictures(recipe: Recipe, n: int = 4) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (n, *recipe.image_size, 3)).astype(np.float32)
+    return np.random.default_rng(0).integers(0, 256, (n, *recipe.backbone.image_size, 3)).astype(np.float32)
 
 
 def train_a_step(network, recipe: Recipe, classes: int = 3) -> None:
@@ -55,7 +60,7 @@ def alike(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 
 def test_the_small_cnn_has_the_parameters_of_the_published_system():
-    published = Recipe(image_size=(180, 180), hidden=128, pooling="flatten")
+    published = recipe_of({"image_size": (180, 180), "pooling": "flatten"}, hidden=128)
     network = build(published, classes=9, weights=None, seed=0)
     assert network.whole.count_params() == 3_989_801
     assert network.backbone.output_shape == (None, 22, 22, 64)
@@ -63,7 +68,7 @@ def test_the_small_cnn_has_the_parameters_of_the_published_system():
 
 
 def test_a_head_may_have_no_hidden_layer_and_average_instead_of_flatten():
-    plain = Recipe(image_size=(16, 24), pooling="average", hidden=0, dropout=0.5)
+    plain = recipe_of({"image_size": (16, 24), "pooling": "average"}, dropout=0.5)
     assert build(plain, 7, None, 0).head.count_params() == 64 * 7 + 7
     assert build(SMALL, 7, None, 0).features.output_shape == (None, 2 * 3 * 64)
 
@@ -87,7 +92,7 @@ def test_probabilities_come_from_pictures_of_0_to_255():
     ids=["cnn", "cnn_scaled", "mobile", "mobile_scaled"],
 )
 def test_pictures_are_scaled_to_the_range_of_the_recipe(recipe, low, high):
-    features = build(Recipe(**recipe), 3, None, 0).features
+    features = build(recipe_of(recipe), 3, None, 0).features
     (scale,) = [layer for layer in features.layers if isinstance(layer, keras.layers.Rescaling)]
     assert np.allclose(scale(np.array([0.0, 255.0])), [low, high])
 
@@ -99,15 +104,15 @@ def test_the_seed_decides_the_first_weights():
 
 def test_a_cut_ends_the_backbone_there():
     cut = "block_3_expand_relu"
-    whole, short = (load_backbone(Recipe(**MOBILE, cut=name), None) for name in (None, cut))
+    whole, short = (load_backbone(BackboneOptions(**MOBILE, cut=name), None) for name in (None, cut))
     assert short.layers[-1].name == cut and len(short.layers) < len(whole.layers)
 
 
 def test_a_cut_that_does_not_exist_and_a_picture_too_small_are_refused():
     with pytest.raises(InputError, match=r"`cut`: mobilenet.* has no layer 'mixed5'\. Its last layers: .*out_relu\."):
-        load_backbone(Recipe(**MOBILE, cut="mixed5"), None)
+        load_backbone(BackboneOptions(**MOBILE, cut="mixed5"), None)
     with pytest.raises(InputError, match=r"inception_v3 needs sides of at least 75 px, got \(74, 200\)"):
-        load_backbone(Recipe(backbone="inception_v3", image_size=(74, 200)), None)
+        load_backbone(BackboneOptions(name="inception_v3", image_size=(74, 200)), None)
 
 
 # what learns
@@ -115,7 +120,7 @@ def test_a_cut_that_does_not_exist_and_a_picture_too_small_are_refused():
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_frozen_batch_norm_stays_as_it_is_through_a_training_step(frozen):
-    recipe = Recipe(**MOBILE, cut="block_1_project_BN")
+    recipe = recipe_of(MOBILE | {"cut": "block_1_project_BN"})
     network = build(recipe, 3, None, 0)
     set_trainable(network, "all", freeze_batch_norm=frozen)
     names = ["Conv1", "bn_Conv1", "block_1_expand", "block_1_expand_BN"]
@@ -126,7 +131,7 @@ def test_frozen_batch_norm_stays_as_it_is_through_a_training_step(frozen):
 
 
 def test_batch_norm_below_the_layer_from_which_is_trained_stays_even_if_not_frozen():
-    recipe = Recipe(**MOBILE, cut="block_1_project_BN")
+    recipe = recipe_of(MOBILE | {"cut": "block_1_project_BN"})
     network = build(recipe, 3, None, 0)
     set_trainable(network, "block_1_project", freeze_batch_norm=False)
     names = ["bn_Conv1", "block_1_depthwise_BN", "block_1_project_BN"]
@@ -165,7 +170,7 @@ def test_only_what_is_asked_learns(train, learning):
 def test_a_network_in_two_says_what_it_says_in_one(backbone, layer, cut):
     size = (80, 80) if backbone == "inception_v3" else (32, 32)
     width = {} if backbone == "inception_v3" else {"alpha": 0.25 if backbone == "mobilenet_v1" else 0.35}
-    recipe = Recipe(backbone=backbone, image_size=size, pooling="average", hidden=0, **width)
+    recipe = recipe_of({"name": backbone, "image_size": size, "pooling": "average", **width})
     network = build(recipe, 3, None, 0)
     lower, upper = split_below(network, layer)
     assert lower.output_shape[1:] == network.backbone.get_layer(cut).output.shape[1:]
@@ -176,7 +181,7 @@ def test_a_network_in_two_says_what_it_says_in_one(backbone, layer, cut):
 
 
 def test_the_upper_part_learns_for_the_whole():
-    network = build(Recipe(backbone="mobilenet_v1", alpha=0.25, image_size=(32, 32), pooling="average"), 3, None, 0)
+    network = build(recipe_of(MOBILE | {"name": "mobilenet_v1", "alpha": 0.25}, hidden=128), 3, None, 0)
     set_trainable(network, "conv_dw_13", freeze_batch_norm=True)
     _, upper = split_below(network, "conv_dw_13")
     assert len(upper.trainable_weights) == len(network.whole.trainable_weights)
@@ -201,7 +206,7 @@ def test_a_later_phase_may_let_more_learn():
 
 
 def test_a_layer_that_does_not_exist_is_refused():
-    network = build(Recipe(**MOBILE), 3, None, 0)
+    network = build(recipe_of(MOBILE), 3, None, 0)
     with pytest.raises(InputError, match=r"`phases\.train`: mobilenet.* has no layer 'block_99'"):
         set_trainable(network, "block_99", freeze_batch_norm=True)
 
@@ -266,21 +271,21 @@ def test_balanced_accuracy_is_sklearns_over_all_batches():
     ],
 )
 def test_each_file_of_imagenet_weights_loads_as_far_as_it_reaches(real_weights, backbone, alpha, file, last):
-    recipe = Recipe(backbone=backbone, alpha=alpha, weights="imagenet", image_size=(96, 96))
-    assert weights_file(recipe, str(real_weights)).name == file
-    loaded = load_backbone(recipe, str(real_weights))
+    options = BackboneOptions(name=backbone, alpha=alpha, weights="imagenet", image_size=(96, 96))
+    assert options.weights_file(str(real_weights)).name == file
+    loaded = load_backbone(options, str(real_weights))
     assert loaded.layers[-1].name == last
-    drawn = load_backbone(recipe.model_copy(update={"weights": "none"}), None)
+    drawn = load_backbone(options.model_copy(update={"weights": "none"}), None)
     kernel = next(layer for layer in loaded.layers if isinstance(layer, keras.layers.Conv2D))
     assert kernel.get_weights()[0].std() != pytest.approx(drawn.layers[1].get_weights()[0].std(), rel=0.05)
 
 
 def test_a_cut_within_the_reach_works_and_one_beyond_it_is_refused(real_weights):
-    recipe = {"backbone": "mobilenet_v1", "weights": "imagenet", "image_size": (64, 64)}
-    within = load_backbone(Recipe(**recipe, cut="conv_pw_11_relu"), str(real_weights))
+    options = {"name": "mobilenet_v1", "weights": "imagenet", "image_size": (64, 64)}
+    within = load_backbone(BackboneOptions(**options, cut="conv_pw_11_relu"), str(real_weights))
     assert within.layers[-1].name == "conv_pw_11_relu"
     with pytest.raises(InputError, match=r"has no layer 'conv_pw_13_relu'\. Its last layers: .*conv_dw_13_relu\."):
-        load_backbone(Recipe(**recipe, cut="conv_pw_13_relu"), str(real_weights))
+        load_backbone(BackboneOptions(**options, cut="conv_pw_13_relu"), str(real_weights))
 
 
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
@@ -290,14 +295,14 @@ def test_a_cut_within_the_reach_works_and_one_beyond_it_is_refused(real_weights)
         ("mobilenet_v1", 1.0, V2, "does not hold the weights of mobilenet_v1 with alpha 1.0"),
         ("mobilenet_v1", 1.0, V1_SMALL, "does not hold the weights of mobilenet_v1 with alpha 1.0"),
         ("mobilenet_v2", 1.0, V1_SMALL, "does not hold the weights of mobilenet_v2"),
-        ("mobilenet_v2", 1.0, INCEPTION, "reaches to a layer mixed8, which mobilenet_v2 does not have"),
+        ("mobilenet_v2", 1.0, INCEPTION, "layer mixed8, which mobilenet_v2 does not have"),
         ("mobilenet_v1", 0.5, V1, "does not hold the weights of mobilenet_v1 with alpha 0.5"),
     ],
 )
 def test_weights_of_another_network_are_refused(real_weights, backbone, alpha, file, message):
-    recipe = Recipe(backbone=backbone, alpha=alpha, weights=str(real_weights / file), image_size=(32, 32))
+    options = BackboneOptions(name=backbone, alpha=alpha, weights=str(real_weights / file), image_size=(32, 32))
     with pytest.raises(InputError, match=message) as error:
-        load_backbone(recipe, None)
+        load_backbone(options, None)
     assert str(real_weights / file) in str(error.value)
 
 
@@ -306,7 +311,7 @@ def test_weights_that_end_early_must_say_so_in_their_name(real_weights, tmp_path
     path = tmp_path / "whole.weights.h5"
     shutil.copy(real_weights / V1, path)
     with pytest.raises(InputError, match=r"whole\.weights\.h5 does not hold the weights of mobilenet_v1"):
-        load_backbone(Recipe(backbone="mobilenet_v1", weights=str(path), image_size=(32, 32)), None)
+        load_backbone(BackboneOptions(name="mobilenet_v1", weights=str(path), image_size=(32, 32)), None)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89HDF\r\n\x1a\n" + b"\0" * 100])
@@ -314,21 +319,21 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, content):
     path = tmp_path / "mine.weights.h5"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"mine\.weights\.h5 does not hold the weights of mobilenet_v2"):
-        load_backbone(Recipe(**MOBILE, weights=str(path)), None)
+        load_backbone(BackboneOptions(**MOBILE, weights=str(path)), None)
 
 
 def test_weights_that_were_saved_load_again(tmp_path):
-    model = load_backbone(Recipe(**MOBILE), None)
+    model = load_backbone(BackboneOptions(**MOBILE), None)
     model.save_weights(tmp_path / "mobilenet_v2_0.35_mine.weights.h5")
     for recipe, folder in [
-        (Recipe(**MOBILE, weights=str(tmp_path / "mobilenet_v2_0.35_mine.weights.h5")), None),
-        (Recipe(**MOBILE, weights="imagenet"), str(tmp_path)),
+        (BackboneOptions(**MOBILE, weights=str(tmp_path / "mobilenet_v2_0.35_mine.weights.h5")), None),
+        (BackboneOptions(**MOBILE, weights="imagenet"), str(tmp_path)),
     ]:
         assert alike(load_backbone(recipe, folder).get_weights(), model.get_weights())
 
 
 def test_a_folder_must_hold_exactly_one_fitting_file(tmp_path):
-    recipe = Recipe(**MOBILE, weights="imagenet")
+    recipe = BackboneOptions(**MOBILE, weights="imagenet")
     (tmp_path / "mobilenet_v2_1.0_other.weights.h5").touch()
     with pytest.raises(InputError, match=r"expected one file mobilenet_v2_0\.35_\*\.h5 for mobilenet_v2, found none"):
         load_backbone(recipe, str(tmp_path))
@@ -340,13 +345,13 @@ def test_a_folder_must_hold_exactly_one_fitting_file(tmp_path):
 
 def test_a_file_of_weights_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"gone\.h5 does not exist\. Expected `none`, `imagenet` or a file's path"):
-        weights_file(Recipe(**MOBILE, weights=str(tmp_path / "gone.h5")), None)
+        BackboneOptions(weights=str(tmp_path / "gone.h5")).weights_file(None)
 
 
 @pytest.mark.parametrize("folder", [None, "weights"])
 def test_the_small_cnn_has_no_imagenet_weights(folder):
     with pytest.raises(InputError, match=r"no ImageNet weights for .*Fix: `weights: none`"):
-        load_backbone(Recipe(weights="imagenet"), folder)
+        load_backbone(BackboneOptions(weights="imagenet"), folder)
 
 
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")
@@ -357,25 +362,25 @@ def test_a_failed_download_says_how_to_give_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", no_network)
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
     with pytest.raises(InputError) as error:
-        load_backbone(Recipe(**MOBILE, weights="imagenet"), None)
+        load_backbone(BackboneOptions(**MOBILE, weights="imagenet"), None)
     message = str(error.value)
     assert "the ImageNet weights of mobilenet_v2 could not be downloaded" in message and "no route to host" in message
     assert "WEIGHTS=<folder>" in message and "-p weights <folder>" in message
 
 
 def test_the_digest_of_weights_follows_their_content(tmp_path):
-    assert weights_digest(Recipe(), None) == "none"
-    assert weights_digest(Recipe(**MOBILE, weights="imagenet"), None) == "imagenet"
+    assert BackboneOptions().weights_digest(None) == "none"
+    assert BackboneOptions(**MOBILE, weights="imagenet").weights_digest(None) == "imagenet"
     one, two = tmp_path / "one.h5", tmp_path / "two.h5"
     one.write_bytes(b"a")
     shutil.copy(one, two)
-    first, same = (weights_digest(Recipe(**MOBILE, weights=str(path)), None) for path in (one, two))
+    first, same = (BackboneOptions(weights=str(path)).weights_digest(None) for path in (one, two))
     two.write_bytes(b"b")
-    assert first == same != weights_digest(Recipe(**MOBILE, weights=str(two)), None)
+    assert first == same != BackboneOptions(weights=str(two)).weights_digest(None)
 
 
 def small_network(**fields):
-    recipe = Recipe(image_size=(16, 24), hidden=0, **fields)
+    recipe = recipe_of({"image_size": (16, 24)}, **fields)
     return recipe, build(recipe, 3, None, 0)
 
 
@@ -418,14 +423,14 @@ def test_who_has_the_features_gets_the_finished_networks_answer():
 
 
 def test_the_last_variant_of_system_004_has_its_published_size():
-    recipe = Recipe(image_size=(180, 180), hidden=256, last_pooling=False)
+    recipe = recipe_of({"image_size": (180, 180), "last_pooling": False}, hidden=256)
     network = build(recipe, classes=9, weights=None, seed=0)
     assert network.features.output_shape == (None, 129_600)
     assert round(network.whole.count_params() / 1e6, 1) == 33.2
 
 
 def test_batch_norm_follows_each_convolution_and_learns():
-    recipe = Recipe(image_size=(16, 24), hidden=8, batch_norm=True, freeze_batch_norm=False)
+    recipe = recipe_of({"image_size": (16, 24), "batch_norm": True}, hidden=8, freeze_batch_norm=False)
     network = build(recipe, classes=3, weights=None, seed=0)
     kinds = [type(layer).__name__ for layer in network.backbone.layers[1:]]
     assert kinds == ["Conv2D", "BatchNormalization", "MaxPooling2D"] * 3
@@ -444,31 +449,31 @@ def test_dropout_stands_before_or_after_the_hidden_layer():
 @pytest.mark.parametrize("kind", ["cross_entropy", "focal", "binary_focal"])
 def test_class_weights_act_on_a_loss_of_each_case_and_not_on_one_of_the_batch(kind):
     """What class weights did in system 000: they scaled the gradient of the batch and left its direction."""
-    recipe = Recipe(image_size=(8, 8), hidden=0, loss=kind, batch_size=4)
+    recipe = recipe_of({"image_size": (8, 8)}, loss=kind, batch_size=4)
     inputs, targets = pictures(recipe), np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
     moved = {}
-    for per_case in (True, False):
+    for reduction in ("per_case", "per_batch"):
         for weights in (None, {0: 100.0, 1: 1.0}):
             network = build(recipe, 2, None, seed=0)
-            chosen = recipe.model_copy(update={"loss_per_case": per_case})
+            chosen = recipe.model_copy(update={"loss_reduction": reduction})
             network.whole.compile(optimizer=keras.optimizers.SGD(1e-2), loss=loss(chosen))
             before = np.concatenate([value.ravel() for value in network.head.get_weights()]).astype(float)
             network.whole.train_on_batch(inputs, targets, class_weight=weights)
             after = np.concatenate([value.ravel() for value in network.head.get_weights()]).astype(float)
-            moved[per_case, weights is not None] = after - before
+            moved[reduction, weights is not None] = after - before
 
     def cosine(one: np.ndarray, other: np.ndarray) -> float:
         return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
 
-    assert cosine(moved[False, False], moved[False, True]) > 0.99999
-    assert cosine(moved[True, False], moved[True, True]) < 0.99
-    assert cosine(moved[True, False], moved[False, False]) > 0.999
+    assert cosine(moved["per_batch", False], moved["per_batch", True]) > 0.99999
+    assert cosine(moved["per_case", False], moved["per_case", True]) < 0.99
+    assert cosine(moved["per_case", False], moved["per_batch", False]) > 0.999
 
 
 def test_layers_without_a_name_are_named_by_their_place_in_any_process():
-    recipe = Recipe(backbone="inception_resnet_v2", image_size=(75, 75), cut="batch_normalization_195")
-    build(Recipe(**MOBILE), 3, None, 0)  # what was built before does not count
-    once, again = (load_backbone(recipe, None) for _ in range(2))
+    options = BackboneOptions(name="inception_resnet_v2", image_size=(75, 75), cut="batch_normalization_195")
+    build(recipe_of(MOBILE), 3, None, 0)  # what was built before does not count
+    once, again = (load_backbone(options, None) for _ in range(2))
     counted = (keras.layers.Conv2D, keras.layers.BatchNormalization, keras.layers.Activation)
     names = [[layer.name for layer in model.layers if isinstance(layer, counted)] for model in (once, again)]
     assert names[0] == names[1] and {"conv2d", "conv2d_185"} <= set(names[0])

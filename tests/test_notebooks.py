@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 from lesion_utils import pipeline
+from lesion_utils.recipes import BackboneOptions
 from lesion_utils.study import STAGES, StudyParams, load_study
 
 NAMES = pytest.mark.parametrize("name", pipeline.NOTEBOOKS)
@@ -97,24 +98,24 @@ def test_it_uses_every_parameter_it_declares_and_no_other(name):
     source = "\n".join(cell.source for cell in code_cells(name))
     used = set(re.findall(r"params\.(\w+)", source))
     declared = set(pipeline.parameters(name))
-    used -= {"recipes", "training_seed", "parts", "reference_of"}  # computed from parameters
+    used -= {"recipes", "training_seed", "held_out_splits", "reference_of"}  # computed from parameters
     assert used <= declared
     # read by the package on the notebook's behalf
     behind = {
         "study",
-        "scaled",
+        "scaled_down_how",
         "dataset",
         "data",
         "ham10000",
         "isic2018",
-        "split",
+        "split_rule",
         "references",
         "phantom",
         "test_fraction",
         "validation_fraction",
         "split_seed",
         "seed",
-        "repeat",
+        "run",
         "weights",
     }
     assert declared <= used | behind | set(STAGES)
@@ -142,13 +143,13 @@ def test_a_change_reruns_what_depends_on_it_alone():
     assert changed(show_samples=False) == {"01"}
     assert changed(threads=1) == {"01", "02", "03", "04"}
     assert changed(split_seed=1) == {"01", "02", "03", "04"}
-    assert changed(split="system_002") == {"01", "02", "03", "04", "05"}
+    assert changed(split_rule="system_002") == {"01", "02", "03", "04", "05"}
 
 
 def test_a_changed_claim_reruns_the_evaluation_of_published_systems_alone(monkeypatch, tmp_path):
     studies = [load_study("published/ablations"), load_study("quick")]
     monkeypatch.setattr(pipeline, "data_digest", lambda params: "")
-    monkeypatch.setattr(pipeline, "weights_digest", lambda *args: "")
+    monkeypatch.setattr(BackboneOptions, "weights_digest", lambda *args: "")
     before = [[pipeline.job_digest(study, name) for name in pipeline.NOTEBOOKS] for study in studies]
     claims = tmp_path / "claims.yml"
     claims.write_text("[]")
@@ -159,7 +160,7 @@ def test_a_changed_claim_reruns_the_evaluation_of_published_systems_alone(monkey
 
 
 def test_a_stage_without_recipes_has_no_job():
-    jobs = pipeline.plan(StudyParams(**(load_study("quick").model_dump() | {"rebalancing": {}, "repeats": 2})))
+    jobs = pipeline.plan(StudyParams(**(load_study("quick").model_dump() | {"rebalancing": {}, "runs": 2})))
     assert [job.name for job in jobs] == [
         "01_eda",
         "02_baseline_cnn",

@@ -75,7 +75,9 @@ def test_the_isic_2018_set_is_scored_by_the_model_as_it_is_and_judged(study, isi
     assert read[["image_id", "lesion_id", "label"]].equals(cases[["image_id", "lesion_id", "label"]])
     assert classes_of(read) == list(ham10000.CLASSES)
     model = keras.models.load_model(run_folder("tiny") / "models" / "cnn" / "r0" / "model.keras")
-    pictures = np.asarray(load_pictures(cases["path"], study.recipes["cnn"].image_size, study.threads), np.float32)
+    pictures = np.asarray(
+        load_pictures(cases["path"], study.recipes["cnn"].backbone.image_size, study.threads), np.float32
+    )
     assert np.allclose(probabilities(read), model.predict(pictures, verbose=0), atol=1e-6)
     assert judge(read, 100).loc["accuracy", "n"] == len(cases)
     beside = json.loads(table_file.with_suffix(".json").read_text())

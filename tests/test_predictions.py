@@ -114,7 +114,7 @@ def test_a_save_that_fails_leaves_no_table_that_looks_whole(tiny_study, written)
 
 
 def test_each_repeat_has_its_table(tiny_study, written):
-    second, others = tiny_study.model_copy(update={"repeat": 1}), scores_of(seed=1)
+    second, others = tiny_study.model_copy(update={"run": 1}), scores_of(seed=1)
     save_test(second, others)
     assert np.allclose(probabilities(read(tiny_study, "cnn", "test", repeat=1)), others)
     assert np.allclose(probabilities(read(second, "cnn", "test")), others)

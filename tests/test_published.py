@@ -10,6 +10,7 @@ from lesion_utils import pipeline
 from lesion_utils.datasets import TITLES
 from lesion_utils.models import build, set_trainable
 from lesion_utils.paths import PROJECT
+from lesion_utils.recipes import Recipe
 from lesion_utils.study import CLAIMS, StudyParams, load_study
 
 FOLDER = PROJECT / "params" / "published"
@@ -18,14 +19,34 @@ RUN_HERE = [name for name in STUDIES if not name.endswith("_full")]
 SYSTEMS = ["000a", "000b", "001", "002", "003", "004"]
 REPORTS = PROJECT / "reports" / "published"
 # what a full twin may have larger, longer or whole
-SIZE = {"image_size", "cut", "weights", "feature_views", "phases", "training_share", "offline_copies", "epoch_images"}
+SIZE = {
+    "backbone.image_size",
+    "backbone.cut",
+    "backbone.weights",
+    "feature_views",
+    "phases",
+    "training_share",
+    "offline_copies",
+    "epoch_images",
+}
 SIZE |= {"batch_size", "early_stopping"}
 # fields that a recipe changes, beside itself, because the one needs the other
-TOGETHER = {"batch_norm": {"freeze_batch_norm"}, "offline_copies": {"allow_leak"}, "cut": {"exports"}}
+TOGETHER = {
+    "backbone.batch_norm": {"freeze_batch_norm"},
+    "offline_copies": {"allow_leak"},
+    "backbone.cut": {"exports"},
+}
+
+
+def fields_of(recipe: Recipe) -> dict:
+    """The fields of a recipe, those of its backbone as ``backbone.<field>``."""
+    fields = recipe.model_dump()
+    backbone = fields.pop("backbone")
+    return fields | {f"backbone.{field}": value for field, value in backbone.items()}
 
 
 def changed(one: StudyParams, name: str, other: StudyParams, reference: str) -> set[str]:
-    ours, theirs = one.recipes[name].model_dump(), other.recipes[reference].model_dump()
+    ours, theirs = (fields_of(study.recipes[recipe]) for study, recipe in ((one, name), (other, reference)))
     return {field for field, value in ours.items() if value != theirs[field]}
 
 
@@ -33,22 +54,22 @@ def test_every_system_is_a_study_as_it_was_run_and_one_corrected():
     assert {f"published/{system}_{kind}" for system in SYSTEMS for kind in ("as_run", "corrected")} <= set(STUDIES)
     for system in SYSTEMS:
         as_run, corrected = (load_study(f"published/{system}_{kind}") for kind in ("as_run", "corrected"))
-        assert as_run.split == f"system_{'003' if system == '004' else system[:3]}"
-        assert corrected.split == "by_lesion"
+        assert as_run.split_rule == f"system_{'003' if system == '004' else system[:3]}"
+        assert corrected.split_rule == "by_lesion"
         assert not any(recipe.allow_leak for name, recipe in corrected.recipes.items() if "before_split" not in name)
 
 
 @pytest.mark.parametrize("name", RUN_HERE)
 def test_a_scaled_study_says_so_and_has_a_full_twin_of_the_same_recipes(name):
     study = load_study(name)
-    assert study.minutes
+    assert study.measured_minutes
     assert not study.show_samples
-    if not study.scaled:
+    if not study.scaled_down_how:
         assert f"{name}_full" not in STUDIES
         return
     twin = load_study(f"{name}_full")
-    assert not twin.scaled
-    for key in ("dataset", "split", "split_seed", "seed", "repeats", "references", "judging"):
+    assert not twin.scaled_down_how
+    for key in ("dataset", "split_rule", "split_seed", "seed", "runs", "references", "judging"):
         assert getattr(study, key) == getattr(twin, key), key
     assert list(study.recipes) == list(twin.recipes)
     for recipe in study.recipes:
@@ -66,7 +87,8 @@ def test_a_scaled_study_says_so_and_has_a_full_twin_of_the_same_recipes(name):
     ],
 )
 def test_a_full_twin_trains_as_many_weights_as_the_system_did(name, recipe, learning, weights):
-    chosen = load_study(f"published/{name}_full").recipes[recipe].model_copy(update={"weights": "none"})
+    chosen = load_study(f"published/{name}_full").recipes[recipe]
+    chosen = chosen.model_copy(update={"backbone": chosen.backbone.model_copy(update={"weights": "none"})})
     network = build(chosen, 7, None, seed=0)
     set_trainable(network, chosen.phases[0].train, chosen.freeze_batch_norm)
     assert network.whole.count_params() == weights
@@ -74,9 +96,9 @@ def test_a_full_twin_trains_as_many_weights_as_the_system_did(name, recipe, lear
 
 
 def test_only_one_study_is_run_at_its_full_size():
-    assert [name for name in RUN_HERE if not load_study(name).scaled] == ["published/003_as_run"]
+    assert [name for name in RUN_HERE if not load_study(name).scaled_down_how] == ["published/003_as_run"]
     recipe = load_study("published/003_as_run").recipes["copies"]
-    assert recipe.image_size == (180, 180) and recipe.phases[0].epochs == 40
+    assert recipe.backbone.image_size == (180, 180) and recipe.phases[0].epochs == 40
 
 
 @pytest.mark.parametrize("name", [f"published/{system}_corrected" for system in SYSTEMS] + ["published/ablations"])
@@ -101,7 +123,7 @@ def test_a_stage_without_a_recipe_is_not_in_the_graph(name, monkeypatch):
     assert any("validation_copies" in path for path in tables) == any(
         recipe.offline_copies is not None and recipe.offline_copies.before_split for recipe in study.recipes.values()
     )
-    assert any(path.endswith("test.csv") for path in tables) == ("test" in study.parts)
+    assert any(path.endswith("test.csv") for path in tables) == ("test" in study.held_out_splits)
 
 
 # what is tracked
@@ -133,4 +155,4 @@ def test_every_number_of_a_scaled_run_says_so_on_its_pages():
     for name in RUN_HERE:
         study = load_study(name)
         page = (PROJECT / "reports" / name / "05_evaluation.html").read_text(encoding="utf-8")
-        assert (f"{TITLES[study.dataset]}, scaled-down run" in page) == bool(study.scaled), name
+        assert (f"{TITLES[study.dataset]}, scaled-down run" in page) == bool(study.scaled_down_how), name

@@ -83,12 +83,12 @@ def executed() -> nbformat.NotebookNode:
 
 @pytest.fixture
 def study(phantom_folder) -> StudyParams:
-    """A study of two repeats whose last training stage has no recipe."""
+    """A study of two runs whose last training stage has no recipe."""
     return StudyParams(
         study="shown",
         data=str(phantom_folder),
         test_fraction=0.25,
-        repeats=2,
+        runs=2,
         baseline={"cnn": TINY_CNN, "default": {}},
         rebalancing={"turned": {"augmentation": {"rotation": 0.1}}},
     )
@@ -128,7 +128,7 @@ def git(folder: Path, *words: str) -> str:
 
 def test_a_stamp_says_what_made_the_run(study, checkout):
     made = reports.stamp(study, "01_eda", "", 12.4)
-    assert (made["study"], made["notebook"], made["repeat"]) == ("shown", "01_eda", 0)
+    assert (made["study"], made["notebook"], made["run"]) == ("shown", "01_eda", 0)
     assert (made["status"], made["error"], made["duration"]) == ("done", "", "12 s")
     assert made["commit"] == git(checkout, "rev-parse", "--short=12", "HEAD")
     assert made["data digest"] == data_digest(study)
@@ -271,7 +271,7 @@ def test_parameters_are_shown_where_they_differ_from_the_defaults(study, phantom
         reports.write_stamp(study, notebook, "", 1)
     rows = rows_of(study)
     assert rows["01_eda"][4].split() == ["data:", os.path.relpath(phantom_folder, PROJECT), "test_fraction:", "0.25"]
-    assert "baseline.cnn: image_size=[24, 32], hidden=16, phases=" in rows["02_baseline_cnn"][4]
+    assert "baseline.cnn: backbone=" in rows["02_baseline_cnn"][4]
     assert "baseline.default: as the defaults" in rows["02_baseline_cnn"][4]
     assert not re.search("dropout|batch_size|seed", rows["02_baseline_cnn"][4])
 

@@ -96,7 +96,7 @@ def test_the_table_of_claims_is_renewed_where_it_stands(tmp_path):
 
 def test_the_size_of_a_leak_is_told_with_its_sign_its_interval_and_the_images_it_is_of(output):
     clean, leaky = table_of([15, 20, 20, 60]), table_of([15, 20, 20, 60], seed=1).assign(leaky=True)
-    params = StudyParams(study="tiny", leaks={"copies": {"recipe": "cnn", "kind": "copies", "repeats": 2}})
+    params = StudyParams(study="tiny", leaks={"copies": {"recipe": "cnn", "kind": "copies", "runs": 2}})
     effect = paired([leaky, leaky], [clean, clean], 50).assign(images="all test images")
     judged = pd.concat({("cnn", part): judge(clean, 50) for part in ("validation", "test")})
     write_results(params, judged, "cnn", {"copies": pd.concat({"test": effect})})
@@ -116,7 +116,7 @@ def test_they_are_of_the_recipes_and_leaks_in_the_parameters(study):
     }
     assert params.recipes[results["chosen on validation"]].cases == "corrected"
     assert {(row["leak"], row["pairs"]) for row in results["leaks"]} == {
-        (name, leak.repeats) for name, leak in params.leaks.items()
+        (name, leak.runs) for name, leak in params.leaks.items()
     }
 
 

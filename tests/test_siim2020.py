@@ -89,7 +89,7 @@ def test_a_study_splits_it_by_patient(siim2020_folder, threads):
 
 
 def test_its_reports_say_by_what_the_intervals_are(siim2020_folder, phantom_folder):
-    study = study_on(siim2020_folder, scaled="128 px instead of 256.", minutes=7)
+    study = study_on(siim2020_folder, scaled_down_how="128 px instead of 256.", measured_minutes=7)
     assert title(study) == "SIIM-ISIC 2020, scaled-down run"
     about = reports._about(study)
     assert about.startswith("Data: SIIM-ISIC 2020, scaled-down run. Intervals are 95 %, bootstrapped by patient.")

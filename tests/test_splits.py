@@ -135,7 +135,7 @@ def test_the_digest_changes_when_an_image_moves_and_with_nothing_else():
 def test_the_cases_of_a_study_are_split_once_and_for_all(tiny_study):
     cases = split_cases(tiny_study)
     assert cases.drop(columns="split").equals(read_cases(tiny_study))
-    assert split_digest(split_cases(tiny_study.model_copy(update={"seed": 9, "repeat": 2}))) == split_digest(cases)
+    assert split_digest(split_cases(tiny_study.model_copy(update={"seed": 9, "run": 2}))) == split_digest(cases)
     assert split_digest(split_cases(tiny_study.model_copy(update={"split_seed": 1}))) != split_digest(cases)
 
 
@@ -157,7 +157,8 @@ def test_a_published_test_part_stays_and_the_raw_table_is_the_set_as_published(n
 
 def test_the_corrected_table_has_lost_some_cases_and_every_leak(nine_classes):
     raw, corrected = case_tables(
-        nine_classes.model_copy(update={"baseline": {"r": Recipe(cases="raw"), "c": Recipe()}, "rebalancing": {}}), "rc"
+        nine_classes.model_copy(update={"baseline": {"r": Recipe(case_table="raw"), "c": Recipe()}, "rebalancing": {}}),
+        "rc",
     ).values()
     assert set(corrected["image_id"]) < set(raw["image_id"])
     assert (corrected["split"] == "test").equals(corrected["published_split"] == "test")
@@ -199,7 +200,7 @@ def test_the_real_ham10000_has_ten_lesions_of_each_class_in_validation_and_test(
 
 @pytest.mark.parametrize("system", ["system_000", "system_001", "system_002"])
 def test_the_published_splits_of_ham10000_have_the_published_supports(real_ham, system):
-    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split=system))
+    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split_rule=system))
     assert len(cases) == 10_015
     for part, published in PUBLISHED[system].items():
         counts = cases.loc[cases["split"] == part, "label"].value_counts()
@@ -218,16 +219,16 @@ def test_the_published_splits_of_ham10000_have_the_published_supports(real_ham, 
 
 
 def test_the_published_sizes_of_training_and_validation(real_ham):
-    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split="system_000"))
+    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split_rule="system_000"))
     assert cases["split"].value_counts().to_dict() == {"train": 8512, "validation": 1503}
-    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split="system_001"))
+    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split_rule="system_001"))
     assert cases["split"].value_counts().to_dict() == {"train": 9077, "validation": 938}
 
 
 def test_the_split_of_system_003_is_keras_own(isic9_folder, real_isic9):
     from lesion_utils.runtime import keras
 
-    cases = split_cases(StudyParams(dataset="isic9", data=str(real_isic9), split="system_003"), "raw")
+    cases = split_cases(StudyParams(dataset="isic9", data=str(real_isic9), split_rule="system_003"), "raw")
     assert cases["split"].value_counts().to_dict() == {"train": 1792, "validation": 447, "test": 118}
     folder = next(real_isic9.iterdir()) / "Train"
     options = {"validation_split": 0.2, "seed": 123, "image_size": (8, 8), "verbose": False}
@@ -237,14 +238,14 @@ def test_the_split_of_system_003_is_keras_own(isic9_folder, real_isic9):
 
 def test_another_set_than_the_published_one_is_refused(isic9_folder, phantom_folder, monkeypatch):
     with pytest.raises(InputError, match=r"part of system_003 has \d+ images, published are 1792.*whole set"):
-        split_cases(StudyParams(dataset="isic9", data=str(isic9_folder), split="system_003"), "raw")
+        split_cases(StudyParams(dataset="isic9", data=str(isic9_folder), split_rule="system_003"), "raw")
     with pytest.raises(InputError, match=r"the validation part of system_000 has \{.*\} images, published are"):
-        split_cases(StudyParams(dataset="ham10000", data=str(phantom_folder), split="system_000"))
+        split_cases(StudyParams(dataset="ham10000", data=str(phantom_folder), split_rule="system_000"))
 
 
 def test_the_rules_of_published_splits_on_a_phantom(phantom_folder, isic2018_folder):
     def split_by(system: str, **options) -> pd.DataFrame:
-        return split_cases(StudyParams(data=str(phantom_folder), split=system, **options))
+        return split_cases(StudyParams(data=str(phantom_folder), split_rule=system, **options))
 
     alone = split_by("system_001")
     held_out = alone[alone["split"] == "validation"]
@@ -260,10 +261,10 @@ def test_the_rules_of_published_splits_on_a_phantom(phantom_folder, isic2018_fol
 
 
 def test_the_rows_order_of_the_table_decides_a_published_split(ham_folder):
-    before = split_cases(StudyParams(data=str(ham_folder), split="system_002"))
+    before = split_cases(StudyParams(data=str(ham_folder), split_rule="system_002"))
     path = ham10000.metadata_file(ham_folder)
     pd.read_csv(path).iloc[::-1].to_csv(path, index=False)
-    after = split_cases(StudyParams(data=str(ham_folder), split="system_002"))
+    after = split_cases(StudyParams(data=str(ham_folder), split_rule="system_002"))
     assert not before["split"].equals(after["split"]) and before["image_id"].equals(after["image_id"])
 
 

@@ -17,14 +17,14 @@ import yaml
 from lesion_utils.paths import PROJECT
 from lesion_utils.study import Phantom
 
-CNN = {"image_size": [24, 32], "hidden": 8, "phases": [{"epochs": 1}]}
+CNN = {"backbone": {"image_size": [24, 32]}, "hidden": 8, "phases": [{"epochs": 1}]}
 TINY = {
     "study": "tiny",
     "dataset": "ham10000",
     "resamples": 100,
     "baseline": {"cnn": CNN},
     "rebalancing": {"cnn_over": CNN | {"sampler": "over"}},
-    "transfer": {"mobilenet": CNN | {"backbone": "mobilenet_v1", "alpha": 0.25, "image_size": [32, 48]}},
+    "transfer": {"mobilenet": CNN | {"backbone": {"name": "mobilenet_v1", "alpha": 0.25, "image_size": [32, 48]}}},
 }
 NOTEBOOKS = ["01_eda", "02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning", "05_evaluation"]
 
@@ -103,8 +103,8 @@ def test_predictions_cover_validation_and_test_once(finished):
 
 def test_a_set_with_a_test_part_is_run_raw_and_corrected_and_the_raw_numbers_say_leaky(tmp_path, isic9_folder):
     project = Project(tmp_path / "project", isic9_folder)
-    recipes = {"cnn": CNN, "cnn_raw": CNN | {"cases": "raw", "allow_leak": True}}
-    leaks = {"copies": {"recipe": "cnn", "kind": "copies", "repeats": 1}}
+    recipes = {"cnn": CNN, "cnn_raw": CNN | {"case_table": "raw", "allow_leak": True}}
+    leaks = {"copies": {"recipe": "cnn", "kind": "copies", "runs": 1}}
     project.write(TINY | {"dataset": "isic9", "baseline": recipes, "rebalancing": {}, "transfer": {}, "leaks": leaks})
     done = project.run()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -132,7 +132,7 @@ def test_a_set_with_a_test_part_is_run_raw_and_corrected_and_the_raw_numbers_say
 def test_a_training_that_would_leak_stops_and_says_where(tmp_path, isic9_folder):
     project = Project(tmp_path / "project", isic9_folder)
     project.write(
-        TINY | {"dataset": "isic9", "baseline": {"cnn": CNN | {"cases": "raw"}}, "rebalancing": {}, "transfer": {}}
+        TINY | {"dataset": "isic9", "baseline": {"cnn": CNN | {"case_table": "raw"}}, "rebalancing": {}, "transfer": {}}
     )
     done = project.run("notebook", "02_baseline_cnn", "tiny", "--data", str(isic9_folder))
     assert done.returncode == 1

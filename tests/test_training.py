@@ -22,7 +22,7 @@ from lesion_utils.training import train
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
 
 SIZE = (24, 32)
-CNN = {"image_size": SIZE, "hidden": 16}
+CNN = {"backbone": {"image_size": SIZE}, "hidden": 16}
 HELD_OUT = ("validation", "test")
 
 
@@ -143,7 +143,7 @@ def test_another_seed_recipe_split_or_thread_count_trains_again(cases, tiny_stud
     moved.loc[moved["lesion_id"] == lesion, "split"] = "train"
     for table, update in [
         (cases, {"seed": 5}),
-        (cases, {"repeat": 1}),
+        (cases, {"run": 1}),
         (cases, {"baseline": {"cnn": changed}}),
         (moved, {}),
     ]:
@@ -267,11 +267,13 @@ def test_a_training_that_diverges_says_so(few, threads, monkeypatch):
 
 def test_a_head_and_then_the_whole_of_a_backbone_are_trained(few, threads):
     recipe = {
-        "backbone": "mobilenet_v2",
-        "alpha": 0.35,
-        "cut": "block_3_project_BN",
-        "image_size": (32, 32),
-        "pooling": "average",
+        "backbone": {
+            "name": "mobilenet_v2",
+            "alpha": 0.35,
+            "cut": "block_3_project_BN",
+            "image_size": (32, 32),
+            "pooling": "average",
+        },
         "standardise": True,
         "hidden": 0,
         "class_weights": "balanced",
@@ -290,8 +292,10 @@ def test_a_head_and_then_the_whole_of_a_backbone_are_trained(few, threads):
     assert np.allclose(shown, trained.scores["test"], atol=1e-5)
 
 
-HEAD = {"image_size": (32, 32), "pooling": "average", "hidden": 0, "phases": [{"train": "head", "epochs": 2}]}
-MOBILE = HEAD | {"backbone": "mobilenet_v1", "alpha": 0.25, "cut": "conv_pw_4_relu"}
+POOLED = {"image_size": (32, 32), "pooling": "average"}
+V1 = POOLED | {"name": "mobilenet_v1", "alpha": 0.25, "cut": "conv_pw_4_relu"}
+HEAD = {"backbone": POOLED, "hidden": 0, "phases": [{"train": "head", "epochs": 2}]}
+MOBILE = HEAD | {"backbone": V1}
 
 
 @pytest.fixture
@@ -323,10 +327,10 @@ def test_features_are_standardised_by_training_cases(few, threads, monkeypatch):
 def test_features_are_computed_once_for_recipes_repeats_and_splits(few, threads, run_through, tmp_path):
     file = tmp_path / "small_upto_conv_pw_4.weights.h5"
     build(Recipe(**MOBILE), 2, None, 7).backbone.save_weights(file)
-    recipe = MOBILE | {"weights": str(file)}
+    recipe = MOBILE | {"backbone": V1 | {"weights": str(file)}}
     first = train("net", few, study_of(threads, **recipe))
     assert len(run_through) == 1
-    study = study_of(threads, **recipe, dropout=0.5, class_weights="balanced").model_copy(update={"repeat": 1})
+    study = study_of(threads, **recipe, dropout=0.5, class_weights="balanced").model_copy(update={"run": 1})
     other_split = few.assign(split=few["split"].map({"train": "train", "validation": "test", "test": "validation"}))
     second = train("net", other_split.iloc[::-1], study)
     assert len(run_through) == 1
@@ -446,7 +450,7 @@ def test_the_step_falls_where_it_is_said_and_that_of_system_000_never(few, threa
     # the history holds the rate with which the next step would be taken
     step = {"step_every": 2, "step_divisor": 10}
     assert rates(few, threads, schedule="step", **step) == [1e-2, 1e-3, 1e-3, 1e-4, 1e-4]
-    assert rates(few, threads, schedule="never", **step) == [1e-2] * 5
+    assert rates(few, threads, schedule="step_never_reached", **step) == [1e-2] * 5
 
 
 def test_an_epoch_ends_where_it_is_said_and_a_sampler_that_is_not_redrawn_shows_the_same(few):
@@ -456,7 +460,7 @@ def test_an_epoch_ends_where_it_is_said_and_a_sampler_that_is_not_redrawn_shows_
     assert len(shown(0, epoch_images=5)) == 5 and shown(0, epoch_images=5) != shown(1, epoch_images=5)
     drawn = {"sampler": "equal", "class_size": 6}
     assert sorted(shown(0, **drawn)) != sorted(shown(1, **drawn))
-    kept = [shown(epoch, redraw=False, **drawn) for epoch in (0, 1)]
+    kept = [shown(epoch, resample_each_epoch=False, **drawn) for epoch in (0, 1)]
     assert sorted(kept[0]) == sorted(kept[1]) and kept[0] != kept[1]
 
 
@@ -472,14 +476,14 @@ def test_each_part_is_standardised_as_the_recipe_says(few, threads):
     values = {part: np.asarray(pixels[np.flatnonzero(few["split"] == part)], float) for part in few["split"].unique()}
     moments = {part: (one.mean(), one.std()) for part, one in values.items()}
     found = {}
-    for scaling in ("z_score", "z_score_by_part"):
-        recipe = Recipe(image_size=SIZE, scaling=scaling)
+    for scaling in ("z_score", "z_score_by_split"):
+        recipe = Recipe(backbone={"image_size": SIZE, "scaling": scaling})
         found[scaling] = training._statistics(recipe, training._Data(recipe, few, 0), pixels)
     both = np.concatenate([values["train"], values["validation"]])
     assert found["z_score"] == {part: pytest.approx(moments["train"]) for part in ("train", *HELD_OUT)}
-    assert found["z_score_by_part"]["test"] == pytest.approx(moments["test"])
-    assert found["z_score_by_part"]["train"] == found["z_score_by_part"]["validation"]
-    assert found["z_score_by_part"]["train"] == pytest.approx((both.mean(), both.std()))
+    assert found["z_score_by_split"]["test"] == pytest.approx(moments["test"])
+    assert found["z_score_by_split"]["train"] == found["z_score_by_split"]["validation"]
+    assert found["z_score_by_split"]["train"] == pytest.approx((both.mean(), both.std()))
 
 
 def test_by_its_own_statistics_test_is_scored_as_if_it_were_no_darker(few, threads, tmp_path):
@@ -490,13 +494,15 @@ def test_by_its_own_statistics_test_is_scored_as_if_it_were_no_darker(few, threa
         Image.fromarray((np.asarray(Image.open(darker["path"][row])) * 0.5).astype(np.uint8)).save(path)
         darker.loc[row, "path"] = str(path)
     scores = {}
-    for scaling in ("z_score", "z_score_by_part"):
-        trained = train("net", darker, study_of(threads, scaling=scaling, phases=[{"epochs": 4}]))
+    for scaling in ("z_score", "z_score_by_split"):
+        trained = train(
+            "net", darker, study_of(threads, backbone={"image_size": SIZE, "scaling": scaling}, phases=[{"epochs": 4}])
+        )
         scores[scaling] = trained.scores["test"]
         model = keras.models.load_model(trained.model_file)
         inputs = np.asarray(load_pictures(darker[darker["split"] == "validation"]["path"], SIZE, threads), np.float32)
         assert np.allclose(model.predict(inputs, verbose=0), trained.scores["validation"], atol=1e-5)
-    assert np.abs(scores["z_score"] - scores["z_score_by_part"]).max() > 0.02
+    assert np.abs(scores["z_score"] - scores["z_score_by_split"]).max() > 0.02
 
 
 def test_copies_before_the_split_fall_to_both_sides_and_are_a_part_of_their_own(cases, tiny_study):

@@ -47,7 +47,7 @@ def predict_folder(
     cases = read_any(folder, ham10000_folder(params))
     classes = sorted(own["label"].unique())
     names, cases = _classes_and_labels(classes, cases, folder)
-    seen = _seen(own, cases, params.recipes[recipe].image_size, params.threads)
+    seen = _seen(own, cases, params.recipes[recipe].backbone.image_size, params.threads)
     if len(seen) and not allow_leak:
         raise InputError(
             f"the model has seen {len(seen):,} of the {len(cases):,} images in {folder}, or their lesions, in training "
@@ -119,7 +119,7 @@ def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame
     folder = model_folder(params, recipe)
     fix = f"make study STUDY={params.study}, with the same data and parameters."
     provenance = read_json(folder / "made_by.json", fix)
-    own = split_cases(params, params.recipes[recipe].cases)
+    own = split_cases(params, params.recipes[recipe].case_table)
     today = {
         "recipe": params.recipes[recipe].model_dump(mode="json"),
         "seed": params.training_seed,

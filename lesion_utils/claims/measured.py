@@ -59,7 +59,7 @@ def of_study(params: StudyParams, estimand: Value | Difference | WithCopies | Tr
         found = _value(params, tables, estimand.metric)
     else:
         found = _contrast(params, estimand)
-    return found._replace(trainings=params.repeats)
+    return found._replace(trainings=params.runs)
 
 
 def _contrast(params: StudyParams, estimand: Difference | WithCopies) -> Measured:
@@ -85,7 +85,7 @@ def _tables(
     """A table for each repeat, with the copies that fell to validation if they are asked for and there are any."""
     tables = [
         pd.concat([predictions.read(params, recipe, part, repeat) for part in _parts(params, recipe, split, table)])
-        for repeat in range(params.repeats)
+        for repeat in range(params.runs)
     ]
     if among:
         known = predictions.classes_of(tables[0])
@@ -163,7 +163,7 @@ def _trained_to(params: StudyParams, name: str) -> Measured:
     too narrow.
     """
     recipe, found = params.recipes[name], []
-    for repeat in range(params.repeats):
+    for repeat in range(params.runs):
         path = run_folder(params.study) / "models" / name / f"r{repeat}" / "history.csv"
         if not path.is_file():
             raise InputError(f"{path} does not exist. Fix: make study STUDY={params.study}.")
@@ -231,7 +231,7 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
                 value = held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
         case "fill shown":
             recipe = params.recipes[str(estimand.recipe)]
-            drawn = shown(recipe.augmentation, recipe.image_size)
+            drawn = shown(recipe.augmentation, recipe.backbone.image_size)
             n, value = len(drawn), drawn["fill"].mean()
         case "category code":
             if strange := sorted(set(sizes.index) - set(estimand.names)):

@@ -41,13 +41,13 @@ def write_results(
         for (recipe, part, _), row in kept.iterrows()
     ]
     leaks = [
-        {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "pairs": leak.repeats}
+        {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "pairs": leak.runs}
         | {"on": row["images"], "metric": metric}
         | _numbers(row, ("value", "low", "high", "least", "most"))
         for name, leak in params.leaks.items()
         for (_, metric), row in (effects or {}).get(name, pd.DataFrame()).iterrows()
     ]
-    about = {"study": params.study, "dataset": params.dataset, "repeats": params.repeats, "resamples": params.resamples}
+    about = {"study": params.study, "dataset": params.dataset, "repeats": params.runs, "resamples": params.resamples}
     found = about | {"chosen on validation": chosen, "rows": rows, "leaks": leaks}
     write_json(report_folder(params.study) / "results.json", found)
 

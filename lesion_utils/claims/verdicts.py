@@ -34,7 +34,7 @@ def measure(params: StudyParams) -> list[dict[str, Any]]:
             found = estimands.of_study(params, claim.estimand)  # type: ignore[arg-type]  # those of a study
         except InputError as error:
             raise InputError(f"claim {claim.id}: {error}") from error
-        rows.append(row_of(claim, found, params.scaled))
+        rows.append(row_of(claim, found, params.scaled_down_how))
     return rows
 
 

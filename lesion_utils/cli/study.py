@@ -20,7 +20,6 @@ from lesion_utils.datasets import data_digest, data_folder, layout, read_cases
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, run_folder, run_name, write_json
 from lesion_utils.study import load_study
-from lesion_utils.weights import weights_file
 
 
 def study(
@@ -42,7 +41,7 @@ def study(
         params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, weights=weights, threads=threads)
         split_cases(params)  # refuses what cannot be used before anything starts; `check` then opens every image
         for recipe in params.recipes.values():
-            weights_file(recipe, params.weights)
+            recipe.backbone.weights_file(params.weights)
         folder = run_folder(params.study)
         folder.mkdir(parents=True, exist_ok=True)
         given = {"study": study} | params.model_dump(include={*pipeline.PLACES, "threads"})
@@ -109,7 +108,9 @@ def check(
         else:
             from lesion_utils.models import load_backbone  # imports TensorFlow
 
-            loaded = {name: load_backbone(recipe, params.weights) for name, recipe in getattr(params, stage).items()}
+            loaded = {
+                name: load_backbone(recipe.backbone, params.weights) for name, recipe in getattr(params, stage).items()
+            }
             ends = {name: model.layers[-1].name for name, model in loaded.items()}
             write_json(folder / pipeline.checked_weights(stage), ends)
             typer.echo(f"checked the weights of {len(loaded)} recipe(s) in {stage}")
@@ -118,7 +119,7 @@ def check(
 def notebook(
     notebook: Annotated[str, typer.Argument(help="name of a file in notebooks/, without .ipynb")],
     study: Study,
-    repeat: int = 0,
+    run: int = 0,
     data: Data = None,
     ham10000: Ham10000 = None,
     isic2018: Isic2018 = None,
@@ -130,12 +131,12 @@ def notebook(
 
     with unusable_input_exits_2():
         params = load_study(
-            study, data=data, ham10000=ham10000, isic2018=isic2018, weights=weights, threads=threads, repeat=repeat
+            study, data=data, ham10000=ham10000, isic2018=isic2018, weights=weights, threads=threads, run=run
         )
         error, seconds = pipeline.execute(params, notebook)
         reports.write_stamp(params, notebook, error, seconds)
     if error:
-        place = run_folder(params.study) / "failed" / f"{run_name(notebook, repeat)}.ipynb"
+        place = run_folder(params.study) / "failed" / f"{run_name(notebook, run)}.ipynb"
         typer.echo(f"error: {notebook} failed: {error}\nThe notebook as far as it came: {place}", err=True)
         raise typer.Exit(1)
 

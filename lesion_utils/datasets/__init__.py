@@ -49,7 +49,7 @@ def layout(params: StudyParams) -> Layout:
 
 def title(params: StudyParams) -> str:
     """What figures and reports call the study's data, and that a study is smaller than what it re-runs."""
-    return layout(params).title + (", scaled-down run" if params.scaled else "")
+    return layout(params).title + (", scaled-down run" if params.scaled_down_how else "")
 
 
 def data_folder(params: StudyParams) -> Path:
@@ -93,10 +93,11 @@ def read_cases(params: StudyParams) -> pd.DataFrame:
 
 
 def _with_isic2018(params: StudyParams, cases: pd.DataFrame) -> pd.DataFrame:
-    if params.split != "system_000" or layout(params).ham10000 != "itself":
+    if params.split_rule != "system_000" or layout(params).ham10000 != "itself":
         raise InputError(
-            f"study {params.study!r}: key `isic2018` is set, but the split is {params.split!r} of {params.dataset!r}. "
-            f"Expected `split: system_000` on HAM10000, whose test part that set is. Fix: leave `isic2018` out."
+            f"study {params.study!r}: key `isic2018` needs `split_rule: system_000` on HAM10000, whose test split "
+            f"it is; the study has {params.split_rule!r} on {params.dataset!r}. "
+            f"Fix: leave `isic2018` out."
         )
     assert params.isic2018 is not None
     folder = resolve(params.isic2018)

@@ -22,7 +22,7 @@ def effect(params: StudyParams, leak: str) -> pd.DataFrame:
     """
     if leak not in params.leaks:
         raise InputError(f"study {params.study!r} has no leak {leak!r}; it has {', '.join(params.leaks) or 'none'}.")
-    repeats = range(params.leaks[leak].repeats)
+    repeats = range(params.leaks[leak].runs)
     rows = {}
     for part, images in predictions.LEAK_PARTS.items():
         leaky, clean = (

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from lesion_utils.backbones import BACKBONES
 from lesion_utils.digests import bytes_digest
 from lesion_utils.errors import InputError
 from lesion_utils.paths import atomic_write, write_json
@@ -65,7 +66,7 @@ def names(recipe: Recipe) -> tuple[str, ...]:
         "flip_views": recipe.flip_views,
         "prior_correction": recipe.prior_correction,
         "standardise": recipe.standardise,  # its mean and variance are read, but not used
-        f"backbone {recipe.backbone}": recipe.backbone == "inception_resnet_v2",
+        f"backbone {recipe.backbone.name}": not BACKBONES[recipe.backbone.name].fits_h5,
     }
     if "h5" in recipe.exports and any(lost_in_h5.values()):
         raise InputError(
@@ -112,7 +113,7 @@ def write(
         np.save(new, records, allow_pickle=False)  # NumPy reads fields without a pickle: ``array["loss"]``
     about = About(
         classes=tuple(classes),
-        image_size=recipe.image_size,
+        image_size=recipe.backbone.image_size,
         source=source,
         part=split,
         leaky=leaky,

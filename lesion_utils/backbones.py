@@ -1,0 +1,54 @@
+"""The registry of backbones: all that the package knows about a network is in its entry of ``BACKBONES``.
+
+Needs no TensorFlow, so that parameters can be checked before it is loaded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A convolutional network without its classifier, and what its weights expect.
+
+    ``build`` is the name of a class in ``keras.applications``, or a function that takes a recipe's ``backbone`` and
+    returns a Keras model from pictures (batch, height, width, 3) to a feature map.
+    """
+
+    build: str | Callable[[Any], Any]
+    scaling: str  # the input range that it was made for
+    smallest_side: int  # px
+    weights_file: str | None = None  # pattern of the file with its ImageNet weights; None: there are no such weights
+    has_alpha: bool = False  # whether `alpha` sets its width
+    fits_h5: bool = True  # whether Keras reads it back from an .h5 file as it was
+
+
+def small_cnn(options: Any) -> Any:
+    """Three blocks of convolution (16, 32, 64 filters) and max pooling, as in systems 003 and 004.
+
+    ``batch_norm`` adds batch normalisation after each convolution. ``last_pooling: false`` leaves out the last pooling,
+    as the last variant of system 004 does.
+    """
+    import keras  # slow to import, needed only to build a network
+
+    inputs = outputs = keras.Input((*options.image_size, 3))
+    for filters in (16, 32, 64):
+        outputs = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(outputs)
+        if options.batch_norm:
+            outputs = keras.layers.BatchNormalization()(outputs)
+        if options.last_pooling or filters < 64:
+            outputs = keras.layers.MaxPooling2D()(outputs)
+    return keras.Model(inputs, outputs, name="small_cnn")
+
+
+# A weights file may end at a layer: its name is then …upto_<layer>.weights.h5.
+BACKBONES = {
+    "small_cnn": Backbone(small_cnn, "zero_to_one", 8),
+    "mobilenet_v1": Backbone("MobileNet", "minus_one_to_one", 32, "mobilenet_v1_{alpha}_*.h5", has_alpha=True),
+    "mobilenet_v2": Backbone("MobileNetV2", "minus_one_to_one", 32, "mobilenet_v2_{alpha}_*.h5", has_alpha=True),
+    "inception_v3": Backbone("InceptionV3", "minus_one_to_one", 75, "inception_v3_*.h5"),
+    "inception_resnet_v2": Backbone(
+        "InceptionResNetV2", "minus_one_to_one", 75, "inception_resnet_v2_*.h5", fits_h5=False
+    ),
+}
