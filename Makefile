@@ -1,49 +1,63 @@
-# make study [STUDY=quick DATA=… HAM10000=… ISIC2018=… WEIGHTS=… THREADS=…]
-# make test [THREADS=…]   make lab   make refs   make lock   make bench [ROWS=decode,epoch,…]
+# make study [STUDY=quick DATA=… HAM10000=… ISIC2018=… WEIGHTS=… THREADS=… FULL=1 VERBOSE=1]
+# make test [THREADS=…]   make test-fast   make lab   make refresh-notebooks   make lock   make bench
 # GPU=1 with any of them adds CUDA's libraries for TensorFlow, once.
 STUDY ?= quick
 PYTHON ?= python3
 BIN = .venv/bin
+PIP = $(BIN)/pip install --disable-pip-version-check
 SETTING = $(if $(THREADS),LESION_THREADS=$(THREADS))
 READY = $(if $(GPU),.venv/gpu,.venv/installed)
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(HAM10000),--ham10000 "$(HAM10000)") \
           $(if $(ISIC2018),--isic2018 "$(ISIC2018)") \
-          $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(THREADS),--threads $(THREADS))
+          $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(THREADS),--threads $(THREADS)) \
+          $(if $(FULL),--full) $(if $(VERBOSE),--verbose)
 
 study: $(READY)
-	$(BIN)/lesion study $(STUDY) $(OPTIONS)
+	@$(BIN)/lesion study "$(STUDY)" $(OPTIONS)
 
-test: $(READY)
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
+test: check $(READY)
 	$(SETTING) $(BIN)/pytest tests
 	$(SETTING) $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 -p no:cacheprovider notebooks
 
+# Under 3 minutes on two cores: no training of minutes, no browser, no installation, no whole study, no real data.
+test-fast: check $(READY)
+	$(SETTING) $(BIN)/pytest tests -m "not slow and not browser and not real_data"
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# Root may open JupyterLab only if told so; in a container everybody is root.
 lab: $(READY)
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # Executes the notebooks at their committed values and stores their text outputs, which `make test` compares.
-refs: $(READY)
-	$(BIN)/lesion refs
+refresh-notebooks: $(READY)
+	$(BIN)/lesion refresh-notebooks
 
-# Minutes on a machine that does nothing else; renews benchmarks/speed.json and the table in docs/performance.md.
+refs:
+	@echo "make refs is now: make refresh-notebooks" >&2; exit 2
+
+# Takes minutes and needs an idle machine; renews benchmarks/speed.json and the table in docs/performance.md.
 bench: $(READY)
 	$(BIN)/python -m benchmarks.speed
 
 .venv/installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "make needs Python 3.11 to 3.13, found %d.%d; say which: make PYTHON=python3.12 …" % v)'
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
-	touch $@
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "make needs Python 3.11 to 3.13, found %d.%d. Fix: make PYTHON=python3.12 …" % v)'
+	@echo "Installing the packages of requirements.lock into .venv: about 2 GB, minutes, only once."
+	@$(PYTHON) -m venv --clear .venv
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps -e .
+	@touch $@
 
 # The extra [gpu] of pyproject.toml, with the TensorFlow of the lock; it goes with its .venv.
 .venv/gpu: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([^ ;]*\).*/\1/p' requirements.lock)"
-	touch $@
+	@echo "Installing CUDA's libraries for TensorFlow into .venv: gigabytes, only once."
+	@$(PIP) "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([^ ;]*\).*/\1/p' requirements.lock)"
+	@touch $@
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev --python-version 3.11 --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
-.PHONY: study test lab refs lock bench
+.PHONY: study test test-fast check lab refresh-notebooks refs lock bench

@@ -45,7 +45,7 @@ rule check_data:
     priority: 2
     threads: workflow.cores
     shell:
-        "{LESION} check {EVERYTHING}"
+        "{LESION} check-data {EVERYTHING}"
 
 
 for stage in STAGES:
@@ -62,7 +62,7 @@ for stage in STAGES:
             priority: 2
             threads: workflow.cores
             shell:
-                "{LESION} check {EVERYTHING} --stage {params.stage}"
+                "{LESION} check-weights {params.stage} {EVERYTHING}"
 
 
 for job in JOBS:

@@ -271,7 +271,7 @@ def _without_pictures(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def refresh(notebook: str) -> None:
-    """Executes a committed notebook at its own values, in place, and cleans it (``make refs``)."""
+    """Executes a committed notebook at its own values, in place, and cleans it (``lesion refresh-notebooks``)."""
     book = clean(_papermill(notebook, None, {}))
     with atomic_write(notebook_path(notebook)) as beside:
         nbformat.write(book, beside)

@@ -6,10 +6,10 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from lesion_utils.cli import MODULES, app
+from lesion_utils.cli import GROUPS, MODULES, RENAMED, app
 from lesion_utils.paths import PROJECT
 
-HEAVY = {"tensorflow", "sklearn", "scipy", "matplotlib", "papermill", "nbconvert", "lark"}
+HEAVY = {"tensorflow", "matplotlib", "papermill", "nbconvert", "lark"}
 
 
 def imported(statement: str) -> set[str]:
@@ -18,9 +18,19 @@ def imported(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_the_help_names_every_command_in_order():
-    shown = CliRunner().invoke(app, ["--help"]).output.split("Commands:")[1]
-    assert [line.split()[0] for line in shown.splitlines() if line.strip()] == list(MODULES)
+def test_the_help_shows_every_command_in_its_group():
+    shown = CliRunner().invoke(app, ["--help"]).output
+    for (title, commands), following in zip(GROUPS.items(), [*list(GROUPS)[1:], None], strict=True):
+        section = shown.split(f"{title}:")[1].split(f"{following}:")[0]
+        assert [line.split()[0] for line in section.splitlines() if line.startswith("  ") and line[2] != " "] == list(
+            commands
+        )
+
+
+def test_the_help_imports_no_command():
+    assert not {f"lesion_utils.cli.{module}" for module in MODULES.values()} & imported(
+        "from typer.testing import CliRunner\nfrom lesion_utils.cli import app\nCliRunner().invoke(app, ['--help'])"
+    )
 
 
 @pytest.mark.parametrize("command", MODULES)
@@ -29,14 +39,28 @@ def test_every_command_says_what_it_does(command):
     assert done.exit_code == 0 and f"{command} [OPTIONS]" in done.output
 
 
-def test_a_command_that_does_not_exist_is_refused():
-    done = CliRunner().invoke(app, ["reports"])
-    assert done.exit_code == 2 and "No such command 'reports'" in done.output
+@pytest.mark.parametrize(("typed", "meant"), [("stdy", "study"), ("reports", "report"), ("leak-check", "leakcheck")])
+def test_a_misspelt_command_gets_a_suggestion(typed, meant):
+    done = CliRunner().invoke(app, [typed])
+    assert done.exit_code == 2 and typed in done.output and f"Did you mean '{meant}'" in done.output
+
+
+def test_a_misspelt_option_gets_a_suggestion():
+    done = CliRunner().invoke(app, ["study", "--weigths", "w"])
+    assert done.exit_code == 2 and "--weights" in done.output
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_command_is_refused_with_its_new_name(old, new):
+    done = CliRunner().invoke(app, [old])
+    assert done.exit_code == 2 and f"Fix: lesion {new}" in done.output and new in MODULES
 
 
 def test_the_commands_of_a_study_start_light():
-    assert not HEAVY & imported("import lesion_utils.cli.study")
+    assert not HEAVY & imported("import lesion_utils.cli.study, lesion_utils.cli.check_data")
 
 
-def test_reading_notebooks_builds_no_grammar_of_web_addresses():
-    assert "lark" not in imported("import lesion_utils\nimport nbformat, nbconvert, papermill")
+def test_the_command_builds_no_grammar_of_web_addresses_and_the_package_changes_nothing():
+    notebooks = "import nbformat, nbconvert, papermill"
+    assert "lark" not in imported(f"import lesion_utils.cli\n{notebooks}")
+    assert "rfc3987_syntax" not in imported("import lesion_utils")

@@ -1,4 +1,4 @@
-"""What the Makefile hands to the command, and what `GPU=1` adds to the environment."""
+"""What the Makefile passes to the command, and what `GPU=1` adds to the environment."""
 
 import os
 import shutil
@@ -13,11 +13,11 @@ from lesion_utils.paths import PROJECT
 
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    """What make needs of the project, with an environment that looks installed and whose programs tell their words."""
+    """What make needs of the project, with an environment that looks installed and whose programs print their words."""
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(PROJECT / name, tmp_path)
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    for name in ("pip", "lesion"):
+    for name in ("pip", "lesion", "jupyter", "pytest", "ruff", "mypy"):
         program = tmp_path / ".venv" / "bin" / name
         program.write_text(f'#!/bin/sh\nfor word in {name} "$@"; do printf "%s|" "$word"; done; echo\n')
         program.chmod(0o755)
@@ -26,19 +26,34 @@ def checkout(tmp_path) -> Path:
 
 
 def make(folder: Path, *words: str) -> list[list[str]]:
-    """The programs that make starts, each with its words."""
+    """The programs that make starts, each with its words; messages of make itself are left out."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(
         ["make", "--silent", *words], cwd=folder, env=environment, capture_output=True, text=True, check=True
     )
-    return [line.strip("|").split("|") for line in done.stdout.splitlines()]
+    return [line.strip("|").split("|") for line in done.stdout.splitlines() if "|" in line]
 
 
-def test_a_study_is_told_what_was_given_and_nothing_else(checkout):
+def test_a_study_gets_the_given_options_and_nothing_else(checkout):
     assert make(checkout) == [["lesion", "study", "quick"]]
-    given = ("STUDY=some/study", "DATA=a b", "HAM10000=../h", "ISIC2018=../i j", "WEIGHTS=w", "THREADS=1")
-    told = ["--data", "a b", "--ham10000", "../h", "--isic2018", "../i j", "--weights", "w", "--threads", "1"]
-    assert make(checkout, "study", *given) == [["lesion", "study", "some/study", *told]]
+    given = ("STUDY=a folder/own.yml", "DATA=a b", "HAM10000=../h", "ISIC2018=../i j", "WEIGHTS=w", "THREADS=1")
+    options = ["--data", "a b", "--ham10000", "../h", "--isic2018", "../i j", "--weights", "w", "--threads", "1"]
+    assert make(checkout, "study", *given) == [["lesion", "study", "a folder/own.yml", *options]]
+    assert make(checkout, "study", "FULL=1", "VERBOSE=1") == [["lesion", "study", "quick", "--full", "--verbose"]]
+
+
+def test_fast_tests_leave_out_what_is_slow_or_needs_a_browser_or_data(checkout):
+    *checks, ran = make(checkout, "test-fast")
+    assert [words[0] for words in checks] == ["ruff", "ruff", "mypy"]
+    assert ran == ["pytest", "tests", "-m", "not slow and not browser and not real_data"]
+    every, notebooks = make(checkout, "test")[3:]
+    assert every == ["pytest", "tests"] and "--nbval" in notebooks
+
+
+def test_jupyterlab_shows_the_whole_project_and_root_may_open_it_in_a_container(checkout):
+    ((*words,),) = make(checkout, "lab")
+    assert words[:2] == ["jupyter", "lab"] and not any("root_dir" in word for word in words)
+    assert ("--allow-root" in words) == (os.getuid() == 0)
 
 
 def test_a_gpu_adds_cudas_libraries_once_with_the_tensorflow_of_the_lock(checkout):
@@ -47,3 +62,17 @@ def test_a_gpu_adds_cudas_libraries_once_with_the_tensorflow_of_the_lock(checkou
     assert installed[:2] == ["pip", "install"] and installed[-1] == f"tensorflow[and-cuda]{version}"
     assert ran == ["lesion", "study", "quick"]
     assert make(checkout, "study", "GPU=1") == make(checkout, "study") == [ran]
+
+
+def test_an_installation_says_so_before_pip_starts(checkout):
+    (checkout / ".venv" / "installed").unlink()
+    python = checkout / "python"
+    python.write_text("#!/bin/sh\n")  # makes no environment: the programs above stay
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["make", f"PYTHON={python}", "study"], cwd=checkout, capture_output=True, text=True, check=True
+    )
+    first, *others = done.stdout.splitlines()
+    assert "requirements.lock" in first and ".venv" in first
+    assert [line.split("|")[0] for line in others] == ["pip", "pip", "lesion"]
+    assert "--quiet" not in done.stdout

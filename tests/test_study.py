@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -58,7 +59,7 @@ class Project:
         """The notebooks (by number) that a run would execute now."""
         done = self.run("study", "tiny", "--data", str(data or self.data), "--dry-run")
         assert done.returncode == 0, done.stderr
-        return {name[:2] for name in NOTEBOOKS if f"\n{name} " in done.stdout + done.stderr}
+        return {name[:2] for name in NOTEBOOKS if name in done.stdout}
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,7 @@ def finished(tmp_path_factory) -> Project:
     project = Project(folder / "project", folder / "data")
     done = project.run()
     assert done.returncode == 0, done.stdout + done.stderr
+    project.first_output = done.stdout + done.stderr
     return project
 
 
@@ -142,7 +144,25 @@ def test_a_training_that_would_leak_stops_and_says_where(tmp_path, isic9_folder)
 
 def test_a_finished_study_has_nothing_to_do(finished):
     assert finished.would_run() == set()
-    assert "Nothing to be done" in (done := finished.run()).stdout + done.stderr
+    done = finished.run()
+    assert done.returncode == 0 and "nothing to do" in done.stdout
+    assert done.stdout.splitlines()[-1] == "reports/tiny/index.html"
+
+
+def test_it_shows_jobs_times_and_the_index_and_no_words_of_snakemake(finished):
+    lines = finished.first_output.splitlines()
+    assert lines[0].startswith("study tiny") and lines[-1] == "reports/tiny/index.html"
+    for name in NOTEBOOKS:
+        (started,) = [number for number, line in enumerate(lines) if f"] {name} started" in line]
+        (done,) = [number for number, line in enumerate(lines) if f"] {name} done in " in line]
+        assert started < done and re.match(r"\[\d+:\d\d\]", lines[done])
+        assert (finished.folder / "runs/tiny/logs" / f"{name}.log").is_file()
+    assert not re.search(r"snakemake|rule|DAG|Execute", finished.first_output)
+
+
+def test_a_later_run_estimates_from_the_durations_of_the_first(finished):
+    durations = json.loads((finished.folder / "runs/tiny/durations.json").read_text())
+    assert set(NOTEBOOKS) <= set(durations)
 
 
 def test_a_moved_but_identical_data_folder_reruns_nothing(finished, tmp_path):

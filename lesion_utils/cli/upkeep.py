@@ -10,7 +10,7 @@ from lesion_utils.claims.results import renewed
 from lesion_utils.paths import PROJECT
 
 
-def refs() -> None:
+def refresh_notebooks() -> None:
     """Execute the committed notebooks at their own values, in order, and store their text outputs."""
     with tempfile.TemporaryDirectory() as apart:
         os.environ["LESION_OUTPUT"] = apart
@@ -19,7 +19,7 @@ def refs() -> None:
             pipeline.refresh(name)
 
 
-def readme() -> None:
+def refresh_readme() -> None:
     """Renew the tables of README.md from the tracked results and claims."""
     path = PROJECT / "README.md"
     path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")

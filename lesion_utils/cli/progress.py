@@ -1,0 +1,95 @@
+"""What a study shows while it runs: one line per event, with the elapsed time and an estimate of the time left."""
+
+import json
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+import typer
+
+from lesion_utils.paths import write_json
+from lesion_utils.study import StudyParams
+
+HEARTBEAT = 60  # seconds without a line after which the newest line of a running notebook is shown
+
+
+class Progress(logging.Filter):
+    """Reads Snakemake's log events and prints own lines; lets only warnings and errors pass unless ``verbose``.
+
+    Durations of jobs are kept in ``durations.json`` of the run folder, for the estimates of later runs.
+    """
+
+    def __init__(self, folder: Path, params: StudyParams, verbose: bool, dry_run: bool) -> None:
+        super().__init__()
+        self.folder, self.verbose, self.dry_run = folder, verbose, dry_run
+        self.began = self.newest_line = time.monotonic()
+        path = folder / "durations.json"
+        self.durations: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+        self.study_seconds = 60 * (params.measured_minutes or 0)
+        self.slots = max(1, (os.cpu_count() or 1) // params.threads)
+        self.names: dict[int, str] = {}
+        self.jobs: list[str] = []  # all that this call runs
+        self.left: list[str] = []  # of these, those not done
+        self.running: dict[str, float] = {}  # when they started
+        threading.Thread(target=self._heartbeat, daemon=True).start()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        event = getattr(record, "event", None)
+        if event == "run_info" and not self.jobs:
+            self.jobs = [name for name in record.stats if name not in ("all", "total")]  # type: ignore[attr-defined]
+            self.left = list(self.jobs)
+            self._say(f"{len(self.jobs)} jobs to run: {', '.join(self.jobs)}{self._estimate()}")
+        elif event == "job_info" and not self.dry_run and (name := record.rule_name) in self.jobs:  # type: ignore[attr-defined]
+            self.names[record.jobid] = name  # type: ignore[attr-defined]
+            self.running[name] = time.monotonic()
+            self._say(f"{name} started")
+        elif event == "job_finished" and (job := self.names.get(record.job_id)):  # type: ignore[attr-defined]
+            self.durations[job] = time.monotonic() - self.running.pop(job)
+            self.left.remove(job)
+            write_json(self.folder / "durations.json", self.durations)
+            done = f"{len(self.jobs) - len(self.left)} of {len(self.jobs)} jobs"
+            self._say(f"{job} done in {clock(self.durations[job])}; {done}{self._estimate()}")
+        elif event == "job_error":
+            self._say(f"{record.rule_name} failed")  # type: ignore[attr-defined]
+        return self.verbose or (record.levelno >= logging.WARNING and event != "job_error")
+
+    def end(self, failed: bool) -> None:
+        """Prints how the run ended."""
+        if failed:
+            self._say("stopped: a job failed. Fix: correct the error above, then run the same command again")
+        elif not self.jobs:
+            self._say("nothing to do: all reports are up to date")
+        elif not self.dry_run:
+            self._say("done")
+
+    def _estimate(self) -> str:
+        """The time left, from earlier durations, else from the measured minutes of the study; '' if unknown."""
+        now, usual = time.monotonic(), self.study_seconds / max(1, len(self.jobs))
+        seconds = [self.durations.get(job, usual) - (now - self.running.get(job, now)) for job in self.left]
+        if not self.left or not all(job in self.durations or usual for job in self.left):
+            return ""
+        minutes = max(sum(max(0, job_seconds) for job_seconds in seconds) / self.slots, *seconds) / 60
+        return f", about {minutes:,.0f} min left" if minutes >= 1 else ", under 1 min left"
+
+    def _heartbeat(self) -> None:
+        while True:
+            time.sleep(5)
+            if self.running and time.monotonic() - self.newest_line > HEARTBEAT:
+                for job in list(self.running):
+                    log = self.folder / "logs" / f"{job}.log"
+                    lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
+                    newest = next((line.strip() for line in reversed(lines) if line.strip()), "running")
+                    self._say(f"{job}: {newest[:100]}{self._estimate()}")
+
+    def _say(self, text: str) -> None:
+        self.newest_line = time.monotonic()
+        typer.echo(f"[{clock(self.newest_line - self.began)}] {text}")
+
+
+def clock(seconds: float) -> str:
+    """``1:05`` for 65 seconds, ``1:00:05`` from an hour on."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
