@@ -29,8 +29,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from lesion_utils import leak_pairs as leaks
 from lesion_utils import predictions
-from lesion_utils.evaluation import verdict
-from lesion_utils.evaluation.leak_effect import paired
+from lesion_utils.evaluation import PredictionTable, verdict
+from lesion_utils.evaluation.differences import run_differences
 from lesion_utils.paths import read_json, write_json
 from lesion_utils.predictions import LEAK_PARTS as PARTS
 
@@ -97,8 +97,11 @@ def trained(
 
 
 def effect(study: dict[str, list[list[pd.DataFrame]]], resamples: int, pairs: int = REPEATS) -> pd.DataFrame:
-    """The rows of ``paired`` for the first ``pairs`` of a study, on all test images and on those that can leak."""
-    rows = {part: paired(leaky[:pairs], clean[:pairs], resamples) for part, (leaky, clean) in study.items()}
+    """The rows of ``run_differences`` for the first ``pairs`` runs, on all test images and on those that can leak."""
+    rows = {
+        part: run_differences(PredictionTable(leaky[:pairs], resamples), PredictionTable(clean[:pairs]))
+        for part, (leaky, clean) in study.items()
+    }
     rows = pd.concat(rows, names=["images", "metric"]).drop(columns="metric")
     rows["covers 0"] = (rows["low"] <= 0) & (rows["high"] >= 0)
     rows["excludes 0"] = (rows["low"] > 0) | (rows["high"] < 0)
@@ -128,7 +131,7 @@ def ruled(
     for seed in range(studies):
         study = trained(shared, seed, FEWER, max(PAIRS), kind, luck)
         rows.append(pd.concat({pairs: effect(study, resamples, pairs) for pairs in PAIRS}, names=["pairs"]))
-    found = pd.concat(rows).drop(columns="pairs")
+    found = pd.concat(rows).drop(columns="runs")
     verdicts = found.apply(verdict, axis=1)
     found = found.assign(higher=verdicts == "higher", lower=verdicts == "lower", spread=found["most"] - found["least"])
     return counted(found, ["covers 0", "higher", "lower"], ["value", "width", "spread", "n"])

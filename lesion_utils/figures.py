@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from lesion_utils.audit.images import open_image
-from lesion_utils.evaluation import roc_curves
+from lesion_utils.evaluation import PredictionTable, roc_curves
 from lesion_utils.predictions import labelled
 
 COLOUR = "#3b6ea5"
@@ -121,11 +121,11 @@ def _confusion(shares: pd.DataFrame, title: str, **options: Any) -> Figure:
     return fig
 
 
-def roc(table: pd.DataFrame, title: str) -> Figure:
+def roc(table: PredictionTable, title: str) -> Figure:
     """One-vs-rest ROC curve of each class."""
     fig, axes = _axes(height=4.8)
     for name, (false_positive, true_positive) in roc_curves(table).items():
-        axes[0, 0].plot(false_positive, true_positive, label=f"{name} (n = {(table['label'] == name).sum()})")
+        axes[0, 0].plot(false_positive, true_positive, label=f"{name} (n = {table.is_labelled([name]).sum():,})")
     axes[0, 0].plot([0, 1], [0, 1], color="grey", linestyle=":")
     axes[0, 0].set(xlabel="1 - specificity", ylabel="sensitivity", title=title)
     axes[0, 0].legend(fontsize=8)
@@ -154,7 +154,9 @@ def intervals(rows: pd.DataFrame, label: str, xlabel: str, title: str, zero: boo
 
 
 def ablation(effects: pd.DataFrame, title: str) -> Figure:
-    """What each factor is worth: a line a factor with its 95 % interval, a dot a seed; ``effects`` are of ``ablation``.
+    """What each factor is worth: one line per factor with its 95% CI, one dot per seed.
+
+    ``effects`` are rows of ``ablation_differences``.
 
     Two panels: balanced accuracy and melanoma sensitivity, factor minus reference, with the verdict of each.
     """

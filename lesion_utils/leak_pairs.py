@@ -3,7 +3,7 @@
 An honest split set against a leaky one changes the test images and the number of training images too, and so measures
 neither. Here the test images never change: the leaky arm adds to a common base of training cases what gives test
 images away, the clean arm as many images of the same classes from lesions outside the test set (a paired design, as in
-Lawson-Darrow's Skin-Cancer-Model). ``evaluation/leak_effect.py`` reads the difference.
+Lawson-Darrow's Skin-Cancer-Model). ``evaluation/differences.py`` reads the difference.
 """
 
 from collections import defaultdict

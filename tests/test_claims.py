@@ -32,8 +32,7 @@ from lesion_utils.claims.measured import Measured, of_matrix, of_share
 from lesion_utils.claims.verdicts import claims_table, gather, measure, row_of
 from lesion_utils.cli import app
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import compare, judge
-from lesion_utils.evaluation.judge import compare_unpaired
+from lesion_utils.evaluation import PredictionTable, compare, judge
 from lesion_utils.paths import PROJECT, report_folder, run_folder
 from lesion_utils.reports import write_claims
 from lesion_utils.splits import write_cases
@@ -296,12 +295,15 @@ def measured(params, **estimand):
 
 def test_a_value_is_that_of_the_judge(study):
     found = measured(study, kind="value", recipe="plain", metric="melanoma two-way accuracy", split="test")
-    row = judge(tables(study, "plain", "test"), 200).loc["melanoma two-way accuracy"]
+    row = judge(PredictionTable(tables(study, "plain", "test"), 200)).loc["melanoma two-way accuracy"]
     assert found == (row["value"], row["low"], row["high"], 100, "", False, 3)
     table = tables(study, "plain", "test")
     among = [one[one["label"] != "nv"] for one in table]
     found = measured(study, kind="value", recipe="plain", metric="melanoma AUC", split="test", among=["mel", "bkl"])
-    assert found.value == judge(among, 200).loc["melanoma AUC", "value"] and found.n == len(among[0]) < 100
+    assert (
+        found.value == judge(PredictionTable(among, 200)).loc["melanoma AUC", "value"]
+        and found.n == len(among[0]) < 100
+    )
     with pytest.raises(InputError, match="no class df to look among; there are bkl, mel, nv"):
         measured(study, kind="value", recipe="plain", metric="melanoma AUC", among=["df"])
     with pytest.raises(InputError, match="no metric 'charm' of these classes"):
@@ -313,7 +315,7 @@ def test_a_value_is_that_of_the_judge(study):
 def test_a_figure_as_a_system_reported_it_is_of_originals_and_copies(study):
     found = measured(study, kind="value", recipe="copied", metric="accuracy", table="with_copies")
     each = [
-        judge(pd.concat([one, copies], ignore_index=True), 200).loc["accuracy"]
+        judge(PredictionTable(pd.concat([one, copies], ignore_index=True), 200)).loc["accuracy"]
         for one, copies in zip(tables(study, "copied"), tables(study, "copied", "validation_copies"), strict=True)
     ]
     assert found.value == pytest.approx(np.mean([row["value"] for row in each])) and found.n == 190
@@ -324,9 +326,11 @@ def test_a_figure_as_a_system_reported_it_is_of_originals_and_copies(study):
 
 def test_a_difference_is_paired_and_holds_what_every_repeat_makes(study):
     found = measured(study, kind="difference", recipe="copied", reference="plain", metric="accuracy")
-    row = compare(tables(study, "copied"), tables(study, "plain"), 200).loc["accuracy"]
+    row = compare(PredictionTable(tables(study, "copied"), 200), PredictionTable(tables(study, "plain"))).loc[
+        "accuracy"
+    ]
     singles = [
-        compare(one, other, 200).loc["accuracy", "value"]
+        compare(PredictionTable(one, 200), PredictionTable(other)).loc["accuracy", "value"]
         for one, other in zip(tables(study, "copied"), tables(study, "plain"), strict=True)
     ]
     assert found.value == row["value"]
@@ -335,7 +339,9 @@ def test_a_difference_is_paired_and_holds_what_every_repeat_makes(study):
     )
     once = study.model_copy(update={"runs": 1})
     found = measured(once, kind="difference", recipe="copied", reference="plain", metric="accuracy")
-    row = compare(tables(once, "copied")[0], tables(once, "plain")[0], 200).loc["accuracy"]
+    row = compare(PredictionTable(tables(once, "copied")[0], 200), PredictionTable(tables(once, "plain")[0])).loc[
+        "accuracy"
+    ]
     assert found[:3] == tuple(row[["value", "low", "high"]])
 
 
@@ -343,14 +349,16 @@ def test_copies_are_held_against_originals_by_independent_draws(study):
     once = study.model_copy(update={"runs": 1})
     found = measured(once, kind="with_copies", recipe="copied", reference="plain", metric="accuracy")
     both = pd.concat([tables(once, "copied")[0], tables(once, "copied", "validation_copies")[0]], ignore_index=True)
-    row = compare_unpaired(both, tables(once, "plain")[0], 200).loc["accuracy"]
+    row = compare(PredictionTable(both, 200), PredictionTable(tables(once, "plain")[0]), paired=False).loc["accuracy"]
     assert found == (*row[["value", "low", "high"]], 190, "", True, 1)
     same = {"kind": "difference", "recipe": "also", "reference": "copied", "metric": "accuracy", "table": "with_copies"}
     others = [
         pd.concat([one, copies])
         for one, copies in zip(tables(once, "also"), tables(once, "also", "validation_copies"), strict=True)
     ]
-    assert measured(once, **same).value == pytest.approx(compare(others[0], both, 200).loc["accuracy", "value"])
+    assert measured(once, **same).value == pytest.approx(
+        compare(PredictionTable(others[0], 200), PredictionTable(both)).loc["accuracy", "value"]
+    )
     three = measured(study, kind="with_copies", recipe="copied", reference="plain", metric="accuracy")
     assert three.low <= found.low < found.high <= three.high  # the copies differ by repeat
 
@@ -377,7 +385,7 @@ def test_the_gap_to_training_is_of_the_epoch_that_was_kept(study):
     assert last.value == pytest.approx(0.83, abs=0.005) and last.n == 130  # its copies in training count
     ends = [binomtest(round(hit * 130), 130).proportion_ci(method="wilson") for hit in (0.8, 0.83, 0.86)]
     assert (last.low, last.high) == pytest.approx((min(one.low for one in ends), max(one.high for one in ends)))
-    accuracy = judge(tables(study, "plain"), 200).loc["accuracy"]
+    accuracy = judge(PredictionTable(tables(study, "plain"), 200)).loc["accuracy"]
     gap = measured(study, kind="training", recipe="plain", quantity="gap")
     assert gap.value == pytest.approx(0.7 - accuracy["value"]) and gap.n == 100
     best = binomtest(70, 100).proportion_ci(method="wilson")

@@ -19,7 +19,7 @@ from lesion_utils import figures
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000, isic2018
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import classification_report, judge
+from lesion_utils.evaluation import PredictionTable, classification_report, judge
 from lesion_utils.models import build
 from lesion_utils.pictures import load_pictures
 from lesion_utils.pipeline import EVALUATED
@@ -319,14 +319,14 @@ def test_a_copied_folder_and_the_images_are_all_it_takes(copied, cases, scores, 
     test = cases[cases["split"] == "test"]
     assert table["lesion_id"].tolist() == test["lesion_id"].tolist()
     assert np.allclose(probabilities(table), scores["test"], atol=1e-5)
-    judged = judge(table)
+    judged = judge(PredictionTable(table))
     for metric in ("accuracy", "majority baseline accuracy", "balanced accuracy", "melanoma sensitivity"):
         assert f"\n{metric}" in done.stdout
     assert f"accuracy {judged.loc['accuracy', 'value']:.3f} (95 % interval" in done.stdout
     assert f"when it was trained: {judged.loc['accuracy', 'value']:.3f}" in done.stdout
     report = (written / "classification_report.txt").read_text()
     assert report.startswith(f"Phantom (made-up pictures): test, n = {len(test)}\n")
-    expected = classification_report(table).loc["macro avg"]
+    expected = classification_report(PredictionTable(table)).loc["macro avg"]
     (line,) = [line for line in report.splitlines() if "macro avg" in line]
     assert line.split()[2:] == [
         *(f"{expected[name]:.3f}" for name in ("precision", "recall", "f1-score")),

@@ -12,8 +12,8 @@ from lesion_utils import leak_pairs as leaks
 from lesion_utils import predictions
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import verdict
-from lesion_utils.evaluation.leak_effect import effect, paired
+from lesion_utils.evaluation import PredictionTable, verdict
+from lesion_utils.evaluation.differences import leak_differences, run_differences
 from lesion_utils.leak_pairs import measure, paired_arms
 from lesion_utils.paths import PROJECT
 from lesion_utils.splits import split_by_lesion, split_cases
@@ -161,7 +161,7 @@ def test_the_effect_is_that_of_the_scores_on_the_right_images(tiny_study, monkey
     assert (row["test images"], row["can leak"]) == (tests["lesion_id"].nunique(), several)
     assert row["added images"] == len(tests) - tests["lesion_id"].nunique()
     assert all(path.is_file() for path in predictions.leak_tables(study, "sib"))
-    rows = effect(study, "sib")
+    rows = leak_differences(study, "sib")
     assert rows.loc[("test_can_leak", "accuracy"), ["value", "n"]].tolist() == [1, several]
     assert rows.loc[("test", "accuracy"), "value"] == pytest.approx(several / tests["lesion_id"].nunique())
     assert rows.loc["test_can_leak", "images"].unique().tolist() == ["test images that can leak"]
@@ -180,8 +180,10 @@ def test_each_pair_of_trainings_is_told_apart_and_one_that_disagrees_forbids_a_v
     labels = np.repeat(["mel", "nv"], [40, 60])
     clean = [right_on(labels, {"mel": 20, "nv": 40})] * 3
     leaky = [right_on(labels, {"mel": mel, "nv": nv}) for mel, nv in ((40, 46), (30, 60), (19, 39))]
-    rows = paired([leaky[0], leaky[1].sample(frac=1, random_state=0), leaky[2]], clean, 300)
-    assert (rows["pairs"] == 3).all()
+    rows = run_differences(
+        PredictionTable([leaky[0], leaky[1].sample(frac=1, random_state=0), leaky[2]], 300), PredictionTable(clean)
+    )
+    assert (rows["runs"] == 3).all()
     accuracy, balanced = rows.loc["accuracy"], rows.loc["balanced accuracy"]
     assert accuracy[["value", "least", "most"]].tolist() == pytest.approx([(0.26 + 0.3 - 0.02) / 3, -0.02, 0.3])
     each = [(20 / 40 + 6 / 60) / 2, (10 / 40 + 20 / 60) / 2, -(1 / 40 + 1 / 60) / 2]
@@ -190,23 +192,28 @@ def test_each_pair_of_trainings_is_told_apart_and_one_that_disagrees_forbids_a_v
     melanoma = rows.loc["melanoma sensitivity", ["least", "most"]].tolist()
     assert melanoma == pytest.approx([-1 / 40, 20 / 40])
     assert accuracy["low"] > 0 and verdict(accuracy) == "no difference shown: the pairs disagree in sign"
-    assert verdict(paired(leaky[:2], clean[:2], 300).loc["accuracy"]) == "higher"
-    assert "one pair of trainings" in verdict(paired(leaky[:1], clean[:1], 300).loc["accuracy"])
+    assert (
+        verdict(run_differences(PredictionTable(leaky[:2], 300), PredictionTable(clean[:2])).loc["accuracy"])
+        == "higher"
+    )
+    assert "one pair of trainings" in verdict(
+        run_differences(PredictionTable(leaky[:1], 300), PredictionTable(clean[:1])).loc["accuracy"]
+    )
 
 
 def test_what_is_not_estimable_of_the_mean_is_not_of_the_pairs():
     labels = np.repeat(["mel", "nv"], [9, 60])
     tables = [right_on(labels, {"mel": mel, "nv": 40}) for mel in (5, 8)]
-    rows = paired(tables, tables[::-1], 100)
+    rows = run_differences(PredictionTable(tables, 100), PredictionTable(tables[::-1]))
     assert rows.loc["balanced accuracy", ["value", "least", "most"]].isna().all()
     assert rows.loc["accuracy", ["least", "most"]].tolist() == pytest.approx([-3 / 69, 3 / 69])
 
 
 def test_an_effect_without_tables_says_how_to_make_them(tiny_study):
     with pytest.raises(InputError, match="has no leak 'sib'; it has none"):
-        effect(tiny_study, "sib")
+        leak_differences(tiny_study, "sib")
     with pytest.raises(InputError, match="make study STUDY=tiny"):
-        effect(leaking(tiny_study, **LEAKS), "sib")
+        leak_differences(leaking(tiny_study, **LEAKS), "sib")
 
 
 @pytest.mark.parametrize("kind", ["siblings", "copies"])

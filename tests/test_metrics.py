@@ -295,6 +295,5 @@ def test_the_percentile_interval_leaves_a_fortieth_on_either_side():
 
 def test_more_than_one_percent_of_redraws_refuses_what_needs_classes():
     assert not_estimable({"df": 10}, redrawn=20, resamples=2000) == ""
-    refused = not_estimable({"df": 10}, redrawn=21, resamples=2000)
-    assert refused == "21 redraws for want of a class in 2,000 draws, at most 1 % allowed"
+    assert "21 of 2,000 draws" in not_estimable({"df": 10}, redrawn=21, resamples=2000)
     assert not_estimable({}, redrawn=2000, resamples=2000) == ""

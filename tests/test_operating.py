@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_score, recall_score
 
 from lesion_utils.errors import InputError
+from lesion_utils.evaluation import PredictionTable
 from lesion_utils.evaluation.bootstrap import lesion_draws, percentile_interval
 from lesion_utils.evaluation.operating import (
     choose,
@@ -46,7 +47,7 @@ def cases(seed, n=120, views=1, name="img"):
 def test_the_threshold_is_the_last_that_keeps_the_rule(seed, share, rule):
     rng = np.random.default_rng(seed)
     stated, positive = rng.integers(11, size=40) / 10, np.arange(40) % 3 == 0  # with many ties
-    point = choose(table_of(stated, positive), **{rule: share})
+    point = choose(PredictionTable(table_of(stated, positive)), **{rule: share})
     called = stated >= point.threshold
     reached = {"sensitivity": called[positive].mean(), "specificity": (~called[~positive]).mean()}
     assert reached[rule] >= share - 1e-9
@@ -58,35 +59,35 @@ def test_the_threshold_is_the_last_that_keeps_the_rule(seed, share, rule):
 
 def test_a_share_of_ten_melanomas_is_counted_without_rounding_errors():
     table = table_of(np.r_[np.arange(1, 11) / 20, np.zeros(10)], [True] * 10 + [False] * 10)
-    assert [choose(table, sensitivity=share / 10).threshold for share in range(1, 11)] == [
+    assert [choose(PredictionTable(table), sensitivity=share / 10).threshold for share in range(1, 11)] == [
         pytest.approx((11 - share) / 20) for share in range(1, 11)
     ]
 
 
 def test_where_only_calling_nobody_is_specific_enough_nobody_is_called():
-    point = choose(table_of([1.0] * 40, [True, False] * 20), specificity=0.9)
-    assert not point.called(table_of([1.0] * 3, [True] * 3)).any()
+    point = choose(PredictionTable(table_of([1.0] * 40, [True, False] * 20)), specificity=0.9)
+    assert not point.called(PredictionTable(table_of([1.0] * 3, [True] * 3))).any()
 
 
 def test_the_point_says_what_it_is():
-    point = choose(cases(0, 60, views=2), sensitivity=0.9, chosen_on="validation of phantom")
-    assert str(point) == (
-        f"melanoma is called from a probability of {point.threshold:.3g} up: the highest threshold with sensitivity of "
-        "at least 0.9 on validation of phantom (n = 120 images of 60 lesions)"
-    )
+    point = choose(PredictionTable(cases(0, 60, views=2)), sensitivity=0.9, chosen_on="validation of phantom")
+    for fact in ("melanoma", f"{point.threshold:.3g}", "sensitivity", "0.9", "validation of phantom", "120", "60"):
+        assert fact in str(point)
     with pytest.raises(AttributeError):
         point.threshold = 0.5  # frozen
 
 
 def test_too_few_lesions_to_choose_on_make_all_numbers_not_estimable():
     point = choose(
-        table_of([0.9] * 27 + [0.1] * 30, [True] * 27 + [False] * 30, [*range(27)][::3] * 3 + [*range(30, 60)]),
+        PredictionTable(
+            table_of([0.9] * 27 + [0.1] * 30, [True] * 27 + [False] * 30, [*range(27)][::3] * 3 + [*range(30, 60)])
+        ),
         sensitivity=0.9,
     )
     assert "validation: melanoma: 9 lesions" in str(point)
-    judged = judge_at(point, cases(1, name="test"), 0.05, resamples=50)
+    judged = judge_at(point, PredictionTable(cases(1, name="test"), 50), 0.05)
     assert judged["value"].isna().all() and judged["note"].str.contains("melanoma: 9 lesions").all()
-    assert missed_sentence(point, cases(1)) == str(point)
+    assert missed_sentence(point, PredictionTable(cases(1))) == str(point)
 
 
 def test_malignant_is_the_sum_of_its_classes():
@@ -96,13 +97,15 @@ def test_malignant_is_the_sum_of_its_classes():
     classes = ["akiec", "bcc", "mel", "nv"]
     table = pd.DataFrame({"image_id": range(200), "lesion_id": range(200), "label": np.array(classes)[truth]})
     table = pd.concat([table, pd.DataFrame(scores, columns=[f"p_{name}" for name in classes])], axis=1)
-    point = choose(table, "malignant", specificity=0.8)
-    np.testing.assert_array_equal(point.called(table), scores[:, :3].sum(1) >= point.threshold)
-    np.testing.assert_array_equal(point.is_positive(table), truth < 3)
+    point = choose(PredictionTable(table), "malignant", specificity=0.8)
+    np.testing.assert_array_equal(point.called(PredictionTable(table)), scores[:, :3].sum(1) >= point.threshold)
+    np.testing.assert_array_equal(point.is_positive(PredictionTable(table)), truth < 3)
     # the most probable class decides, not the sum
-    np.testing.assert_array_equal(most_probable(table, "malignant").called(table), scores.argmax(1) < 3)
-    own = choose(table, "urgent", specificity=0.8, views={"urgent": ["bcc", "mel"]})
-    np.testing.assert_array_equal(own.is_positive(table), (truth == 1) | (truth == 2))
+    np.testing.assert_array_equal(
+        most_probable(PredictionTable(table), "malignant").called(PredictionTable(table)), scores.argmax(1) < 3
+    )
+    own = choose(PredictionTable(table), "urgent", specificity=0.8, views={"urgent": ["bcc", "mel"]})
+    np.testing.assert_array_equal(own.is_positive(PredictionTable(table)), (truth == 1) | (truth == 2))
 
 
 def test_equal_sums_of_probabilities_are_equal():
@@ -110,16 +113,16 @@ def test_equal_sums_of_probabilities_are_equal():
     scores = {"p_bcc": [0.2, 0.0] * 20, "p_mel": [0.1, 0.3] * 20, "p_nv": [0.7] * 40}
     label = ["bcc", "nv", "nv", "mel"] * 10
     table = pd.DataFrame({"image_id": range(40), "lesion_id": range(40), "label": label} | scores)
-    point = choose(table, "malignant", sensitivity=0.5)
-    assert point.threshold == 0.3 and point.called(table).all()
+    point = choose(PredictionTable(table), "malignant", sensitivity=0.5)
+    assert point.threshold == 0.3 and point.called(PredictionTable(table)).all()
 
 
 # judging
 
 
 def test_the_frozen_point_is_applied_as_it_is():
-    point, test = choose(cases(0), sensitivity=0.9), cases(1, views=2, name="test")
-    judged = judge_at(point, test, 0.05, resamples=50)
+    point, test = choose(PredictionTable(cases(0)), sensitivity=0.9), cases(1, views=2, name="test")
+    judged = judge_at(point, PredictionTable(test, 50), 0.05)
     called, positive = test["p_mel"] >= point.threshold, test["label"] == "mel"
     assert judged.loc["sensitivity", "value"] == pytest.approx(recall_score(positive, called), abs=1e-12)
     assert judged.loc["specificity", "value"] == pytest.approx(recall_score(~positive, ~called), abs=1e-12)
@@ -133,15 +136,15 @@ def test_the_frozen_point_is_applied_as_it_is():
 def test_predictive_values_worked_by_hand():
     """Sensitivity 0.9, specificity 0.8, prevalence 0.1: PPV 0.09 / (0.09 + 0.18), NPV 0.72 / (0.72 + 0.01)."""
     table = table_of([1] * 18 + [0] * 2 + [1] * 8 + [0] * 32, [True] * 20 + [False] * 40)
-    judged = judge_at(most_probable(table), table, 0.1, resamples=50)
+    judged = judge_at(most_probable(PredictionTable(table)), PredictionTable(table, 50), 0.1)
     assert judged.loc["PPV at prevalence", "value"] == pytest.approx(1 / 3, abs=1e-12)
     assert judged.loc["NPV at prevalence", "value"] == pytest.approx(72 / 73, abs=1e-12)
     assert judged.loc["PPV", "value"] == pytest.approx(18 / 26, abs=1e-12)
 
 
 def test_intervals_are_of_the_draws_of_the_judge():
-    point, test = choose(cases(0), sensitivity=0.8), cases(1, 90, views=2, name="test")
-    judged = judge_at(point, test, 0.02, resamples=200, seed=3)
+    point, test = choose(PredictionTable(cases(0)), sensitivity=0.8), cases(1, 90, views=2, name="test")
+    judged = judge_at(point, PredictionTable(test, 200, seed=3), 0.02)
     positive, called = (test["label"] == "mel").to_numpy(), (test["p_mel"] >= point.threshold).to_numpy()
     weights, _ = lesion_draws(test["lesion_id"].to_numpy(), (~positive).astype(int), 2, 200, 3)
     expected = {name: [] for name in ("sensitivity", "specificity", "PPV at prevalence")}
@@ -157,7 +160,7 @@ def test_intervals_are_of_the_draws_of_the_judge():
 
 def test_no_false_alarm_in_the_sample_is_no_certainty():
     table = table_of([1.0] * 15 + [0.0] * 5 + [0.0] * 30, [True] * 20 + [False] * 30)
-    judged = judge_at(most_probable(table), table, 0.01, resamples=100)
+    judged = judge_at(most_probable(PredictionTable(table)), PredictionTable(table, 100), 0.01)
     row = judged.loc["PPV at prevalence"]
     found, spared = judged.loc["sensitivity", "low"], judged.loc["specificity", "low"]
     assert row["value"] == row["high"] == 1 and 0.8 < spared < 0.9
@@ -167,14 +170,14 @@ def test_no_false_alarm_in_the_sample_is_no_certainty():
 
 def test_where_nobody_is_called_there_is_no_ppv():
     table = table_of([0.0] * 40, [True, False] * 20)
-    judged = judge_at(most_probable(table), table, 0.1, resamples=50)
+    judged = judge_at(most_probable(PredictionTable(table)), PredictionTable(table, 50), 0.1)
     assert judged.loc["sensitivity", "value"] == 0 and 0 < judged.loc["sensitivity", "high"] < 0.2
     assert np.isnan(judged.loc["PPV", "value"]) and "no case is called" in sentence(judged.loc["PPV"])
     assert judged.loc["NPV", "value"] == 0.5
 
 
 def test_few_melanomas_to_judge_are_not_estimable():
-    judged = judge_at(most_probable(cases(0)), cases(0, 27, views=3), 0.1, resamples=50)
+    judged = judge_at(most_probable(PredictionTable(cases(0))), PredictionTable(cases(0, 27, views=3), 50), 0.1)
     assert judged["value"].notna().to_dict() == {name: name == "specificity" for name in judged.index}
     assert judged.loc["PPV", "note"] == judged.loc["sensitivity", "note"] == "melanoma: 9 lesions, at least 10 needed"
 
@@ -184,22 +187,25 @@ def test_few_melanomas_to_judge_are_not_estimable():
 
 def test_a_point_chosen_on_the_judged_cases_is_called_optimistic():
     validation = cases(0, 60, views=2)
-    point = choose(validation, sensitivity=0.9)
-    judged = judge_at(point, validation, 0.05, resamples=50)
+    point = choose(PredictionTable(validation), sensitivity=0.9)
+    judged = judge_at(point, PredictionTable(validation, 50), 0.05)
     assert (judged["caution"] == "chosen on the same cases: optimistic").all()
     assert "chosen on the same cases: optimistic" in sentence(judged.loc["sensitivity"])
-    assert missed_sentence(point, validation).endswith("(chosen on the same cases: optimistic)")
+    assert missed_sentence(point, PredictionTable(validation)).endswith("(chosen on the same cases: optimistic)")
 
 
 def test_one_shared_case_or_lesion_is_enough():
     validation, test = cases(0), cases(1, name="test")
-    point = choose(validation, sensitivity=0.9)
-    assert point.caution(test) == ""
+    point = choose(PredictionTable(validation), sensitivity=0.9)
+    assert point.caution(PredictionTable(test)) == ""
     mixed = pd.concat([test, validation.head(1)], ignore_index=True)
-    assert point.caution(mixed) == "chosen on 1 of these 121 cases, or others of their lesions: optimistic"
+    assert (
+        point.caution(PredictionTable(mixed))
+        == "chosen on 1 of these 121 cases, or others of their lesions: optimistic"
+    )
     view = test.assign(lesion_id=test["lesion_id"].where(test.index > 1, validation["lesion_id"].iloc[0]))
-    assert point.caution(view).startswith("chosen on 2 of these 120 cases")
-    assert most_probable(test).caution(test) == ""
+    assert point.caution(PredictionTable(view)).startswith("chosen on 2 of these 120 cases")
+    assert most_probable(PredictionTable(test)).caution(PredictionTable(test)) == ""
 
 
 # missed
@@ -208,10 +214,10 @@ def test_one_shared_case_or_lesion_is_enough():
 def test_a_lesion_is_missed_if_none_of_its_images_is_called():
     called = [1, 0, 0, 0, 1, 1, 0]
     table = table_of(called, [True] * 6 + [False], [0, 0, 1, 1, 2, 2, 3])
-    cases_missed = missed(most_probable(table), table)
+    cases_missed = missed(most_probable(PredictionTable(table)), PredictionTable(table))
     assert cases_missed["image_id"].tolist() == ["img1", "img2", "img3"]
     assert cases_missed["lesion_missed"].tolist() == [False, True, True]
-    assert missed_sentence(most_probable(table), table) == (
+    assert missed_sentence(most_probable(PredictionTable(table)), PredictionTable(table)) == (
         "melanoma: 3 of 6 images missed; 1 of 3 lesions missed in every image"
     )
 
@@ -222,7 +228,7 @@ def test_a_lesion_is_missed_if_none_of_its_images_is_called():
 def test_net_benefit_worked_by_hand():
     """At a threshold of 0.2 a false alarm costs a quarter: 16 found and 8 false alarms of 60 are 14 / 60."""
     table = table_of([0.5] * 16 + [0.1] * 4 + [0.2] * 8 + [0.1] * 32, [True] * 20 + [False] * 40)
-    row = decision_curve(table, thresholds=[0.2], resamples=50).iloc[0]
+    row = decision_curve(PredictionTable(table, 50), thresholds=[0.2]).iloc[0]
     assert row["value"] == pytest.approx((16 - 8 / 4) / 60, abs=1e-12)
     assert row["treat_all"] == pytest.approx((20 - 40 / 4) / 60, abs=1e-12)
     assert (row["treat_none"], row["at"], row["prevalence"]) == (0, "these images", pytest.approx(1 / 3))
@@ -230,11 +236,11 @@ def test_net_benefit_worked_by_hand():
 
 def test_who_treats_all_or_knows_all_gets_what_is_known():
     perfect = decision_curve(
-        table_of([1.0] * 20 + [0.0] * 20, [True] * 20 + [False] * 20), "melanoma", 0.1, resamples=50
+        PredictionTable(table_of([1.0] * 20 + [0.0] * 20, [True] * 20 + [False] * 20), 50), "melanoma", 0.1
     )
     assert perfect["value"].tolist() == pytest.approx([0.5] * 50 + [0.1] * 50)
     careless = decision_curve(
-        table_of([0.9] * 40, [True, False] * 20), "melanoma", 0.1, thresholds=[0.05], resamples=50
+        PredictionTable(table_of([0.9] * 40, [True, False] * 20), 50), "melanoma", 0.1, thresholds=[0.05]
     )
     np.testing.assert_allclose(careless["value"], careless["treat_all"], atol=1e-12)
 
@@ -245,7 +251,7 @@ def test_moving_the_prevalence_gives_the_known_net_benefit_there():
     rng = np.random.default_rng(2)
     stated = rng.beta(1, 2, 4000)
     table, cut = table_of(stated, rng.random(4000) < stated), np.array([0.02, 0.05, 0.1, 0.3])
-    curve = decision_curve(table, "melanoma", 0.1, thresholds=cut, resamples=200).iloc[4:]
+    curve = decision_curve(PredictionTable(table, 200), "melanoma", 0.1, thresholds=cut).iloc[4:]
     odds = cut / (1 - cut) * 9 / 2
     c = odds / (1 + odds)
     expected = 0.1 * (1 - 3 * c**2 + 2 * c**3) - 0.9 * (1 - c) ** 3 * cut / (1 - cut)
@@ -258,18 +264,18 @@ def test_uncalibrated_probabilities_are_flagged():
     rng = np.random.default_rng(0)
     stated = rng.beta(1, 2, 500)
     positive = rng.random(500) < stated
-    curve = decision_curve(table_of(np.sqrt(stated), positive), thresholds=[0.1], resamples=50)
+    curve = decision_curve(PredictionTable(table_of(np.sqrt(stated), positive), 50), thresholds=[0.1])
     assert curve["caution"].str.contains("not calibrated").all()
     figure = plot(curve, "Phantom, test: net benefit")
     assert "not calibrated" in figure._supxlabel.get_text().replace("\n", " ")
 
 
 def test_without_enough_melanomas_there_is_no_curve():
-    curve = decision_curve(cases(0, 27, views=3), "melanoma", 0.05, resamples=50)
+    curve = decision_curve(PredictionTable(cases(0, 27, views=3), 50), "melanoma", 0.05)
     assert len(curve) == 100 and curve["value"].isna().all()
     assert (curve["note"] == "melanoma: 9 lesions, at least 10 needed").all()
     assert "9 lesions" in plot(curve, "x")._supxlabel.get_text()
-    none = decision_curve(table_of([0.5] * 20, [False] * 20), "melanoma", 0.05, resamples=50)
+    none = decision_curve(PredictionTable(table_of([0.5] * 20, [False] * 20), 50), "melanoma", 0.05)
     assert none["value"].isna().all()
 
 
@@ -288,21 +294,28 @@ def test_without_enough_melanomas_there_is_no_curve():
 )
 def test_a_point_that_cannot_be_chosen_is_refused(asked, message):
     with pytest.raises(InputError, match=message):
-        choose(cases(0), **asked)
+        choose(PredictionTable(cases(0)), **asked)
 
 
 def test_tables_that_cannot_be_judged_are_refused():
-    point, table = choose(cases(0), sensitivity=0.9), cases(1, name="test")
+    point, table = choose(PredictionTable(cases(0)), sensitivity=0.9), cases(1, name="test")
     named = table[["image_id", "lesion_id", "label"]].assign(predicted="nv")
     with pytest.raises(InputError, match="predicted classes only"):
-        judge_at(point, named, 0.05)
-    assert judge_at(most_probable(named), named.assign(predicted=table["label"]), 0.05).loc["sensitivity", "value"] == 1
+        judge_at(point, PredictionTable(named), 0.05)
+    assert (
+        judge_at(
+            most_probable(PredictionTable(named)), PredictionTable(named.assign(predicted=table["label"])), 0.05
+        ).loc["sensitivity", "value"]
+        == 1
+    )
     with pytest.raises(InputError, match="no class mel"):
-        judge_at(point, table.rename(columns={"p_mel": "p_df"}).replace({"label": {"mel": "df"}}), 0.05)
+        judge_at(
+            point, PredictionTable(table.rename(columns={"p_mel": "p_df"}).replace({"label": {"mel": "df"}})), 0.05
+        )
     for prevalence in (0, 1, 5, np.nan):
         with pytest.raises(InputError, match=r"prevalence .* is out of range"):
-            judge_at(point, table, prevalence)
+            judge_at(point, PredictionTable(table), prevalence)
         with pytest.raises(InputError, match=r"prevalence .* is out of range"):
-            decision_curve(table, "melanoma", prevalence)
+            decision_curve(PredictionTable(table), "melanoma", prevalence)
     with pytest.raises(InputError, match="threshold probability 1 is out of range"):
-        decision_curve(table, thresholds=[0.5, 1])
+        decision_curve(PredictionTable(table), thresholds=[0.5, 1])

@@ -15,7 +15,7 @@ from lesion_utils.checks.other_images import predict_folder
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000, isic9, isic2018
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import judge
+from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.paths import run_folder
 from lesion_utils.pictures import load_pictures
 from lesion_utils.predictions import classes_of, is_leaky, probabilities, validate
@@ -79,7 +79,7 @@ def test_the_isic_2018_set_is_scored_by_the_model_as_it_is_and_judged(study, isi
         load_pictures(cases["path"], study.recipes["cnn"].backbone.image_size, study.threads), np.float32
     )
     assert np.allclose(probabilities(read), model.predict(pictures, verbose=0), atol=1e-6)
-    assert judge(read, 100).loc["accuracy", "n"] == len(cases)
+    assert judge(PredictionTable(read, 100)).loc["accuracy", "n"] == len(cases)
     beside = json.loads(table_file.with_suffix(".json").read_text())
     assert (beside["n"], beside["known to the model"], beside["set"]) == (len(cases), 0, "isic2018")
     assert beside["classes"] == classes_of(read) and beside["model"]["seed"] == study.seed

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from lesion_utils import probes
 from lesion_utils.datasets import ham10000, phantom
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import judge
+from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.probes import PROBES, probe, unavailable
 from lesion_utils.study import Phantom
 
@@ -54,7 +54,7 @@ def auc(table: pd.DataFrame) -> float:
 
 
 def interval(table: pd.DataFrame) -> pd.Series:
-    return judge(table, resamples=200).loc["macro AUC"]
+    return judge(PredictionTable(table, 200)).loc["macro AUC"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lesion_utils import predictions
-from lesion_utils.evaluation import judge
+from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.splits import split_cases
 from lesion_utils.study import load_study
 from lesion_utils.training import train
@@ -22,7 +22,7 @@ def quick(tmp_path_factory, threads):
 def validation_balanced_accuracy(params, cases, trained):
     held_out = cases[cases["split"] == "validation"]
     table = predictions.build(held_out, trained.classes, trained.scores["validation"])
-    return judge(table, params.resamples).loc["balanced accuracy"]
+    return judge(PredictionTable(table, params.resamples)).loc["balanced accuracy"]
 
 
 def test_the_transfer_recipe_finds_part_of_the_signal(quick):

@@ -14,8 +14,8 @@ from lesion_utils.claims.measured import of_matrix
 from lesion_utils.claims.results import choose, leak_table, markdown_table, renewed, write_results
 from lesion_utils.claims.verdicts import claims_table, row_of
 from lesion_utils.datasets import isic9
-from lesion_utils.evaluation import judge
-from lesion_utils.evaluation.leak_effect import paired
+from lesion_utils.evaluation import PredictionTable, judge
+from lesion_utils.evaluation.differences import run_differences
 from lesion_utils.paths import PROJECT
 from lesion_utils.predictions import STAGE_NOTEBOOKS
 from lesion_utils.study import StudyParams, load_study
@@ -29,7 +29,11 @@ STUDIES = pytest.mark.parametrize("study", TRACKED)
 def test_results_are_small_say_what_is_wrong_with_them_and_make_the_table(output):
     tables = {"good": table_of([15, 6, 20, 60]), "leak": table_of([15, 6, 20, 60], seed=1).assign(leaky=True)}
     judged = pd.concat(
-        {(name, part): judge(table, 50) for name, table in tables.items() for part in ("validation", "test")},
+        {
+            (name, part): judge(PredictionTable(table, 50))
+            for name, table in tables.items()
+            for part in ("validation", "test")
+        },
         names=["recipe", "part", "name"],
     )
     write_results(StudyParams(study="tiny"), judged, "good")
@@ -63,7 +67,8 @@ def test_the_readme_quotes_the_tracked_results():
 def test_a_study_without_a_test_part_has_results_and_a_table(output):
     tables = {"good": table_of([15, 15, 20, 60]), "leak": table_of([15, 15, 20, 60], seed=1).assign(leaky=True)}
     judged = pd.concat(
-        {(name, "validation"): judge(table, 50) for name, table in tables.items()}, names=["recipe", "part", "name"]
+        {(name, "validation"): judge(PredictionTable(table, 50)) for name, table in tables.items()},
+        names=["recipe", "part", "name"],
     )
     chosen, metric = choose(judged)
     assert (chosen, metric) == ("good", "balanced accuracy")
@@ -97,8 +102,10 @@ def test_the_table_of_claims_is_renewed_where_it_stands(tmp_path):
 def test_the_size_of_a_leak_is_told_with_its_sign_its_interval_and_the_images_it_is_of(output):
     clean, leaky = table_of([15, 20, 20, 60]), table_of([15, 20, 20, 60], seed=1).assign(leaky=True)
     params = StudyParams(study="tiny", leaks={"copies": {"recipe": "cnn", "kind": "copies", "runs": 2}})
-    effect = paired([leaky, leaky], [clean, clean], 50).assign(images="all test images")
-    judged = pd.concat({("cnn", part): judge(clean, 50) for part in ("validation", "test")})
+    effect = run_differences(PredictionTable([leaky, leaky], 50), PredictionTable([clean, clean])).assign(
+        images="all test images"
+    )
+    judged = pd.concat({("cnn", part): judge(PredictionTable(clean, 50)) for part in ("validation", "test")})
     write_results(params, judged, "cnn", {"copies": pd.concat({"test": effect})})
     results = json.loads((output / "reports" / "tiny" / "results.json").read_text(encoding="utf-8"))
     row = effect.loc["accuracy"]

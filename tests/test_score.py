@@ -19,7 +19,7 @@ from lesion_utils.checks.score_page import page_values
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import judge
+from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.evaluation.operating import choose, judge_at
 from lesion_utils.paths import PROJECT
 from lesion_utils.reports import write_page
@@ -59,9 +59,9 @@ def read(written, table, **options):
 
 def test_the_numbers_are_the_judges(written):
     found = score(read(written, TABLE), read_predictions(written(VALIDATION, "v.csv")), resamples=200)
-    point = choose(VALIDATION, specificity=0.9)
-    pd.testing.assert_frame_equal(found.numbers, judge(TABLE, 200))
-    pd.testing.assert_frame_equal(found.at_point, judge_at(point, TABLE, 0.05, 200))
+    point = choose(PredictionTable(VALIDATION), specificity=0.9)
+    pd.testing.assert_frame_equal(found.numbers, judge(PredictionTable(TABLE, 200)))
+    pd.testing.assert_frame_equal(found.at_point, judge_at(point, PredictionTable(TABLE, 200), 0.05))
     assert found.point.threshold == point.threshold and found.caution == ""
     missed = TABLE[(TABLE["label"] == "mel") & (TABLE["p_mel"] < point.threshold)]
     assert found.missed["image_id"].tolist() == missed["image_id"].tolist()
@@ -91,9 +91,9 @@ def test_lesions_that_are_not_told_apart_are_not_called_known(written, lesions):
     done = lesion(written(table), "--html", page)
     assert done.exit_code == 0 and "bootstrapped by image" in done.stdout and "too narrow" in done.stdout
     assert ("each image has a lesion_id of its own" in done.stdout) == (lesions is not None)
-    assert not re.search(r"images of [\d,]+ lesions|images \(lesions\)|\d \(\d+\)|by lesion", done.stdout)
+    assert not re.search(r"images, [\d,]+ lesions|images \(lesions\)|\d \(\d+\)|by lesion", done.stdout)
     text = re.sub(r"\s+", " ", Page(page.read_text(encoding="utf-8")).text)
-    assert not re.search(r"images of [\d,]+ lesions|images \(lesions\)|\d \(\d+\)|by lesion", text)
+    assert not re.search(r"images, [\d,]+ lesions|images \(lesions\)|\d \(\d+\)|by lesion", text)
     answer = text[text.index("The answer") : text.index("At the operating point")]
     assert "too narrow" in answer and "intervals by image" in text
     assert as_dict(score(read(written, table), resamples=100))["lesions"] is None
@@ -101,7 +101,7 @@ def test_lesions_that_are_not_told_apart_are_not_called_known(written, lesions):
 
 def test_known_lesions_are_counted(written):
     done = lesion(written(TABLE), "--html", written(TABLE).with_name("page.html"))
-    assert "234 images of 117 lesions" in done.stdout and "images (lesions)" in done.stdout
+    assert "234 images, 117 lesions" in done.stdout and "images (lesions)" in done.stdout
     page = Page(written(TABLE).with_name("page.html").read_text(encoding="utf-8")).text
     assert "too narrow" not in page + done.stdout and "images (lesions)" in page and "intervals by lesion" in page
 
@@ -159,7 +159,7 @@ def test_metadata_of_other_images_is_refused_and_contradicting_lesions_too(writt
 
 def test_predicted_classes_are_enough(written):
     found = score(read(written, named_only(TABLE)), resamples=100)
-    whole = judge(TABLE, 100)
+    whole = judge(PredictionTable(TABLE, 100))
     for name in ("accuracy", "balanced accuracy", "melanoma sensitivity"):
         pd.testing.assert_series_equal(
             found.numbers.loc[name, ["value", "low", "high"]], whole.loc[name, ["value", "low", "high"]]
@@ -208,7 +208,7 @@ def test_every_number_of_a_leaky_table_says_so(written, tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert "Leaky: the model has seen" in page and page.count("leaky: expected calibration error") == 2
     cells = re.findall(r'<td class="value">([^<]*)', page) + re.findall(r"<small>(\d[^<]* to [^<]*)", page)
-    numbers = [line for line in told.stdout.splitlines() if re.search(r"\d \(\d", line) and "images of" not in line]
+    numbers = [line for line in told.stdout.splitlines() if re.search(r"\d \(\d", line) and "images, " not in line]
     for shown in (cells, numbers):
         assert len(shown) > 30
         assert not [one for one in shown if "leaky" not in one and "not estimable" not in one]

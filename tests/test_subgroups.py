@@ -6,8 +6,9 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
 
 from lesion_utils.errors import InputError
+from lesion_utils.evaluation import PredictionTable
 from lesion_utils.evaluation.operating import choose, most_probable
-from lesion_utils.evaluation.subgroups import AGE_BANDS, by_group, reading, subgroups, untested
+from lesion_utils.evaluation.subgroups import AGE_BANDS, by_group, groups_caveat, subgroups, untested
 from lesion_utils.figures import subgroup_intervals
 
 CLASSES = ["bkl", "mel", "nv"]
@@ -39,8 +40,8 @@ def test_a_group_is_judged_as_if_it_stood_alone():
     sex = np.where(np.arange(600) % 4 == 0, "female", "male")
     cases = metadata_of(table, sex=sex).sample(frac=1, random_state=0)  # in any order, with more images than asked
     extra = pd.DataFrame({"image_id": ["another"], "sex": ["male"]})
-    point = choose(predictions_of(seed=1, prefix="val"), specificity=0.8)
-    rows = subgroups(table, point, pd.concat([cases, extra]), resamples=100)
+    point = choose(PredictionTable(predictions_of(seed=1, prefix="val")), specificity=0.8)
+    rows = subgroups(PredictionTable(table, 100), point, pd.concat([cases, extra]))
     assert rows[["variable", "group", "metric"]].to_numpy().tolist() == [
         ["sex", group, metric] for group in ("female", "male") for metric in METRICS
     ]
@@ -68,8 +69,10 @@ def test_a_group_is_judged_as_if_it_stood_alone():
 def test_columns_may_stand_in_the_predictions_themselves():
     table = predictions_of()
     source = np.repeat(["a", "b"], 300)
-    own = subgroups(table.assign(source=source), most_probable(table), resamples=50)
-    given = subgroups(table, most_probable(table), metadata_of(table, source=source), resamples=50)
+    own = subgroups(PredictionTable(table.assign(source=source), 50), most_probable(PredictionTable(table)))
+    given = subgroups(
+        PredictionTable(table, 50), most_probable(PredictionTable(table)), metadata_of(table, source=source)
+    )
     pd.testing.assert_frame_equal(own, given)
 
 
@@ -78,7 +81,9 @@ def test_intervals_are_by_lesion():
     one = predictions_of(views=1)
     two = pd.concat([one, one.assign(image_id="again " + one["image_id"])])
     rows = [
-        subgroups(each.assign(sex="male"), most_probable(each), resamples=200)[["value", "low", "high", "lesions"]]
+        subgroups(PredictionTable(each.assign(sex="male"), 200), most_probable(PredictionTable(each)))[
+            ["value", "low", "high", "lesions"]
+        ]
         for each in (one, two)
     ]
     pd.testing.assert_frame_equal(*rows)
@@ -89,7 +94,9 @@ def test_a_planted_difference_is_seen():
     source = np.where(np.arange(600) % 8 < 2, "new camera", "old camera")
     melanoma = (table["label"] == "mel") & (source == "new camera")
     table.loc[melanoma, ["p_bkl", "p_mel", "p_nv"]] = [0.5, 0.1, 0.4]  # all melanomas of one camera are missed
-    rows = subgroups(table, most_probable(table), metadata_of(table, source=source), resamples=200)
+    rows = subgroups(
+        PredictionTable(table, 200), most_probable(PredictionTable(table)), metadata_of(table, source=source)
+    )
     found = rows[rows["metric"] == "melanoma sensitivity"].set_index("group")
     assert found.loc["new camera", "value"] == 0
     assert 0 < found.loc["new camera", "high"] < found.loc["old camera", "low"]
@@ -99,7 +106,7 @@ def test_ages_are_put_into_bands_and_missing_is_a_group():
     table = predictions_of(360)
     ages = [0, 29.5, 30, "44", 45, 59, 60, 74, 75, 120, None, np.nan, "", "unknown", " Unknown "]
     cases = metadata_of(table, age=np.array(ages * 48, object))
-    rows = subgroups(table, most_probable(table), cases, resamples=50)
+    rows = subgroups(PredictionTable(table, 50), most_probable(PredictionTable(table)), cases)
     assert groups_of(rows, "age") == [*AGE_BANDS, "missing"]
     images = rows.drop_duplicates("group").set_index("group")["images"]
     assert images.tolist() == [96, 96, 96, 96, 96, 240]
@@ -109,14 +116,20 @@ def test_groups_stand_in_a_fixed_order_whatever_their_values():
     table = predictions_of()
     site = np.array([*["trunk", "back", None] * 200], object)
     shuffled = table.assign(localization=site).sample(frac=1, random_state=1)
-    assert groups_of(subgroups(shuffled, most_probable(table), resamples=50), "site") == ["back", "trunk", "missing"]
+    assert groups_of(subgroups(PredictionTable(shuffled, 50), most_probable(PredictionTable(table))), "site") == [
+        "back",
+        "trunk",
+        "missing",
+    ]
 
 
 def test_small_groups_are_marked_or_not_estimable():
     table = predictions_of(views=1)
     sex = np.where(np.arange(300) < 27, "female", "male")  # 9 melanomas of 27
     source = np.where(np.arange(300) < 36, "a", "b")  # 12 of 36
-    rows = subgroups(table, most_probable(table), metadata_of(table, sex=sex, source=source), resamples=50)
+    rows = subgroups(
+        PredictionTable(table, 50), most_probable(PredictionTable(table)), metadata_of(table, sex=sex, source=source)
+    )
     female = rows[rows["group"] == "female"].set_index("metric")
     assert female["value"].notna().to_dict() == dict(zip(METRICS, [True, False, False, True], strict=True))
     assert female.loc["melanoma sensitivity", "note"] == "melanoma: 9 lesions, at least 10 needed"
@@ -129,7 +142,7 @@ def test_small_groups_are_marked_or_not_estimable():
     assert wide.loc[("source", "a"), ["images", "lesions", "positives"]].tolist() == [36, 36, 12]
     assert wide.loc[("source", "a"), "melanoma sensitivity"].endswith("n = 12, under 20)")
     assert wide.loc[("sex", "female"), "melanoma sensitivity"] == "not estimable (n = 9)"
-    assert reading(rows) == (
+    assert groups_caveat(rows) == (
         "14 numbers of 4 groups: about one in twenty 95 % intervals misses its value by chance alone, so no group is "
         "ranked. 2 are not estimable (too few lesions); 2 on under 20 images are marked."
     )
@@ -139,11 +152,14 @@ def test_small_groups_are_marked_or_not_estimable():
 
 def test_cautions_come_along():
     validation = predictions_of(seed=1)
-    optimistic = subgroups(validation.assign(sex="male", leaky=True), choose(validation, sensitivity=0.9), resamples=50)
+    optimistic = subgroups(
+        PredictionTable(validation.assign(sex="male", leaky=True), 50),
+        choose(PredictionTable(validation), sensitivity=0.9),
+    )
     assert (optimistic["caution"] == "chosen on the same cases: optimistic").all() and optimistic["leaky"].all()
     assert "optimistic" in subgroup_intervals(optimistic, METRICS[2], "x").axes[0].get_xlabel()
-    none = choose(predictions_of(27, prefix="val"), sensitivity=0.9)
-    rows = subgroups(validation.assign(sex="male"), none, resamples=50).set_index("metric")
+    none = choose(PredictionTable(predictions_of(27, prefix="val")), sensitivity=0.9)
+    rows = subgroups(PredictionTable(validation.assign(sex="male"), 50), none).set_index("metric")
     assert rows["value"].notna().to_dict() == dict(zip(METRICS, [True, True, False, False], strict=True))
     assert rows.loc["melanoma sensitivity", "note"] == "validation: melanoma: 9 lesions, at least 10 needed"
 
@@ -152,7 +168,10 @@ def test_predicted_classes_are_enough_where_nothing_is_chosen():
     table = predictions_of()
     predicted = np.array(CLASSES)[table[["p_bkl", "p_mel", "p_nv"]].to_numpy().argmax(1)]
     named = table[["image_id", "lesion_id", "label"]].assign(predicted=predicted, sex="male")
-    rows = [subgroups(each.assign(sex="male"), most_probable(each), resamples=50) for each in (table, named)]
+    rows = [
+        subgroups(PredictionTable(each.assign(sex="male"), 50), most_probable(PredictionTable(each)))
+        for each in (table, named)
+    ]
     pd.testing.assert_frame_equal(*rows)
 
 
@@ -163,17 +182,19 @@ def test_what_was_not_tested_is_said():
     table = predictions_of()
     sites = [f"site {i}" for i in range(60)]
     cases = metadata_of(table, sex="male", age=np.nan, source=["a", "b"] * 300, localization=sites * 10)
-    assert untested(table, cases) == [
+    assert untested(PredictionTable(table), cases) == [
         "By sex nothing can be said: all cases whose sex is recorded are of one group.",
         "By age nothing can be said: it is recorded for no case.",
         "By site nothing is said: 60 different values make no groups.",
         "By skin tone nothing can be said: it is not recorded.",
     ]
-    assert groups_of(subgroups(table, most_probable(table), cases, resamples=50), "site") == []
-    assert len(untested(table)) == 5
-    assert untested(table.assign(skin_tone=["I", "VI"] * 300))[-1].startswith("By source")
-    assert subgroups(table, most_probable(table), resamples=50).empty
-    assert reading(subgroups(table, most_probable(table), resamples=50)).startswith("0 numbers of 0 groups")
+    assert groups_of(subgroups(PredictionTable(table, 50), most_probable(PredictionTable(table)), cases), "site") == []
+    assert len(untested(PredictionTable(table))) == 5
+    assert untested(PredictionTable(table.assign(skin_tone=["I", "VI"] * 300)))[-1].startswith("By source")
+    assert subgroups(PredictionTable(table, 50), most_probable(PredictionTable(table))).empty
+    assert groups_caveat(subgroups(PredictionTable(table, 50), most_probable(PredictionTable(table)))).startswith(
+        "0 numbers of 0 groups"
+    )
 
 
 # what cannot be used
@@ -194,6 +215,6 @@ def test_metadata_that_cannot_be_used_are_refused(spoil, message):
     table = predictions_of()
     cases = spoil(metadata_of(table, age=50))
     with pytest.raises(InputError, match=message):
-        subgroups(table, most_probable(table), cases, resamples=50)
+        subgroups(PredictionTable(table, 50), most_probable(PredictionTable(table)), cases)
     with pytest.raises(InputError, match=message):
-        untested(table, cases)
+        untested(PredictionTable(table), cases)

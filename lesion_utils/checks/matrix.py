@@ -10,13 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.special import expit
-from scipy.stats import binomtest
 
 from lesion_utils.checks.findings import accuracy_not_above, too_good
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.bootstrap import LEVEL, MAX_REDRAWN, percentile_interval
+from lesion_utils.evaluation.bootstrap import MAX_REDRAWN, percentile_interval, wilson
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.views import asked_views
 
@@ -210,8 +209,7 @@ def _share(metric: str, hits: float, n: float, note: str = "") -> dict:
     """``hits`` of ``n`` with Wilson's interval (JASA 22:209, 1927); NaN where n is 0."""
     if not n:
         return _number(metric, np.nan, 0, note)
-    interval = binomtest(int(hits), int(n)).proportion_ci(LEVEL, method="wilson")
-    return _number(metric, hits / n, n, note, (float(interval.low), float(interval.high)))
+    return _number(metric, hits / n, n, note, wilson(hits, n))
 
 
 def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[dict]:

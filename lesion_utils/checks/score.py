@@ -11,16 +11,13 @@ from lesion_utils.checks.findings import too_good
 from lesion_utils.checks.matrix import MOST_CLASSES
 from lesion_utils.checks.predictions import Predictions
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.evaluation import judge
+from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.evaluation.calibration import TOP, calibration, reliability
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.operating import OperatingPoint, choose, judge_at, missed, most_probable
-from lesion_utils.evaluation.prediction_table import classes_of
 from lesion_utils.evaluation.subgroups import subgroups, untested
 from lesion_utils.evaluation.views import asked_views
 from lesion_utils.paths import records
-from lesion_utils.predictions import classes_of as probable_classes
-from lesion_utils.predictions import is_leaky
 from lesion_utils.study import Judging
 
 MOST_DRAWS = 400_000_000  # images times resamples, a byte each
@@ -90,40 +87,39 @@ def score(
     these views where their names do not tell (``asked_views``). Raises InputError where tables do not belong together
     or are too large.
     """
-    table, options, nothing = predictions.table, options or Judging(), pd.DataFrame()
-    if (k := len(classes_of(table))) > MOST_CLASSES:
+    options, nothing, n = options or Judging(), pd.DataFrame(), len(predictions.table)
+    if n * resamples > MOST_DRAWS:
         raise InputError(
-            f"{k:,} classes; up to {MOST_CLASSES} can be judged. Expected a name of a class in each label."
-        )
-    if len(table) * resamples > MOST_DRAWS:
-        raise InputError(
-            f"{len(table):,} images with {resamples:,} resamples need more memory than is taken; up to "
+            f"{n:,} images with {resamples:,} resamples need more memory than is taken; up to "
             f"{MOST_DRAWS // 100:,} images can be judged. Fix: hand in the test images alone, or give --resamples "
-            f"{max(100, MOST_DRAWS // len(table))}."
+            f"{max(100, MOST_DRAWS // n)}."
         )
-    views, probable = asked_views(classes_of(table), melanoma, malignant), bool(probable_classes(table))
+    table = PredictionTable(predictions.table, resamples, seed)
+    if table.k > MOST_CLASSES:
+        raise InputError(
+            f"{table.k:,} classes; up to {MOST_CLASSES} can be judged. Expected a name of a class in each label."
+        )
+    views = asked_views(table.classes, melanoma, malignant)
     view, notes = next(iter(views), ""), list(predictions.notes)
     if not view:
         notes.append("no class is known as melanoma or malignant: say which (--melanoma, --malignant)")
-    point = _point(predictions, validation, view, views, options.specificity, notes) if view else None
-    numbers = judge(table, resamples, seed, options, views)
+    point = _point(predictions, table, validation, view, views, options.specificity, notes) if view else None
+    numbers = judge(table, options, views)
     return Score(
         view=view,
         classes=_classes(table),
-        n=len(table),
-        lesions=table["lesion_id"].nunique(),
+        n=n,
+        lesions=table.lesions,
         by_lesion=predictions.by_lesion,
-        leaky=is_leaky(table),
+        leaky=table.leaky,
         prevalence=options.prevalence,
         numbers=numbers,
         point=point,
-        at_point=judge_at(point, table, options.prevalence, resamples, seed) if point else nothing,
+        at_point=judge_at(point, table, options.prevalence) if point else nothing,
         missed=missed(point, table) if point and not point.note else nothing,
-        groups=subgroups(table, point, cases, resamples, seed) if point else nothing,
-        calibration=calibration(table, views, seed=seed) if probable else nothing,
-        reliability={
-            of: reliability(table, of, views, resamples=resamples, seed=seed) for of in (view, TOP) if of and probable
-        },
+        groups=subgroups(table, point, cases) if point else nothing,
+        calibration=calibration(table, views) if table.has_probabilities else nothing,
+        reliability={of: reliability(table, of, views) for of in (view, TOP) if of and table.has_probabilities},
         untested=[*untested(table, cases), *NEVER],
         findings=_findings(table, numbers, view, point),
         notes=notes,
@@ -132,37 +128,37 @@ def score(
 
 def _point(
     predictions: Predictions,
+    table: PredictionTable,
     validation: Predictions | None,
     view: str,
     views: Mapping[str, Sequence[str]],
     specificity: float,
     notes: list[str],
 ) -> OperatingPoint:
-    table = predictions.table
-    if validation is not None and set(theirs := classes_of(validation.table)) != set(classes_of(table)):
+    chosen_from = None if validation is None else PredictionTable(validation.table, name="the validation table")
+    if chosen_from is not None and set(chosen_from.classes) != set(table.classes):
         raise InputError(
-            f"the validation table has other classes ({first_ten(theirs)}) than the predictions "
-            f"({first_ten(classes_of(table))}). Expected predictions of the same model."
+            f"the validation table has other classes ({first_ten(chosen_from.classes)}) than the predictions "
+            f"({first_ten(table.classes)}). Expected predictions of the same model."
         )
-    if not probable_classes(table):
+    if not table.has_probabilities:
         return most_probable(table, view, views)
-    if validation is None:
+    if validation is None or chosen_from is None:
         return choose(table, view, specificity=specificity, views=views, chosen_on="the images that are judged")
     if not (predictions.by_lesion and validation.by_lesion):
         notes.append("lesions are not known of both tables: whether validation shares some cannot be seen")
-    return choose(validation.table, view, specificity=specificity, views=views, chosen_on="validation")
+    return choose(chosen_from, view, specificity=specificity, views=views, chosen_on="validation")
 
 
-def _classes(table: pd.DataFrame) -> pd.DataFrame:
-    names = classes_of(table)
-    lesions = table.groupby("label")["lesion_id"].nunique().reindex(names, fill_value=0)
-    images = table["label"].value_counts().reindex(names, fill_value=0)
-    return pd.DataFrame({"images": images, "lesions": lesions, "few": images < FEW}).rename_axis("class")
+def _classes(table: PredictionTable) -> pd.DataFrame:
+    sizes = [table.size(table.truth == index) for index in range(table.k)]
+    frame = pd.DataFrame(sizes, columns=["images", "lesions"], index=pd.Index(table.classes, name="class"))
+    return frame.assign(few=frame["images"] < FEW)
 
 
-def _findings(table: pd.DataFrame, numbers: pd.DataFrame, view: str, point: OperatingPoint | None) -> list[str]:
+def _findings(table: PredictionTable, numbers: pd.DataFrame, view: str, point: OperatingPoint | None) -> list[str]:
     found = []
-    if is_leaky(table):
+    if table.leaky:
         found.append("leaky: the table says that its model has seen lesions or images of this test, so no number holds")
     if point and point.chosen_on == "validation" and (caution := point.caution(table)):
         found.append(f"validation shares lesions or images with the test: the operating point was {caution}")
@@ -172,14 +168,14 @@ def _findings(table: pd.DataFrame, numbers: pd.DataFrame, view: str, point: Oper
             f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f}) is not shown to be "
             f"above {majority:.3f}, that of always naming the largest class"
         )
-    found += too_good(classes_of(table), numbers.at["balanced accuracy", "value"])
+    found += too_good(table.classes, numbers.at["balanced accuracy", "value"])
     if view and (area := f"{view} AUC") in numbers.index and numbers.at[area, "low"] <= 0.5:
         row = numbers.loc[area]
         found.append(
             f"{area} {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) is not shown to be above 0.5, that of "
             "a guess"
         )
-    labels = table.groupby("lesion_id")["label"].nunique()
+    labels = table.frame.groupby("lesion_id")["label"].nunique()
     if len(odd := labels[labels > 1]):
         found.append(f"{len(odd):,} lesion(s) have images under more than one label: {first_ten(odd.index)}")
     return found
@@ -213,7 +209,7 @@ def as_dict(score: Score) -> dict[str, Any]:
 
 def counted(text: str, by_lesion: bool) -> str:
     """``text`` without the count of lesions where they are not known."""
-    return text if by_lesion else re.sub(r"images of [\d,]+ lesions", "images", text)
+    return text if by_lesion else re.sub(r"images, [\d,]+ lesions", "images", text)
 
 
 def missed_counts(score: Score) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils.checks.score import Score, counted, estimate_cells, missed_counts
-from lesion_utils.evaluation.calibration import sentence
-from lesion_utils.evaluation.subgroups import reading
+from lesion_utils.evaluation.calibration import calibration_sentence
+from lesion_utils.evaluation.subgroups import groups_caveat
 from lesion_utils.figures import reliability_diagram
 
 SHOWN = 10  # missed images that are named
@@ -44,7 +44,7 @@ def page_values(score: Score, name: str) -> dict[str, Any]:
             title: numbers[numbers["kind"] == kind].to_dict("records")
             for kind, title in (("overall", "All classes"), ("view", "Diagnoses of interest"), ("class", "Each class"))
         },
-        "calibration": [counted(sentence(row), score.by_lesion) for _, row in score.calibration.iterrows()],
+        "calibration": [counted(calibration_sentence(row), score.by_lesion) for _, row in score.calibration.iterrows()],
         "unit": "lesion" if score.by_lesion else "image",
         "counts_head": "images (lesions)" if score.by_lesion else "images",
         "figure": None,
@@ -52,7 +52,7 @@ def page_values(score: Score, name: str) -> dict[str, Any]:
     if len(score.groups):
         by_group = score.groups.groupby(["variable", "group"], sort=False)
         shown |= {"groups": {names: rows.to_dict("records") for names, rows in by_group}}
-        shown["reading"] = reading(score.groups)
+        shown["reading"] = groups_caveat(score.groups)
     if score.reliability:
         shown["figure"] = _embedded(score.reliability, "Stated and observed" + (" (leaky)" if score.leaky else ""))
         shown["figure_text"] = _in_words(score.reliability)

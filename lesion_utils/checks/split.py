@@ -11,7 +11,7 @@ from scipy.stats import hypergeom, norm
 
 from lesion_utils.audit.links import KINDS, shared, tied
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.evaluation.bootstrap import LEVEL, exact_interval
+from lesion_utils.evaluation.bootstrap import exact_interval, wilson
 from lesion_utils.evaluation.views import asked_views
 from lesion_utils.paths import records
 from lesion_utils.tables import blank
@@ -317,9 +317,8 @@ def _baseline(cases: pd.DataFrame, in_test: pd.Series) -> dict[str, Any]:
     if share in (0, 1):
         low, high = exact_interval(share, _lesions(test).nunique())
     else:
-        n, z = len(test) / _design_effects(test)[label], norm.ppf((1 + LEVEL) / 2)
-        middle, half = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-        low, high = (float(end / (1 + z**2 / n)) for end in (middle - half, middle + half))
+        n = len(test) / _design_effects(test)[label]
+        low, high = wilson(share * n, n)
     return {"label": label, "share": share, "low": low, "high": high, "n": len(test)}
 
 

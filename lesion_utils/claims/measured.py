@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from lesion_utils import predictions
 from lesion_utils.augment import shown
@@ -15,11 +14,9 @@ from lesion_utils.checks.matrix import judge_matrix, multinomial_draws
 from lesion_utils.checks.parse_matrix import read_matrix
 from lesion_utils.claims.declared import Data, Difference, Matrix, Share, Table, Training, Value, WithCopies
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.bootstrap import LEVEL, percentile_interval
-from lesion_utils.evaluation.judge import compare, compare_unpaired, judge
-from lesion_utils.evaluation.leak_effect import singly
-from lesion_utils.evaluation.prediction_table import predicted_of
+from lesion_utils.evaluation import PredictionTable, compare, judge, metrics
+from lesion_utils.evaluation.bootstrap import percentile_interval, wilson
+from lesion_utils.evaluation.differences import metrics_per_run
 from lesion_utils.evaluation.views import views_of
 from lesion_utils.paths import run_folder
 from lesion_utils.splits import written_cases
@@ -73,7 +70,7 @@ def _contrast(params: StudyParams, estimand: Difference | WithCopies) -> Measure
         )
     found = _difference(params, tables, others, estimand.metric)
     for recipe, judged in ((estimand.recipe, tables), (estimand.reference, others)):
-        if all(len(np.unique(predicted_of(table))) == 1 for table in judged):
+        if all(len(np.unique(PredictionTable(table).predicted)) == 1 for table in judged):
             note = f"{recipe} names one class for every image: it has learnt nothing that could be compared"
             return found._replace(low=math.nan, high=math.nan, note=note)
     return found
@@ -104,7 +101,7 @@ def _parts(params: StudyParams, recipe: str, split: str, table: Table) -> list[s
 def _value(params: StudyParams, tables: Sequence[pd.DataFrame], metric: str) -> Measured:
     if not _same_cases(tables):
         return _together([_value(params, [table], metric) for table in tables])
-    return _measured(judge(tables, params.resamples, options=params.judging, wanted=[metric]), metric)
+    return _measured(judge(PredictionTable(tables, params.resamples), params.judging, wanted=[metric]), metric)
 
 
 def _same_cases(tables: Sequence[pd.DataFrame]) -> bool:
@@ -124,13 +121,13 @@ def _difference(
         return _together(
             [_difference(params, [one], [other], metric) for one, other in zip(tables, others, strict=True)]
         )
-    if not _same_cases([tables[0], others[0]]):
-        rows = compare_unpaired(tables, others, params.resamples, wanted=[metric], options=params.judging)
-        return _measured(rows, metric)
-    found = _measured(compare(tables, others, params.resamples, wanted=[metric], options=params.judging), metric)
-    if len(tables) == 1 or math.isnan(found.low):
+    paired = _same_cases([tables[0], others[0]])
+    ours, reference = (PredictionTable(runs, params.resamples) for runs in (tables, others))
+    found = _measured(compare(ours, reference, [metric], params.judging, paired=paired), metric)
+    if not paired or len(tables) == 1 or math.isnan(found.low):
         return found
-    each = (singly(tables, [metric], params.judging) - singly(others, [metric], params.judging))[metric]
+    each, base = (metrics_per_run(arm, [metric], params.judging)[metric] for arm in (ours, reference))
+    each = each - base
     return found._replace(low=min(found.low, float(each.min())), high=max(found.high, float(each.max())))
 
 
@@ -287,5 +284,4 @@ def of_share(estimand: Share) -> Measured:
 
 def _wilson(share: float, n: int) -> tuple[float, float, float]:
     hits = round(share * n)
-    interval = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
-    return hits / n, float(interval.low), float(interval.high)
+    return hits / n, *wilson(hits, n)

@@ -33,7 +33,7 @@ def write_results(
 
     ``judged`` holds the frames of ``judge``, indexed by recipe, part and metric. Of the metrics of single classes the
     sensitivities alone are written, the rest stands in the reports. What is not estimable is null, and ``note`` says
-    why; ``few`` and ``leaky`` stand where they are true. ``effects`` are those of ``leak_effect.effect`` by leak.
+    why; ``few`` and ``leaky`` stand where they are true. ``effects`` are those of ``leak_differences`` by leak.
     """
     kept = judged[(judged["kind"] != "class") | judged["metric"].str.startswith("sensitivity ")]
     rows = [

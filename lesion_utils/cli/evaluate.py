@@ -10,6 +10,7 @@ from lesion_utils.cli.exits import harmless, unusable_input_exits_2
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lesion_utils.evaluation import PredictionTable
     from lesion_utils.published.handover import About
 
 PRINTED = ("accuracy", "majority baseline accuracy", "balanced accuracy", "melanoma sensitivity")
@@ -50,7 +51,7 @@ def evaluate(
         model = handover.model_in(model)
         folder = model.absolute().parent
         about, history = handover.read_about(folder), handover.read_history(folder)
-        table = predict_reported(model, about, data, threads, trust_pickle)
+        table = evaluation.PredictionTable(predict_reported(model, about, data, threads, trust_pickle))
         source = about.source or data[0].name
         _write(output or folder / "evaluated", source, about, history, table)
     typer.echo(harmless(f"{model}: {len(table):,} images of {about.part} in {source}"))
@@ -60,7 +61,7 @@ def evaluate(
     typer.echo(harmless(f"written to {output or folder / 'evaluated'}"))
 
 
-def _write(output: Path, source: str, about: "About", history: "pd.DataFrame", table: "pd.DataFrame") -> None:
+def _write(output: Path, source: str, about: "About", history: "pd.DataFrame", table: "PredictionTable") -> None:
     import matplotlib.pyplot as plt
 
     from lesion_utils import evaluation, figures
@@ -79,7 +80,7 @@ def _write(output: Path, source: str, about: "About", history: "pd.DataFrame", t
             figure.savefig(new)
         plt.close(figure)
     with atomic_write(output / "predictions.csv") as new:
-        table.to_csv(new, index=False)
+        table.frame.to_csv(new, index=False)
     report = evaluation.classification_report(table).to_string(float_format="{:.3f}".format, na_rep="")
     with atomic_write(output / "classification_report.txt") as new:  # last: it says that the others are complete
         new.write_text(f"{title}\n\n{report}\n", encoding="utf-8")

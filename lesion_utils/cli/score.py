@@ -14,8 +14,8 @@ from lesion_utils.cli.exits import harmless, unusable_input_exits_2
 from lesion_utils.cli.options import Malignant, Melanoma, listed
 from lesion_utils.cli.printing import text_table
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.calibration import sentence
-from lesion_utils.evaluation.subgroups import reading
+from lesion_utils.evaluation.calibration import calibration_sentence
+from lesion_utils.evaluation.subgroups import groups_caveat
 from lesion_utils.study import Judging
 
 DEFAULTS = Judging()
@@ -95,7 +95,7 @@ def as_text(score: Score, name: str) -> str:
     """The score as a terminal shows it."""
     sizes = (f"{name} {row['images']:,}{' (few)' if row['few'] else ''}" for name, row in score.classes.iterrows())
     lines = [
-        counted(f"{name}: {score.n:,} images of {score.lesions:,} lesions; {', '.join(sizes)}.", score.by_lesion),
+        counted(f"{name}: {score.n:,} images, {score.lesions:,} lesions; {', '.join(sizes)}.", score.by_lesion),
         f"Intervals are 95 %, bootstrapped by {'lesion' if score.by_lesion else 'image'}. Not a medical device.",
         *(f"Note: {note}." for note in score.notes),
     ]
@@ -107,12 +107,12 @@ def as_text(score: Score, name: str) -> str:
         lines.append(missed_counts(score) + (f": {', '.join(ids)}" if ids else "."))
     for kind, title in (("overall", "All classes"), ("view", "By the most probable class, and over all thresholds")):
         lines += ["", f"{title}:", *_table(score.numbers[score.numbers["kind"] == kind], score.by_lesion)]
-    lines += ["", *(counted(sentence(row), score.by_lesion) for _, row in score.calibration.iterrows())]
+    lines += ["", *(counted(calibration_sentence(row), score.by_lesion) for _, row in score.calibration.iterrows())]
     if len(score.groups):
         of_view = score.groups[score.groups["metric"] == f"{score.view} sensitivity"]
         named = of_view.assign(metric=of_view["variable"] + ": " + of_view["group"])
         lines += ["", f"{score.view.capitalize()} sensitivity at the operating point:", *_table(named, score.by_lesion)]
-        lines.append(reading(score.groups))
+        lines.append(groups_caveat(score.groups))
     lines += ["", *score.untested, ""]
     lines += [f"FOUND: {finding}." for finding in score.findings] or ["None of the findings listed in --help."]
     lines.append("Numbers of each class are in --json and --html.")

@@ -1,9 +1,11 @@
-"""Where prediction tables are judged: metrics, intervals by lesion, paired comparisons."""
+"""Where prediction tables are judged: metrics, intervals over lesions, paired comparisons."""
 
 from lesion_utils.evaluation.judge import classification_report, compare, confusion, judge, roc_curves
+from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.sentences import estimate, holm, overview, sentence, verdict
 
 __all__ = [
+    "PredictionTable",
     "classification_report",
     "compare",
     "confusion",

@@ -1,54 +1,68 @@
-"""Which metrics there are: under which name, of which cases, and from what they are computed."""
+"""The registry of metrics. To add one, write its function in ``metrics.py`` and one entry in ``METRICS``."""
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
 
 from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.prediction_table import Answers
-from lesion_utils.evaluation.views import views_of
+from lesion_utils.evaluation.prediction_table import PredictionTable, Run
+from lesion_utils.evaluation.views import Views, views_of
 from lesion_utils.study import Judging
+
+OVERALL, VIEW, CLASS = "overall", "view", "class"  # kinds of rows
 
 
 class Group(NamedTuple):
-    """Some of the classes, under a name."""
+    """Some of the classes, with the name that a reader sees."""
 
     name: str
     member: np.ndarray  # (k,) bool
 
 
-class Metric(NamedTuple):
-    """A metric under the name that a reader sees."""
+class Block:
+    """What the metrics of one run need in some of the draws: each computed once, when first asked for."""
 
-    name: str
-    of: Callable[["Draws"], np.ndarray]  # -> (B,)
-    kind: str = "overall"  # overall, view or class
-    about: Group | None = None  # the class or view that it is about
-    needs: Sequence[Group] = ()  # without which it is not estimable
-    share_of: Group | None = None  # it is a share of the cases of these classes,
-    share_of_named: bool = False  # or of the cases that are named ``about``
+    def __init__(self, run: "RankedRun", weights: np.ndarray):
+        self.run, self.weights = run, weights
+        self._curves: dict[bytes, metrics.Curve] = {}
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Confusion matrices, (B, k, k)."""
+        return metrics.confusion_counts(self.run.truth, self.run.predicted, self.run.k, self.weights)
+
+    @cached_property
+    def means(self) -> dict[str, np.ndarray]:
+        """The mean of each metric that has a value per case, (B,), by its name."""
+        means = metrics.weighted_mean(self.run.case_values, self.weights)
+        return dict(zip((entry.name for entry in METRICS if entry.case_values), means.T, strict=True))
+
+    def curve(self, member: np.ndarray) -> metrics.Curve:
+        """The ROC curves of the classes ``member``, (k,) bool, against the rest."""
+        key = member.tobytes()
+        if key not in self._curves:
+            self._curves[key] = self.run.ranking(member).curve(self.weights)
+        return self._curves[key]
 
 
-class Model:
-    """The answers of one model, with what is sorted once for all draws."""
+class RankedRun:
+    """The answers of one run, with what is sorted once for all draws."""
 
-    def __init__(self, truth: np.ndarray, k: int, answers: Answers):
-        self.truth, self.k, self.predicted = truth, k, answers.predicted
-        self.probabilities = answers.probabilities if answers.probabilities is not None else np.empty((len(truth), 0))
+    def __init__(self, table: PredictionTable, run: Run):
+        self.truth, self.k, self.predicted = table.truth, table.k, run.predicted
+        self.probabilities = run.probabilities if run.probabilities is not None else np.empty((len(table), 0))
         self._rankings: dict[bytes, metrics.Ranking] = {}
 
     @cached_property
-    def losses(self) -> np.ndarray:
-        """Of each case, (n, 4): whether the truth is among the two and the three most probable, Brier and log loss."""
-        top = [metrics.top_hits(self.truth, self.probabilities, count) for count in (2, 3)]
-        losses = (metrics.brier_losses, metrics.log_losses)
-        return np.column_stack([*top, *(loss(self.truth, self.probabilities) for loss in losses)]).astype(np.float64)
+    def case_values(self) -> np.ndarray:
+        """(n, m): a column for each metric that has a value per case."""
+        of_each = [entry.case_values for entry in METRICS if entry.case_values]
+        return np.column_stack([of(self.truth, self.probabilities) for of in of_each]).astype(np.float64)
 
     def ranking(self, member: np.ndarray) -> metrics.Ranking:
-        """The cases by the probability of the classes ``member``, (k,) bool."""
         key = member.tobytes()
         if key not in self._rankings:
             scores = self.probabilities[:, member].sum(1).round(12)  # so that equal sums are ties
@@ -56,154 +70,162 @@ class Model:
         return self._rankings[key]
 
 
-class Draws:
-    """What the metrics of one model are computed from in some draws: each thing once, and only if it is asked for."""
+@dataclass(frozen=True)
+class Question:
+    """What a registry entry computes from: a block of draws, seen as k classes or as a group against the rest."""
 
-    def __init__(self, model: Model, weights: np.ndarray):
-        self.model, self.weights = model, weights
-        self._curves: dict[bytes, metrics.Curve] = {}
+    block: Block
+    group: Group | None  # None: all classes
+    options: Judging
 
-    @cached_property
+    @property
     def counts(self) -> np.ndarray:
-        return metrics.confusion_counts(self.model.truth, self.model.predicted, self.model.k, self.weights)
+        """Confusion matrices: (B, k, k), or of a group (B, 2, 2), whose index 1 is the group."""
+        return self.block.counts if self.group is None else metrics.merged(self.block.counts, self.group.member)
 
-    @cached_property
-    def means(self) -> np.ndarray:
-        return metrics.weighted_mean(self.model.losses, self.weights)
+    @property
+    def shares(self) -> np.ndarray:
+        """The share of each class among all cases, (k,), or of the rest and the group, (2,); not of the draws."""
+        truth = self.block.run.truth
+        if self.group is None:
+            return np.bincount(truth, minlength=self.block.run.k) / len(truth)
+        return np.bincount(self.group.member[truth].astype(int), minlength=2) / len(truth)
 
-    def curve(self, member: np.ndarray) -> metrics.Curve:
-        key = member.tobytes()
-        if key not in self._curves:
-            self._curves[key] = self.model.ranking(member).curve(self.weights)
-        return self._curves[key]
+    @property
+    def largest(self) -> np.ndarray:
+        """1 for the largest class, 0 for the others."""
+        return np.eye(len(self.shares))[self.shares.argmax()]
+
+    @property
+    def curve(self) -> metrics.Curve:
+        """The ROC curves of the group."""
+        assert self.group is not None
+        return self.block.curve(self.group.member)
+
+    @property
+    def curves(self) -> list[metrics.Curve]:
+        """The ROC curves of every class against the rest."""
+        return [self.block.curve(member) for member in np.eye(self.block.run.k, dtype=bool)]
 
 
-def catalogue(
-    classes: Sequence[str],
-    truth: np.ndarray,
-    probable: bool,
-    options: Judging,
-    views: Mapping[str, Sequence[str]] | None = None,
-) -> list[Metric]:
-    """All metrics in the order of their rows: the five that a reader looks for first, then the rest.
+@dataclass(frozen=True)
+class Entry:
+    """One metric, of all classes or of a group (a class or view) against the rest.
 
-    ``truth`` (n,) are the labels of the cases as class indices; ``probable``: there are probabilities. The views are
-    ``views``, else those that the names of the classes tell, and ``options.views``.
+    It is computed by ``compute``, or is the mean over the cases of ``case_values(truth, probabilities)``, (n,).
+    ``needs`` says which cases it cannot be estimated without: of each class, of the group (positives), of the rest, or
+    of both. ``share_of`` says of which cases it is a share, which decides its n and whether 0 and 1 get an exact
+    interval; predicted: those predicted as the group. Braces in ``name`` are filled in from the study's ``judging``.
     """
-    shares = np.bincount(truth, minlength=len(classes)) / len(truth)
-    groups = [Group(name, np.arange(len(classes)) == index) for index, name in enumerate(classes)]
-    asked = views_of(classes, views) | views_of(classes, options.views)
-    questions = [Group(name, np.isin(classes, names)) for name, names in asked.items()]
-    of_views = [
-        [
-            *_against_rest(view, "view", probable),
-            *(_operating_points(view, options) if probable else ()),
-            *_two_way(view, bool(shares[view.member].sum() > 0.5)),
-        ]
-        for view in questions
+
+    name: str
+    compute: Callable[[Question], np.ndarray] | None = None  # -> (B,)
+    case_values: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    kinds: Sequence[str] = (OVERALL,)
+    needs: str = ""  # "", classes, positives, rest, both
+    share_of: str = ""  # "", all, positives, rest, predicted
+    probabilities: bool = False  # it needs them
+    more_classes_than: int = 1  # it says nothing of fewer classes
+
+
+_group = partial(Entry, kinds=(VIEW, CLASS))
+_curve = partial(Entry, kinds=(VIEW, CLASS), needs="both", probabilities=True)
+_point = partial(Entry, kinds=(VIEW,), needs="both", probabilities=True)  # of the curve, not of the predicted class
+_case = partial(Entry, probabilities=True)
+_AREA = "partial AUC above sensitivity {partial_auc_above:g}"
+
+METRICS: list[Entry] = [
+    Entry("accuracy", lambda of: metrics.accuracy(of.counts), share_of="all"),
+    Entry("majority baseline accuracy", lambda of: metrics.baseline_accuracy(of.counts, of.largest)),
+    Entry("stratified-random baseline accuracy", lambda of: metrics.baseline_accuracy(of.counts, of.shares)),
+    Entry("balanced accuracy", lambda of: metrics.balanced_accuracy(of.counts), needs="classes"),
+    Entry("Matthews correlation", lambda of: metrics.matthews(of.counts)),
+    _case("top-2 accuracy", case_values=partial(metrics.top_hits, top=2), share_of="all", more_classes_than=2),
+    _case("top-3 accuracy", case_values=partial(metrics.top_hits, top=3), share_of="all", more_classes_than=3),
+    _case("macro AUC", lambda of: np.mean([curve.auc for curve in of.curves], axis=0), needs="classes"),
+    _case(
+        "macro average precision",
+        lambda of: np.mean([curve.average_precision for curve in of.curves], axis=0),
+        needs="classes",
+    ),
+    _case("Brier score", case_values=metrics.brier_losses),
+    _case("log loss", case_values=metrics.log_losses),
+    _group("sensitivity", lambda of: metrics.sensitivity(of.counts, 1), needs="positives", share_of="positives"),
+    _group("specificity", lambda of: metrics.specificity(of.counts, 1), needs="rest", share_of="rest"),
+    _group("precision", lambda of: metrics.precision(of.counts, 1), needs="positives", share_of="predicted"),
+    _group("F1", lambda of: metrics.f1(of.counts, 1), needs="positives"),
+    _curve("AUC", lambda of: of.curve.auc),
+    _curve("average precision", lambda of: of.curve.average_precision),
+    _point(
+        "sensitivity at specificity {specificity:g}",
+        lambda of: of.curve.sensitivity_at(of.options.specificity),
+        share_of="positives",
+    ),
+    _point(
+        "specificity at sensitivity {sensitivity:g}",
+        lambda of: of.curve.specificity_at(of.options.sensitivity),
+        share_of="rest",
+    ),
+    _point(f"{_AREA} (ISIC 2024)", lambda of: of.curve.partial_auc(of.options.partial_auc_above)),
+    _point(f"{_AREA} (ISIC 2018)", lambda of: of.curve.partial_auc_to_zero(of.options.partial_auc_above)),
+    Entry("two-way accuracy", lambda of: metrics.accuracy(of.counts), kinds=(VIEW,), share_of="all"),
+    Entry("two-way majority baseline", lambda of: metrics.baseline_accuracy(of.counts, of.largest), kinds=(VIEW,)),
+]
+FIRST = ("accuracy", "majority baseline accuracy", "balanced accuracy", "macro AUC", "melanoma sensitivity")
+
+
+class Metric(NamedTuple):
+    """A row of ``judge``: an entry of the registry, asked of some classes."""
+
+    name: str
+    kind: str
+    compute: Callable[[Block], np.ndarray]  # -> (B,)
+    about: Group | None = None  # the class or view
+    needs: Sequence[Group] = ()  # each with enough lesions, or the metric is not estimable
+    share_of: Group | None = None  # the metric is a share of the cases of these classes,
+    share_of_predicted: bool = False  # or of the cases predicted as ``about``
+
+
+def metrics_of(table: PredictionTable, options: Judging, views: Views = None) -> list[Metric]:
+    """All metrics of ``table`` in the order of their rows: the five that a reader looks for first, then the rest.
+
+    The views are ``views``, else those that the class names say, and ``options.views``.
+    """
+    classes = [Group(name, np.arange(table.k) == index) for index, name in enumerate(table.classes)]
+    asked = views_of(table.classes, views) | views_of(table.classes, options.views)
+    groups_of: dict[str, list[Group | None]] = {
+        OVERALL: [None],
+        VIEW: [Group(name, np.isin(table.classes, names)) for name, names in asked.items()],
+    }
+    entries = [entry for entry in METRICS if table.k > entry.more_classes_than]
+    entries = [entry for entry in entries if table.has_probabilities or not entry.probabilities]
+    rows = [
+        _metric(entry, kind, group, classes, options)
+        for kind, groups in groups_of.items()
+        for group in groups
+        for entry in entries
+        if kind in entry.kinds
     ]
-    of_classes = zip(*(_against_rest(group, "class", probable) for group in groups), strict=True)
-    everything = itertools.chain(_overall(groups, shares, probable), *of_views, *of_classes)
-    first = ("accuracy", "majority baseline accuracy", "balanced accuracy", "macro AUC", "melanoma sensitivity")
-    return sorted(everything, key=lambda metric: first.index(metric.name) if metric.name in first else len(first))
+    # of classes metric by metric, so that a reader compares classes
+    rows += [
+        _metric(entry, CLASS, group, classes, options) for entry in entries if CLASS in entry.kinds for group in classes
+    ]
+    return sorted(rows, key=lambda metric: FIRST.index(metric.name) if metric.name in FIRST else len(FIRST))
 
 
-def _overall(classes: list[Group], shares: np.ndarray, probable: bool) -> list[Metric]:
+def _metric(entry: Entry, kind: str, group: Group | None, classes: list[Group], options: Judging) -> Metric:
     everyone = Group("all cases", np.ones(len(classes), bool))
-    largest = np.eye(len(classes))[shares.argmax()]
-    found = [
-        Metric("accuracy", lambda draws: metrics.accuracy(draws.counts), share_of=everyone),
-        Metric("majority baseline accuracy", lambda draws: metrics.baseline_accuracy(draws.counts, largest)),
-        Metric("stratified-random baseline accuracy", lambda draws: metrics.baseline_accuracy(draws.counts, shares)),
-        Metric("balanced accuracy", lambda draws: metrics.balanced_accuracy(draws.counts), needs=classes),
-        Metric("Matthews correlation", lambda draws: metrics.matthews(draws.counts)),
-    ]
-    if not probable:
-        return found
-    members = [group.member for group in classes]
-    for place, top in enumerate((2, 3)):
-        if top < len(classes):
-            found.append(Metric(f"top-{top} accuracy", partial(_mean, place=place), share_of=everyone))
-    return [
-        *found,
-        Metric("macro AUC", lambda draws: np.mean([draws.curve(one).auc for one in members], axis=0), needs=classes),
-        Metric(
-            "macro average precision",
-            lambda draws: np.mean([draws.curve(one).average_precision for one in members], axis=0),
-            needs=classes,
-        ),
-        Metric("Brier score", partial(_mean, place=2)),
-        Metric("log loss", partial(_mean, place=3)),
-    ]
+    groups: dict[str, Sequence[Group]] = {"": [], "all": [everyone], "classes": classes, "predicted": []}
+    name = entry.name.format(**options.model_dump())
+    if group is not None:
+        rest = Group(f"not {group.name}", ~group.member)
+        groups |= {"positives": [group], "rest": [rest], "both": [group, rest]}
+        name = f"{group.name} {name}" if kind == VIEW else f"{name} {group.name}"
 
+    def compute(block: Block) -> np.ndarray:
+        if entry.compute is None:
+            return block.means[entry.name]
+        return entry.compute(Question(block, group, options))
 
-def _mean(draws: Draws, place: int) -> np.ndarray:
-    return draws.means[:, place]
-
-
-def _against_rest(group: Group, kind: str, probable: bool) -> list[Metric]:
-    """The metrics of one class or view against the rest: of what was named, and of the curve."""
-    rest = Group(f"not {group.name}", ~group.member)
-    named = (lambda what: f"{group.name} {what}") if kind == "view" else (lambda what: f"{what} {group.name}")
-    metric = partial(Metric, kind=kind, about=group)
-
-    def share(of: Callable[[np.ndarray, int], np.ndarray]) -> Callable[[Draws], np.ndarray]:
-        return lambda draws: of(metrics.merged(draws.counts, group.member), 1)
-
-    found = [
-        metric(named("sensitivity"), share(metrics.sensitivity), needs=[group], share_of=group),
-        metric(named("specificity"), share(metrics.specificity), needs=[rest], share_of=rest),
-        metric(named("precision"), share(metrics.precision), needs=[group], share_of_named=True),
-        metric(named("F1"), share(metrics.f1), needs=[group]),
-    ]
-    if not probable:
-        return found
-    return [
-        *found,
-        metric(named("AUC"), lambda draws: draws.curve(group.member).auc, needs=[group, rest]),
-        metric(
-            named("average precision"),
-            lambda draws: draws.curve(group.member).average_precision,
-            needs=[group, rest],
-        ),
-    ]
-
-
-def _two_way(view: Group, mostly: bool) -> list[Metric]:
-    """How often the most probable class is on the right side of the question, and what naming one side would give.
-
-    ``mostly``: the view is the larger side.
-    """
-    everyone = Group("all cases", np.ones(len(view.member), bool))
-    larger = np.array([not mostly, mostly], np.float64)
-
-    def right(draws: Draws) -> np.ndarray:
-        return metrics.accuracy(metrics.merged(draws.counts, view.member))
-
-    def always_the_larger(draws: Draws) -> np.ndarray:
-        return metrics.baseline_accuracy(metrics.merged(draws.counts, view.member), larger)
-
-    return [
-        Metric(f"{view.name} two-way accuracy", right, "view", view, share_of=everyone),
-        Metric(f"{view.name} two-way majority baseline", always_the_larger, "view", view),
-    ]
-
-
-def _operating_points(view: Group, options: Judging) -> list[Metric]:
-    """What the ROC curve of a view says of thresholds other than the most probable class."""
-    rest = Group(f"not {view.name}", ~view.member)
-    specificity, sensitivity, above = options.specificity, options.sensitivity, options.partial_auc_above
-
-    def metric(name: str, of: Callable[[metrics.Curve], np.ndarray], share_of: Group | None = None) -> Metric:
-        def of_draws(draws: Draws) -> np.ndarray:
-            return of(draws.curve(view.member))
-
-        return Metric(f"{view.name} {name}", of_draws, "view", view, [view, rest], share_of)
-
-    area = f"partial AUC above sensitivity {above:g}"
-    return [
-        metric(f"sensitivity at specificity {specificity:g}", lambda curve: curve.sensitivity_at(specificity), view),
-        metric(f"specificity at sensitivity {sensitivity:g}", lambda curve: curve.specificity_at(sensitivity), rest),
-        metric(f"{area} (ISIC 2024)", lambda curve: curve.partial_auc(above)),
-        metric(f"{area} (ISIC 2018)", lambda curve: curve.partial_auc_to_zero(above)),
-    ]
+    share_of = next(iter(groups[entry.share_of]), None)
+    return Metric(name, kind, compute, group, groups[entry.needs], share_of, entry.share_of == "predicted")

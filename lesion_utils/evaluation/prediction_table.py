@@ -1,10 +1,7 @@
-"""What the judge reads off prediction tables: the classes, and the answers of one or more models on the same cases.
-
-A table holds probabilities (``p_<class>``), or else one column ``predicted`` with the class that was named. Where there
-are probabilities the predicted class is the most probable one, the first of equals, whatever else the table says.
-"""
+"""The prediction table that everything in this room judges: validated once, with its classes and bootstrap draws."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -12,92 +9,192 @@ import pandas as pd
 
 from lesion_utils import predictions
 from lesion_utils.errors import InputError, first_ten
+from lesion_utils.evaluation import bootstrap
+from lesion_utils.evaluation.views import Views, views_of
 
 
-class Answers(NamedTuple):
-    """What one model said of n cases."""
+class Run(NamedTuple):
+    """The answers of one run for n cases."""
 
     predicted: np.ndarray  # (n,) class indices
-    probabilities: np.ndarray | None  # (n, k), where all models that are judged together gave them
+    probabilities: np.ndarray | None  # (n, k); None if a run of the table has none
 
 
-def classes_of(table: pd.DataFrame) -> list[str]:
-    """The classes: of the ``p_`` columns in their order, or else all that were true or predicted, by name."""
-    return predictions.classes_of(table) or sorted({*table["label"], *table["predicted"]})
+class PredictionTable:
+    """What one or more runs of a model predict for the same cases. Build it once, then hand it to every function:
 
+        table = PredictionTable(frame)                  # one run
+        table = PredictionTable([frame_0, frame_1])     # several runs
+        judge(table); compare(table, PredictionTable(other)); judge_at(point, table, prevalence=0.05)
 
-def truth_of(table: pd.DataFrame) -> np.ndarray:
-    """The labels as class indices, (n,) int."""
-    return pd.Index(classes_of(table)).get_indexer(table["label"])
+    A frame has the columns ``image_id, lesion_id, label`` and a probability ``p_<class>`` for each class, or else
+    ``predicted``, the predicted class. With probabilities the predicted class is the most probable one (the first of
+    equals), whatever else the frame says. Rows of later frames may be in another order.
 
+    ``resamples`` and ``seed`` belong to the table: its bootstrap draws of lesions are made once, when first needed, and
+    every number about it uses them. ``name`` names the table in error messages. Raises InputError for a frame that
+    breaks the contract, and for runs that differ in cases, labels, lesions or classes.
 
-def predicted_of(table: pd.DataFrame) -> np.ndarray:
-    """The predicted classes as indices, (n,) int."""
-    if predictions.classes_of(table):
-        return predictions.probabilities(table).argmax(1)
-    return pd.Index(classes_of(table)).get_indexer(table["predicted"])
-
-
-def answers_of(tables: Sequence[pd.DataFrame]) -> tuple[list[str], np.ndarray, list[Answers]]:
-    """The classes, the truth (n,) as class indices, and the answers of each of ``tables``, in the rows of the first.
-
-    Probabilities are read only where all tables hold them. Raises InputError for a table that breaks the contract, or
-    where the tables differ in their cases, labels, lesions or classes.
+    - ``frames``: the frames, in the row order of the first; ``frame`` is the first;
+    - ``classes``: those of the ``p_`` columns in their order, else all labels and predictions by name; ``k`` of them;
+    - ``truth``: labels as class indices, (n,); ``lesion_ids`` (n,); ``lesions``: their number; ``len(table)`` is n;
+    - ``runs``: the answers of each run; ``predicted`` (n,) and ``probabilities`` (n, k) are those of the first;
+    - ``leaky``: a run has seen lesions or images of these cases in training;
+    - ``weights``: (resamples, n), how often each case was drawn; ``redrawn``: how many draws were repeated.
     """
-    first, *others = [check(table, "the prediction table") for table in tables]
-    tables = [first, *(_aligned(first, other) for other in others)]
-    if all(predictions.classes_of(table) for table in tables):
-        classes = predictions.classes_of(first)
-        scores = [table[[f"p_{name}" for name in classes]].to_numpy(np.float64) for table in tables]
-        answers = [Answers(values.argmax(1), values) for values in scores]
-    else:
-        classes = sorted({name for table in tables for name in classes_of(table)})
-        named = [np.asarray(classes_of(table), object)[predicted_of(table)] for table in tables]
-        answers = [Answers(pd.Index(classes).get_indexer(names), None) for names in named]
-    return classes, pd.Index(classes).get_indexer(first["label"]), answers
 
+    def __init__(
+        self,
+        frames: pd.DataFrame | Sequence[pd.DataFrame],
+        resamples: int = 2000,
+        seed: int = 0,
+        name: str = "the prediction table",
+    ):
+        listed = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
+        if not listed:
+            raise InputError(f"{name}: no run. Expected the prediction tables of one or more runs.")
+        first, *others = [_checked(frame, name) for frame in listed]
+        self.frames = [first, *(_aligned(first, other) for other in others)]
+        self.frame, self.resamples, self.seed, self.name = first, resamples, seed, name
+        self.has_probabilities = all(predictions.classes_of(frame) for frame in self.frames)
+        if self.has_probabilities:
+            self.classes = predictions.classes_of(first)
+            columns = [f"p_{label}" for label in self.classes]
+            scores = [frame[columns].to_numpy(np.float64) for frame in self.frames]
+            self.runs = [Run(values.argmax(1), values) for values in scores]
+        else:
+            named = [_predicted_names(frame) for frame in self.frames]
+            self.classes = sorted({label for frame in self.frames for label in _classes(frame)})
+            self.runs = [Run(pd.Index(self.classes).get_indexer(names), None) for names in named]
+        self.k, self.truth = len(self.classes), pd.Index(self.classes).get_indexer(first["label"])
+        self.lesion_ids = first["lesion_id"].to_numpy()
+        self.lesion_codes, unique = pd.factorize(self.lesion_ids)
+        self.lesions = len(unique)
+        self.leaky = any(map(predictions.is_leaky, self.frames))
 
-def check(table: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Returns ``table`` if it can be judged; raises InputError naming ``where`` and the rows."""
-    if "predicted" in table and not predictions.classes_of(table):
-        _check_predicted(table, where)
-    else:
-        predictions.validate(table, where)
-    if (blank := _blank(table["lesion_id"])).any():  # one "lesion" of all of them would be wrong in silence
-        raise InputError(
-            f"{where}: no lesion_id for {first_ten(table.loc[blank, 'image_id'])}. "
-            "Where lesions are not known, give each image its own: the image_id."
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        return self.runs[0].predicted
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Raises InputError if the table has predicted classes only."""
+        scores = self.runs[0].probabilities
+        if scores is None:
+            raise InputError(
+                f"{self.name}: it has predicted classes only. Expected a probability p_<class> for each class."
+            )
+        return scores
+
+    @property
+    def weights(self) -> np.ndarray:
+        return self._draws[0]
+
+    @property
+    def redrawn(self) -> int:
+        return self._draws[1]
+
+    @cached_property
+    def _draws(self) -> tuple[np.ndarray, int]:
+        # a class too rare for its own metrics must not change the draws of the others
+        return bootstrap.lesion_draws(
+            self.lesion_ids, self.truth, self.k, self.resamples, self.seed, at_least=bootstrap.MIN_LESIONS
         )
-    return table
+
+    def with_runs_of(self, other: "PredictionTable") -> "PredictionTable":
+        """The runs of this table and then those of ``other``, on the draws of this one."""
+        both = PredictionTable([*self.frames, *other.frames], self.resamples, self.seed, self.name)
+        both._draws = self._draws  # the same lesions and labels, so the same draws
+        return both
+
+    def view(self, name: str, views: Views = None) -> tuple[str, ...]:
+        """The classes of the view ``name``; raises InputError if these classes have no such view."""
+        if name not in (existing := views_of(self.classes, views)):
+            raise InputError(
+                f"No view {name!r} for the classes {', '.join(self.classes)}; there is "
+                f"{', '.join(existing) or 'none'}. Fix: say which classes it counts."
+            )
+        return tuple(existing[name])
+
+    def is_labelled(self, classes: Sequence[str]) -> np.ndarray:
+        """Which cases have one of ``classes`` as their label, (n,) bool."""
+        return np.isin(self.classes, classes)[self.truth]
+
+    def probability_of(self, classes: Sequence[str]) -> np.ndarray:
+        """The summed probability of ``classes`` for each case, (n,), rounded so that equal sums are equal."""
+        return self.probabilities[:, np.isin(self.classes, classes)].sum(1).round(12)
+
+    def size(self, chosen: np.ndarray) -> tuple[int, int]:
+        """Images and lesions of the cases ``chosen``, (n,) bool."""
+        return int(chosen.sum()), np.unique(self.lesion_codes[chosen]).size
+
+    def share(self, hits: np.ndarray, among: np.ndarray, name: str) -> dict:
+        """The share of ``hits`` in ``among``, both (n,) bool, as a dict of ``bootstrap.ESTIMATE``.
+
+        ``name`` says in the note which cases ``among`` are. A share of 0 or 1 gets the exact interval.
+        """
+        images, lesions = self.size(among)
+        draws = bootstrap.share_draws(self.weights, hits[:, None], among)[:, 0]
+        row = bootstrap.estimate(hits[among].mean() if images else np.nan, draws, {name: lesions}, images, lesions)
+        if row["value"] in (0, 1):
+            row["low"], row["high"] = bootstrap.exact_interval(row["value"], lesions)
+            row["note"] = ""
+        return row
 
 
-def _check_predicted(table: pd.DataFrame, where: str) -> None:
+def _classes(frame: pd.DataFrame) -> list[str]:
+    return predictions.classes_of(frame) or sorted({*frame["label"], *frame["predicted"]})
+
+
+def _predicted_names(frame: pd.DataFrame) -> np.ndarray:
+    if classes := predictions.classes_of(frame):
+        return np.asarray(classes, object)[predictions.probabilities(frame).argmax(1)]
+    return frame["predicted"].to_numpy()
+
+
+def _checked(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    if "predicted" in frame and not predictions.classes_of(frame):
+        _check_predicted(frame, where)
+    else:
+        predictions.validate(frame, where)
+    if (blank := _blank(frame["lesion_id"])).any():  # they would count as one lesion, silently
+        raise InputError(
+            f"{where}: no lesion_id for {first_ten(frame.loc[blank, 'image_id'])}. "
+            "Fix: where lesions are not known, use the image_id as lesion_id."
+        )
+    return frame
+
+
+def _check_predicted(frame: pd.DataFrame, where: str) -> None:
     needed = ["image_id", "lesion_id", "label", "predicted"]
-    if missing := [name for name in needed if name not in table]:
+    if missing := [name for name in needed if name not in frame]:
         raise InputError(f"{where}: missing column(s) {', '.join(missing)}. Expected {', '.join(needed)}.")
-    if table.empty:
-        raise InputError(f"{where}: holds no row.")
+    if frame.empty:
+        raise InputError(f"{where}: no row.")
     for column in ("label", "predicted"):
-        if (blank := _blank(table[column])).any():
-            raise InputError(f"{where}: no {column} for {first_ten(table.loc[blank, 'image_id'])}.")
-    if (twice := table["image_id"].duplicated()).any():
-        raise InputError(f"{where}: image_id stands more than once: {first_ten(table.loc[twice, 'image_id'])}.")
-    if len(classes := classes_of(table)) < 2:
-        raise InputError(f"{where}: all labels and predictions are {classes[0]!r}; expected two or more classes.")
+        if (blank := _blank(frame[column])).any():
+            raise InputError(f"{where}: no {column} for {first_ten(frame.loc[blank, 'image_id'])}.")
+    if (duplicated := frame["image_id"].duplicated()).any():
+        raise InputError(f"{where}: duplicate image_id: {first_ten(frame.loc[duplicated, 'image_id'])}.")
+    if len(classes := _classes(frame)) < 2:
+        raise InputError(f"{where}: all labels and predictions are {classes[0]!r}. Expected two or more classes.")
 
 
-def _aligned(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """``other`` in the order of the rows of ``table``; InputError where they are not the same cases."""
-    classes, theirs = predictions.classes_of(table), predictions.classes_of(other)
-    if classes and theirs and set(classes) != set(theirs):
-        raise InputError(f"The two tables have other classes: {', '.join(classes)} and {', '.join(theirs)}.")
-    ours, other = table.set_index("image_id"), other.set_index("image_id")
-    if len(odd := ours.index.symmetric_difference(other.index)):
-        raise InputError(f"The two tables are not of the same cases; in one of them only: {first_ten(odd)}.")
-    other = other.loc[ours.index]
+def _aligned(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """``other`` in the row order of ``first``; InputError if they are not the same cases."""
+    classes, of_other = predictions.classes_of(first), predictions.classes_of(other)
+    if classes and of_other and set(classes) != set(of_other):
+        raise InputError(f"The prediction tables have different classes: {', '.join(classes)}; {', '.join(of_other)}.")
+    first, other = first.set_index("image_id"), other.set_index("image_id")
+    if len(unmatched := first.index.symmetric_difference(other.index)):
+        raise InputError(f"The prediction tables have different cases; in only one of them: {first_ten(unmatched)}.")
+    other = other.loc[first.index]
     for column in ("label", "lesion_id"):
-        if (odd := ours[column] != other[column]).any():
-            raise InputError(f"The two tables differ in {column} for {first_ten(ours.index[odd])}.")
+        if (differs := first[column] != other[column]).any():
+            raise InputError(f"The prediction tables differ in {column} for {first_ten(first.index[differs])}.")
     return other.reset_index()
 
 

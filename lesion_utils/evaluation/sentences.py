@@ -37,10 +37,10 @@ def span(low: float, high: float, sign: str = "") -> str:
 
 
 def _trainings(row: pd.Series) -> str:
-    """What single pairs of trainings say, in a row of ``leak_effect.paired``."""
+    """What single pairs of trainings say, in a row of ``differences.run_differences``."""
     if np.isnan(row.get("least", np.nan)):
         return ""
-    pairs = f"pairs from {span(row['least'], row['most'], '+')}" if row["pairs"] > 1 else "one pair of trainings"
+    pairs = f"pairs from {span(row['least'], row['most'], '+')}" if row["runs"] > 1 else "one pair of trainings"
     return f"over lesions, not trainings; {pairs}; "
 
 
@@ -80,14 +80,14 @@ def verdict(row: pd.Series) -> str:
     """What a row of ``compare`` says: higher, lower, no difference shown at this n, or not estimable.
 
     By the interval, or, in a row of ``holm``, by the adjusted p-value. Neither holds the luck of training, so in a row
-    of ``leak_effect.paired`` every one of two or more pairs of trainings must say the same.
+    of ``differences.run_differences`` every one of two or more pairs of trainings must say the same.
     """
     if np.isnan(row["value"]):
         return "not estimable"
     shown = row["p_holm"] < 1 - LEVEL if "p_holm" in row else row["low"] > 0 or row["high"] < 0
     if not shown:
         return "no difference shown at this n"
-    if row.get("pairs") == 1:
+    if row.get("runs") == 1:
         return "no difference shown: one pair of trainings cannot show a difference"
     if row.get("least", np.nan) <= 0 <= row.get("most", np.nan):
         return "no difference shown: the pairs disagree in sign"

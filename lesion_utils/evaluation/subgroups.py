@@ -11,12 +11,10 @@ import pandas as pd
 
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.bootstrap import MIN_LESIONS, lesion_draws, not_estimable
+from lesion_utils.evaluation.bootstrap import ESTIMATE, estimate, not_estimable
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.operating import OperatingPoint
-from lesion_utils.evaluation.prediction_table import check, classes_of, predicted_of, truth_of
-from lesion_utils.evaluation.shares import ESTIMATE, row_of, share_row
-from lesion_utils.predictions import is_leaky
+from lesion_utils.evaluation.prediction_table import PredictionTable
 
 VARIABLES = {"sex": "sex", "age": "age", "localization": "site", "source": "source", "skin_tone": "skin tone"}
 AGE_BANDS = ["under 30", "30 to 44", "45 to 59", "60 to 74", "75 and over"]
@@ -27,9 +25,7 @@ _GROUP = ["variable", "group", "images", "all_lesions", "positives"]
 _AGE_EDGES = [0, 30, 45, 60, 75, 151]  # years, from the lower one up to below the upper one
 
 
-def subgroups(
-    table: pd.DataFrame, point: OperatingPoint, cases: pd.DataFrame | None = None, resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def subgroups(table: PredictionTable, point: OperatingPoint, cases: pd.DataFrame | None = None) -> pd.DataFrame:
     """Accuracy, balanced accuracy, and sensitivity and specificity at the frozen ``point``, of each group.
 
     Groups are made of the columns ``sex, age`` (years, put into ``AGE_BANDS``)``, localization, source, skin_tone`` as
@@ -45,33 +41,28 @@ def subgroups(
     Raises InputError for a table that breaks the contract, an image without its row in ``cases`` or with several, and
     an age that is no number of years.
     """
-    check(table, "the prediction table")
-    described = _described(table, cases)
-    truth, k, lesion_ids = truth_of(table), len(classes_of(table)), table["lesion_id"].to_numpy()
-    weights, _ = lesion_draws(lesion_ids, truth, k, resamples, seed, at_least=MIN_LESIONS)
-    right, called, positive = truth == predicted_of(table), point.called(table), point.is_positive(table)
+    described = _described(table.frame, cases)
+    right, called, positive = table.truth == table.predicted, point.called(table), point.is_positive(table)
     rows = []
     for variable, group, inside in _groups(described):
-        about = {"variable": variable, "group": group, "images": int(inside.sum())}
-        about |= {"all_lesions": len(np.unique(lesion_ids[inside])), "positives": int((inside & positive).sum())}
+        images, lesions = table.size(inside)
+        about = {"variable": variable, "group": group, "images": images, "all_lesions": lesions}
+        about["positives"] = int((inside & positive).sum())
         at_point = {
-            f"{point.view} sensitivity": share_row(weights, called, inside & positive, lesion_ids, point.view),
-            f"{point.view} specificity": share_row(
-                weights, ~called, inside & ~positive, lesion_ids, f"not {point.view}"
-            ),
+            f"{point.view} sensitivity": table.share(called, inside & positive, point.view),
+            f"{point.view} specificity": table.share(~called, inside & ~positive, f"not {point.view}"),
         }
         if point.note:
-            none = {"value": np.nan, "low": np.nan, "high": np.nan, "note": point.note}
-            at_point = {name: row | none for name, row in at_point.items()}
+            nothing = {"value": np.nan, "low": np.nan, "high": np.nan, "note": point.note}
+            at_point = {name: row | nothing for name, row in at_point.items()}
         numbers = {
-            "accuracy": share_row(weights, right, inside, lesion_ids, "this group"),
-            "balanced accuracy": _balanced_accuracy(table, inside, weights),
+            "accuracy": table.share(right, inside, "this group"),
+            "balanced accuracy": _balanced_accuracy(table, inside),
             **at_point,
         }
         rows += [about | {"metric": name} | row | {"few": row["n"] < FEW} for name, row in numbers.items()]
-    return pd.DataFrame(rows, columns=[*_GROUP, "metric", *ESTIMATE, "few"]).assign(
-        caution=point.caution(table), leaky=is_leaky(table)
-    )
+    frame = pd.DataFrame(rows, columns=[*_GROUP, "metric", *ESTIMATE, "few"])
+    return frame.assign(caution=point.caution(table), leaky=table.leaky)
 
 
 def by_group(rows: pd.DataFrame) -> pd.DataFrame:
@@ -84,7 +75,7 @@ def by_group(rows: pd.DataFrame) -> pd.DataFrame:
     return wide.reset_index(_GROUP[2:]).rename(columns={"all_lesions": "lesions"}).rename_axis(columns=None)
 
 
-def reading(rows: pd.DataFrame) -> str:
+def groups_caveat(rows: pd.DataFrame) -> str:
     """What to keep in mind with the rows of ``subgroups``: how many they are, and that they are no ranking."""
     shown = rows["value"].notna()
     groups = rows.loc[shown, ["variable", "group"]].drop_duplicates()
@@ -95,9 +86,9 @@ def reading(rows: pd.DataFrame) -> str:
     )
 
 
-def untested(table: pd.DataFrame, cases: pd.DataFrame | None = None) -> list[str]:
+def untested(table: PredictionTable, cases: pd.DataFrame | None = None) -> list[str]:
     """Sentences that say by what the classifier was not tested: columns that lack, or that tell no two groups apart."""
-    described = _described(table, cases)
+    described = _described(table.frame, cases)
     found = []
     for column, name in VARIABLES.items():
         if column not in described:
@@ -162,18 +153,17 @@ def _groups(described: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray]]:
             yield VARIABLES[str(column)], group, (values == group).to_numpy()
 
 
-def _balanced_accuracy(table: pd.DataFrame, inside: np.ndarray, weights: np.ndarray) -> dict:
-    group, classes = table[inside], classes_of(table)
-    needed = {name: group.loc[group["label"] == name, "lesion_id"].nunique() for name in classes}
-    whole = {"n": len(group), "lesions": group["lesion_id"].nunique()}
+def _balanced_accuracy(table: PredictionTable, inside: np.ndarray) -> dict:
+    needed = {name: table.size(inside & (table.truth == index))[1] for index, name in enumerate(table.classes)}
+    images, lesions = table.size(inside)
     if note := not_estimable(needed, 0, 1):
-        return {"value": np.nan, "low": np.nan, "high": np.nan, **whole, "note": note}
-    truth, predicted = truth_of(table)[inside], predicted_of(table)[inside]
+        return {"value": np.nan, "low": np.nan, "high": np.nan, "n": images, "lesions": lesions, "note": note}
 
-    def of(draws: np.ndarray) -> np.ndarray:
-        return metrics.balanced_accuracy(metrics.confusion_counts(truth, predicted, len(classes), draws))
+    def of(weights: np.ndarray) -> np.ndarray:
+        counts = metrics.confusion_counts(table.truth[inside], table.predicted[inside], table.k, weights)
+        return metrics.balanced_accuracy(counts)
 
-    return row_of(of(np.ones((1, len(group))))[0], of(weights[:, inside]), needed, **whole)
+    return estimate(of(np.ones((1, images)))[0], of(table.weights[:, inside]), needed, images, lesions)
 
 
 def _cell(row: pd.Series) -> str:

@@ -6,7 +6,7 @@ import pytest
 from prediction_tables import table_of
 
 from lesion_utils.claims.results import choose
-from lesion_utils.evaluation import holm, judge, overview, sentence, verdict
+from lesion_utils.evaluation import PredictionTable, holm, judge, overview, sentence, verdict
 
 
 def test_sentences_carry_interval_unit_and_n():
@@ -22,7 +22,7 @@ def test_sentences_carry_interval_unit_and_n():
     narrow = row.copy()
     narrow[["metric", "value", "low", "high"]] = ["difference in macro AUC", -0.0001, -0.0042, 0.0031]
     assert sentence(narrow).startswith("difference in macro AUC 0.000 (95 % interval -0.004 to 0.003, by lesion")
-    refused = judge(table_of([15, 6, 20, 60]), 20).loc["balanced accuracy"]
+    refused = judge(PredictionTable(table_of([15, 6, 20, 60]), 20)).loc["balanced accuracy"]
     assert sentence(refused) == "balanced accuracy: not estimable (df: 6 lesions, at least 10 needed)"
 
 
@@ -38,32 +38,32 @@ def test_verdict_follows_the_interval():
 
 
 def test_pairs_of_trainings_must_agree_before_a_difference_is_called_one():
-    pairs = {"least": 0.01, "most": 0.2, "pairs": 2}
-    assert verdict(row(0.1, 0.02, 0.2, **pairs)) == "higher"
-    assert verdict(row(-0.1, -0.2, -0.02, least=-0.2, most=-0.01, pairs=5)) == "lower"
-    assert verdict(row(0.1, -0.02, 0.2, **pairs)) == "no difference shown at this n"
+    runs = {"least": 0.01, "most": 0.2, "runs": 2}
+    assert verdict(row(0.1, 0.02, 0.2, **runs)) == "higher"
+    assert verdict(row(-0.1, -0.2, -0.02, least=-0.2, most=-0.01, runs=5)) == "lower"
+    assert verdict(row(0.1, -0.02, 0.2, **runs)) == "no difference shown at this n"
     for least, most in ((-0.01, 0.2), (0.0, 0.2)):
-        disagree = row(0.1, 0.02, 0.2, least=least, most=most, pairs=5)
+        disagree = row(0.1, 0.02, 0.2, least=least, most=most, runs=5)
         assert verdict(disagree) == "no difference shown: the pairs disagree in sign"
-    one = row(0.1, 0.02, 0.2, least=0.1, most=0.1, pairs=1)
+    one = row(0.1, 0.02, 0.2, least=0.1, most=0.1, runs=1)
     assert verdict(one) == "no difference shown: one pair of trainings cannot show a difference"
-    assert verdict(row(np.nan, np.nan, np.nan, least=np.nan, most=np.nan, pairs=5)) == "not estimable"
+    assert verdict(row(np.nan, np.nan, np.nan, least=np.nan, most=np.nan, runs=5)) == "not estimable"
 
 
 def test_a_sentence_on_pairs_of_trainings_says_what_each_says_and_what_the_interval_leaves_out():
     counts = {"n": 100, "lesions": 90, "note": "", "leaky": True}
-    said = sentence(row(0.03, 0.004, 0.06, least=0.0101, most=0.0499, pairs=5, **counts))
+    said = sentence(row(0.03, 0.004, 0.06, least=0.0101, most=0.0499, runs=5, **counts))
     assert said == (
         "difference in accuracy 0.030 (leaky; 95 % interval 0.00 to 0.06, by lesion; over lesions, not trainings; "
         "pairs from +0.01 to +0.05; n = 100 images of 90 lesions)"
     )
-    narrow = row(0.001, -0.002, 0.004, least=-0.0014, most=0.0032, pairs=2, **counts)
+    narrow = row(0.001, -0.002, 0.004, least=-0.0014, most=0.0032, runs=2, **counts)
     assert "pairs from -0.001 to +0.003; n" in sentence(narrow)
-    one = row(0.03, 0.004, 0.06, least=0.03, most=0.03, pairs=1, **counts)
+    one = row(0.03, 0.004, 0.06, least=0.03, most=0.03, runs=1, **counts)
     assert "not trainings; one pair of trainings; n" in sentence(one)
-    unknown = row(np.nan, np.nan, np.nan, least=np.nan, most=np.nan, pairs=5, **(counts | {"note": "too few"}))
+    unknown = row(np.nan, np.nan, np.nan, least=np.nan, most=np.nan, runs=5, **(counts | {"note": "too few"}))
     assert sentence(unknown) == "difference in accuracy: not estimable (too few)"
-    stacked = row(0.03, 0.004, 0.06, least=np.nan, most=np.nan, pairs=np.nan, **counts)  # beside a paired row
+    stacked = row(0.03, 0.004, 0.06, least=np.nan, most=np.nan, runs=np.nan, **counts)  # beside a paired row
     assert "pairs" not in sentence(stacked) and verdict(stacked) == "higher"
 
 

@@ -1,0 +1,132 @@
+"""What one change is worth: runs with the change compared, run by run, with the same number of runs without it."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from lesion_utils import predictions
+from lesion_utils.errors import InputError
+from lesion_utils.evaluation.bootstrap import LEVEL
+from lesion_utils.evaluation.judge import COMPARED, compare
+from lesion_utils.evaluation.metric_list import Block, RankedRun, metrics_of
+from lesion_utils.evaluation.prediction_table import PredictionTable
+from lesion_utils.evaluation.sentences import holm, verdict
+from lesion_utils.study import ARMS, Judging, StudyParams, arm_name
+
+
+def leak_differences(params: StudyParams, leak: str) -> pd.DataFrame:
+    """The differences, leaky arm minus clean arm, that the leak ``leak`` of the study makes.
+
+    The rows of ``run_differences`` with a column ``images``: first on all test images, then on those that can leak;
+    indexed by the names of the prediction tables (``test``, ``test_can_leak``) and of the metrics. Raises InputError
+    for an unknown leak, or tables that are missing or of other parameters.
+    """
+    if leak not in params.leaks:
+        raise InputError(f"study {params.study!r} has no leak {leak!r}; it has {', '.join(params.leaks) or 'none'}.")
+    runs = range(params.leaks[leak].runs)
+    rows = {}
+    for split, images in predictions.LEAK_PARTS.items():
+        leaky, clean = (
+            PredictionTable(
+                [predictions.read(params, arm_name(leak, arm), split, run) for run in runs], params.resamples
+            )
+            for arm in ARMS
+        )
+        rows[split] = run_differences(leaky, clean).assign(images=images)
+    return pd.concat(rows, names=["split", "name"])
+
+
+def run_differences(table: PredictionTable, reference: PredictionTable) -> pd.DataFrame:
+    """Two arms compared: the first run of ``table`` with the first of ``reference``, and so on.
+
+    The rows of ``compare``: the mean over the runs, with an interval that resamples the test lesions and takes the
+    trained models as given. Models also differ from run to run, so there are ``least`` and ``most``, the smallest and
+    the largest difference in a single run (NaN where the row is not estimable), and ``runs``, their number per arm;
+    ``sentences.verdict`` asks all of them to agree.
+    """
+    rows = compare(table, reference)
+    each = _differences_per_run(table, reference, rows)
+    return rows.assign(least=each.min(), most=each.max(), runs=len(table.runs))
+
+
+def ablation_differences(
+    arms: Mapping[str, PredictionTable],
+    reference: str | Mapping[str, str],
+    options: Judging | None = None,
+    wanted: Sequence[str] = COMPARED,
+) -> pd.DataFrame:
+    """What each arm of an ablation changes in the metrics ``wanted``: arm minus ``reference``, or minus its own.
+
+    ``arms`` holds a table for each arm, the reference among them; their runs are paired by seed. The rows are those of
+    ``compare`` on the averaged probabilities of the runs, indexed by arm and metric; with
+
+    - ``least``, ``most``: the smallest and the largest difference that a single seed makes; ``runs``: the number of
+      seeds; ``single``: the list of these differences (NaN and empty where the row is not estimable);
+    - ``p_holm``, ``family``: of ``holm``, over the arms;
+    - ``verdict``: *helps* or *harms* if the adjusted p-value is under 5% and every one of two or more seeds has the
+      sign of the whole, else *no effect shown*; of one seed, which cannot show an effect, *higher*, *lower* or *no
+      difference shown at this n*; or *not estimable*.
+
+    Raises InputError for an unknown reference, no arm but the reference, or arms that differ in the number of their
+    runs or in their cases.
+    """
+    own = {name: reference for name in arms if name != reference} if isinstance(reference, str) else reference
+    named = {*own, *own.values(), *([reference] if isinstance(reference, str) else [])}
+    if unknown := sorted(named - set(arms)):
+        raise InputError(f"no arm {unknown[0]!r} in the ablation. Expected one of {', '.join(arms)}.")
+    if not own:
+        raise InputError(f"the ablation has only the arm {', '.join(arms)}. Expected at least one other arm.")
+    means = {name: averaged(arms[name]) for name in named}  # of a reference once, not for each arm
+    rows = {}
+    for name, base in own.items():
+        if (runs := len(arms[name].runs)) != (others := len(arms[base].runs)):
+            raise InputError(f"{name} has {runs} runs, {base} has {others}. Fix: train every arm with the same seeds.")
+        row = compare(means[name], means[base], wanted, options)
+        if runs > 1:
+            row["metric"] += f" of the predictions averaged over {runs} seeds"
+        each = _differences_per_run(arms[name], arms[base], row, options)
+        singles = pd.Series([each[metric].tolist() if metric in each else [] for metric in row.index], index=row.index)
+        rows[name] = row.assign(least=each.min(), most=each.max(), runs=runs, single=singles)
+    adjusted = holm(pd.concat(rows, names=["arm", "name"]))
+    return adjusted.assign(verdict=[_ablation_verdict(row) for _, row in adjusted.iterrows()])
+
+
+def metrics_per_run(table: PredictionTable, wanted: Sequence[str], options: Judging | None = None) -> pd.DataFrame:
+    """The metrics ``wanted`` of each run on all cases: one line per run, without bootstrap."""
+    blocks = [Block(RankedRun(table, run), np.ones((1, len(table)))) for run in table.runs]
+    chosen = [metric for metric in metrics_of(table, options or Judging()) if metric.name in wanted]
+    return pd.DataFrame({metric.name: [metric.compute(block)[0] for block in blocks] for metric in chosen})
+
+
+def averaged(table: PredictionTable) -> PredictionTable:
+    """One run with the mean of the probabilities of the runs of ``table``; leaky if one of them is.
+
+    Raises InputError if a run has no probabilities.
+    """
+    stated = [run.probabilities for run in table.runs if run.probabilities is not None]
+    if not stated:
+        raise InputError("predictions without probabilities cannot be averaged. Expected columns p_<class>.")
+    frame = predictions.build(table.frame, table.classes, np.mean(stated, axis=0), table.leaky)
+    return PredictionTable(frame, table.resamples, table.seed, table.name)
+
+
+def _differences_per_run(
+    table: PredictionTable, reference: PredictionTable, rows: pd.DataFrame, options: Judging | None = None
+) -> pd.DataFrame:
+    """One line per run and a column for each of ``rows`` that is estimable."""
+    estimable = rows.index[rows["value"].notna()]
+    return metrics_per_run(table, estimable, options) - metrics_per_run(reference, estimable, options)
+
+
+def _ablation_verdict(row: pd.Series) -> str:
+    if np.isnan(row["value"]):
+        return "not estimable"
+    if row["runs"] == 1:
+        return verdict(row.drop("runs"))
+    if row["p_holm"] < 1 - LEVEL:
+        if min(row["value"], row["least"]) > 0:
+            return "helps"
+        if max(row["value"], row["most"]) < 0:
+            return "harms"
+    return "no effect shown"
