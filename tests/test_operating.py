@@ -199,10 +199,7 @@ def test_one_shared_case_or_lesion_is_enough():
     point = choose(PredictionTable(validation), sensitivity=0.9)
     assert point.caution(PredictionTable(test)) == ""
     mixed = pd.concat([test, validation.head(1)], ignore_index=True)
-    assert (
-        point.caution(PredictionTable(mixed))
-        == "chosen on 1 of these 121 cases, or others of their lesions: optimistic"
-    )
+    assert "1 of these 121 cases" in point.caution(PredictionTable(mixed))
     view = test.assign(lesion_id=test["lesion_id"].where(test.index > 1, validation["lesion_id"].iloc[0]))
     assert point.caution(PredictionTable(view)).startswith("chosen on 2 of these 120 cases")
     assert most_probable(PredictionTable(test)).caution(PredictionTable(test)) == ""
