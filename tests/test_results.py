@@ -10,14 +10,13 @@ from prediction_tables import table_of
 from lesion_utils import pipeline
 from lesion_utils.audit.corrections import corrections
 from lesion_utils.claims.declared import read_ledger
-from lesion_utils.claims.measured import of_matrix
-from lesion_utils.claims.results import choose, leak_table, markdown_table, renewed, write_results
-from lesion_utils.claims.verdicts import claims_table, row_of
+from lesion_utils.claims.results import choose, leak_rows, result_rows, write_results
 from lesion_utils.datasets import isic9
 from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.evaluation.differences import run_differences
 from lesion_utils.paths import PROJECT
 from lesion_utils.predictions import STAGE_NOTEBOOKS
+from lesion_utils.reports import documents
 from lesion_utils.study import StudyParams, load_study
 
 TRACKED = {study: PROJECT / "reports" / study for study in ("ham10000", "isic9")}
@@ -49,19 +48,23 @@ def test_results_are_small_say_what_is_wrong_with_them_and_make_the_table(output
     assert refused["note"] == "df: 6 lesions, at least 10 needed"
     assert "leaky" not in row and all(row["leaky"] is True for row in results["rows"] if row["recipe"] == "leak")
     assert not any(metric.startswith(("precision ", "AUC ")) for _, _, metric in rows)
-    good, leak = (line for line in markdown_table(results).splitlines() if "| test |" in line and "always" not in line)
-    assert good.startswith("| **good** | test | 303 (101) | not estimable | not estimable | 0.")
-    assert good.count("leaky") == 0 and leak.count(") leaky |") == 2
-    assert "| always nv | test | 303 (101) | 0.250 | 0.500 | 0 | 0.594 (" in markdown_table(results)
+    good, leak, always = (line for line in result_rows(results) if line[1] == "test")
+    assert good[:5] == ["**good**", "test", "303 (101)", "not estimable", "not estimable"]
+    assert not any("leaky" in number for number in good) and sum("leaky" in number for number in leak) == 2
+    assert always[:6] == ["always nv", "test", "303 (101)", "0.250", "0.500", "0"] and always[6].startswith("0.594 (")
 
 
-def test_the_readme_quotes_the_tracked_results():
+def test_the_generated_documents_are_current():
+    for path, text in documents().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date. Fix: lesion refresh-readme"
+
+
+def test_the_readme_is_short_and_every_link_in_it_and_in_docs_leads_somewhere():
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    for results in RESULTS.values():
-        assert markdown_table(results) in readme and leak_table(results) in readme
-    assert renewed(readme) == readme, "renew it with `lesion readme`"
-    spoilt = readme.replace("| small_cnn | test |", "| small_cnn | test | 1.000")
-    assert spoilt != readme and renewed(spoilt) == readme
+    assert len(readme.splitlines()) <= 150 and len(readme.encode()) <= 9_000
+    for page in (PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 def test_a_study_without_a_test_part_has_results_and_a_table(output):
@@ -75,28 +78,22 @@ def test_a_study_without_a_test_part_has_results_and_a_table(output):
     write_results(StudyParams(study="published/tiny"), judged, chosen)
     results = json.loads((output / "reports" / "published" / "tiny" / "results.json").read_text(encoding="utf-8"))
     assert {row["split"] for row in results["rows"]} == {"validation"}
-    _, _, *lines = markdown_table(results).splitlines()
-    assert [line.split(" | ")[:2] for line in lines] == [
-        ["| **good**", "validation"], ["| leak", "validation"], ["| always nv", "validation"]
-    ]  # fmt: skip
+    names = ["**good**", "leak", "always nv"]
+    assert [line[:2] for line in result_rows(results)] == [[name, "validation"] for name in names]
 
 
-def test_the_readme_quotes_the_tracked_claims():
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    if not CLAIMS.is_file():
-        pytest.skip("reports/published/claims.json is not there: the published studies have not run")
+def test_the_tracked_claims_are_those_of_the_ledger_and_none_is_stale():
     rows = json.loads(CLAIMS.read_text(encoding="utf-8"))
-    assert claims_table(rows) in readme, "renew it with `lesion readme`"
-    assert [row["id"] for row in rows] == [claim.id for claim in read_ledger()], "renew it with `lesion claims`"
+    declarations = [(claim.id, claim.declaration) for claim in read_ledger()]
+    assert [(row["id"], row["declaration"]) for row in rows] == declarations, "Fix: lesion claims"
 
 
-def test_the_table_of_claims_is_renewed_where_it_stands(tmp_path):
-    rows = [row_of(claim, of_matrix(claim.estimand)) for claim in read_ledger() if claim.estimand.kind == "matrix"]
-    (tmp_path / "claims.json").write_text(json.dumps(rows), encoding="utf-8")
-    page = f"Before.\n\n<!-- claims: {tmp_path / 'claims.json'} -->\n\nstale words\n\n<!-- end of claims -->\n\nAfter."
-    again = renewed(page)
-    assert again == page.replace("stale words", claims_table(rows)) != page
-    assert renewed(again) == again
+def test_tracked_claims_of_a_study_are_those_that_are_collected():
+    collected = {row["id"]: row for row in json.loads(CLAIMS.read_text(encoding="utf-8"))}
+    for path in CLAIMS.parent.glob("*/claims.json"):
+        for row in json.loads(path.read_text(encoding="utf-8")):
+            for key in ("measured", "low", "high", "n", "runs", "leaky", "declaration"):
+                assert row[key] == collected[row["id"]][key], (row["id"], key)
 
 
 def test_the_size_of_a_leak_is_told_with_its_sign_its_interval_and_the_images_it_is_of(output):
@@ -110,8 +107,8 @@ def test_the_size_of_a_leak_is_told_with_its_sign_its_interval_and_the_images_it
     results = json.loads((output / "reports" / "tiny" / "results.json").read_text(encoding="utf-8"))
     row = effect.loc["accuracy"]
     pair = f"{row['value']:+z.2f}"  # both pairs are the same
-    told = f"{row['value']:+z.3f} ({row['low']:+z.2f} to {row['high']:+z.2f}; pairs {pair} to {pair})"
-    assert f"| copies | cnn | 2 | all test images | 345 (115) | {told} |" in leak_table(results)
+    number = f"{row['value']:+z.3f} ({row['low']:+z.2f} to {row['high']:+z.2f}; pairs {pair} to {pair})"
+    assert ["copies", "cnn", "2", "all test images", "345 (115)", number] == leak_rows(results)[0][:6]
 
 
 @STUDIES
@@ -121,7 +118,7 @@ def test_they_are_of_the_recipes_and_leaks_in_the_parameters(study):
     assert {row["recipe"] for row in results["rows"] if row.get("leaky")} == {
         name for name, recipe in params.recipes.items() if recipe.allow_leak
     }
-    assert params.recipes[results["chosen on validation"]].cases == "corrected"
+    assert params.recipes[results["chosen on validation"]].case_table == "corrected"
     assert {(row["leak"], row["pairs"]) for row in results["leaks"]} == {
         (name, leak.runs) for name, leak in params.leaks.items()
     }

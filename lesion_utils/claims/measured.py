@@ -11,8 +11,7 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.augment import shown
 from lesion_utils.checks.matrix import judge_matrix, multinomial_draws
-from lesion_utils.checks.parse_matrix import read_matrix
-from lesion_utils.claims.declared import Data, Difference, Matrix, Share, Table, Training, Value, WithCopies
+from lesion_utils.claims.declared import Data, Matrix, Metric, Share, Training
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge, metrics
 from lesion_utils.evaluation.bootstrap import percentile_interval, wilson
@@ -22,11 +21,11 @@ from lesion_utils.paths import run_folder
 from lesion_utils.splits import written_cases
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
 
-OFTEN = 2000  # draws behind the interval of a published matrix
+MATRIX_RESAMPLES = 2000
 
 
 class Measured(NamedTuple):
-    """A number with its 95 % interval, NaN where there is none; without sampling the interval is the number itself."""
+    """A number with its 95% CI, NaN where there is none; without sampling the interval is the number itself."""
 
     value: float
     low: float
@@ -34,104 +33,93 @@ class Measured(NamedTuple):
     n: int | None  # images that it is a share of, or that were judged
     note: str = ""  # why there is no number or interval
     leaky: bool = False  # a model has seen lesions or images of those it is judged on
-    trainings: int | None = None  # of each recipe
+    runs: int | None = None  # of each recipe
 
 
-def of_study(params: StudyParams, estimand: Value | Difference | WithCopies | Training | Data) -> Measured:
+def measure(params: StudyParams, estimand: Metric | Training | Data) -> Measured:
     """Measures an estimand of the study ``params``.
 
-    Differences are paired, by lesion, where both recipes have tables of the same cases, else of two independent draws;
-    an interval by lesion is that of ``judge``. Of a difference over several repeats the interval is widened to hold
-    what every single one makes; repeats that are judged on other copies are measured one by one, and the interval holds
-    theirs. A difference has no interval if one of the two names a single class for every image in every repeat: it has
-    learnt nothing, and its sensitivity of 0 or 1 says nothing. Raises InputError if a table, history or cases are
-    missing, or for an unknown metric or class.
+    Differences are paired, by lesion, where both recipes are judged on the same cases, otherwise from two independent
+    bootstraps. Over several runs the interval of a paired difference is widened until it holds the difference of every
+    single run; runs that are judged on different copies are measured one by one, and the interval holds all of theirs.
+    A difference has no interval if one recipe predicts a single class for every image in every run: that model learnt
+    nothing. Raises InputError if a table, history or case table is missing, or for an unknown metric or class.
     """
     if isinstance(estimand, Data):
         return _fact(params, estimand)
-    if isinstance(estimand, Training):
-        found = _training(params, estimand)
-    elif isinstance(estimand, Value):
-        tables = _tables(params, estimand.recipe, estimand.split, estimand.table, estimand.among)
-        found = _value(params, tables, estimand.metric)
-    else:
-        found = _contrast(params, estimand)
-    return found._replace(trainings=params.runs)
+    number = _training(params, estimand) if isinstance(estimand, Training) else _metric(params, estimand)
+    return number._replace(runs=params.runs)
 
 
-def _contrast(params: StudyParams, estimand: Difference | WithCopies) -> Measured:
-    if isinstance(estimand, WithCopies):
-        tables = _tables(params, estimand.recipe, estimand.split, "with_copies")
-        others = _tables(params, estimand.reference, estimand.split, "originals")
-    else:
-        tables, others = (
-            _tables(params, recipe, estimand.split, estimand.table, estimand.among)
-            for recipe in (estimand.recipe, estimand.reference)
-        )
-    found = _difference(params, tables, others, estimand.metric)
+def _metric(params: StudyParams, estimand: Metric) -> Measured:
+    tables = _tables(params, estimand.recipe, estimand.split, estimand.with_copies, estimand.among)
+    if estimand.reference is None:
+        return _value(params, tables, estimand.metric)
+    others = _tables(params, estimand.reference, estimand.split, estimand.reference_copies, estimand.among)
+    difference = _difference(params, tables, others, estimand.metric)
     for recipe, judged in ((estimand.recipe, tables), (estimand.reference, others)):
-        if all(len(np.unique(PredictionTable(table).predicted)) == 1 for table in judged):
-            note = f"{recipe} names one class for every image: it has learnt nothing that could be compared"
-            return found._replace(low=math.nan, high=math.nan, note=note)
-    return found
+        if all(len(np.unique(predicted_of(table))) == 1 for table in judged):
+            note = f"{recipe} predicts one class for every image: it learnt nothing that could be compared"
+            return difference._replace(low=math.nan, high=math.nan, note=note)
+    return difference
 
 
 def _tables(
-    params: StudyParams, recipe: str, split: str, table: Table, among: Sequence[str] = ()
+    params: StudyParams, recipe: str, split: str, with_copies: bool, among: Sequence[str] = ()
 ) -> list[pd.DataFrame]:
-    """A table for each repeat, with the copies that fell to validation if they are asked for and there are any."""
+    """The prediction table of each run, with the copies that fell to validation if asked for and there are any."""
+    splits = _splits(params, recipe, split, with_copies)
     tables = [
-        pd.concat([predictions.read(params, recipe, part, repeat) for part in _parts(params, recipe, split, table)])
-        for repeat in range(params.runs)
+        pd.concat([predictions.read(params, recipe, name, run) for name in splits], ignore_index=True)
+        for run in range(params.runs)
     ]
-    if among:
-        known = predictions.classes_of(tables[0])
-        if strange := sorted(set(among) - set(known)):
-            raise InputError(f"no class {', '.join(strange)} to look among; there are {', '.join(known)}.")
-        tables = [one[one["label"].isin(among)] for one in tables]
-    return [one.reset_index(drop=True) for one in tables]
+    classes = predictions.classes_of(tables[0])
+    if unknown := sorted(set(among) - set(classes)):
+        raise InputError(f"no class {', '.join(unknown)} to look among. Expected some of {', '.join(classes)}.")
+    return [table[table["label"].isin(among or classes)].reset_index(drop=True) for table in tables]
 
 
-def _parts(params: StudyParams, recipe: str, split: str, table: Table) -> list[str]:
-    if table == "originals" or split != "validation":
-        return [split]
-    return [split, *(part for part in predictions.parts_of(params, recipe) if part == VALIDATION_COPIES)]
+def _splits(params: StudyParams, recipe: str, split: str, with_copies: bool) -> list[str]:
+    copies = with_copies and split == "validation" and VALIDATION_COPIES in predictions.parts_of(params, recipe)
+    return [split, VALIDATION_COPIES] if copies else [split]
 
 
 def _value(params: StudyParams, tables: Sequence[pd.DataFrame], metric: str) -> Measured:
-    if not _same_cases(tables):
-        return _together([_value(params, [table], metric) for table in tables])
-    return _measured(judge(PredictionTable(tables, params.resamples), params.judging, wanted=[metric]), metric)
-
-
-def _same_cases(tables: Sequence[pd.DataFrame]) -> bool:
-    return all(set(table["image_id"]) == set(tables[0]["image_id"]) for table in tables)
-
-
-def _together(repeats: Sequence[Measured]) -> Measured:
-    values, lows, highs = (np.array([getattr(one, name) for one in repeats]) for name in ("value", "low", "high"))
-    first, leaky = repeats[0], any(one.leaky for one in repeats)
-    return Measured(float(values.mean()), float(lows.min()), float(highs.max()), first.n, first.note, leaky)
+    if not _same_cases(*tables):
+        return _over_runs([_value(params, [table], metric) for table in tables])
+    return _of_row(judge(tables, params.resamples, options=params.judging, wanted=[metric]), metric)
 
 
 def _difference(
     params: StudyParams, tables: Sequence[pd.DataFrame], others: Sequence[pd.DataFrame], metric: str
 ) -> Measured:
-    if not (_same_cases(tables) and _same_cases(others)):
-        return _together(
-            [_difference(params, [one], [other], metric) for one, other in zip(tables, others, strict=True)]
-        )
-    paired = _same_cases([tables[0], others[0]])
-    ours, reference = (PredictionTable(runs, params.resamples) for runs in (tables, others))
-    found = _measured(compare(ours, reference, [metric], params.judging, paired=paired), metric)
-    if not paired or len(tables) == 1 or math.isnan(found.low):
-        return found
-    each, base = (metrics_per_run(arm, [metric], params.judging)[metric] for arm in (ours, reference))
-    each = each - base
-    return found._replace(low=min(found.low, float(each.min())), high=max(found.high, float(each.max())))
+    if not (_same_cases(*tables) and _same_cases(*others)):
+        return _over_runs([_difference(params, [a], [b], metric) for a, b in zip(tables, others, strict=True)])
+    paired = _same_cases(tables[0], others[0])
+    rows = (compare if paired else compare_unpaired)(
+        tables, others, params.resamples, wanted=[metric], options=params.judging
+    )
+    number = _of_row(rows, metric)
+    if not paired or len(tables) == 1 or math.isnan(number.low):
+        return number
+    runs = (singly(tables, [metric], params.judging) - singly(others, [metric], params.judging))[metric]
+    return number._replace(low=min(number.low, float(runs.min())), high=max(number.high, float(runs.max())))
 
 
-def _measured(rows: pd.DataFrame, metric: str) -> Measured:
+def _same_cases(*tables: pd.DataFrame) -> bool:
+    return all(set(table["image_id"]) == set(tables[0]["image_id"]) for table in tables)
+
+
+def _over_runs(runs: Sequence[Measured]) -> Measured:
+    """The mean of all runs, with an interval that holds the interval of each."""
+    values, lows, highs = zip(*(run[:3] for run in runs), strict=True)
+    leaky = any(run.leaky for run in runs)
+    return runs[0]._replace(
+        value=float(np.mean(values)), low=float(np.min(lows)), high=float(np.max(highs)), leaky=leaky
+    )
+
+
+def _of_row(rows: pd.DataFrame, metric: str) -> Measured:
     if rows.empty:
         raise InputError(
             f"no metric {metric!r} of these classes. Expected the name of a row of `judge`. Fix: correct the claim, "
@@ -143,63 +131,49 @@ def _measured(rows: pd.DataFrame, metric: str) -> Measured:
 
 def _training(params: StudyParams, estimand: Training) -> Measured:
     recipes = [estimand.recipe, *([estimand.reference] if estimand.reference else [])]
-    found, *rest = [_trained_to(params, recipe) for recipe in recipes]
-    for other in rest:
-        found = _minus(found, other)
+    number = functools.reduce(_minus, [_training_accuracy(params, recipe) for recipe in recipes])
     if estimand.quantity == "accuracy":
-        return found
-    tables, *others = [_tables(params, recipe, "validation", estimand.table) for recipe in recipes]
+        return number
+    tables, *others = [_tables(params, recipe, "validation", estimand.with_copies) for recipe in recipes]
     held_out = _difference(params, tables, others[0], "accuracy") if others else _value(params, tables, "accuracy")
-    return _minus(found, held_out)._replace(n=held_out.n, leaky=held_out.leaky, note=held_out.note)
+    return _minus(number, held_out)._replace(n=held_out.n, leaky=held_out.leaky, note=held_out.note)
 
 
-def _trained_to(params: StudyParams, name: str) -> Measured:
-    """Training accuracy in the epoch whose weights were kept, the mean over the repeats.
+def _training_accuracy(params: StudyParams, name: str) -> Measured:
+    """Training accuracy in the epoch whose weights were kept, the mean over the runs.
 
-    The interval is Wilson's by image, of all repeats the widest: copies count as images of their own, so it is rather
-    too narrow.
+    The interval is the widest of the runs' Wilson intervals, by image: copies count as images of their own, so it is
+    rather too narrow.
     """
-    recipe, found = params.recipes[name], []
-    for repeat in range(params.runs):
-        path = run_folder(params.study) / "models" / name / f"r{repeat}" / "history.csv"
+    recipe, numbers = params.recipes[name], []
+    for run in range(params.runs):
+        path = run_folder(params.study) / "models" / name / f"r{run}" / "history.csv"
         if not path.is_file():
             raise InputError(f"{path} does not exist. Fix: make study STUDY={params.study}.")
         history = pd.read_csv(path)
         sign = 1 if "accuracy" in recipe.monitor else -1
         kept = history.index[-1] if recipe.keep == "last" else (sign * history[recipe.monitor]).idxmax()
-        shown = recipe.epoch_images or _counted(params, name, "validation", "trained_on", repeat)
-        found.append(Measured(*_wilson(float(history.at[kept, "accuracy"]), shown), shown))
-    return _together(found)
+        images = recipe.epoch_images or predictions.made_by(params, name, "validation", run)["trained_on"]
+        numbers.append(Measured(*_wilson(float(history.at[kept, "accuracy"]), images), images))
+    return _over_runs(numbers)
 
 
-def _counted(params: StudyParams, recipe: str, part: str, key: str, repeat: int) -> int:
-    """A number that was written beside the table of ``recipe``; InputError, with the cure, if it was not."""
-    made_by = predictions.made_by(params, recipe, part, repeat)
-    if key not in made_by:
-        path = predictions.table_path(params.study, recipe, repeat, part).with_suffix(".json")
-        raise InputError(f"{path} holds no `{key}`. Fix: delete it, and make study STUDY={params.study}.")
-    return int(made_by[key])
-
-
-def _minus(one: Measured, other: Measured) -> Measured:
-    """A difference of independent numbers, its interval after Newcombe (Stat Med 17:873, 1998, method 10)."""
-    value = one.value - other.value
-    below = math.hypot(one.value - one.low, other.high - other.value)
-    above = math.hypot(one.high - one.value, other.value - other.low)
-    return one._replace(value=value, low=value - below, high=value + above)
+def _minus(number: Measured, other: Measured) -> Measured:
+    """A difference of independent numbers, with the interval of Newcombe (Stat Med 17:873, 1998, method 10)."""
+    value = number.value - other.value
+    below = math.hypot(number.value - number.low, other.high - other.value)
+    above = math.hypot(number.high - number.value, other.value - other.low)
+    return number._replace(value=value, low=value - below, high=value + above)
 
 
 def _fact(params: StudyParams, estimand: Data) -> Measured:
     cases = written_cases(params.study)
-    if estimand.part != "all":
-        cases = cases[cases["published_split"] == estimand.part]
-    sizes = cases["label"].value_counts()
-    if estimand.of is not None and estimand.of not in sizes:
-        raise InputError(
-            f"{params.study}: no class {estimand.of!r} among the cases; there are {', '.join(sizes.index)}."
-        )
-    n, own = len(cases), sizes.get(estimand.of, 0)
-    value: float
+    if estimand.published_split:
+        cases = cases[cases["published_split"] == estimand.published_split]
+    sizes, of = cases["label"].value_counts(), estimand.of
+    if of is not None and of not in sizes:
+        raise InputError(f"{params.study}: no class {of!r} among the cases. Expected one of {', '.join(sizes.index)}.")
+    n, value = len(cases), 0.0
     match estimand.fact:
         case "images":
             value = n
@@ -208,78 +182,66 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
         case "malignant classes":
             value = len(views_of(sorted(sizes.index)).get("malignant", []))
         case "class share":
-            value = own / n
+            value = sizes[of] / n
         case "classes with fewer images":
-            value = int((sizes < own).sum())
-        case "classes with more images":
-            value = int((sizes > own).sum())
+            value = (sizes < sizes[of]).sum()
         case "largest to smallest class":
             value = sizes.max() / sizes.min()
-        case "known in training":
-            if estimand.recipe:
-                parts = _parts(params, estimand.recipe, "validation", "with_copies")
-                known, n = (
-                    sum(_counted(params, estimand.recipe, part, key, 0) for part in parts) for key in ("known", "n")
-                )
-                value = known / n
-            else:
-                held_out = cases.loc[cases["split"] == "validation", "lesion_id"]
-                n = len(held_out)
-                value = held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
+        case "shared with training" if estimand.recipe:
+            splits = _splits(params, estimand.recipe, "validation", True)
+            counts = [predictions.made_by(params, estimand.recipe, split, 0) for split in splits]
+            n = sum(count["n"] for count in counts)
+            value = sum(count["known"] for count in counts) / n
+        case "shared with training":
+            held_out = cases.loc[cases["split"] == "validation", "lesion_id"]
+            n, value = len(held_out), held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
         case "fill shown":
             recipe = params.recipes[str(estimand.recipe)]
-            drawn = shown(recipe.augmentation, recipe.backbone.image_size)
-            n, value = len(drawn), drawn["fill"].mean()
+            draws = shown(recipe.augmentation, recipe.backbone.image_size)
+            n, value = len(draws), draws["fill"].mean()
         case "category code":
-            if strange := sorted(set(sizes.index) - set(estimand.names)):
-                raise InputError(f"{params.study}: no name for the label(s) {', '.join(strange)}. Fix: name them.")
-            coded = pd.Categorical(cases["label"].map(estimand.names))
-            value = coded.categories.get_loc(estimand.names[str(estimand.of)])
+            if unnamed := sorted(set(sizes.index) - set(estimand.names)):
+                raise InputError(f"{params.study}: no name for the label(s) {', '.join(unnamed)}. Fix: add it.")
+            names = pd.Categorical(cases["label"].map(estimand.names)).categories
+            value = names.get_loc(estimand.names[str(of)])
     return Measured(float(value), float(value), float(value), n)
 
 
 @functools.lru_cache(maxsize=8)
-def of_matrix(estimand: Matrix) -> Measured:
-    """A number of a published confusion matrix; InputError for what is no matrix of counts, or an unknown number.
+def measure_published(estimand: Matrix | Share) -> Measured:
+    """A published number measured without a study: from a confusion matrix, or a share minus its baseline.
 
-    Intervals are by image: Wilson's of shares, else of multinomial draws of the images.
+    Intervals are by image: Wilson's of shares, otherwise of multinomial draws of the images. A baseline on the same
+    images is exact; against another published share the interval is Newcombe's, which takes the two as independent.
+    Raises InputError for an unknown number of a matrix.
     """
-    verdict = judge_matrix(read_matrix(estimand.matrix), classes=list(estimand.classes), resamples=OFTEN)
-    numbers, n = verdict.numbers, int(verdict.counts.to_numpy().sum())
+    if isinstance(estimand, Share):
+        own, base = Measured(*_wilson(estimand.share, estimand.n), estimand.n), estimand.baseline
+        other = _wilson(base, estimand.baseline_n) if estimand.baseline_n else (base, base, base)
+        return _minus(own, Measured(*other, estimand.baseline_n))
+    counts = pd.DataFrame(estimand.matrix)
+    verdict = judge_matrix(counts, classes=list(estimand.classes), resamples=MATRIX_RESAMPLES)
+    numbers, n = verdict.numbers, int(counts.to_numpy().sum())
     if estimand.metric == "above the majority":
         row, majority = numbers.loc["accuracy"], numbers.at["majority baseline accuracy", "value"]
         return Measured(row["value"] - majority, row["low"] - majority, row["high"] - majority, n)
     if estimand.metric == "macro F1":
-        counts = verdict.counts.to_numpy()[None].astype(np.float64)
-        value, draws = (_macro_f1(one) for one in (counts, multinomial_draws(verdict.counts, OFTEN, seed=0)))
-        return Measured(float(value[0]), *percentile_interval(draws[~np.isnan(draws)]), n)
+        draws = _macro_f1(multinomial_draws(verdict.counts, MATRIX_RESAMPLES, seed=0))
+        value = _macro_f1(counts.to_numpy(np.float64)[None])[0]
+        return Measured(float(value), *percentile_interval(draws[~np.isnan(draws)]), n)
     name = estimand.metric.removeprefix("recall ")
     if name != estimand.metric and name in verdict.by_class.index:
         row = verdict.by_class.loc[name]
         return Measured(row["recall"], row["recall_low"], row["recall_high"], int(row["n"]))
     if estimand.metric not in numbers.index:
-        raise InputError(
-            f"no number {estimand.metric!r} of a matrix. Expected one of {', '.join(numbers.index)}, recall <class>, "
-            "macro F1, above the majority."
-        )
+        expected = f"{', '.join(numbers.index)}, recall <class>, macro F1, above the majority"
+        raise InputError(f"no number {estimand.metric!r} of a matrix. Expected one of {expected}.")
     row = numbers.loc[estimand.metric]
     return Measured(row["value"], row["low"], row["high"], int(row["n"]), row["note"])
 
 
 def _macro_f1(counts: np.ndarray) -> np.ndarray:
     return np.mean([metrics.f1(counts, index) for index in range(counts.shape[1])], axis=0)
-
-
-def of_share(estimand: Share) -> Measured:
-    """A published share minus its baseline.
-
-    On the same images the baseline is exact and the interval is Wilson's of the share; against another published share
-    it is Newcombe's, which takes the two as independent.
-    """
-    own = Measured(*_wilson(estimand.share, estimand.n), estimand.n)
-    base = estimand.baseline
-    other = _wilson(base, estimand.baseline_n) if estimand.baseline_n else (base, base, base)
-    return _minus(own, Measured(*other, estimand.baseline_n))
 
 
 def _wilson(share: float, n: int) -> tuple[float, float, float]:

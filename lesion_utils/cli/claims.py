@@ -2,16 +2,14 @@
 
 import typer
 
-from lesion_utils.claims.verdicts import claims_table, gather
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
-from lesion_utils.reports import write_claims
 
 
 def claims() -> None:
-    """Bring the claims of all published systems together, and print them.
+    """Collect the claims of all published systems, judge them and print them.
 
-    Writes claims.json, results.json and index.html into reports/published/, from what the studies in params/published/
-    measured when they were run; a claim of a study that was not run says so.
+    Reads the claims.json that each study in params/published/ wrote when it ran. Writes claims.json and index.html into
+    reports/published/. A claim of a study that has not run says so.
 
     \b
     Example:
@@ -20,7 +18,11 @@ def claims() -> None:
     \b
     Exit codes: 0 done, whatever the verdicts; 2 unusable input
     """
+    from lesion_utils import reports
+    from lesion_utils.claims.verdicts import collect_claims, shown, summary
+
     with unusable_input_exits_2():
-        rows = gather()
-        write_claims(rows)
-    typer.echo(harmless(claims_table(rows)))
+        rows = collect_claims()
+        page = reports.write_claims_page(rows)
+    typer.echo(harmless(reports.render("claims_table.md.j2", rows=shown(rows), summary=summary(rows))))
+    typer.echo(f"written: {page}", err=True)

@@ -6,8 +6,7 @@ import tempfile
 import typer
 
 from lesion_utils import pipeline
-from lesion_utils.claims.results import renewed
-from lesion_utils.paths import PROJECT
+from lesion_utils.paths import PROJECT, atomic_write
 
 
 def refresh_notebooks() -> None:
@@ -19,7 +18,11 @@ def refresh_notebooks() -> None:
             pipeline.refresh(name)
 
 
-def refresh_readme() -> None:
-    """Renew the tables of README.md from the tracked results and claims."""
-    path = PROJECT / "README.md"
-    path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+def readme() -> None:
+    """Write docs/claims.md, docs/results.md and the README's table of answers from the tracked results."""
+    from lesion_utils.reports import documents
+
+    for path, text in documents().items():
+        with atomic_write(path) as beside:
+            beside.write_text(text, encoding="utf-8")
+        typer.echo(path.relative_to(PROJECT))
