@@ -289,6 +289,10 @@ def tables(params, recipe, part="validation", repeats=range(3)):
     return [predictions.read(params, recipe, part, repeat) for repeat in repeats]
 
 
+def compared(arm, reference, **options):
+    return compare(PredictionTable(arm, 200), PredictionTable(reference), **options)
+
+
 def measured(params, **estimand):
     estimand = {"study": params.study} | estimand
     return measure(params, claim(estimand).estimand)
@@ -296,12 +300,15 @@ def measured(params, **estimand):
 
 def test_a_value_is_that_of_the_judge(study):
     found = measured(study, kind="metric", recipe="plain", metric="melanoma two-way accuracy", split="test")
-    row = judge(tables(study, "plain", "test"), 200).loc["melanoma two-way accuracy"]
+    row = judge(PredictionTable(tables(study, "plain", "test"), 200)).loc["melanoma two-way accuracy"]
     assert found == (row["value"], row["low"], row["high"], 100, "", False, 3)
     table = tables(study, "plain", "test")
     among = [one[one["label"] != "nv"] for one in table]
     found = measured(study, kind="metric", recipe="plain", metric="melanoma AUC", split="test", among=["mel", "bkl"])
-    assert found.value == judge(among, 200).loc["melanoma AUC", "value"] and found.n == len(among[0]) < 100
+    assert (
+        found.value == judge(PredictionTable(among, 200)).loc["melanoma AUC", "value"]
+        and found.n == len(among[0]) < 100
+    )
     with pytest.raises(InputError, match=r"df.*bkl, mel, nv"):
         measured(study, kind="metric", recipe="plain", metric="melanoma AUC", among=["df"])
     with pytest.raises(InputError, match="charm"):
@@ -324,9 +331,9 @@ def test_a_figure_as_a_system_reported_it_is_of_originals_and_copies(study):
 
 def test_a_difference_is_paired_and_holds_what_every_repeat_makes(study):
     found = measured(study, kind="metric", recipe="copied", reference="plain", metric="accuracy")
-    row = compare(tables(study, "copied"), tables(study, "plain"), 200).loc["accuracy"]
+    row = compared(tables(study, "copied"), tables(study, "plain")).loc["accuracy"]
     singles = [
-        compare(PredictionTable(one, 200), PredictionTable(other)).loc["accuracy", "value"]
+        compared(one, other).loc["accuracy", "value"]
         for one, other in zip(tables(study, "copied"), tables(study, "plain"), strict=True)
     ]
     assert found.value == row["value"]
@@ -335,7 +342,7 @@ def test_a_difference_is_paired_and_holds_what_every_repeat_makes(study):
     )
     once = study.model_copy(update={"runs": 1})
     found = measured(once, kind="metric", recipe="copied", reference="plain", metric="accuracy")
-    row = compare(tables(once, "copied")[0], tables(once, "plain")[0], 200).loc["accuracy"]
+    row = compared(tables(once, "copied")[0], tables(once, "plain")[0]).loc["accuracy"]
     assert found[:3] == tuple(row[["value", "low", "high"]])
 
 
@@ -351,14 +358,14 @@ def test_copies_are_held_against_originals_by_independent_draws(study):
         metric="accuracy",
     )
     both = pd.concat([tables(once, "copied")[0], tables(once, "copied", "validation_copies")[0]], ignore_index=True)
-    row = compare(PredictionTable(both, 200), PredictionTable(tables(once, "plain")[0]), paired=False).loc["accuracy"]
+    row = compared(both, tables(once, "plain")[0], paired=False).loc["accuracy"]
     assert found == (*row[["value", "low", "high"]], 190, "", True, 1)
     same = {"kind": "metric", "recipe": "also", "reference": "copied", "metric": "accuracy", "with_copies": True}
     others = [
         pd.concat([one, copies])
         for one, copies in zip(tables(once, "also"), tables(once, "also", "validation_copies"), strict=True)
     ]
-    assert measured(once, **same).value == pytest.approx(compare(others[0], both, 200).loc["accuracy", "value"])
+    assert measured(once, **same).value == pytest.approx(compared(others[0], both).loc["accuracy", "value"])
     three = measured(
         study,
         kind="metric",

@@ -58,7 +58,7 @@ def _metric(params: StudyParams, estimand: Metric) -> Measured:
     others = _tables(params, estimand.reference, estimand.split, estimand.reference_copies, estimand.among)
     difference = _difference(params, tables, others, estimand.metric)
     for recipe, judged in ((estimand.recipe, tables), (estimand.reference, others)):
-        if all(len(np.unique(predicted_of(table))) == 1 for table in judged):
+        if all(len(np.unique(PredictionTable(table).predicted)) == 1 for table in judged):
             note = f"{recipe} predicts one class for every image: it learnt nothing that could be compared"
             return difference._replace(low=math.nan, high=math.nan, note=note)
     return difference
@@ -87,7 +87,7 @@ def _splits(params: StudyParams, recipe: str, split: str, with_copies: bool) -> 
 def _value(params: StudyParams, tables: Sequence[pd.DataFrame], metric: str) -> Measured:
     if not _same_cases(*tables):
         return _over_runs([_value(params, [table], metric) for table in tables])
-    return _of_row(judge(tables, params.resamples, options=params.judging, wanted=[metric]), metric)
+    return _of_row(judge(PredictionTable(tables, params.resamples), params.judging, wanted=[metric]), metric)
 
 
 def _difference(
@@ -96,13 +96,12 @@ def _difference(
     if not (_same_cases(*tables) and _same_cases(*others)):
         return _over_runs([_difference(params, [a], [b], metric) for a, b in zip(tables, others, strict=True)])
     paired = _same_cases(tables[0], others[0])
-    rows = (compare if paired else compare_unpaired)(
-        tables, others, params.resamples, wanted=[metric], options=params.judging
-    )
-    number = _of_row(rows, metric)
+    arm, reference = (PredictionTable(runs, params.resamples) for runs in (tables, others))
+    number = _of_row(compare(arm, reference, [metric], params.judging, paired=paired), metric)
     if not paired or len(tables) == 1 or math.isnan(number.low):
         return number
-    runs = (singly(tables, [metric], params.judging) - singly(others, [metric], params.judging))[metric]
+    first, second = (metrics_per_run(table, [metric], params.judging)[metric] for table in (arm, reference))
+    runs = first - second
     return number._replace(low=min(number.low, float(runs.min())), high=max(number.high, float(runs.max())))
 
 

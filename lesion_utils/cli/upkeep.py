@@ -18,7 +18,7 @@ def refresh_notebooks() -> None:
             pipeline.refresh(name)
 
 
-def readme() -> None:
+def refresh_readme() -> None:
     """Write docs/claims.md, docs/results.md and the README's table of answers from the tracked results."""
     from lesion_utils.reports import documents
 
