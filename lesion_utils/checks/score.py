@@ -1,21 +1,22 @@
-"""A prediction table judged: the numbers, what speaks against them, and what they cannot say."""
+"""A prediction table judged: the numbers, what speaks against them, and what they cannot show."""
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lesion_utils.checks.findings import too_good
+from lesion_utils.checks.findings import accuracy_not_above, auc_not_above_chance, too_good
 from lesion_utils.checks.matrix import MOST_CLASSES
 from lesion_utils.checks.predictions import Predictions
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.evaluation import PredictionTable, judge
-from lesion_utils.evaluation.calibration import TOP, calibration, reliability
-from lesion_utils.evaluation.judge import FEW
+from lesion_utils.evaluation.calibration import TOP, calibration, calibration_sentence, reliability
+from lesion_utils.evaluation.judge import FEW, judge
 from lesion_utils.evaluation.operating import OperatingPoint, choose, judge_at, missed, most_probable
-from lesion_utils.evaluation.subgroups import subgroups, untested
+from lesion_utils.evaluation.prediction_table import PredictionTable
+from lesion_utils.evaluation.subgroups import groups_caveat, subgroups, untested
 from lesion_utils.evaluation.views import asked_views
 from lesion_utils.paths import records
 from lesion_utils.study import Judging
@@ -25,22 +26,20 @@ MOST_DRAWS = 400_000_000  # images times resamples, a byte each
 # what no prediction table can show
 NEVER = (
     "Photographs by phone or camera, other dermatoscopes and other clinics than those of these images: not tested.",
-    "Diagnoses that are none of these classes, and skin without a lesion: not tested.",
-    "How doctors and patients fare who use the classifier: not tested.",
+    "Diagnoses outside these classes, and skin without a lesion: not tested.",
+    "Outcomes for doctors and patients who use the classifier: not tested.",
     "Whether the classifier has seen these lesions in training: a prediction table cannot show it "
-    "(the command lesion leakcheck looks into the split).",
+    "(`lesion leakcheck` checks the split).",
 )
 
 
-class Score(NamedTuple):
-    """What ``score`` finds; tables are empty and ``point`` is None where the question cannot be asked."""
+@dataclass(frozen=True)
+class Score:
+    """What ``score`` finds; frames are empty and ``point`` is None where the question cannot be asked."""
 
+    table: PredictionTable
+    by_lesion: bool  # lesions are known
     view: str  # melanoma, or malignant where no class is melanoma, or ""
-    classes: pd.DataFrame  # images, lesions and few (under 20 images) of each class
-    n: int  # images
-    lesions: int
-    by_lesion: bool
-    leaky: bool
     prevalence: float
     numbers: pd.DataFrame  # of ``judge``
     point: OperatingPoint | None
@@ -54,19 +53,22 @@ class Score(NamedTuple):
     notes: list[str]  # how the tables were read
 
     @property
-    def caution(self) -> str:
-        """Why the operating point is too good, or ""."""
-        return self.at_point["caution"].iloc[0] if len(self.at_point) else ""
+    def classes(self) -> pd.DataFrame:
+        """Images, lesions and few (under 20 images) of each class."""
+        by_label = self.table.frame.groupby("label")["lesion_id"]
+        sizes = pd.DataFrame({"images": by_label.size(), "lesions": by_label.nunique()})
+        sizes = sizes.reindex(self.table.classes, fill_value=0).rename_axis("class")
+        return sizes.assign(few=sizes["images"] < FEW)
 
     @property
-    def point_known(self) -> bool:
-        """Whether there is an operating point at which cases are called."""
+    def has_point(self) -> bool:
+        """Whether there is an operating point at which cases are predicted positive."""
         return self.point is not None and not self.point.note
 
     @property
-    def point_told(self) -> str:
-        """The operating point in words."""
-        return counted(str(self.point), self.point.lesions < self.point.n) if self.point else ""
+    def caution(self) -> str:
+        """Why the operating point is too good, or ""."""
+        return self.at_point["caution"].iloc[0] if len(self.at_point) else ""
 
 
 def score(
@@ -79,39 +81,35 @@ def score(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Score:
-    """Judges a prediction table, with intervals bootstrapped by lesion.
+    """Judges a prediction table, with intervals bootstrapped over lesions.
 
-    The operating point, at ``options.specificity``, is chosen on ``validation`` and frozen, or without it on the very
-    images that are judged, and then called optimistic. ``cases`` (``read_metadata``) describes the images for the table
-    of subgroups; without it the columns of the prediction table do. ``melanoma`` and ``malignant`` name the classes of
-    these views where their names do not tell (``asked_views``). Raises InputError where tables do not belong together
-    or are too large.
+    The operating point, at ``options.specificity``, is chosen on ``validation`` and frozen; without ``validation`` it
+    is chosen on the judged images themselves, and called optimistic. ``cases`` (``read_metadata``) describes the images
+    for the table of subgroups; by default the columns of the prediction table do. ``melanoma`` and ``malignant`` name
+    the classes of these views where they are not recognised (``asked_views``). Raises InputError where tables do not
+    belong together or are too large.
     """
-    options, nothing, n = options or Judging(), pd.DataFrame(), len(predictions.table)
-    if n * resamples > MOST_DRAWS:
+    frame, options, nothing = predictions.frame, options or Judging(), pd.DataFrame()
+    if len(frame) * resamples > MOST_DRAWS:
         raise InputError(
-            f"{n:,} images with {resamples:,} resamples need more memory than is taken; up to "
-            f"{MOST_DRAWS // 100:,} images can be judged. Fix: hand in the test images alone, or give --resamples "
-            f"{max(100, MOST_DRAWS // n)}."
+            f"{len(frame):,} images with {resamples:,} resamples need too much memory. Expected up to "
+            f"{MOST_DRAWS // 100:,} images. Fix: hand in the test images only, or --resamples "
+            f"{max(100, MOST_DRAWS // len(frame))}."
         )
-    table = PredictionTable(predictions.table, resamples, seed)
+    table = PredictionTable(frame, resamples, seed)
     if table.k > MOST_CLASSES:
-        raise InputError(
-            f"{table.k:,} classes; up to {MOST_CLASSES} can be judged. Expected a name of a class in each label."
-        )
-    views = asked_views(table.classes, melanoma, malignant)
-    view, notes = next(iter(views), ""), list(predictions.notes)
+        raise InputError(f"{table.k:,} classes. Expected up to {MOST_CLASSES}, and the name of a class in each label.")
+    views, notes = asked_views(table.classes, melanoma, malignant), list(predictions.notes)
+    view = next(iter(views), "")
     if not view:
-        notes.append("no class is known as melanoma or malignant: say which (--melanoma, --malignant)")
-    point = _point(predictions, table, validation, view, views, options.specificity, notes) if view else None
+        notes.append("no class is recognised as melanoma or malignant (name it with --melanoma, --malignant)")
+    point = _point(table, predictions, validation, views, options.specificity, notes) if view else None
     numbers = judge(table, options, views)
+    curves = [name for name in (view, TOP) if name and table.has_probabilities]
     return Score(
-        view=view,
-        classes=_classes(table),
-        n=n,
-        lesions=table.lesions,
+        table=table,
         by_lesion=predictions.by_lesion,
-        leaky=table.leaky,
+        view=view,
         prevalence=options.prevalence,
         numbers=numbers,
         point=point,
@@ -119,7 +117,7 @@ def score(
         missed=missed(point, table) if point and not point.note else nothing,
         groups=subgroups(table, point, cases) if point else nothing,
         calibration=calibration(table, views) if table.has_probabilities else nothing,
-        reliability={of: reliability(table, of, views) for of in (view, TOP) if of and table.has_probabilities},
+        reliability={name: reliability(table, name, views) for name in curves},
         untested=[*untested(table, cases), *NEVER],
         findings=_findings(table, numbers, view, point),
         notes=notes,
@@ -127,72 +125,57 @@ def score(
 
 
 def _point(
-    predictions: Predictions,
     table: PredictionTable,
+    predictions: Predictions,
     validation: Predictions | None,
-    view: str,
     views: Mapping[str, Sequence[str]],
     specificity: float,
     notes: list[str],
 ) -> OperatingPoint:
-    chosen_from = None if validation is None else PredictionTable(validation.table, name="the validation table")
-    if chosen_from is not None and set(chosen_from.classes) != set(table.classes):
+    view, judged = next(iter(views)), "the judged images"
+    chosen_on = PredictionTable(validation.frame, name="the validation table") if validation else table
+    if set(chosen_on.classes) != set(table.classes):
         raise InputError(
-            f"the validation table has other classes ({first_ten(chosen_from.classes)}) than the predictions "
-            f"({first_ten(table.classes)}). Expected predictions of the same model."
+            f"the validation table has classes {first_ten(chosen_on.classes)}, the predictions have "
+            f"{first_ten(table.classes)}. Expected predictions of the same model."
         )
     if not table.has_probabilities:
         return most_probable(table, view, views)
-    if validation is None or chosen_from is None:
-        return choose(table, view, specificity=specificity, views=views, chosen_on="the images that are judged")
-    if not (predictions.by_lesion and validation.by_lesion):
-        notes.append("lesions are not known of both tables: whether validation shares some cannot be seen")
-    return choose(chosen_from, view, specificity=specificity, views=views, chosen_on="validation")
-
-
-def _classes(table: PredictionTable) -> pd.DataFrame:
-    sizes = [table.size(table.truth == index) for index in range(table.k)]
-    frame = pd.DataFrame(sizes, columns=["images", "lesions"], index=pd.Index(table.classes, name="class"))
-    return frame.assign(few=frame["images"] < FEW)
+    if validation and not (predictions.by_lesion and validation.by_lesion):
+        notes.append("lesions are not known in both tables, so shared lesions cannot be found")
+    name = "validation" if validation else judged
+    return choose(chosen_on, view, specificity=specificity, views=views, chosen_on=name)
 
 
 def _findings(table: PredictionTable, numbers: pd.DataFrame, view: str, point: OperatingPoint | None) -> list[str]:
-    found = []
+    findings = []
     if table.leaky:
-        found.append("leaky: the table says that its model has seen lesions or images of this test, so no number holds")
+        findings.append("leaky: the model has seen lesions or images of this test, so no number holds")
     if point and point.chosen_on == "validation" and (caution := point.caution(table)):
-        found.append(f"validation shares lesions or images with the test: the operating point was {caution}")
-    accuracy, majority = numbers.loc["accuracy"], numbers.at["majority baseline accuracy", "value"]
-    if accuracy["low"] <= majority:
-        found.append(
-            f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f}) is not shown to be "
-            f"above {majority:.3f}, that of always naming the largest class"
-        )
-    found += too_good(table.classes, numbers.at["balanced accuracy", "value"])
-    if view and (area := f"{view} AUC") in numbers.index and numbers.at[area, "low"] <= 0.5:
-        row = numbers.loc[area]
-        found.append(
-            f"{area} {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) is not shown to be above 0.5, that of "
-            "a guess"
-        )
+        findings.append(f"validation shares lesions or images with the test: the operating point was {caution}")
+    majority = numbers.at["majority baseline accuracy", "value"]
+    findings += accuracy_not_above(numbers.loc["accuracy"], majority, "the largest class")
+    findings += too_good(table.classes, numbers.at["balanced accuracy", "value"])
+    if (auc := f"{view} AUC") in numbers.index:
+        findings += auc_not_above_chance(numbers.loc[auc])
     labels = table.frame.groupby("lesion_id")["label"].nunique()
-    if len(odd := labels[labels > 1]):
-        found.append(f"{len(odd):,} lesion(s) have images under more than one label: {first_ten(odd.index)}")
-    return found
+    if len(several := labels.index[labels > 1]):
+        findings.append(f"{len(several):,} lesion(s) have images under more than one label: {first_ten(several)}")
+    return findings
 
 
 def as_dict(score: Score) -> dict[str, Any]:
     """The score as JSON takes it; a number that is not estimable is null."""
-    point = score.point
+    shown = in_words(score)
     return {
-        "images": score.n,
-        "lesions": score.lesions if score.by_lesion else None,
-        "resampled by": "lesion" if score.by_lesion else "image",
-        "leaky": score.leaky,
+        "images": len(score.table),
+        "lesions": score.table.lesions if score.by_lesion else None,
+        "resampled by": shown["unit"],
+        "leaky": score.table.leaky,
         "classes": records(score.classes.reset_index()),
         "view": score.view,
-        "operating point": score.point_told or None,
-        "threshold": point.threshold if point and score.point_known else None,
+        "operating point": shown["point"] or None,
+        "threshold": score.point.threshold if score.point and score.has_point else None,
         "caution": score.caution,
         "prevalence": score.prevalence,
         "at the operating point": records(score.at_point),
@@ -207,18 +190,26 @@ def as_dict(score: Score) -> dict[str, Any]:
     }
 
 
-def counted(text: str, by_lesion: bool) -> str:
-    """``text`` without the count of lesions where they are not known."""
-    return text if by_lesion else re.sub(r"images, [\d,]+ lesions", "images", text)
+def in_words(score: Score) -> dict[str, Any]:
+    """The parts of a score that its page and its text both show, lesions counted only where they are known."""
+    unit, missed = "lesion" if score.by_lesion else "image", ""
+    if score.has_point:
+        row, never = score.at_point.loc["sensitivity"], score.missed[score.missed["lesion_missed"]]
+        missed = f"{len(score.missed):,} of {row['n']:,} {score.view} images are missed"
+        if score.by_lesion:
+            missed += f"; {never['lesion_id'].nunique():,} of {row['lesions']:,} lesions are missed in every image"
 
+    def counted(text: str) -> str:
+        return text if score.by_lesion else re.sub(r"images, [\d,]+ lesions", "images", text)
 
-def missed_counts(score: Score) -> str:
-    """How many images and lesions of the view are missed at the operating point, which is known."""
-    images = score.at_point.at["sensitivity", "n"]
-    lesions = score.at_point.at["sensitivity", "lesions"]
-    never = score.missed.loc[score.missed["lesion_missed"], "lesion_id"].nunique()
-    told = f"{len(score.missed):,} of {images:,} {score.view} images are missed"
-    return told + (f"; {never:,} of {lesions:,} lesions in every image" if score.by_lesion else "")
+    return {
+        "point": counted(str(score.point or "")),
+        "missed": missed,
+        "calibration": [counted(calibration_sentence(row)) for _, row in score.calibration.iterrows()],
+        "caveat": groups_caveat(score.groups) if len(score.groups) else "",
+        "unit": unit,
+        "counts_head": "images (lesions)" if score.by_lesion else "images",
+    }
 
 
 def estimate_cells(row: pd.Series, by_lesion: bool) -> tuple[str, str]:
@@ -226,13 +217,8 @@ def estimate_cells(row: pd.Series, by_lesion: bool) -> tuple[str, str]:
     counts = f"{row['n']:,}" + (f" ({row['lesions']:,})" if by_lesion else "")
     if np.isnan(row["value"]):
         return f"not estimable: {row['note']}", counts
-    marks = ("; few" if _is_few(row) else "") + ("; leaky" if row["leaky"] else "")
-    interval = f" ({row['low']:z.3f} to {row['high']:z.3f})" if not np.isnan(row["low"]) else f" ({row['note']})"
-    return f"{row['value']:z.3f}{interval}{marks}", counts
-
-
-def _is_few(row: pd.Series) -> bool:
-    """The mark of ``judge``, which counts the positives; but a view's specificity rests on the others."""
-    if row.get("kind") == "view" and row["metric"] == f"{row['about']} specificity":
-        return row["n"] < FEW
-    return bool(row.get("few", False))
+    # ``judge`` counts the positives, but the specificity of a view rests on the others
+    by_others = row.get("kind") == "view" and row["metric"] == f"{row['about']} specificity"
+    few = row["n"] < FEW if by_others else row.get("few", False)
+    interval = row["note"] if np.isnan(row["low"]) else f"{row['low']:z.3f} to {row['high']:z.3f}"
+    return f"{row['value']:z.3f} ({interval}){'; few' if few else ''}{'; leaky' if row['leaky'] else ''}", counts

@@ -1,46 +1,47 @@
-"""Checking somebody's split. Exit codes: 0 clean, 1 parts that share something, 2 unusable input."""
+"""Checking a split. Exit codes: 0 clean, 1 two splits share something, 2 unusable input."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
-from lesion_utils.checks.split import Names
+from lesion_utils.checks.split import LeakCheck, Names
 from lesion_utils.checks.split import leakcheck as check_split
-from lesion_utils.cli.exits import harmless, unusable_input_exits_2
+from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.cli.options import Melanoma
+from lesion_utils.cli.printing import finish, text_table
 from lesion_utils.tables import read_table
 
 DEFAULTS = Names()
+EXAMPLES = 3  # shown of each kind
 
 
 def leakcheck(
-    split: Annotated[Path, typer.Argument(metavar="SPLIT.csv", help="a row an image: image_id, lesion_id, dx, split")],
+    split: Annotated[
+        Path, typer.Argument(metavar="SPLIT.csv", help="one row per image: image_id, lesion_id, dx, split")
+    ],
     images: Annotated[
         Path | None,
         typer.Option(help="folder of the pictures, <image_id>.jpg: compares pixels and finds near-duplicates"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON, with every image that is tied")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, with every linked image")] = False,
     melanoma: Melanoma = None,
     image_id: Annotated[str, typer.Option(metavar="COLUMN")] = DEFAULTS.image_id,
-    lesion_id: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="by default lesion_id, if it is there")
-    ] = None,
+    lesion_id: Annotated[str | None, typer.Option(metavar="COLUMN", help="default: lesion_id, if it exists")] = None,
     label: Annotated[str, typer.Option(metavar="COLUMN")] = DEFAULTS.label,
     split_column: Annotated[str, typer.Option("--split", metavar="COLUMN")] = DEFAULTS.split,
-    train: Annotated[str, typer.Option(metavar="NAME", help="what that column calls training")] = DEFAULTS.train,
+    train: Annotated[str, typer.Option(metavar="NAME", help="the word for training in that column")] = DEFAULTS.train,
     validation: Annotated[str, typer.Option(metavar="NAME", help="may be absent")] = DEFAULTS.validation,
     test: Annotated[str, typer.Option(metavar="NAME")] = DEFAULTS.test,
     threads: Annotated[int, typer.Option(min=1, help="that open pictures")] = 2,
 ) -> None:
-    """Check a split, ours or anybody's: does the test part share lesions or images with training?
+    """Check a split, ours or anybody's: does the test split share lesions or images with training?
 
-    Counts the test images with the same id, the same lesion and, with --images, the same pixels or a near-duplicate
-    in training, all and melanoma; likewise validation against training and test against validation. Warns of a test
-    part made of lesions with one image, or with other class frequencies than the whole, and gives the accuracy of
-    always naming the most frequent class. Without --images, or without lesion ids (or where each image has its own), it
-    says what was not checked.
+    Counts the test images that have the same id, the same lesion and, with --images, the same pixels or a
+    near-duplicate in training: all images, and melanoma. Does the same for validation against training and test
+    against validation. Warns of a test split of single-image lesions, or with other class frequencies than the whole
+    table. Gives the accuracy of always predicting the most frequent class. Says what was not checked.
 
     \b
     Examples:
@@ -49,11 +50,30 @@ def leakcheck(
       lesion leakcheck folds.csv --split fold --train 0 --test 1 --label diagnosis --melanoma MM
 
     \b
-    Exit codes: 0 clean, warnings or not; 1 two parts share something; 2 unusable input.
+    Exit codes: 0 clean, with or without warnings; 1 two splits share something; 2 unusable input.
     """
     with unusable_input_exits_2():
         expected = f"{image_id}, {lesion_id or 'lesion_id'} (where lesions are known), {label}, {split_column}"
         names = Names(image_id, lesion_id, label, split_column, train, validation, test)
-        found = check_split(read_table(split, expected), images, names, melanoma, threads, split)
-    typer.echo(json.dumps(found.as_dict(), indent=1) if as_json else harmless(found.text(split.name)))
-    raise typer.Exit(1 if found.found else 0)
+        check = check_split(read_table(split, expected), images, names, melanoma, threads, split)
+    finish(check.as_dict(), "leakcheck.txt.j2", as_json, check.leak, name=split.name, overlaps=_overlaps(check))
+
+
+def _overlaps(check: LeakCheck) -> dict[str, str]:
+    """A table for each pair of splits, by its title."""
+    tables = {}
+    for (split, against), rows in check.shares.groupby(["part", "against"], sort=False):
+        links = check.tied[(check.tied["part"] == split) & (check.tied["against"] == against)]
+        lines = []
+        for _, row in rows.iterrows():
+            examples = links[links["what"] == row["what"]][:EXAMPLES]
+            pairs = ", ".join(examples["image_id"] + " with " + examples["partner"])
+            lines.append((row["what"], _share(row, ""), _share(row, "melanoma "), pairs))
+        title = f"{split.capitalize()} images linked to {against} (counts of this very split, so no interval):"
+        tables[title] = text_table(("by", "images", "melanoma", "for example"), *lines)
+    return tables
+
+
+def _share(row: pd.Series, whose: str) -> str:
+    n = row[f"{whose}of"]
+    return f"{row[f'{whose}images']:,} of {n:,} ({row[f'{whose}share']:.2%})" if n else "none"

@@ -1,6 +1,5 @@
-"""Judging somebody's prediction table. Exit codes: 0 clean, 1 something was found, 2 unusable input."""
+"""Judging a prediction table. Exit codes: 0 clean, 1 something was found, 2 unusable input."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,45 +7,44 @@ import pandas as pd
 import typer
 
 from lesion_utils.checks.predictions import read_metadata, read_predictions
-from lesion_utils.checks.score import Score, as_dict, counted, estimate_cells, missed_counts
+from lesion_utils.checks.score import Score, as_dict, estimate_cells, in_words
 from lesion_utils.checks.score import score as score_table
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
 from lesion_utils.cli.options import Malignant, Melanoma, listed
-from lesion_utils.cli.printing import text_table
+from lesion_utils.cli.printing import finish, text_table
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.calibration import calibration_sentence
-from lesion_utils.evaluation.subgroups import groups_caveat
 from lesion_utils.study import Judging
 
 DEFAULTS = Judging()
 
 
 def score(
-    predictions: Annotated[Path, typer.Argument(help="CSV, a row an image: image_id, label, p_<class>… or predicted")],
+    predictions: Annotated[
+        Path, typer.Argument(help="CSV, one row per image: image_id, label, p_<class>… or predicted")
+    ],
     validation: Annotated[
-        Path | None, typer.Option(help="such a table of the validation images: the operating point is chosen there")
+        Path | None, typer.Option(help="such a table of validation images: the operating point is chosen there")
     ] = None,
     metadata: Annotated[
-        Path | None, typer.Option(help="CSV with image_id, and lesion_id, age, sex, localization, source where known")
+        Path | None, typer.Option(help="CSV with image_id, and if known lesion_id, age, sex, localization, source")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="write a page for clinicians; it needs no network")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     prevalence: Annotated[float, typer.Option(metavar="P", help="for PPV and NPV")] = DEFAULTS.prevalence,
     specificity: Annotated[
-        float, typer.Option(metavar="S", help="that the operating point is chosen to have")
+        float, typer.Option(metavar="S", help="that the operating point should have")
     ] = DEFAULTS.specificity,
     melanoma: Melanoma = None,
     malignant: Malignant = None,
     resamples: Annotated[int, typer.Option(min=100, help="bootstrap draws behind an interval")] = 2000,
 ) -> None:
-    """Judge a prediction table, ours or anybody's: every number with its interval, by lesion where known.
+    """Judge a prediction table, ours or anybody's: every number with its interval, by lesion where lesions are known.
 
-    Columns: image_id; label; p_<class> for each class, from 0 to 1 and summing to 1 in a row, or else predicted;
-    lesion_id where it is known (without it, or where each image has its own, intervals may be too narrow, and the
-    output says so); age, sex, localization,
-    source and skin_tone for the table of subgroups. docs/prediction_table.md has the details.
+    Columns: image_id; label; p_<class> for each class, from 0 to 1 with a sum of 1 in each row, or predicted;
+    lesion_id if known (otherwise intervals may be too narrow, and the output says so); age, sex, localization, source
+    and skin_tone for the table of subgroups. docs/prediction_table.md has the details.
 
-    Without --validation the operating point is chosen on the images that are judged, and called optimistic.
+    Without --validation the operating point is chosen on the judged images, and called optimistic.
 
     \b
     Examples:
@@ -56,7 +54,7 @@ def score(
 
     \b
     Exit codes: 0 clean; 2 unusable input; 1 if something was found:
-      accuracy not shown to be above always naming the largest class
+      accuracy not shown to be above that of always predicting the largest class
       AUC of melanoma not shown to be above 0.5
       balanced accuracy above 0.90 on HAM10000's classes: a leak is likely
       a table that is marked leaky
@@ -64,14 +62,13 @@ def score(
       a lesion with images under more than one label
     """
     with unusable_input_exits_2():
-        for name, share in (("--prevalence", prevalence), ("--specificity", specificity)):
+        for option, share in (("--prevalence", prevalence), ("--specificity", specificity)):
             if not 0 < share < 1:
-                raise InputError(f"{name} {share:g}: expected a number between 0 and 1.")
+                raise InputError(f"{option} {share:g}: expected a number between 0 and 1.")
         if html and (html.is_dir() or not html.resolve().parent.is_dir()):
-            raise InputError(f"--html {html}: expected the name of a file in a folder that there is.")
+            raise InputError(f"--html {html}: expected the name of a file in an existing folder.")
         if html and html.resolve() in [path.resolve() for path in (predictions, validation, metadata) if path]:
             raise InputError(f"--html {html} is one of the tables that are read. Fix: give the page another name.")
-        name = harmless(predictions.name)
         cases = None if metadata is None else read_metadata(metadata)
         judged = score_table(
             read_predictions(predictions, cases),
@@ -82,43 +79,29 @@ def score(
             options=Judging(prevalence=prevalence, specificity=specificity),
             resamples=resamples,
         )
+        name = harmless(predictions.name)
         if html:
             from lesion_utils.checks.score_page import page_values  # imports matplotlib
             from lesion_utils.reports import write_page
 
             write_page(html, "score.html.j2", **page_values(judged, name))
-    typer.echo(json.dumps(as_dict(judged), indent=1) if as_json else harmless(as_text(judged, name)))
-    raise typer.Exit(1 if judged.findings else 0)
+    words = in_words(judged)
+    shown = {"name": name, **words, **_tables(judged, words["counts_head"])}
+    finish(as_dict(judged), "score.txt.j2", as_json, bool(judged.findings), **shown)
 
 
-def as_text(score: Score, name: str) -> str:
-    """The score as a terminal shows it."""
-    sizes = (f"{name} {row['images']:,}{' (few)' if row['few'] else ''}" for name, row in score.classes.iterrows())
-    lines = [
-        counted(f"{name}: {score.n:,} images, {score.lesions:,} lesions; {', '.join(sizes)}.", score.by_lesion),
-        f"Intervals are 95 %, bootstrapped by {'lesion' if score.by_lesion else 'image'}. Not a medical device.",
-        *(f"Note: {note}." for note in score.notes),
-    ]
-    if score.point:
-        caution = f" {score.caution.capitalize()}." if score.caution else ""
-        lines += ["", f"{score.point_told.capitalize()}.{caution}", *_table(score.at_point, score.by_lesion)]
-    if score.point_known:
-        ids = score.missed["image_id"].head(5).tolist() + ["…"] * (len(score.missed) > 5)
-        lines.append(missed_counts(score) + (f": {', '.join(ids)}" if ids else "."))
-    for kind, title in (("overall", "All classes"), ("view", "By the most probable class, and over all thresholds")):
-        lines += ["", f"{title}:", *_table(score.numbers[score.numbers["kind"] == kind], score.by_lesion)]
-    lines += ["", *(counted(calibration_sentence(row), score.by_lesion) for _, row in score.calibration.iterrows())]
-    if len(score.groups):
-        of_view = score.groups[score.groups["metric"] == f"{score.view} sensitivity"]
-        named = of_view.assign(metric=of_view["variable"] + ": " + of_view["group"])
-        lines += ["", f"{score.view.capitalize()} sensitivity at the operating point:", *_table(named, score.by_lesion)]
-        lines.append(groups_caveat(score.groups))
-    lines += ["", *score.untested, ""]
-    lines += [f"FOUND: {finding}." for finding in score.findings] or ["None of the findings listed in --help."]
-    lines.append("Numbers of each class are in --json and --html.")
-    return "\n".join(lines)
+def _tables(score: Score, counts_head: str) -> dict[str, str]:
+    def table(rows: pd.DataFrame) -> str:
+        cells = [(row["metric"], *estimate_cells(row, score.by_lesion)) for _, row in rows.iterrows()]
+        return text_table(("", "value (95% CI)", counts_head), *cells) if cells else ""
 
-
-def _table(rows: pd.DataFrame, by_lesion: bool) -> list[str]:
-    head = ["", "value (95 % interval)", "images (lesions)" if by_lesion else "images"]
-    return [text_table(head, *([row["metric"], *estimate_cells(row, by_lesion)] for _, row in rows.iterrows()))]
+    groups = score.groups
+    if len(groups):
+        groups = groups[groups["metric"] == f"{score.view} sensitivity"]
+        groups = groups.assign(metric=groups["variable"] + ": " + groups["group"])
+    return {
+        "at_point": table(score.at_point) if score.has_point else "",
+        "overall": table(score.numbers[score.numbers["kind"] == "overall"]),
+        "views": table(score.numbers[score.numbers["kind"] == "view"]),
+        "groups": table(groups),
+    }
