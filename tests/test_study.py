@@ -352,7 +352,8 @@ def test_bad_input_is_refused_before_a_notebook_runs(project, spoil):
 
 def test_weights_of_another_backbone_are_refused_before_a_notebook_runs(project, real_weights):
     other = next(real_weights.glob("inception_v3_*.h5"))
-    recipe = TINY["transfer"]["mobilenet"] | {"weights": str(other)}
+    recipe = TINY["transfer"]["mobilenet"]
+    recipe = recipe | {"backbone": recipe["backbone"] | {"weights": str(other)}}
     project.write(TINY | {"transfer": {"mobilenet": recipe}})
     assert_refused(project, 1, [other.name, "mobilenet_v1", "Fix"])
 

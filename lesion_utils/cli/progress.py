@@ -33,6 +33,7 @@ class Progress(logging.Filter):
         self.jobs: list[str] = []  # all that this call runs
         self.left: list[str] = []  # of these, those not done
         self.running: dict[str, float] = {}  # when they started
+        self.failed = False
         threading.Thread(target=self._heartbeat, daemon=True).start()
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -52,8 +53,12 @@ class Progress(logging.Filter):
             done = f"{len(self.jobs) - len(self.left)} of {len(self.jobs)} jobs"
             self._say(f"{job} done in {clock(self.durations[job])}; {done}{self._estimate()}")
         elif event == "job_error":
-            self._say(f"{record.rule_name} failed")  # type: ignore[attr-defined]
-        return self.verbose or (record.levelno >= logging.WARNING and event != "job_error")
+            log = self.folder / "logs" / f"{record.rule_name}.log"  # type: ignore[attr-defined]
+            shown = f"; its output: {log}" if log.is_file() else ""
+            self._say(f"{record.rule_name} failed{shown}")  # type: ignore[attr-defined]
+            self.failed = True
+        of_a_job = self.failed or getattr(record, "exception", None) in ("RuleException", "CalledProcessError")
+        return self.verbose or (record.levelno >= logging.WARNING and not of_a_job)
 
     def end(self, failed: bool) -> None:
         """Prints how the run ended."""
