@@ -531,4 +531,4 @@ def test_the_table_tells_every_claim_and_the_command_prints_it():
     coded = next(line for line in lines if "Melanocytic nevi" in line and line.startswith("| 002"))
     assert r"\|Melanocytic nevi \| 5 \|" in coded and "holds if 5 | 5 |" in coded
     accuracy = next(line for line in lines if "accuracy 0.89 938" in line)
-    assert "| 0.89 | 0.890 (95% CI 0.87 to 0.91; n = 938) | **holds**; " in accuracy
+    assert "| 0.89 | 0.890 (95% CI 0.87-0.91; n = 938) | **holds**; " in accuracy

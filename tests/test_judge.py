@@ -250,7 +250,7 @@ def test_every_number_of_a_leaky_model_says_so():
         rows = compare(*(PredictionTable(frame, 50) for frame in pair))
         assert rows["leaky"].all()
         assert "(leaky; " in sentence(rows.loc["accuracy"])
-    assert "(leaky; 95 % interval" in sentence(judge(PredictionTable(leaky, 50)).loc["accuracy"])
+    assert "(leaky; 95% CI" in sentence(judge(PredictionTable(leaky, 50)).loc["accuracy"])
 
 
 def test_a_table_of_predicted_classes_gets_what_needs_no_probabilities():

@@ -76,7 +76,7 @@ def result_rows(results: dict[str, Any]) -> list[list[str]]:
         }
         largest, majority = max(sizes, key=lambda name: sizes[name]), rows[chosen, split, "majority baseline accuracy"]
         melanoma = int(largest in views_of(list(sizes)).get("melanoma", []))
-        cells = [f"{1 / len(sizes):.3f}", "0.500", str(melanoma), cell(majority)]
+        cells = [f"{1 / len(sizes):.2f}", "0.50", str(melanoma), cell(majority)]
         lines.append([f"always {largest}", split, _counts(majority), *cells])
     return lines
 

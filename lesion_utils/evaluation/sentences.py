@@ -1,4 +1,7 @@
-"""Judged numbers as a reader gets them: sentences and verdicts."""
+"""Judged numbers as a reader gets them: sentences, cells of tables, and verdicts.
+
+Intervals are 95% CIs from a bootstrap over lesions, not over runs: say so once, where the numbers begin.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,66 +13,57 @@ from lesion_utils.evaluation.bootstrap import LEVEL
 
 
 def sentence(row: pd.Series) -> str:
-    """A row of ``judge`` or ``compare`` as a reader gets it: value, interval, unit of resampling and n."""
-    if np.isnan(row["value"]):
-        return f"{row['metric']}: not estimable ({row['note']})"
-    return f"{row['metric']} {estimate(row)}"
+    """A row of ``judge`` or ``compare`` with the name of its metric."""
+    return f"{row['metric']}{':' if np.isnan(row['value']) else ''} {estimate(row)}"
 
 
 def estimate(row: pd.Series) -> str:
-    """``sentence`` without the name of the metric."""
+    """A row of ``judge`` or ``compare``: ``0.69 (95% CI 0.64-0.74; n = 2,004 images, 1,495 lesions)``."""
     if np.isnan(row["value"]):
         return f"not estimable ({row['note']})"
-    marks = "leaky; " if row.get("leaky", False) else ""
-    marks += f"{row['caution']}; " if row.get("caution") else ""  # of an operating point
-    marks += "few images, not to be ranked; " if row.get("few", False) else ""
-    counts = f"n = {row['n']:,} images of {row['lesions']:,} lesions"
-    if np.isnan(row["low"]):
-        return f"{row['value']:z.3f} ({marks}{row['note']}; {counts})"
-    interval = span(row["low"], row["high"])
-    return f"{row['value']:z.3f} ({marks}95 % interval {interval}, by lesion; {_trainings(row)}{counts})"
+    facts = ["leaky"] if row.get("leaky", False) else []
+    facts += [row["caution"]] if row.get("caution") else []  # of an operating point
+    facts += ["few images, do not rank"] if row.get("few", False) else []
+    facts.append(row["note"] if np.isnan(row["low"]) else f"95% CI {span(row['low'], row['high'])}")
+    if not np.isnan(row.get("least", np.nan)):  # a row of ``differences``
+        single = f"single runs {span(row['least'], row['most'], '+')}"
+        facts.append(single if row["runs"] > 1 else "one run per arm")
+    facts.append(f"n = {row['n']:,} images, {row['lesions']:,} lesions")
+    return f"{_rounded(row)} ({'; '.join(facts)})"
 
 
 def span(low: float, high: float, sign: str = "") -> str:
-    """Two ends in words, to 2 digits or, where they are less than 0.02 apart, to 3; ``sign`` "+" shows that of all."""
-    digits = 2 if high - low >= 0.02 else 3
-    return f"{low:{sign}z.{digits}f} to {high:{sign}z.{digits}f}"
-
-
-def _trainings(row: pd.Series) -> str:
-    """What single pairs of trainings say, in a row of ``differences.run_differences``."""
-    if np.isnan(row.get("least", np.nan)):
-        return ""
-    pairs = f"pairs from {span(row['least'], row['most'], '+')}" if row["runs"] > 1 else "one pair of trainings"
-    return f"over lesions, not trainings; {pairs}; "
-
-
-def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
-    """The metrics ``wanted`` of many tables at a glance: a line a table, each number with its 95 % interval.
-
-    ``judged`` holds frames of ``judge``; the last level of its index is the metric's name.
-    """
-    found = judged[judged.index.get_level_values(-1).isin(wanted)]
-    cells = pd.Series([cell(row) for row in found.to_dict("records")], index=found.index, dtype=object)
-    return cells.unstack(sort=False)[[name for name in wanted if name in cells.index.levels[-1]]].rename_axis(
-        columns=None
-    )
+    """``0.64-0.74``, or ``-0.05 to 0.04`` where an end has a sign; ``sign`` "+" shows that of both ends."""
+    digits = _digits(low, high)
+    ends = [f"{end:{sign}z.{digits}f}" for end in (low, high)]
+    return (" to " if sign or ends[0].startswith("-") else "-").join(ends)
 
 
 def cell(row: Mapping[str, Any]) -> str:
-    """A number with its interval, as short as a table needs it."""
+    """A number and its 95% CI for a table: ``0.69 (0.64-0.74)``."""
     if pd.isna(row["value"]):
         return "not estimable"
-    interval = "no interval" if pd.isna(row["low"]) else f"{row['low']:.2f} to {row['high']:.2f}"
-    return f"{row['value']:.3f} ({interval}){' leaky' if row.get('leaky') else ''}"
+    interval = "no interval" if pd.isna(row["low"]) else span(row["low"], row["high"])
+    return f"{_rounded(row)} ({interval}){' leaky' if row.get('leaky') else ''}"
+
+
+def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
+    """The metrics ``wanted`` of many prediction tables as ``cell``: one line per table, one column per metric.
+
+    ``judged`` holds frames of ``judge``; the last level of its index is the metric's name.
+    """
+    rows = judged[judged.index.get_level_values(-1).isin(wanted)]
+    cells = pd.Series([cell(row) for row in rows.to_dict("records")], index=rows.index, dtype=object)
+    columns = [name for name in wanted if name in cells.index.levels[-1]]
+    return cells.unstack(sort=False)[columns].rename_axis(columns=None)
 
 
 def holm(compared: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Rows of ``compare`` with ``p_holm``, the p-value for having asked more than once, and ``family``, how often.
+    """Rows of ``compare`` with ``p_holm``, the Holm-adjusted p-value, and ``family``, the size of its family.
 
-    A family is the rows of one metric: so many recipes held against one reference. Frames by name are stacked, with
-    the names as the outer index. What is not estimable is of no family. Holm, Scand. J. Statist. 6:65, 1979: the chance
-    of one wrong verdict or more in a family stays under 5 %.
+    A family is the rows of one metric: all recipes compared with one reference. Frames by name are stacked, with the
+    names as the outer index. What is not estimable belongs to no family. The chance of one or more wrong verdicts in a
+    family stays under 5% (Holm, Scand. J. Statist. 6:65, 1979).
     """
     frame = compared.copy() if isinstance(compared, pd.DataFrame) else pd.concat(compared)
     families = frame.groupby(frame["metric"].to_numpy())["p"]
@@ -77,10 +71,10 @@ def holm(compared: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def verdict(row: pd.Series) -> str:
-    """What a row of ``compare`` says: higher, lower, no difference shown at this n, or not estimable.
+    """What a row of ``compare`` shows: higher, lower, no difference shown at this n, or not estimable.
 
-    By the interval, or, in a row of ``holm``, by the adjusted p-value. Neither holds the luck of training, so in a row
-    of ``differences.run_differences`` every one of two or more pairs of trainings must say the same.
+    By the interval or, in a row of ``holm``, by the adjusted p-value. Neither includes variation between runs, so in a
+    row of ``differences`` all of two or more runs must agree in sign.
     """
     if np.isnan(row["value"]):
         return "not estimable"
@@ -88,10 +82,18 @@ def verdict(row: pd.Series) -> str:
     if not shown:
         return "no difference shown at this n"
     if row.get("runs") == 1:
-        return "no difference shown: one pair of trainings cannot show a difference"
+        return "no difference shown: one run per arm cannot show one"
     if row.get("least", np.nan) <= 0 <= row.get("most", np.nan):
-        return "no difference shown: the pairs disagree in sign"
+        return "no difference shown: the runs disagree in sign"
     return "higher" if row["value"] > 0 else "lower"
+
+
+def _digits(low: float, high: float) -> int:
+    return 3 if high - low < 0.02 else 2
+
+
+def _rounded(row: Mapping[str, Any] | pd.Series) -> str:
+    return f"{row['value']:z.{_digits(row['low'], row['high'])}f}"
 
 
 def _adjusted(p: pd.Series) -> np.ndarray:
