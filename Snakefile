@@ -1,7 +1,7 @@
 """The study as a graph: each job one execution of a notebook, or one report.
 
-Snakemake sees only what it is told: `params` carry digests of the data, the weights, the parameters that a notebook
-uses, the notebook, and the modules it imports. Run it through `make study`, which checks the input first.
+Snakemake sees only what it is told: `params` hold all that a job's result depends on, such as the parameters that a
+notebook uses and digests of data, weights and code. Run it through `make study`, which checks the input first.
 """
 
 import shlex
@@ -41,7 +41,8 @@ rule check_data:
     output:
         pipeline.CHECKED_DATA,
     params:
-        digest=pipeline.check_digest(PARAMS),
+        data=pipeline.data_digest(PARAMS),
+        code=pipeline.module_digest("audit/images.py"),
     priority: 2
     threads: workflow.cores
     shell:
@@ -57,7 +58,12 @@ for stage in STAGES:
             output:
                 pipeline.checked_weights(stage),
             params:
-                digest=pipeline.check_digest(PARAMS, stage),
+                backbones=[recipe.backbone.model_dump() for recipe in getattr(PARAMS, stage).values()],
+                weights=[
+                    recipe.backbone.weights_digest(PARAMS.weights)
+                    for recipe in getattr(PARAMS, stage).values()
+                ],
+                code=pipeline.module_digest("models.py"),
                 stage=stage,
             priority: 2
             threads: workflow.cores
@@ -75,13 +81,13 @@ for job in JOBS:
         output:
             job.outputs,
         params:
-            digest=job.digest,
+            depends_on=job.depends_on,
             notebook=job.notebook,
-            repeat=job.repeat,
+            run=job.run,
         priority: 1 if job.notebook == pipeline.EDA else 0
         threads: PARAMS.threads
         shell:
-            "{LESION} notebook {params.notebook} {EVERYTHING} --run {params.repeat}"
+            "{LESION} notebook {params.notebook} {EVERYTHING} --run {params.run}"
 
 
 # One process for all pages: to start another for each costs more than to write a page anew.
@@ -109,7 +115,7 @@ for recipe, notebook in pipeline.exported(PARAMS).items():
         output:
             [f"evaluated/{recipe}/{name}" for name in pipeline.EVALUATED],
         params:
-            digest=pipeline.evaluate_digest(),
+            code=pipeline.module_digest("cli/evaluate.py"),
             recipe=recipe,
         threads: PARAMS.threads
         shell:

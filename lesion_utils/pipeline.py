@@ -6,7 +6,8 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,17 +16,22 @@ import nbformat
 import psutil
 from traitlets.config import Config
 
+from lesion_utils.claims.declared import claims_of_study
 from lesion_utils.datasets import data_digest, data_folder, layout
-from lesion_utils.digests import code_digest, digest, file_digest
+from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import PROJECT, atomic_write, report_folder, resolve, run_folder, run_name
 from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, parts_of, table_path
-from lesion_utils.study import CLAIMS, STAGES, StudyParams
+from lesion_utils.study import STAGES, StudyParams
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
 PACKAGE = PROJECT / "lesion_utils"
 CHECKED_DATA = "checked/data.json"
-PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: what lies there counts, not where
+PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: its content counts, not its path
 NOTEBOOKS = (EDA, *STAGE_NOTEBOOKS.values(), EVALUATION)
+EVALUATED = (  # what `lesion evaluate` writes for an exported model
+    *("confusion_matrix.png", "confusion_matrix_normalised.png", "class_errors.png", "curves.png"),
+    *("predictions.csv", "classification_report.txt"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,15 +39,15 @@ class Job:
     """One execution of one notebook; paths are relative to the run folder of the study."""
 
     notebook: str
-    repeat: int
-    inputs: list[str] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
-    digest: str = ""
+    run: int
+    inputs: list[str]
+    outputs: list[str]
+    depends_on: dict[str, Any]
 
     @property
     def name(self) -> str:
         """The name of its executed notebook and report."""
-        return run_name(self.notebook, self.repeat)
+        return run_name(self.notebook, self.run)
 
 
 def notebook_path(notebook: str) -> Path:
@@ -67,42 +73,45 @@ def parameters(notebook: str) -> dict[str, Any]:
 
 def plan(params: StudyParams) -> list[Job]:
     """The jobs of a study in order; a stage without a recipe has none."""
-    found = ["cases.csv"]
-    if layout(params).corrected:
-        found.append(reports_from_runs(params.study) + "/corrections.csv")
-    jobs = [_job(params, EDA, 0, inputs=[CHECKED_DATA], outputs=found)]
-    tables: dict[str, list[str]] = {stage: [] for stage in STAGES}
+    reports, cases = reports_from_runs(params.study), case_tables(params)
+    corrections = [f"{reports}/corrections.csv"] if layout(params).corrected else []
+    jobs = [_job(params, EDA, 0, [CHECKED_DATA], [*cases, *corrections])]
     for stage, notebook in STAGE_NOTEBOOKS.items():
-        for repeat in range(params.runs) if getattr(params, stage) else ():
-            made = [
-                str(table_path(params.study, recipe, repeat, split).relative_to(run_folder(params.study)))
-                for recipe in getattr(params, stage)
-                for split in parts_of(params, recipe)
-            ]
-            if repeat == 0:
-                made += [
-                    str(path.relative_to(run_folder(params.study)))
-                    for name, leak in params.leaks.items()
-                    if leak.recipe in getattr(params, stage)
-                    for path in leak_tables(params, name)
-                ]
-            made += [name.removesuffix(".csv") + ".json" for name in made]
-            needed = [CHECKED_DATA, *([checked_weights(stage)] if wants_weights(params, stage) else [])]
-            if stage == "rebalancing":
-                needed += [name for name in tables["baseline"] if f"/r{repeat}/" in name]
-            jobs.append(_job(params, notebook, repeat, inputs=needed, outputs=made))
-            tables[stage] += made
-    if everything := [name for names in tables.values() for name in names]:
-        jobs.append(
-            _job(
-                params,
-                EVALUATION,
-                0,
-                inputs=["cases.csv", *everything],
-                outputs=[reports_from_runs(params.study) + "/results.json"],
-            )
-        )
+        recipes = getattr(params, stage)
+        leaks = [name for name, leak in params.leaks.items() if leak.recipe in recipes]
+        checked = [CHECKED_DATA, *([checked_weights(stage)] if wants_weights(params, stage) else [])]
+        for run in range(params.runs) if recipes else ():
+            paths = [table_path(params.study, name, run, split) for name in recipes for split in parts_of(params, name)]
+            paths += [path for name in leaks for path in leak_tables(params, name)] if run == 0 else []
+            earlier = [job for job in jobs if stage == "rebalancing" and job.run == run and job.notebook != EDA]
+            inputs = [*checked, *cases, *(table for job in earlier for table in _tables(job))]
+            jobs.append(_job(params, notebook, run, inputs, _with_json(params, paths)))
+    if tables := [table for job in jobs[1:] for table in _tables(job)]:
+        claims = [f"{reports}/claims.json"] if claims_of_study(params.study) else []
+        jobs.append(_job(params, EVALUATION, 0, [*cases, *tables], [f"{reports}/results.json", *claims]))
     return jobs
+
+
+def _job(params: StudyParams, notebook: str, run: int, inputs: list[str], outputs: list[str]) -> Job:
+    name = run_name(notebook, run)
+    own = [f"executed/{name}.ipynb", f"stamps/{name}.json", f"numbers/{name}.json"]
+    return Job(notebook, run, inputs, own + outputs, depends_on(params, notebook))
+
+
+def _tables(job: Job) -> list[str]:
+    """The prediction tables that a job writes, with the JSON beside each."""
+    return [path for path in job.outputs if "/predictions/" in f"/{path}"]
+
+
+def _with_json(params: StudyParams, paths: Iterable[Path]) -> list[str]:
+    """``paths`` and the JSON beside each, as seen from the run folder."""
+    both = [path.with_suffix(suffix) for path in paths for suffix in (path.suffix, ".json")]
+    return [str(path.relative_to(run_folder(params.study))) for path in both]
+
+
+def case_tables(params: StudyParams) -> list[str]:
+    """The case tables that notebook 01 writes and all others read."""
+    return ["cases.csv"]
 
 
 def reports_from_runs(study: str) -> str:
@@ -110,28 +119,28 @@ def reports_from_runs(study: str) -> str:
     return os.path.relpath(report_folder(study), run_folder(study))
 
 
-def _job(params: StudyParams, notebook: str, repeat: int, outputs: list[str], **kwargs: list[str]) -> Job:
-    name = run_name(notebook, repeat)
-    outputs = [f"executed/{name}.ipynb", f"stamps/{name}.json", f"numbers/{name}.json", *outputs]
-    return Job(notebook, repeat, outputs=outputs, digest=job_digest(params, notebook), **kwargs)
+def depends_on(params: StudyParams, notebook: str) -> dict[str, Any]:
+    """What a notebook's result depends on, and nothing else.
 
-
-def job_digest(params: StudyParams, notebook: str) -> str:
-    """Changes with what a notebook's result depends on, and with nothing else.
-
-    That is: the parameters it uses, the data (not their place), the weights (not their place), its own source and
-    the modules of the package it imports; and of published systems, what they claim.
+    These are the parameters it uses, digests of data and weights (not their folders), a digest of its own cells and of
+    the modules that it imports, and the declarations of the claims that it judges.
     """
-    elsewhere = (*PLACES, "run")
-    used = {name: value for name, value in values(params, notebook).items() if name not in elsewhere}
+    used = {name: value for name, value in values(params, notebook).items() if name not in (*PLACES, "run")}
     recipes = [recipe for stage in STAGES if stage in used for recipe in getattr(params, stage).values()]
-    weights = [recipe.backbone.weights_digest(params.weights) for recipe in recipes]
-    asked = [file_digest(str(CLAIMS))] if notebook == EVALUATION and params.is_published else []
-    return digest([used, data_digest(params), weights, notebook_digest(notebook), *asked])
+    claims = claims_of_study(params.study) if notebook == EVALUATION else []
+    cells = nbformat.read(notebook_path(notebook), as_version=4).cells
+    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    return {
+        "parameters": used,
+        "data digest": data_digest(params),
+        "weights digests": [recipe.backbone.weights_digest(params.weights) for recipe in recipes],
+        "code digest": digest([code_digest(source), [cell.source for cell in cells]]),
+        "claims digests": [claim.declaration for claim in claims],
+    }
 
 
 def wants_weights(params: StudyParams, stage: str) -> bool:
-    """Whether a recipe of the stage starts from weights that have to be there."""
+    """Whether a recipe of the stage starts from a weights file."""
     return any(recipe.backbone.weights != "none" for recipe in getattr(params, stage).values())
 
 
@@ -140,14 +149,15 @@ def checked_weights(stage: str) -> str:
     return f"checked/{stage}.json"
 
 
-def check_digest(params: StudyParams, stage: str | None = None) -> str:
-    """Changes with the data (or the weights of ``stage``) and the code that reads them."""
-    if stage is None:
-        return digest([data_digest(params), code_digest((PACKAGE / "audit" / "images.py").read_text(encoding="utf-8"))])
-    recipes = getattr(params, stage).values()
-    networks = [recipe.backbone.model_dump() for recipe in recipes]
-    weights = [recipe.backbone.weights_digest(params.weights) for recipe in recipes]
-    return digest([networks, weights, code_digest((PACKAGE / "models.py").read_text(encoding="utf-8"))])
+def module_digest(module: str) -> str:
+    """Changes with a module of the package, such as ``models.py``, and with the modules that it imports."""
+    return code_digest((PACKAGE / module).read_text(encoding="utf-8"))
+
+
+def report_digest() -> str:
+    """Changes with the code and templates of the reports' pages."""
+    templates = sorted(path for path in (PACKAGE / "templates").rglob("*") if path.is_file())
+    return digest([path.read_text(encoding="utf-8") for path in (PACKAGE / "reports.py", *templates)])
 
 
 def exported(params: StudyParams) -> dict[str, str]:
@@ -156,34 +166,10 @@ def exported(params: StudyParams) -> dict[str, str]:
 
 
 def exported_images(params: StudyParams) -> list[Path]:
-    """The folders with the images on which exported models were reported; none if no recipe exports."""
+    """The folders of the images on which exported models were reported; none if no recipe exports."""
     if not exported(params):
         return []
     return [data_folder(params), *([resolve(params.isic2018)] if params.isic2018 else [])]
-
-
-EVALUATED = (  # what `lesion evaluate` makes of an exported model
-    *("confusion_matrix.png", "confusion_matrix_normalised.png", "class_errors.png", "curves.png"),
-    *("predictions.csv", "classification_report.txt"),
-)
-
-
-def evaluate_digest() -> str:
-    """Changes with what judges an exported model."""
-    return code_digest((PACKAGE / "cli" / "evaluate.py").read_text(encoding="utf-8"))
-
-
-def report_digest() -> str:
-    """Changes with what makes the reports' pages."""
-    parts = [PACKAGE / "reports.py", *sorted(path for path in (PACKAGE / "templates").rglob("*") if path.is_file())]
-    return digest([path.read_text(encoding="utf-8") for path in parts])
-
-
-def notebook_digest(notebook: str) -> str:
-    """Changes with the source of a notebook's cells and the modules of the package it imports."""
-    cells = nbformat.read(notebook_path(notebook), as_version=4).cells
-    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    return digest([code_digest(source), [cell.source for cell in cells]])
 
 
 def values(params: StudyParams, notebook: str) -> dict[str, Any]:
@@ -194,25 +180,25 @@ def values(params: StudyParams, notebook: str) -> dict[str, Any]:
 
 
 def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
-    """Runs ``notebook`` for the study and repeat of ``params``; returns the error's text ('' if none) and seconds.
+    """Runs ``notebook`` for the study and run of ``params``; returns the error's text ('' if none) and seconds.
 
     The executed notebook lies in ``executed/``, or in ``failed/`` if a cell, the kernel or the time failed.
     """
     name = run_name(notebook, params.run)
     executed, failed = (run_folder(params.study) / kind / f"{name}.ipynb" for kind in ("executed", "failed"))
-    beside = executed.with_name(f".{name}.ipynb")
+    unfinished = executed.with_name(f".{name}.ipynb")
     for path in (executed, failed):
         path.parent.mkdir(parents=True, exist_ok=True)
-    began, error = time.time(), ""
+    start, error = time.time(), ""
     try:
-        _papermill(notebook, beside, values(params, notebook), stdout_file=sys.stdout, stderr_file=sys.stderr)
-    except Exception as problem:  # a dead kernel and a time-out are no PapermillExecutionError
+        _papermill(notebook, unfinished, values(params, notebook), stdout_file=sys.stdout, stderr_file=sys.stderr)
+    except Exception as problem:  # also a dead kernel and a time-out, which papermill does not wrap
         error = f"{getattr(problem, 'ename', type(problem).__name__)}: {getattr(problem, 'evalue', problem)}"
-    if beside.exists():
-        os.replace(beside, failed if error else executed)
+    if unfinished.exists():
+        os.replace(unfinished, failed if error else executed)
     if not error:
         failed.unlink(missing_ok=True)
-    return error, time.time() - began
+    return error, time.time() - start
 
 
 def _papermill(notebook: str, output: Path | None, parameters: dict, **options: Any) -> nbformat.NotebookNode:
@@ -273,5 +259,5 @@ def _without_pictures(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def refresh(notebook: str) -> None:
     """Executes a committed notebook at its own values, in place, and cleans it (``lesion refresh-notebooks``)."""
     book = clean(_papermill(notebook, None, {}))
-    with atomic_write(notebook_path(notebook)) as beside:
-        nbformat.write(book, beside)
+    with atomic_write(notebook_path(notebook)) as temporary:
+        nbformat.write(book, temporary)

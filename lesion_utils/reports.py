@@ -14,11 +14,11 @@ import jinja2
 import nbformat
 from PIL import Image
 
-from lesion_utils.datasets import data_digest, layout, title
+from lesion_utils.datasets import layout, title
 from lesion_utils.digests import file_digest
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, atomic_write, read_json, report_folder, run_folder, run_name, write_json
-from lesion_utils.pipeline import NOTEBOOKS, Job, job_digest, plan, values
+from lesion_utils.pipeline import NOTEBOOKS, Job, depends_on, plan, values
 from lesion_utils.study import CLAIMS, PUBLISHED, STAGES, StudyParams, load_study
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -30,7 +30,6 @@ _ENVIRONMENT = jinja2.Environment(
 )
 _ENVIRONMENT.filters |= {"whole": "{:,}".format, "cell": lambda text: text.replace("|", "\\|")}
 _COLOURS = 128  # of an embedded picture
-_DEFAULTS = StudyParams().model_dump(mode="json")
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
 
 
@@ -59,13 +58,12 @@ def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dic
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "duration": f"{seconds:.0f} s",
         "commit": _commit(),
-        "data digest": data_digest(params),
-        "job digest": job_digest(params, notebook),
-        "parameters": values(params, notebook),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "lock": file_digest(str(PROJECT / "requirements.lock")),
         "machine": f"{platform.system()} {platform.machine()}",
+        **depends_on(params, notebook),
+        "parameters": values(params, notebook),
     }
 
 
@@ -139,7 +137,7 @@ def write_reports(params: StudyParams) -> Path:
 
 
 def write_index(params: StudyParams) -> Path:
-    """``index.html``: a row per notebook and repeat that the study plans, done or not; returns its path."""
+    """``index.html``: one row per notebook and run that the study plans, done or not; returns its path."""
     planned = plan(params)
     rows = [_row(params, job) for job in planned]
     for notebook in NOTEBOOKS:
@@ -148,61 +146,39 @@ def write_index(params: StudyParams) -> Path:
     rows.sort(key=lambda row: (NOTEBOOKS.index(row["notebook"]), row["run"] or 0))
     stamps = [row["stamp"] for row in rows if row["stamp"]]
     first = [(name, _text(stamps[-1][name])) for name in ("commit", "data digest", "finished")] if stamps else []
+    values = {"data": title(params), "grouped_by": layout(params).grouped_by, "made_up": layout(params).made_up}
+    values["exported"] = [name for name, recipe in params.recipes.items() if recipe.exports]
     path = report_folder(params.study) / "index.html"
-    about = _about(params)
-    write_page(path, "index.html.j2", study=params.study, about=about, rows=rows, runs=params.runs, stamp=first)
+    write_page(path, "index.html.j2", params=params, rows=rows, stamp=first, **values)
     return path
 
 
-def _about(params: StudyParams) -> str:
-    about = [f"Data: {title(params)}. Intervals are 95 %, bootstrapped by {layout(params).grouped_by}."]
-    if params.scaled_down_how:
-        about.append(f"How it is scaled down: {params.scaled_down_how.removesuffix('.')}.")
-    if params.measured_minutes:
-        about.append(f"It takes about {params.measured_minutes:,.0f} minutes on two cores, training and reports.")
-    if exported := [name for name, recipe in params.recipes.items() if recipe.exports]:
-        about.append(
-            f"The models of {', '.join(exported)} are handed on in runs/{params.study}/models/, and judged again from "
-            f"there in runs/{params.study}/evaluated/."
-        )
-    if layout(params).made_up:
-        about.append("A phantom is made-up data: no number on these pages says anything about patients.")
-    return " ".join(about)
-
-
 def _row(params: StudyParams, job: Job) -> dict[str, Any]:
-    folder = run_folder(params.study)
-    row = _empty_row(job.notebook, "not run") | {"name": job.name, "run": job.repeat}
+    folder, name = run_folder(params.study), job.name
+    row = _empty_row(job.notebook, "not run") | {"name": name, "run": job.run}
     for kind in ("failed", "stamps"):
-        if (path := folder / kind / f"{job.name}.json").is_file():
-            made = read_json(path, "")
-            row |= {"stamp": made, "status": made["status"], "duration": made["duration"], "error": made["error"]}
-            row["parameters"] = _differing(made["parameters"])
-            if row["status"] == "done" and made["job digest"] != job.digest:
-                asked = values(params.model_copy(update={"run": job.repeat}), job.notebook)
-                used = {name: made["parameters"].get(name, _DEFAULTS[name]) for name in asked}  # some keys may be newer
-                same = (used, made["data digest"]) == (asked, data_digest(params))
-                row["status"] = f"done by the code of {made['commit']}" if same else "out of date"
+        if (path := folder / kind / f"{name}.json").is_file():
+            row["stamp"] = stamp = read_json(path, "")
+            row |= {key: stamp[key] for key in ("status", "duration", "error")}
+            row["parameters"] = _differing(stamp["parameters"])
+            made_from = stamp | {
+                "parameters": {key: stamp["parameters"].get(key) for key in job.depends_on["parameters"]}
+            }
+            changed = {key for key, value in job.depends_on.items() if made_from.get(key) != value}
+            if stamp["status"] == "done" and changed:
+                row["status"] = (
+                    f"done by the code of {stamp['commit']}" if changed == {"code digest"} else "out of date"
+                )
             break
     if row["status"].startswith("done"):
-        if (path := folder / "numbers" / f"{job.name}.json").is_file():
-            row["numbers"] = read_json(path, "")
-        if (report_folder(params.study) / f"{job.name}.html").is_file():
-            row["link"] = f"{job.name}.html"
+        row["numbers"] = read_json(path, "") if (path := folder / "numbers" / f"{name}.json").is_file() else {}
+        row["link"] = f"{name}.html" if (report_folder(params.study) / f"{name}.html").is_file() else None
     return row
 
 
 def _empty_row(notebook: str, status: str) -> dict[str, Any]:
-    row = dict.fromkeys(("link", "run", "stamp"))
-    return row | {
-        "notebook": notebook,
-        "name": notebook,
-        "status": status,
-        "duration": "",
-        "error": "",
-        "numbers": {},
-        "parameters": {},
-    }
+    row = {"notebook": notebook, "name": notebook, "status": status, "duration": "", "error": ""}
+    return row | {"numbers": {}, "parameters": {}} | dict.fromkeys(("link", "run", "stamp"))
 
 
 def _differing(used: dict[str, Any]) -> dict[str, str]:

@@ -91,7 +91,7 @@ def test_every_notebook_is_told_where_ham10000_lies_and_none_runs_again_if_it_mo
     here, there = study_on(copied), study_on(copied, ham10000=str(moved))
     for name in pipeline.NOTEBOOKS:
         assert (PROJECT / pipeline.values(there, name)["ham10000"]).resolve() == moved.resolve()
-        assert pipeline.job_digest(here, name) == pipeline.job_digest(there, name)
+        assert pipeline.depends_on(here, name) == pipeline.depends_on(there, name)
 
 
 def test_hidden_files_are_no_part_of_the_set(copied):

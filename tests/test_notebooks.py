@@ -7,7 +7,6 @@ import nbformat
 import pytest
 
 from lesion_utils import pipeline
-from lesion_utils.recipes import BackboneOptions
 from lesion_utils.study import STAGES, StudyParams, load_study
 
 NAMES = pytest.mark.parametrize("name", pipeline.NOTEBOOKS)
@@ -132,7 +131,7 @@ def test_a_change_reruns_what_depends_on_it_alone():
     def changed(**values):
         other = StudyParams(**(quick.model_dump() | values))
         pairs = {
-            name: (pipeline.job_digest(quick, name), pipeline.job_digest(other, name)) for name in pipeline.NOTEBOOKS
+            name: (pipeline.depends_on(quick, name), pipeline.depends_on(other, name)) for name in pipeline.NOTEBOOKS
         }
         return {name[:2] for name, (before, after) in pairs.items() if before != after}
 
@@ -146,17 +145,32 @@ def test_a_change_reruns_what_depends_on_it_alone():
     assert changed(split_rule="system_002") == {"01", "02", "03", "04", "05"}
 
 
-def test_a_changed_claim_reruns_the_evaluation_of_published_systems_alone(monkeypatch, tmp_path):
-    studies = [load_study("published/ablations"), load_study("quick")]
+def test_a_changed_declaration_of_a_claim_reruns_the_evaluation_that_judges_it_alone(monkeypatch):
+    studies = [load_study("published/003_as_run"), load_study("quick")]
     monkeypatch.setattr(pipeline, "data_digest", lambda params: "")
-    monkeypatch.setattr(BackboneOptions, "weights_digest", lambda *args: "")
-    before = [[pipeline.job_digest(study, name) for name in pipeline.NOTEBOOKS] for study in studies]
-    claims = tmp_path / "claims.yml"
-    claims.write_text("[]")
-    monkeypatch.setattr(pipeline, "file_digest", lambda path: claims.read_text())
-    after = [[pipeline.job_digest(study, name) for name in pipeline.NOTEBOOKS] for study in studies]
-    changed = [[one != other for one, other in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)]
+
+    def of_all():
+        return [[pipeline.depends_on(study, name) for name in pipeline.NOTEBOOKS] for study in studies]
+
+    before = of_all()
+    claims = pipeline.claims_of_study("published/003_as_run")
+    claims[0] = claims[0].model_copy(update={"margin": 0.5})
+    monkeypatch.setattr(pipeline, "claims_of_study", lambda study: claims if study.endswith("003_as_run") else [])
+    changed = [[one != other for one, other in zip(*pair, strict=True)] for pair in zip(before, of_all(), strict=True)]
     assert changed == [[False] * 4 + [True], [False] * 5]
+
+
+def test_every_job_declares_what_it_writes_and_only_in_its_own_study(monkeypatch):
+    monkeypatch.setattr(pipeline, "data_digest", lambda params: "")
+    for name in ("published/003_as_run", "quick"):
+        jobs = {job.name: job for job in pipeline.plan(load_study(name))}
+        assert any(path.endswith("/claims.json") for path in jobs["05_evaluation"].outputs) == (name != "quick")
+        cases = [path for path in jobs["01_eda"].outputs if path.startswith("cases")]
+        assert cases and all(set(cases) <= set(job.inputs) for job in jobs.values() if job.notebook != "01_eda")
+        outputs = [path for job in jobs.values() for path in job.outputs]
+        assert len(set(outputs)) == len(outputs)
+        reports = pipeline.reports_from_runs(name)
+        assert all(path.startswith(f"{reports}/") for path in outputs if path.startswith(".."))
 
 
 def test_a_stage_without_recipes_has_no_job():

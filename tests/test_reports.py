@@ -258,11 +258,11 @@ def test_a_run_with_other_parameters_is_out_of_date(study):
 def test_a_run_of_the_same_question_by_other_code_says_so_and_keeps_its_link(study, report):
     path = run_folder(study.study) / "stamps" / "01_eda.json"
     made = json.loads(path.read_text())
-    path.write_text(json.dumps(made | {"job digest": "another", "commit": "abc123"}))
+    path.write_text(json.dumps(made | {"code digest": "another", "commit": "abc123"}))
     page = reports.write_index(study).read_text()
     assert rows_of(study)["01_eda"][1] == "done by the code of abc123"
     assert re.findall(r'href="(.*?)"', page) == ["01_eda.html"]
-    path.write_text(json.dumps(made | {"job digest": "another", "data digest": "other data"}))
+    path.write_text(json.dumps(made | {"code digest": "another", "data digest": "other data"}))
     assert rows_of(study)["01_eda"][1] == "out of date"
 
 
