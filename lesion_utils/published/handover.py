@@ -6,7 +6,6 @@ model was reported on). In every form the model takes pictures with values from 
 """
 
 import logging
-import os
 import pickle
 import platform
 import shutil
@@ -96,8 +95,7 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = names(recipe)
-    (folder / ABOUT).unlink(missing_ok=True)
-    for name in {*FORMS.values(), HISTORY} - set(wanted):
+    for name in (ABOUT, HISTORY, *FORMS.values()):  # ``about.json`` first: without it the others do not count
         _remove(folder / name)
     if not wanted:
         return
@@ -106,7 +104,8 @@ def write(
     classes = sorted(cases["label"].unique())
     right = scores[split].argmax(1) == pd.Index(classes).get_indexer(reported["label"])
     for form in recipe.exports:
-        _write_form(form, model, folder / FORMS[form])
+        _save(model, form, folder / FORMS[form])
+        _refuse_other_probabilities(model, form, folder / FORMS[form])
     texts = history.select_dtypes(exclude="number")
     records = history.to_records(index=False, column_dtypes={name: f"U{texts[name].str.len().max()}" for name in texts})
     with atomic_write(folder / HISTORY) as new:
@@ -127,38 +126,29 @@ def write(
     write_json(folder / ABOUT, about.model_dump(mode="json"))
 
 
-def _write_form(form: str, model: keras.Model, path: Path) -> None:
-    new = path.with_name(f".new.{path.name}")
+def _save(model: keras.Model, form: str, path: Path) -> None:
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # Keras warns that an .h5 file is an old form
+    try:
+        if form == "saved_model":
+            model.export(path, verbose=False)
+        elif form == "h5":
+            model.save(path)
+        else:
+            path.write_bytes(pickle.dumps(model))
+    finally:
+        logging.disable(disabled)
+
+
+def _refuse_other_probabilities(model: keras.Model, form: str, path: Path) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
-    _remove(new)  # of a killed job
-    try:
-        _WRITERS[form](model, new)
-        off = float(np.abs(load(new, trust_pickle=True)(pictures) - model.predict_on_batch(pictures)).max())
-        if off > WITHIN:
-            raise InputError(
-                f"{path}: this form of the model gives other probabilities when it is read back, by up to {off:.2g}. "
-                f"Expected at most {WITHIN:g}. Fix: take {form} out of the recipe's `exports`."
-            )
+    off = float(np.abs(load(path, trust_pickle=True)(pictures) - model.predict_on_batch(pictures)).max())
+    if off > WITHIN:
         _remove(path)
-        os.replace(new, path)
-    finally:
-        _remove(new)
-
-
-def _write_h5(model: keras.Model, path: Path) -> None:
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # Keras warns that this form is old
-    try:
-        model.save(path)
-    finally:
-        logging.disable(before)
-
-
-_WRITERS: dict[str, Callable[[keras.Model, Path], Any]] = {
-    "saved_model": lambda model, path: model.export(path, verbose=False),
-    "h5": _write_h5,
-    "pickle": lambda model, path: path.write_bytes(pickle.dumps(model)),
-}
+        raise InputError(
+            f"{path}: read back, this form of the model gives other probabilities, by up to {off:.2g}. Expected at "
+            f"most {WITHIN:g}. Fix: take {form} out of the recipe's `exports`."
+        )
 
 
 def _remove(path: Path) -> None:
@@ -216,13 +206,11 @@ def model_in(path: Path) -> Path:
 
     Raises InputError if there is none.
     """
-    if path.is_dir() and not (path / "saved_model.pb").exists():
-        candidates = [path / name for name in MODELS if (path / name).exists()]
-    else:
-        candidates = [path] if path.is_dir() or (path.suffix in (".keras", ".h5", ".pkl") and path.exists()) else []
-    if not candidates:
-        raise InputError(f"{path}: no model. Expected a folder with one of {', '.join(MODELS)}, or one of these.")
-    return candidates[0]
+    is_folder = path.is_dir() and not (path / "saved_model.pb").exists()
+    for candidate in [path / name for name in MODELS] if is_folder else [path]:
+        if candidate.exists() and (candidate.is_dir() or candidate.suffix in (".keras", ".h5", ".pkl")):
+            return candidate
+    raise InputError(f"{path}: no model. Expected a folder with one of {', '.join(MODELS)}, or one of these.")
 
 
 def _read_saved_model(path: Path) -> Model:
@@ -261,12 +249,11 @@ def read_about(folder: Path) -> About:
 def read_history(folder: Path) -> pd.DataFrame:
     """``history.npy`` of an exported folder, one row per epoch; raises InputError if it is missing or damaged."""
     path = folder / HISTORY
-    expected = f"Expected one record per epoch with {', '.join(CURVES)}. Fix: copy the whole folder again."
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read ({error}). {expected}") from error
-    fields = (array.dtype.names if isinstance(array, np.ndarray) else None) or ()
-    if missing := [name for name in CURVES if name not in fields]:
-        raise InputError(f"{path} has no field {', '.join(missing)}. {expected}")
-    return pd.DataFrame({name: array[name] for name in fields})
+        return pd.DataFrame({name: array[name] for name in dict.fromkeys([*CURVES, *(array.dtype.names or [])])})
+    except (OSError, ValueError, IndexError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}). Expected one record per epoch with {', '.join(CURVES)}. Fix: copy the "
+            f"whole folder again."
+        ) from error
