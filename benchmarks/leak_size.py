@@ -32,7 +32,7 @@ from lesion_utils import predictions
 from lesion_utils.evaluation import PredictionTable, verdict
 from lesion_utils.evaluation.differences import run_differences
 from lesion_utils.paths import read_json, write_json
-from lesion_utils.predictions import LEAK_PARTS as PARTS
+from lesion_utils.predictions import LEAK_SPLITS as PARTS
 
 LESIONS = {"bkl": 500, "mel": 500, "nv": 1000}
 VIEWS = [0.6, 0.3, 0.1]  # probability of one, two, three images of a lesion

@@ -8,6 +8,8 @@ Lawson-Darrow's Skin-Cancer-Model). ``evaluation/differences.py`` reads the diff
 
 from collections import defaultdict
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,17 +17,14 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.augment import offline_copies
 from lesion_utils.errors import InputError
-from lesion_utils.recipes import OfflineCopies
+from lesion_utils.recipes import OfflineCopies, Recipe
 from lesion_utils.splits import UNUSED
-from lesion_utils.study import ARMS, StudyParams, arm_name
+from lesion_utils.study import ARMS, arm_name, arm_recipe
 from lesion_utils.training import train
 
 COPIED = 0.5  # share of the test lesions of each class whose images are copied into the leaky arm
 NOTHING_LEAKS = {"siblings": "no test lesion has two images", "copies": "no class has two test lesions"}
-COUNTS = ["leak", "recipe", "kind", "runs", "training images", "added images", "test images", "can leak"]
-ONE_COPY_OF_EACH = OfflineCopies(
-    one_of_each=True
-)  # rotated by up to 10 degrees, as before the split in systems 003 and 004
+ONE_COPY_OF_EACH = OfflineCopies(one_of_each=True)  # rotated by up to 10 degrees, as in systems 003 and 004
 
 
 def paired_arms(
@@ -108,38 +107,45 @@ def _matched(cases: pd.DataFrame, leaked: pd.DataFrame, rng: np.random.Generator
     return training.iloc[taken], reserve
 
 
-def measure(params: StudyParams, cases: pd.DataFrame, stage: str) -> pd.DataFrame:
-    """Trains both arms of every leak of the study whose recipe belongs to ``stage``, once a repeat.
+def train_leak_pairs(
+    name: str,
+    recipe: Recipe,
+    cases: pd.DataFrame,
+    kind: str,
+    *,
+    runs: int,
+    split_seed: int,
+    seed: int,
+    threads: int,
+    weights: str | None,
+    folder: Path,
+) -> dict[str, Any]:
+    """Trains both arms of leak ``name`` with ``recipe``, ``runs`` times, with seeds ``seed``, ``seed`` + 1, ….
 
-    Writes the prediction tables that ``predictions.leak_tables`` names: of all test images, and of those that can leak.
-    Returns one row a leak: ``leak, recipe, kind, repeats``, and of repeat 0 ``training images`` of either arm,
-    ``added images`` among them, ``test images`` and how many ``can leak``. A leak has repeats of its own, all of which
-    repeat 0 of a study trains; in its others nothing is done.
+    Each arm writes its files to ``<folder>/<name>_<arm>/r<run>``, with a prediction table of all test images and one of
+    those that can leak (``predictions.LEAK_SPLITS``). Returns ``leak, kind, runs`` and, for run 0, ``training images``
+    of either arm, ``added images`` among them, ``test images``, and how many ``can leak``.
     """
-    found = []
-    for name, leak in params.leaks.items():
-        if leak.recipe not in getattr(params, stage) or params.run > 0:
-            continue
-        for repeat in range(leak.runs):
-            of_repeat = params.model_copy(update={"run": repeat})
-            leaky, clean, can_leak = paired_arms(cases, leak.kind, params.split_seed, of_repeat.training_seed)
-            for arm, arm_cases in zip(ARMS, (leaky, clean), strict=True):
-                _train_arm(arm_name(name, arm), arm_cases, can_leak, of_repeat)
-            if repeat == 0:
-                counts = {
-                    "training images": int((leaky["split"] == "train").sum()),
-                    "added images": int(((leaky["split"] == "train") & (clean["split"] != "train")).sum()),
-                    "test images": int((leaky["split"] == "test").sum()),
-                    "can leak": int(can_leak.sum()),
-                }
-        about = {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "runs": leak.runs}
-        found.append(about | counts)
-    return pd.DataFrame(found, columns=COUNTS)
-
-
-def _train_arm(name: str, arm: pd.DataFrame, can_leak: pd.Series, params: StudyParams) -> None:
-    trained = train(name, arm, params)
-    scores, everyone = trained.scores["test"], arm["split"] == "test"
-    for part, chosen in zip(predictions.LEAK_PARTS, (everyone, can_leak), strict=True):
-        cases = arm.assign(split=chosen.map({True: part, False: UNUSED}))
-        predictions.save(params, name, cases, {part: scores[chosen[everyone].to_numpy()]}, trained.made_by)
+    counts: dict[str, int] = {}
+    for run in range(runs):
+        leaky, clean, can_leak = paired_arms(cases, kind, split_seed, seed + run)
+        is_training, is_test = (leaky["split"] == split for split in ("train", "test"))
+        for arm, arm_cases in zip(ARMS, (leaky, clean), strict=True):
+            trained = train(
+                arm_recipe(recipe, arm),
+                arm_cases,
+                seed=seed + run,
+                threads=threads,
+                weights=weights,
+                folder=folder / arm_name(name, arm) / f"r{run}",
+            )
+            some = arm_cases.assign(split=arm_cases["split"].mask(is_test, UNUSED).mask(can_leak, "test_can_leak"))
+            scores = trained.probabilities["test"][can_leak[is_test].to_numpy()]
+            predictions.write(trained.folder, some, {"test_can_leak": scores}, trained.provenance)
+        counts = counts or {
+            "training images": int(is_training.sum()),
+            "added images": int((is_training & (clean["split"] != "train")).sum()),
+            "test images": int(is_test.sum()),
+            "can leak": int(can_leak.sum()),
+        }
+    return {"leak": name, "kind": kind, "runs": runs} | counts

@@ -140,7 +140,7 @@ def build(
     return Network(scale, backbone, pooling, features, head, whole)
 
 
-def rescaled(network: Network, statistics: Statistics) -> None:
+def rescale(network: Network, statistics: Statistics) -> None:
     """Lets models that are made of ``network`` from now on standardise pictures by other ``statistics``."""
     mean, deviation = statistics
     network.scaling.scale, network.scaling.offset = 1 / deviation, -mean / deviation

@@ -29,6 +29,11 @@ def run_folder(study: str) -> Path:
     return output_root() / "runs" / study
 
 
+def models_folder(study: str) -> Path:
+    """``runs/<study>/models``: holds ``<name>/r<run>`` for each trained recipe, or arm of a leak."""
+    return run_folder(study) / "models"
+
+
 def report_folder(study: str) -> Path:
     """``reports/<study>``: what a study shows."""
     return output_root() / "reports" / study

@@ -20,7 +20,7 @@ from lesion_utils.claims.declared import claims_of_study
 from lesion_utils.datasets import data_digest, data_folder, layout
 from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import PROJECT, atomic_write, report_folder, resolve, run_folder, run_name
-from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, parts_of, table_path
+from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, splits_of, table_path
 from lesion_utils.study import STAGES, StudyParams
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
@@ -81,7 +81,9 @@ def plan(params: StudyParams) -> list[Job]:
         leaks = [name for name, leak in params.leaks.items() if leak.recipe in recipes]
         checked = [CHECKED_DATA, *([checked_weights(stage)] if wants_weights(params, stage) else [])]
         for run in range(params.runs) if recipes else ():
-            paths = [table_path(params.study, name, run, split) for name in recipes for split in parts_of(params, name)]
+            paths = [
+                table_path(params.study, name, run, split) for name in recipes for split in splits_of(params, name)
+            ]
             paths += [path for name in leaks for path in leak_tables(params, name)] if run == 0 else []
             earlier = [job for job in jobs if stage == "rebalancing" and job.run == run and job.notebook != EDA]
             inputs = [*checked, *cases, *(table for job in earlier for table in _tables(job))]

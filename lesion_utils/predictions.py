@@ -1,8 +1,8 @@
 """The prediction table: the contract between training and judging.
 
-Columns ``image_id, lesion_id, label, p_<class>…``, one row an image, the classes in the order of the ``p_``
-columns; ``leaky``, true in every row, where the model has seen a lesion or an image of those it is judged on. One CSV
-per (recipe, repeat, split), with a JSON beside it that holds the digest of what made it.
+Columns ``image_id, lesion_id, label, p_<class>…``: one row per image, classes in the order of the ``p_`` columns, and
+``leaky``, true in every row, where training shared a lesion or an image with a held-out case. One CSV per recipe, run
+and split, with its provenance in a JSON file of the same name.
 """
 
 from pathlib import Path
@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesion_utils.errors import InputError, first_ten
-from lesion_utils.paths import atomic_write, read_json, run_folder, write_json
+from lesion_utils.errors import InputError
+from lesion_utils.paths import atomic_write, models_folder, read_json, write_json
 from lesion_utils.study import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm_name
+from lesion_utils.tables import parse_probabilities, require_columns, require_unique
 
 STAGE_NOTEBOOKS = dict(
     zip(STAGES, ("02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning"), strict=True)
 )
-
-LEAK_PARTS = {"test": "all test images", "test_can_leak": "test images that can leak"}  # tables of a leak's arm
-SUM_WITHIN = 1e-3  # of 1: the sum of the probabilities of an image
+LEAK_SPLITS = {"test": "all test images", "test_can_leak": "test images that can leak"}  # tables of a leak's arm
+_NEEDED = ("image_id", "lesion_id", "label")
 
 
 def classes_of(table: pd.DataFrame) -> list[str]:
@@ -34,115 +34,96 @@ def probabilities(table: pd.DataFrame) -> np.ndarray:
 
 
 def build(cases: pd.DataFrame, classes: list[str], scores: np.ndarray, leaky: bool = False) -> pd.DataFrame:
-    """The prediction table of ``cases`` from their softmax ``scores``, (n, classes)."""
-    table = cases[["image_id", "lesion_id", "label"]].reset_index(drop=True)
+    """The prediction table of ``cases`` from their probabilities ``scores``, (n, classes)."""
+    table = cases[list(_NEEDED)].reset_index(drop=True)
     columns = [f"p_{name}" for name in classes]
     table = pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1)
     return validate(table.assign(leaky=True) if leaky else table, "the new prediction table")
 
 
 def is_leaky(table: pd.DataFrame) -> bool:
-    """Whether the table says that its model has seen a lesion or an image of those it is judged on."""
+    """Whether the table is marked leaky."""
     return "leaky" in table and bool(table["leaky"].astype(str).str.strip().str.lower().isin(["true", "1"]).any())
 
 
 def validate(table: pd.DataFrame, where: object) -> pd.DataFrame:
     """Returns ``table`` unchanged if it keeps the contract; raises InputError naming ``where`` and the rows."""
-    needed = ["image_id", "lesion_id", "label"]
-    if missing := [name for name in needed if name not in table]:
-        raise InputError(
-            f"{where}: missing column(s) {', '.join(missing)}. Expected {', '.join(needed)} and p_<class>."
-        )
-    classes = classes_of(table)
-    if len(classes) < 2:
-        raise InputError(f"{where}: expected a column p_<class> for each of two or more classes, found {classes}.")
+    require_columns(where, table, _NEEDED, f"Expected {', '.join(_NEEDED)} and p_<class> for each class.")
     if table.empty:
-        raise InputError(f"{where}: holds no row.")
-    if (twice := table["image_id"].duplicated()).any():
-        raise InputError(f"{where}: image_id stands more than once: {first_ten(table.loc[twice, 'image_id'])}.")
-    if (strange := ~table["label"].isin(classes)).any():
-        raise InputError(
-            f"{where}: label(s) without a p_ column: {first_ten(table.loc[strange, 'label'].unique())}. "
-            f"Expected one of {', '.join(classes)}."
-        )
-    numbers = table[[f"p_{name}" for name in classes]].apply(pd.to_numeric, errors="coerce")
-    values = numbers.to_numpy(np.float64)
-    bad = ~(np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(values.sum(1) - 1) < SUM_WITHIN))
-    if bad.any():
-        raise InputError(
-            f"{where}: probabilities must be numbers from 0 to 1 that sum to 1 in each row; not so for "
-            f"{first_ten(table.loc[bad, 'image_id'])}."
-        )
+        raise InputError(f"{where} has no rows. Expected one row per image.")
+    require_unique(where, table["image_id"])
+    parse_probabilities(where, table, classes_of(table))
     return table
 
 
 def labelled(name: str, leaky: bool) -> str:
-    """``name`` as tables and figures show it: with the word leaky where its numbers are."""
+    """``name`` as tables and figures show it: marked where its results are leaky."""
     return f"{name} (leaky)" if leaky else name
 
 
-def parts_of(params: StudyParams, recipe: str) -> tuple[str, ...]:
-    """The parts of which a recipe leaves a table: the study's, and copies that fell to validation, if it makes such."""
+def splits_of(params: StudyParams, recipe: str) -> tuple[str, ...]:
+    """The splits that a recipe has a table of: the study's, and validation copies where the recipe makes them."""
     copies = params.recipes[recipe].offline_copies
     return (*params.held_out_splits, *([VALIDATION_COPIES] if copies and copies.before_split else []))
 
 
-def table_path(study: str, recipe: str, repeat: int, split: str) -> Path:
-    """Where the prediction table of one recipe, repeat and split lies."""
-    return run_folder(study) / "predictions" / recipe / f"r{repeat}" / f"{split}.csv"
+def table_path(study: str, recipe: str, run: int, split: str) -> Path:
+    """Where the prediction table of a recipe, run and split is."""
+    return models_folder(study) / recipe / f"r{run}" / "predictions" / f"{split}.csv"
 
 
 def leak_tables(params: StudyParams, leak: str) -> list[Path]:
-    """The tables of a paired leak: both arms, every repeat, all test images and those that can leak."""
+    """The tables of a leak: both arms, every run, validation, all test images, and those that can leak."""
     return [
-        table_path(params.study, arm_name(leak, arm), repeat, part)
+        table_path(params.study, arm_name(leak, arm), run, split)
         for arm in ARMS
-        for repeat in range(params.leaks[leak].runs)
-        for part in LEAK_PARTS
+        for run in range(params.leaks[leak].runs)
+        for split in ("validation", *LEAK_SPLITS)
     ]
 
 
-def save(params: StudyParams, recipe: str, cases: pd.DataFrame, scores: dict[str, np.ndarray], made_by: dict) -> None:
-    """Writes the tables of one trained recipe: for each split of ``scores``, its cases and their probabilities.
+def write(folder: Path, cases: pd.DataFrame, scores: dict[str, np.ndarray], provenance: dict[str, Any]) -> None:
+    """Writes ``<folder>/predictions/<split>.csv`` for each split of ``scores``, and its provenance as JSON.
 
-    The JSON that says what made a table is written last; without it the table does not count as whole. It counts the
-    training images, copies among them, and those of the table whose lesion or source is one of these.
+    ``scores[split]`` (n, classes) are probabilities of the cases of that split, in their order. The JSON file is
+    written last: without it a table does not count as complete. It counts the training images (copies included) and
+    the images of the table whose lesion is in training.
     """
     classes = sorted(cases["label"].unique())
     trained = cases.loc[cases["split"] == "train", "lesion_id"]
     for split, values in scores.items():
-        path = table_path(params.study, recipe, params.run, split)
-        table = build(cases[cases["split"] == split], classes, values, made_by["leaky"])
+        path = folder / "predictions" / f"{split}.csv"
+        table = build(cases[cases["split"] == split], classes, values, provenance["leaky"])
         path.with_suffix(".json").unlink(missing_ok=True)
-        with atomic_write(path) as beside:
-            table.to_csv(beside, index=False)
+        with atomic_write(path) as new:
+            table.to_csv(new, index=False)
         counts = {"n": len(table), "trained_on": len(trained), "known": int(table["lesion_id"].isin(trained).sum())}
-        write_json(path.with_suffix(".json"), {"classes": classes, "split": split} | counts | made_by)
+        write_json(path.with_suffix(".json"), {"classes": classes, "split": split} | counts | provenance)
 
 
-def made_by(params: StudyParams, recipe: str, split: str, repeat: int | None = None) -> dict[str, Any]:
-    """What ``save`` wrote beside the table of ``recipe``; raises InputError as ``read`` does."""
-    repeat = params.run if repeat is None else repeat
-    path = table_path(params.study, recipe, repeat, split)
+def read_provenance(params: StudyParams, recipe: str, split: str, run: int | None = None) -> dict[str, Any]:
+    """The provenance of a table; raises InputError as ``read`` does. ``run`` is by default the run of ``params``."""
+    run = params.run if run is None else run
+    path = table_path(params.study, recipe, run, split)
     if recipe not in params.trainings:
         raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.trainings)}.")
     notebook = STAGE_NOTEBOOKS[params.stage_of(recipe)]
-    cure = f"make study STUDY={params.study}, or run notebooks/{notebook}.ipynb with the same parameters."
-    told = read_json(path.with_suffix(".json"), cure)
-    expected = params.trainings[recipe].model_dump(mode="json")
-    if told["recipe"] != expected or told["seed"] != params.seed + repeat:
-        raise InputError(f"{path} was made by other parameters of recipe {recipe!r}. Fix: {cure}")
+    fix = f"make study STUDY={params.study}, or run notebooks/{notebook}.ipynb with the same parameters."
+    provenance = read_json(path.with_suffix(".json"), fix)
+    today = {"recipe": params.trainings[recipe].model_dump(mode="json"), "seed": params.seed + run}
+    if changed := [name for name, value in today.items() if provenance[name] != value]:
+        raise InputError(f"{path} was made by another {' and '.join(changed)} of recipe {recipe!r}. Fix: {fix}")
     if not path.is_file():
-        raise InputError(f"{path} does not exist. Fix: {cure}")
-    return told
+        raise InputError(f"{path} does not exist. Fix: {fix}")
+    return provenance
 
 
-def read(params: StudyParams, recipe: str, split: str, repeat: int | None = None) -> pd.DataFrame:
-    """Reads the table of ``recipe`` and checks that it is of today's recipe and seed.
+def read(params: StudyParams, recipe: str, split: str, run: int | None = None) -> pd.DataFrame:
+    """Reads the table of a recipe, run and split, and checks that today's recipe and seed made it.
 
-    Raises InputError, with the command that makes it, if it is missing or was made by another recipe or seed.
+    Raises InputError, with the command that makes the table, if it is missing or was made by another recipe or seed.
     """
-    made_by(params, recipe, split, repeat)
-    path = table_path(params.study, recipe, params.run if repeat is None else repeat, split)
-    table = pd.read_csv(path, dtype={"image_id": str, "lesion_id": str, "label": str}, keep_default_na=False)
+    read_provenance(params, recipe, split, run)
+    path = table_path(params.study, recipe, params.run if run is None else run, split)
+    table = pd.read_csv(path, dtype=dict.fromkeys(_NEEDED, str), keep_default_na=False)
     return validate(table, path)

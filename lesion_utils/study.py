@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from lesion_utils.errors import InputError, did_you_mean
-from lesion_utils.paths import PROJECT, run_folder, run_name, write_json
+from lesion_utils.paths import PROJECT, models_folder, run_folder, run_name, write_json
 from lesion_utils.recipes import RENAMED, Fraction, Name, Positive, Recipe, Strict, nested_types
 
 STAGES = ("baseline", "rebalancing", "transfer")
@@ -61,8 +61,13 @@ StudyName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-
 
 
 def arm_name(leak: str, arm: str) -> str:
-    """The name under which an arm of a paired leak is trained."""
+    """The name under which an arm of a leak is trained."""
     return f"{leak}_{arm}"
+
+
+def arm_recipe(recipe: Recipe, arm: str) -> Recipe:
+    """The recipe of an arm: on the corrected table, and only the leaky arm may leak."""
+    return recipe.model_copy(update={"case_table": "corrected", "allow_leak": arm == "leaky"})
 
 
 class StudyParams(Strict):
@@ -125,9 +130,7 @@ class StudyParams(Strict):
         of its business.
         """
         return {
-            arm_name(name, arm): self.recipes[leak.recipe].model_copy(
-                update={"case_table": "corrected", "allow_leak": arm == "leaky"}
-            )
+            arm_name(name, arm): arm_recipe(self.recipes[leak.recipe], arm)
             for name, leak in self.leaks.items()
             if leak.recipe in self.recipes
             for arm in ARMS
@@ -164,6 +167,20 @@ class StudyParams(Strict):
         return next(
             other for other, recipe in self.recipes.items() if recipe.case_table == self.recipes[name].case_table
         )
+
+    @property
+    def models_folder(self) -> Path:
+        """The folder of all trainings."""
+        return models_folder(self.study)
+
+    def model_folder(self, name: str) -> Path:
+        """The folder of training ``name`` in this run."""
+        return self.models_folder / name / f"r{self.run}"
+
+    def leaks_of(self, stage: str) -> dict[str, PairedLeak]:
+        """The leaks whose recipe belongs to ``stage``; all their runs are trained in run 0 of the study."""
+        recipes = getattr(self, stage)
+        return {name: leak for name, leak in self.leaks.items() if leak.recipe in recipes and self.run == 0}
 
     @property
     def training_seed(self) -> int:

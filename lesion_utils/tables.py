@@ -16,6 +16,7 @@ from lesion_utils.errors import InputError, first_ten
 
 MOST_BYTES = 200_000_000  # about a million rows of a prediction table; more would not fit a bootstrap in memory
 SUM_WITHIN = 1e-3  # of 1: the sum of the probabilities of an image
+ROUNDING = 1e-6  # by which a float32 sum of probabilities may exceed 1
 
 _NOTHING = ("", "nan", "none", "null", "na", "n/a")  # in lower case
 
@@ -115,7 +116,11 @@ def parse_numbers(
     numbers = pd.to_numeric(column.where(~column.isin(empty)), errors="coerce")
     advice = f"Expected a number from {low:g} to {high:g}, with a decimal point{', or an empty cell' if empty else ''}."
     refuse_rows(
-        where, ~numbers.between(low, high) & ~column.isin(empty), f"no valid {what or column.name}", column, advice
+        where,
+        ~numbers.between(low, high + ROUNDING) & ~column.isin(empty),
+        f"no valid {what or column.name}",
+        column,
+        advice,
     )
     return numbers.astype(np.float64)
 

@@ -1,18 +1,20 @@
-"""One trainer for all recipes: every phase of a recipe in turn, its history, its weights, its probabilities."""
+"""One trainer for all recipes: it runs a recipe's phases in turn and writes model, history and prediction tables."""
 
 import functools
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lesion_utils import datasets
+from lesion_utils import predictions
 from lesion_utils.augment import augmenter, offline_copies
 from lesion_utils.digests import code_digest
 from lesion_utils.errors import InputError
@@ -24,84 +26,98 @@ from lesion_utils.models import (
     finished,
     finished_head,
     loss,
-    rescaled,
+    rescale,
     set_trainable,
     split_below,
 )
-from lesion_utils.paths import atomic_write, run_folder, write_json
+from lesion_utils.paths import atomic_write, write_json
 from lesion_utils.pictures import CachedArrays, batches, held_out_batches, load_pictures, row_digests
 from lesion_utils.published import handover
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.recipes import Phase, Recipe
 from lesion_utils.runtime import keras, start, tf
 from lesion_utils.splits import refuse_leak, split_digest, use_share
-from lesion_utils.study import VALIDATION_COPIES, StudyParams
+from lesion_utils.study import VALIDATION_COPIES
 
-_MADE_BY = "made_by.json"  # written last: with it the others are whole
-_FILES = ("model.keras", "history.csv", "scores.npz", _MADE_BY)
-_HELD_OUT = ("validation", VALIDATION_COPIES, "test")  # parts that are scored, as far as there are cases of them
+PROVENANCE = "provenance.json"  # written last: with it the other files are complete
+_FILES = ("model.keras", "history.csv", "probabilities.npz", PROVENANCE)
+_HELD_OUT = ("validation", VALIDATION_COPIES, "test")  # splits that are predicted, as far as they have cases
 IN_JUPYTERLAB = "JPY_SESSION_NAME" in os.environ  # set by the Jupyter server, not by papermill or nbval
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training a recipe leaves: the model's file, its history, and probabilities of the cases held out.
+    """A trained recipe: its files' folder, its history (one row per epoch) and its probabilities of held-out cases.
 
-    ``cases`` are those it was given, and its copies; ``scores`` (n, classes) are of those of each part, in their order.
+    ``cases`` are the given cases and the copies made of them; ``probabilities[split]`` (n, classes) are in their order.
     """
 
+    folder: Path
     classes: list[str]
     cases: pd.DataFrame
-    model_file: Path
     history: pd.DataFrame
-    scores: dict[str, np.ndarray]
-    made_by: dict
+    probabilities: dict[str, np.ndarray]
+    provenance: dict[str, Any]
+
+    @property
+    def model_file(self) -> Path:
+        """The trained model, as Keras saves it."""
+        return self.folder / "model.keras"
+
+    @property
+    def is_leaky(self) -> bool:
+        """Whether training shares a lesion or an image with a held-out case."""
+        return self.provenance["leaky"]
 
 
-def train(name: str, cases: pd.DataFrame, params: StudyParams) -> Trained:
-    """Trains recipe ``name`` of the study on the training cases and scores validation and test.
+def train(
+    recipe: Recipe,
+    cases: pd.DataFrame,
+    *,
+    seed: int,
+    threads: int,
+    weights: str | None,
+    folder: Path,
+    title: str = "",
+) -> Trained:
+    """Trains ``recipe`` on the training cases and predicts validation and test.
 
-    Epochs are chosen on validation alone; test cases are scored by the finished model and not looked at. Writes
-    ``model.keras``, ``history.csv`` and ``scores.npz`` into the run folder, together and last; a run that finds
-    them, made by the same recipe, cases, pictures, seed, threads, weights and code, returns them without training.
-    ``name`` may be an arm of a paired leak; cases of no part (split ``unused``) are left alone. Copies that were made
-    before the split and fell to validation are a part of their own, ``validation_copies``. Raises InputError if
-    training knows a validation or test case and the recipe does not allow it.
+    Epochs are chosen on validation alone. ``cases`` is a case table with its splits; cases of split ``unused`` take no
+    part. ``weights`` is the folder of ImageNet weights (None: Keras downloads them). Writes the model, its history and
+    its prediction tables into ``folder``; what is already there, made by the same recipe, cases, pictures, seed,
+    threads, weights and code, is not trained again. ``title`` of the dataset is noted where the model is exported.
+
+    Raises InputError if training shares a lesion or an image with validation or test and the recipe does not allow it.
     """
-    recipe = params.trainings[name]
+    name = folder.parent.name if re.fullmatch(r"r\d+", folder.name) else folder.name
     given = split_digest(cases)
-    cases = _prepared(cases, recipe, params.training_seed)
-    pixels = load_pictures(cases["path"], recipe.backbone.image_size, params.threads)
-    leaky = refuse_leak(name, cases, row_digests(pixels), recipe.allow_leak)
-    made_by = {
+    cases = _with_copies(use_share(cases, recipe.training_share, seed), recipe, seed)
+    pictures = load_pictures(cases["path"], recipe.backbone.image_size, threads)
+    leaky = refuse_leak(name, cases, row_digests(pictures), recipe.allow_leak)
+    provenance = {
         "recipe": recipe.model_dump(mode="json"),
-        "run": params.run,
-        "seed": params.training_seed,
-        "threads": params.threads,
+        "seed": seed,
+        "threads": threads,
         "leaky": leaky,
         "cases": given,
-        "pictures": pixels.digest,
-        "weights": recipe.backbone.weights_digest(params.weights),
+        "pictures": pictures.digest,
+        "weights": recipe.backbone.weights_digest(weights),
         "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
     }
-    folder = model_folder(params, name)
-    if not _made_by(folder, made_by, handover.names(recipe)):
-        start(params.threads)
-        _train(name, recipe, cases, pixels, params, folder, made_by)
-    with np.load(folder / "scores.npz") as scores:
-        return Trained(
-            sorted(cases["label"].unique()),
-            cases,
-            folder / "model.keras",
-            pd.read_csv(folder / "history.csv"),
-            dict(scores),
-            made_by,
-        )
+    files = [folder / file for file in (*_FILES, *handover.names(recipe))]
+    is_complete = all(path.exists() for path in files)
+    if not (is_complete and json.loads((folder / PROVENANCE).read_text(encoding="utf-8")) == provenance):
+        start(threads)
+        keras.backend.clear_session()
+        _train(name, _Data(recipe, cases, seed), pictures, threads, weights, folder, title, provenance)
+    with np.load(folder / "probabilities.npz") as arrays:
+        probabilities = dict(arrays)
+    predictions.write(folder, cases, probabilities, provenance)
+    history = pd.read_csv(folder / "history.csv")
+    return Trained(folder, sorted(cases["label"].unique()), cases, history, probabilities, provenance)
 
 
-def _prepared(cases: pd.DataFrame, recipe: Recipe, seed: int) -> pd.DataFrame:
-    """The cases as the recipe uses them: a share of the training lesions, and the copies written off line."""
-    cases = use_share(cases, recipe.training_share, seed)
+def _with_copies(cases: pd.DataFrame, recipe: Recipe, seed: int) -> pd.DataFrame:
     if not (options := recipe.offline_copies):
         return cases
     counts = cases["split"].value_counts()
@@ -109,56 +125,41 @@ def _prepared(cases: pd.DataFrame, recipe: Recipe, seed: int) -> pd.DataFrame:
     copies = offline_copies(cases[cases["split"].isin(copied)], options, seed)
     if options.before_split:
         held_out = round(len(copies) * counts["validation"] / (counts["train"] + counts["validation"]))
-        dealt = np.where(np.arange(len(copies)) < held_out, VALIDATION_COPIES, "train")
-        copies = copies.assign(split=np.random.default_rng(seed).permutation(dealt))
+        splits = np.where(np.arange(len(copies)) < held_out, VALIDATION_COPIES, "train")
+        copies = copies.assign(split=np.random.default_rng(seed).permutation(splits))
     return pd.concat([cases, copies], ignore_index=True)
-
-
-def model_folder(params: StudyParams, name: str) -> Path:
-    """Where the model of training ``name`` lies, for the repeat of ``params``."""
-    return run_folder(params.study) / "models" / name / f"r{params.run}"
-
-
-def _made_by(folder: Path, made_by: dict, exported: tuple[str, ...]) -> bool:
-    whole = all((folder / name).exists() for name in (*_FILES, *exported))
-    return whole and json.loads((folder / _MADE_BY).read_text(encoding="utf-8")) == made_by
 
 
 class _Data:
     """The cases of one training as rows of its input arrays, with their one-hot labels."""
 
     def __init__(self, recipe: Recipe, cases: pd.DataFrame, seed: int):
+        self.recipe, self.cases, self.seed = recipe, cases, seed
         self.classes = sorted(cases["label"].unique())
-        self.split = cases["split"].to_numpy()
         self.labels = np.searchsorted(self.classes, cases["label"])
         self.targets = np.eye(len(self.classes), dtype=np.float32)[self.labels]
         self.train = self.rows("train")
-        self.recipe, self.seed = recipe, seed
+        self.splits = [split for split in _HELD_OUT if (cases["split"] == split).any()]  # to be predicted
 
-    @property
-    def parts(self) -> list[str]:
-        """The parts to be scored."""
-        return [part for part in _HELD_OUT if part in self.split]
-
-    def rows(self, *parts: str) -> np.ndarray:
-        return np.flatnonzero(np.isin(self.split, parts))
+    def rows(self, *splits: str) -> np.ndarray:
+        return np.flatnonzero(self.cases["split"].isin(splits))
 
     def epoch(self, number: int) -> np.ndarray:
         """The rows of training cases that epoch ``number`` shows, in their order."""
         seed, recipe = self.seed + 1000 * number, self.recipe
-        drawn_by = seed if recipe.resample_each_epoch else self.seed
-        rows = self.train[epoch_rows(self.labels[self.train], recipe.sampler, drawn_by, recipe.class_size)]
+        sampler_seed = seed if recipe.resample_each_epoch else self.seed
+        rows = self.train[epoch_rows(self.labels[self.train], recipe.sampler, sampler_seed, recipe.class_size)]
         if not recipe.resample_each_epoch:
             rows = np.random.default_rng(seed).permutation(rows)
         return rows[: recipe.epoch_images]
 
-    def held_out(self, inputs: np.ndarray | CachedArrays, *parts: str) -> tf.data.Dataset:
-        return held_out_batches(inputs, self.targets, self.rows(*parts))
+    def held_out(self, inputs: np.ndarray | CachedArrays, *splits: str) -> tf.data.Dataset:
+        return held_out_batches(inputs, self.targets, self.rows(*splits))
 
 
 @dataclass(frozen=True)
-class _Fed:
-    """What learns in a phase, and what it is fed: one input a case, beside them augmented views of training cases."""
+class _PhaseInput:
+    """The model that a phase trains, and its inputs: one per case, and augmented views of the training cases if any."""
 
     model: keras.Model
     inputs: np.ndarray | CachedArrays
@@ -166,7 +167,7 @@ class _Fed:
     change: Callable[[np.ndarray, int, int], np.ndarray] | None = None
 
     def batches(self, data: _Data, size: int) -> tf.data.Dataset:
-        """Endless training batches; epochs take the views, where there are any, in turn."""
+        """Endless training batches; if there are views, epochs take them in turn."""
         if not self.views:
             return batches(self.inputs, data.targets, data.epoch, size, change=self.change)
 
@@ -178,122 +179,145 @@ class _Fed:
         return batches(np.concatenate(self.views), targets, rows, size)
 
 
-def _train(
-    name: str,
-    recipe: Recipe,
-    cases: pd.DataFrame,
-    pixels: CachedArrays,
-    params: StudyParams,
-    folder: Path,
-    made_by: dict,
-) -> None:
-    keras.backend.clear_session()
-    seed = params.training_seed
-    data = _Data(recipe, cases, seed)
-    statistics = _statistics(recipe, data, pixels)
-    network = build(recipe, len(data.classes), params.weights, seed, statistics["train"])
-    key = feature_cache_key(recipe.backbone, made_by["weights"], statistics["train"], seed, params.threads)
+class _Training:
+    """One training in progress: its cases, their pictures, and the network."""
 
-    @functools.cache
-    def features(*parts: str) -> np.ndarray:
-        """The features of the pictures of ``parts``, of all that take part where none is named, in the cases' rows."""
-        rows = data.rows(*(parts or ("train", *data.parts)))
-        made = np.empty((len(cases), network.features.output_shape[1]), np.float32)
-        made[rows] = cached_features(network.features, pixels.take(rows), key)
-        return made
+    def __init__(self, data: _Data, pictures: CachedArrays, threads: int, weights: str | None, weights_digest: str):
+        self.data, self.recipe, self.pictures, self.threads = data, data.recipe, pictures, threads
+        self.statistics = _statistics(data, pictures)
+        statistics, seed = self.statistics["train"], data.seed
+        self.network = build(self.recipe, len(data.classes), weights, seed, statistics)
+        self.key = feature_cache_key(self.recipe.backbone, weights_digest, statistics, seed, threads)
+        self.features = functools.cache(self._features)
+        if self.recipe.standardise:
+            self.network.head.get_layer("standardise").adapt(self.features("train", *data.splits)[data.train])
 
-    if recipe.standardise:
-        network.head.get_layer("standardise").adapt(features()[data.train])
+    def _features(self, *splits: str) -> np.ndarray:
+        """The features of the pictures of ``splits`` in the cases' rows; other rows are left as they are."""
+        rows = self.data.rows(*splits)
+        features = np.empty((len(self.pictures), self.network.features.output_shape[1]), np.float32)
+        features[rows] = cached_features(self.network.features, self.pictures.take(rows), self.key)
+        return features
 
-    def fed(phase: Phase, earlier: tuple[Phase, ...]) -> _Fed:
-        """The part of the network that a phase trains, fed with what the part below, if frozen so far, makes."""
+    def phase_input(self, number: int) -> _PhaseInput:
+        """What phase ``number`` trains and reads: layers that are frozen so far run once, and their output is kept."""
+        recipe, data, network = self.recipe, self.data, self.network
+        phase, earlier = recipe.phases[number], recipe.phases[:number]
         if phase.train == "head":
             if not recipe.feature_views:
-                return _Fed(network.head, features())
-            shown = pixels.take(data.train)
+                return _PhaseInput(network.head, self.features("train", *data.splits))
+            pictures, views = self.pictures.take(data.train), range(1, recipe.feature_views + 1)
             changed = (
-                cached_features(network.features, shown, key, recipe.augmentation, view)
-                for view in range(1, recipe.feature_views + 1)
+                cached_features(network.features, pictures, self.key, recipe.augmentation, view) for view in views
             )
-            return _Fed(network.head, features(*data.parts), tuple(np.asarray(view) for view in changed))
-        untouched = all(before.train in ("head", phase.train) for before in earlier)
-        change = augmenter(recipe.augmentation, seed, params.threads)
-        plain = phase.train != "all" and untouched and change is None
-        if plain and (parts := split_below(network, phase.train)):
-            lower, upper = parts
-            used = data.rows("train", *data.parts)
-            place = np.zeros(len(cases), int)  # of each case among those that take part
-            place[used] = np.arange(len(used))
-            return _Fed(upper, cached_features(lower, pixels.take(used), [*key, "below", phase.train]).take(place))
-        return _Fed(network.whole, pixels, change=change)
+            return _PhaseInput(network.head, self.features(*data.splits), tuple(np.asarray(view) for view in changed))
+        is_frozen_below = phase.train != "all" and all(before.train in ("head", phase.train) for before in earlier)
+        change = augmenter(recipe.augmentation, data.seed, self.threads)
+        if is_frozen_below and change is None and (halves := split_below(network, phase.train)):
+            lower, upper = halves
+            used = data.rows("train", *data.splits)
+            row = np.zeros(len(self.pictures), int)
+            row[used] = np.arange(len(used))
+            activations = cached_features(lower, self.pictures.take(used), [*self.key, "below", phase.train])
+            return _PhaseInput(upper, activations.take(row))
+        return _PhaseInput(network.whole, self.pictures, change=change)
 
-    histories: list[pd.DataFrame] = []
-    best, weights = -np.inf, []
-    for number, phase in enumerate(recipe.phases):
-        set_trainable(network, phase.train, recipe.freeze_batch_norm)
-        history = _fit(fed(phase, recipe.phases[:number]), data, recipe, phase, name)
-        histories.append(history.assign(phase=number, train=phase.train))
-        score = (history[recipe.monitor] * (1 if "accuracy" in recipe.monitor else -1)).max()
-        if recipe.keep == "last" or score > best:
-            best, weights = score, network.whole.get_weights()
-    if not weights:
-        raise InputError(
-            f"{name}: {recipe.monitor} was never a number, so no epoch can be kept. Fix: a smaller learning_rate."
-        )
-    network.whole.set_weights(weights)
-    shown = data.labels[data.epoch(0)]
-    shares = np.bincount(shown, minlength=len(data.classes)) / len(shown)
-    model = predicts = finished(network, recipe, shares)
-    inputs: np.ndarray | CachedArrays = pixels
-    if not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
-        views = data.parts if recipe.feature_views else ()
-        predicts, inputs = finished_head(network, recipe, shares), features(*views)
-    scores = {}
-    for part in data.parts:
-        if statistics[part] == statistics["train"]:
-            scores[part] = predicts.predict(data.held_out(inputs, part), verbose=0)
-        else:
-            rescaled(network, statistics[part])
-            other = finished(network, recipe, shares)
-            scores[part] = other.predict(data.held_out(pixels, part), verbose=0)
-    if recipe.backbone.scaling == "z_score_by_split":
-        rescaled(network, statistics["train"])
-    history = pd.concat(histories, ignore_index=True)
-    (folder / _MADE_BY).unlink(missing_ok=True)
-    handover.write(folder, model, history, cases, recipe, scores, datasets.title(params), made_by["leaky"])
-    _save(folder, model, history, scores, made_by)
+    def fit(self, name: str) -> pd.DataFrame:
+        """Runs all phases and leaves the network with the weights to keep; returns one row per epoch."""
+        histories: list[pd.DataFrame] = []
+        best, kept = -np.inf, []
+        for number, phase in enumerate(self.recipe.phases):
+            set_trainable(self.network, phase.train, self.recipe.freeze_batch_norm)
+            history = _fit(self.phase_input(number), self.data, phase, name)
+            histories.append(history.assign(phase=number, train=phase.train))
+            monitor = self.recipe.monitor
+            score = (history[monitor] * (1 if "accuracy" in monitor else -1)).max()
+            if self.recipe.keep == "last" or score > best:
+                best, kept = score, self.network.whole.get_weights()
+        if not kept:
+            raise InputError(
+                f"{name}: {self.recipe.monitor} was never a number, so no epoch can be kept. "
+                f"Fix: a smaller learning_rate."
+            )
+        self.network.whole.set_weights(kept)
+        return pd.concat(histories, ignore_index=True)
 
-
-def _statistics(recipe: Recipe, data: _Data, pixels: CachedArrays) -> dict[str, Statistics]:
-    """Mean and standard deviation of all values of the pictures, by which each part is standardised, if it is."""
-    by_part = recipe.backbone.scaling == "z_score_by_split"
-    learnt = ["train", "validation", VALIDATION_COPIES] if by_part else ["train"]
-    groups = {part: learnt for part in ("train", *data.parts)}
-    if by_part and "test" in groups:
-        groups["test"] = ["test"]
-    if recipe.backbone.scaling not in ("z_score", "z_score_by_split"):
-        return dict.fromkeys(groups, (127.5, 127.5))
-    return {part: _moments(pixels, data.rows(*group)) for part, group in groups.items()}
+    def predict(self) -> tuple[keras.Model, dict[str, Any]]:
+        """The finished model, and its probabilities of each held-out split."""
+        recipe, data, network = self.recipe, self.data, self.network
+        first_epoch = data.labels[data.epoch(0)]
+        shares = np.bincount(first_epoch, minlength=len(data.classes)) / len(first_epoch)
+        model = predictor = finished(network, recipe, shares)
+        inputs: np.ndarray | CachedArrays = self.pictures
+        if not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
+            predictor = finished_head(network, recipe, shares)
+            inputs = self.features(*data.splits) if recipe.feature_views else self.features("train", *data.splits)
+        probabilities = {}
+        for split in data.splits:
+            if self.statistics[split] == self.statistics["train"]:
+                probabilities[split] = predictor.predict(data.held_out(inputs, split), verbose=0)
+            else:
+                rescale(network, self.statistics[split])
+                other = finished(network, recipe, shares)
+                probabilities[split] = other.predict(data.held_out(self.pictures, split), verbose=0)
+                rescale(network, self.statistics["train"])
+        return model, probabilities
 
 
-def _moments(pixels: CachedArrays, rows: np.ndarray) -> Statistics:
+def _train(
+    name: str,
+    data: _Data,
+    pictures: CachedArrays,
+    threads: int,
+    weights: str | None,
+    folder: Path,
+    title: str,
+    provenance: dict,
+) -> None:
+    training = _Training(data, pictures, threads, weights, provenance["weights"])
+    history = training.fit(name)
+    model, probabilities = training.predict()
+    (folder / PROVENANCE).unlink(missing_ok=True)
+    handover.write(folder, model, history, data.cases, data.recipe, probabilities, title, provenance["leaky"])
+    with atomic_write(folder / "model.keras") as new:
+        model.save(new)
+    with atomic_write(folder / "history.csv") as new:
+        history.to_csv(new, index=False)
+    with atomic_write(folder / "probabilities.npz") as new:
+        np.savez(new, **probabilities)
+    write_json(folder / PROVENANCE, provenance)
+
+
+def _statistics(data: _Data, pictures: CachedArrays) -> dict[str, Statistics]:
+    """Mean and standard deviation of all values of the pictures by which each split is standardised, if it is."""
+    scaling = data.recipe.backbone.scaling
+    splits = ["train", *data.splits]
+    if scaling not in ("z_score", "z_score_by_split"):
+        return dict.fromkeys(splits, (127.5, 127.5))
+    if scaling == "z_score":
+        return dict.fromkeys(splits, _moments(pictures, data.train))
+    statistics = dict.fromkeys(splits, _moments(pictures, data.rows("train", "validation", VALIDATION_COPIES)))
+    return statistics | ({"test": _moments(pictures, data.rows("test"))} if "test" in splits else {})
+
+
+def _moments(pictures: CachedArrays, rows: np.ndarray) -> Statistics:
     counts = np.zeros(256, np.int64)
     for row in rows:
-        counts += np.bincount(pixels[int(row)].ravel(), minlength=256)
+        counts += np.bincount(pictures[int(row)].ravel(), minlength=256)
     mean = np.average(np.arange(256), weights=counts)
     return float(mean), float(np.average((np.arange(256) - mean) ** 2, weights=counts) ** 0.5)
 
 
-def _fit(fed: _Fed, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.DataFrame:
-    """Trains ``fed.model`` for one phase and leaves it with the weights to keep; returns one row an epoch."""
-    model = fed.model
+def _fit(phase_input: _PhaseInput, data: _Data, phase: Phase, name: str) -> pd.DataFrame:
+    """Trains the model for one phase and leaves it with the weights to keep; returns one row per epoch."""
+    model, recipe = phase_input.model, data.recipe
     steps = math.ceil(len(data.epoch(0)) / recipe.batch_size)
     rate = phase.learning_rate
     if phase.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, steps * phase.epochs)
     elif phase.schedule == "step":
-        every, lower = steps * phase.step_every, 1 / phase.step_divisor
-        rate = keras.optimizers.schedules.ExponentialDecay(rate, every, lower, staircase=True)
+        every, factor = steps * phase.step_every, 1 / phase.step_divisor
+        rate = keras.optimizers.schedules.ExponentialDecay(rate, every, factor, staircase=True)
     options = {"learning_rate": rate} | recipe.optimizer_options
     model.compile(
         optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": options}),
@@ -301,23 +325,24 @@ def _fit(fed: _Fed, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.
         metrics=["accuracy", BalancedAccuracy(len(data.classes))],
         jit_compile=False,  # XLA on the CPU is several times slower here
     )
-    watched = {"monitor": recipe.monitor, "mode": "max" if "accuracy" in recipe.monitor else "min"}
+    monitor = {"monitor": recipe.monitor, "mode": "max" if "accuracy" in recipe.monitor else "min"}
     progress = _Progress(name, phase)
-    keeper = keras.callbacks.EarlyStopping(
-        patience=recipe.early_stopping or phase.epochs, restore_best_weights=recipe.keep == "best", **watched
-    )
-    callbacks: list[keras.callbacks.Callback] = [progress, keeper]
+    patience, keeps_best = recipe.early_stopping or phase.epochs, recipe.keep == "best"
+    callbacks: list[keras.callbacks.Callback] = [
+        progress,
+        keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=keeps_best, **monitor),
+    ]
     if plateau := recipe.reduce_lr:
         options = {"factor": plateau.factor, "patience": plateau.patience, "min_lr": plateau.smallest}
-        callbacks.append(keras.callbacks.ReduceLROnPlateau(**options, **watched))
+        callbacks.append(keras.callbacks.ReduceLROnPlateau(**options, **monitor))
     if phase.schedule == "step_never_reached":
-        callbacks.append(keras.callbacks.LearningRateScheduler(functools.partial(_never, phase)))
+        callbacks.append(keras.callbacks.LearningRateScheduler(functools.partial(_step_of_system_000, phase)))
     model.fit(
-        fed.batches(data, recipe.batch_size),
+        phase_input.batches(data, recipe.batch_size),
         steps_per_epoch=steps,
         shuffle=False,  # the sampler has shuffled
         epochs=phase.epochs,
-        validation_data=data.held_out(fed.inputs, "validation", VALIDATION_COPIES),
+        validation_data=data.held_out(phase_input.inputs, "validation", VALIDATION_COPIES),
         class_weight=class_weights(data.labels[data.train], recipe.class_weights, data.classes),
         callbacks=callbacks,
         verbose=1 if IN_JUPYTERLAB else 0,
@@ -325,13 +350,13 @@ def _fit(fed: _Fed, data: _Data, recipe: Recipe, phase: Phase, name: str) -> pd.
     return pd.DataFrame(progress.epochs)
 
 
-def _never(phase: Phase, epoch: int, rate: float) -> float:
-    """The step of system 000 as it is written: no epoch above 0, divided by another number, is 0."""
+def _step_of_system_000(phase: Phase, epoch: int, rate: float) -> float:
+    # The published condition: it divides where the system meant the remainder, so no epoch above 0 meets it.
     return rate / phase.step_divisor if epoch > 0 and epoch / phase.step_every == 0 else rate
 
 
 class _Progress(keras.callbacks.Callback):
-    """Keeps the history; in batch runs prints one line an epoch (JupyterLab has Keras' own bar)."""
+    """Keeps the history; outside JupyterLab, which has Keras' own bar, prints one line per epoch."""
 
     def __init__(self, name: str, phase: Phase):
         super().__init__()
@@ -352,13 +377,3 @@ class _Progress(keras.callbacks.Callback):
                 f"validation balanced accuracy {logs['val_balanced_accuracy']:.3f}, {seconds:.0f} s",
                 flush=True,
             )
-
-
-def _save(folder: Path, model: keras.Model, history: pd.DataFrame, scores: dict, made_by: dict) -> None:
-    with atomic_write(folder / "model.keras") as beside:
-        model.save(beside)
-    with atomic_write(folder / "history.csv") as beside:
-        history.to_csv(beside, index=False)
-    with atomic_write(folder / "scores.npz") as beside:
-        np.savez(beside, **scores)
-    write_json(folder / _MADE_BY, made_by)

@@ -69,7 +69,7 @@ def test_every_study_recipe_and_part_that_is_named_is_there(study):
         view = getattr(estimand, "metric", "").split(" ")[0]
         assert view != "carcinoma" or view in params.judging.views
         if getattr(estimand, "reference_with_copies", None) is False:
-            assert "validation_copies" in predictions.parts_of(params, estimand.recipe)
+            assert "validation_copies" in predictions.splits_of(params, estimand.recipe)
 
 
 def with_entry(tmp_path, **changed):
@@ -274,10 +274,10 @@ def study():
                 rows = pd.concat([cases, copies, learnt.assign(split="train")], ignore_index=True)
             scores = {
                 part: scored(rows[rows["split"] == part], 1 + number + (part == "validation_copies"), repeat)
-                for part in predictions.parts_of(params, name)
+                for part in predictions.splits_of(params, name)
             }
-            made_by = {"recipe": recipe.model_dump(mode="json"), "seed": repeat, "leaky": recipe.allow_leak}
-            predictions.save(at, name, rows, scores, made_by)
+            provenance = {"recipe": recipe.model_dump(mode="json"), "seed": repeat, "leaky": recipe.allow_leak}
+            predictions.write(at.model_folder(name), rows, scores, provenance)
             folder = run_folder(params.study) / "models" / name / f"r{repeat}"
             folder.mkdir(parents=True)
             history = {"accuracy": [0.9, 0.7, 0.8 + 0.03 * repeat], "val_accuracy": [0.5, 0.6, 0.4]}

@@ -58,8 +58,12 @@ def write_tables_of_no_model() -> None:
     for name, recipe in params.trainings.items():
         parts = ("test", "test_can_leak") if name in params.arms else ("validation", "test")
         scores = {part: random.dirichlet(np.ones(cases["label"].nunique()), sizes[part]) for part in parts}
-        made_by = {"recipe": recipe.model_dump(mode="json"), "seed": params.training_seed, "leaky": recipe.allow_leak}
-        predictions.save(params, name, cases, scores, made_by)
+        provenance = {
+            "recipe": recipe.model_dump(mode="json"),
+            "seed": params.training_seed,
+            "leaky": recipe.allow_leak,
+        }
+        predictions.write(params.model_folder(name), cases, scores, provenance)
 
 
 def without_outputs(name: str) -> nbformat.NotebookNode:

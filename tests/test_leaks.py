@@ -14,7 +14,7 @@ from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, verdict
 from lesion_utils.evaluation.differences import leak_differences, run_differences
-from lesion_utils.leak_pairs import measure, paired_arms
+from lesion_utils.leak_pairs import paired_arms, train_leak_pairs
 from lesion_utils.paths import PROJECT
 from lesion_utils.splits import split_by_lesion, split_cases
 from lesion_utils.training import Trained
@@ -136,26 +136,43 @@ def leaking(study, **leaks):
     return type(study).model_validate(study.model_dump() | {"leaks": leaks})
 
 
+def train_leaks(study, cases) -> dict:
+    """Trains both arms of the one leak of a study."""
+    ((name, leak),) = study.leaks_of("baseline").items()
+    return train_leak_pairs(
+        name,
+        study.recipes[leak.recipe],
+        cases,
+        leak.kind,
+        runs=leak.runs,
+        split_seed=study.split_seed,
+        seed=study.seed,
+        threads=study.threads,
+        weights=study.weights,
+        folder=study.models_folder,
+    )
+
+
 def test_the_effect_is_that_of_the_scores_on_the_right_images(tiny_study, monkeypatch):
     study = leaking(tiny_study, **LEAKS)
     cases = split_cases(study)
 
-    def knows_what_leaked(name, arm, params):
+    def knows_what_leaked(recipe, arm, *, seed, folder, **_):
         """Right on the test images whose lesion is in training, wrong on all others."""
         tested = arm[arm["split"] == "test"]
         classes = sorted(arm["label"].unique())
         truth = np.searchsorted(classes, tested["label"])
         known = tested["lesion_id"].isin(training(arm)["lesion_id"]).to_numpy()
         scores = np.eye(len(classes))[np.where(known, truth, (truth + 1) % len(classes))]
-        recipe = params.trainings[name].model_dump(mode="json")
-        made_by = {"recipe": recipe, "seed": params.training_seed, "leaky": recipe["allow_leak"]}
-        return Trained(classes, arm, None, None, {"test": scores}, made_by)
+        provenance = {"recipe": recipe.model_dump(mode="json"), "seed": seed, "leaky": recipe.allow_leak}
+        validation = np.eye(len(classes))[[0] * (arm["split"] == "validation").sum()]
+        predictions.write(folder, arm, {"validation": validation, "test": scores}, provenance)
+        return Trained(folder, classes, arm, pd.DataFrame(), {"test": scores}, provenance)
 
     monkeypatch.setattr(leaks, "train", knows_what_leaked)
-    found = measure(study, cases, "baseline")
-    assert measure(study, cases, "transfer").empty
-    row = found.iloc[0]
-    assert found["leak"].tolist() == ["sib"] and row["runs"] == 2
+    row = train_leaks(study, cases)
+    assert (row["leak"], row["runs"]) == ("sib", 2)
+    assert study.leaks_of("transfer") == {} == study.model_copy(update={"run": 1}).leaks_of("baseline")
     tests = cases[cases["split"] == "test"]
     several = (tests.groupby("lesion_id").size() > 1).sum()
     assert (row["test images"], row["can leak"]) == (tests["lesion_id"].nunique(), several)
@@ -219,7 +236,7 @@ def test_an_effect_without_tables_says_how_to_make_them(tiny_study):
 @pytest.mark.parametrize("kind", ["siblings", "copies"])
 def test_both_arms_are_trained_and_only_the_leaky_one_is_called_so(tiny_study, kind):
     study = leaking(tiny_study, small={"recipe": "cnn", "kind": kind, "runs": 1})
-    measure(study, split_cases(study), "baseline")
+    train_leaks(study, split_cases(study))
     leaky, clean = (predictions.read(study, f"small_{arm}", "test", 0) for arm in ("leaky", "clean"))
     assert predictions.is_leaky(leaky) and not predictions.is_leaky(clean)
     assert leaky["image_id"].equals(clean["image_id"]) and not leaky["p_nv"].equals(clean["p_nv"])

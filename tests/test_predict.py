@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from trained import train_in
 from typer.testing import CliRunner
 
 from lesion_utils.checks import other_images
@@ -21,7 +22,6 @@ from lesion_utils.pictures import load_pictures
 from lesion_utils.predictions import classes_of, is_leaky, probabilities, validate
 from lesion_utils.runtime import keras
 from lesion_utils.splits import split_cases
-from lesion_utils.training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
 
@@ -32,7 +32,7 @@ def trained_folder(tiny_study, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LESION_OUTPUT", str(folder))
-        train("cnn", split_cases(tiny_study), tiny_study)
+        train_in(tiny_study, "cnn", split_cases(tiny_study))
     return folder
 
 
@@ -172,7 +172,7 @@ def test_probabilities_of_classes_that_become_one_are_summed():
 def test_a_recipe_that_the_study_has_not_or_that_is_not_trained(study, isic2018_folder, table_file):
     assert "has no recipe 'net'; it has cnn, cnn_over." in refused(study, "net", isic2018_folder, table_file)
     message = refused(study, "cnn_over", isic2018_folder, table_file)
-    assert "made_by.json does not exist" in message and "Fix: make study STUDY=tiny" in message
+    assert "provenance.json does not exist" in message and "Fix: make study STUDY=tiny" in message
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lesion_utils.errors import InputError
-from lesion_utils.predictions import build, classes_of, is_leaky, probabilities, read, save, table_path, validate
+from lesion_utils.predictions import build, classes_of, is_leaky, probabilities, read, table_path, validate, write
 from lesion_utils.recipes import Recipe
 from lesion_utils.study import StudyParams
 
@@ -31,15 +31,15 @@ def table_of() -> pd.DataFrame:
     return build(cases_of()[2:], CLASSES, scores_of())
 
 
-def save_test(study: StudyParams, scores: np.ndarray, recipe: str = "cnn") -> None:
-    made_by = {"recipe": study.recipes[recipe].model_dump(mode="json"), "seed": study.training_seed, "leaky": False}
-    save(study, recipe, cases_of(), {"test": scores}, made_by)
+def write_test(study: StudyParams, scores: np.ndarray, recipe: str = "cnn") -> None:
+    made = {"recipe": study.recipes[recipe].model_dump(mode="json"), "seed": study.training_seed, "leaky": False}
+    write(study.model_folder(recipe), cases_of(), {"test": scores}, made)
 
 
 @pytest.fixture
 def written(tiny_study) -> np.ndarray:
     """The test scores of the recipe ``cnn``, as they were before they were written."""
-    save_test(tiny_study, scores_of())
+    write_test(tiny_study, scores_of())
     return scores_of()
 
 
@@ -74,7 +74,7 @@ def test_what_is_written_is_read_to_the_last_bit(tiny_study, written):
 
 def test_double_precision_is_kept_to_fifteen_digits(tiny_study):
     scores = np.random.default_rng(0).dirichlet([1, 1, 1], 40)
-    save_test(tiny_study, scores)
+    write_test(tiny_study, scores)
     assert np.allclose(probabilities(read(tiny_study, "cnn", "test")), scores, rtol=1e-15, atol=0)
 
 
@@ -86,14 +86,9 @@ def test_only_a_leaky_table_says_so():
 
 
 def test_each_split_has_its_table_and_what_made_it_beside(tiny_study, output):
-    save(
-        tiny_study,
-        "cnn",
-        cases_of(),
-        {"train": scores_of(2), "test": scores_of()},
-        {"recipe": {}, "seed": 7, "leaky": False},
-    )
-    folder = output / "runs" / "tiny" / "predictions" / "cnn" / "r0"
+    provenance = {"recipe": {}, "seed": 7, "leaky": False}
+    folder = output / "runs" / "tiny" / "models" / "cnn" / "r0" / "predictions"
+    write(folder.parent, cases_of(), {"train": scores_of(2), "test": scores_of()}, provenance)
     assert sorted(path.name for path in folder.iterdir()) == ["test.csv", "test.json", "train.csv", "train.json"]
     beside = json.loads((folder / "test.json").read_text())
     assert (beside["classes"], beside["n"], beside["split"], beside["seed"]) == (CLASSES, 40, "test", 7)
@@ -105,18 +100,18 @@ def test_each_split_has_its_table_and_what_made_it_beside(tiny_study, output):
     assert pd.read_csv(folder / "train.csv")["image_id"].tolist() == ["a", "b"]
 
 
-def test_a_save_that_fails_leaves_no_table_that_looks_whole(tiny_study, written):
+def test_a_write_that_fails_leaves_no_table_that_looks_whole(tiny_study, written):
     spoilt = written.copy()
     spoilt[3] = np.nan
-    with pytest.raises(InputError, match="the new prediction table: probabilities must be numbers"):
-        save_test(tiny_study, spoilt)
+    with pytest.raises(InputError, match=r"row 5 \("):
+        write_test(tiny_study, spoilt)
     assert probabilities(read(tiny_study, "cnn", "test")).astype(np.float32).tobytes() == written.tobytes()
 
 
-def test_each_repeat_has_its_table(tiny_study, written):
+def test_each_run_has_its_table(tiny_study, written):
     second, others = tiny_study.model_copy(update={"run": 1}), scores_of(seed=1)
-    save_test(second, others)
-    assert np.allclose(probabilities(read(tiny_study, "cnn", "test", repeat=1)), others)
+    write_test(second, others)
+    assert np.allclose(probabilities(read(tiny_study, "cnn", "test", run=1)), others)
     assert np.allclose(probabilities(read(second, "cnn", "test")), others)
     assert np.allclose(probabilities(read(tiny_study, "cnn", "test")), written)
 
@@ -129,7 +124,7 @@ def test_each_repeat_has_its_table(tiny_study, written):
 )
 def test_a_missing_table_tells_the_command_that_makes_it(tiny_study, recipe, notebook):
     message = refused(tiny_study, recipe)
-    assert f"predictions/{recipe}/r0/test" in message and "does not exist" in message
+    assert f"{recipe}/r0/predictions/test" in message and "does not exist" in message
     assert f"Fix: make study STUDY=tiny, or run notebooks/{notebook}.ipynb" in message
 
 
@@ -143,7 +138,7 @@ def test_a_table_made_by_another_recipe_or_seed_is_refused(tiny_study, written):
     changed = Recipe(**tiny_study.recipes["cnn"].model_dump() | {"batch_size": 16})
     for update in ({"baseline": {"cnn": changed}}, {"seed": 5}):
         message = refused(tiny_study.model_copy(update=update))
-        assert "was made by other parameters of recipe 'cnn'. Fix: make study STUDY=tiny" in message
+        assert ("seed" if "seed" in update else "recipe") in message and "Fix: make study STUDY=tiny" in message
 
 
 def test_a_recipe_that_the_study_does_not_have_is_named(tiny_study):
@@ -157,7 +152,7 @@ def test_a_written_probability_that_is_no_number_is_refused(tiny_study, written,
     table.loc[4, "p_mel"] = cell
     table.to_csv(path, index=False)
     message = refused(tiny_study)
-    assert str(path) in message and "probabilities must be numbers from 0 to 1" in message and "0004" in message
+    assert str(path) in message and "p_mel" in message and "row 6 (" in message
 
 
 # the contract
@@ -166,20 +161,20 @@ def test_a_written_probability_that_is_no_number_is_refused(tiny_study, written,
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda t: t.drop(columns=["lesion_id", "label"]), r"column\(s\) lesion_id, label\. Expected image_id, .*p_"),
-        (lambda t: t.drop(columns=["p_mel", "p_nv"]), r"for each of two or more classes, found \['bkl'\]"),
-        (lambda t: t[:0], "holds no row"),
-        (lambda t: pd.concat([t, t[4:5]]), r"image_id stands more than once: 0004\."),
-        (lambda t: t.assign(label="df"), r"label\(s\) without a p_ column: df\. Expected one of bkl, mel, nv\."),
-        (lambda t: t.assign(p_mel=t["p_mel"].where(t.index != 7)), r"sum to 1 in each row; not so for 0007\."),
-        (lambda t: t.assign(p_mel=t["p_mel"] + 0.01 * (t.index == 7)), r"not so for 0007\."),
-        (lambda t: t.assign(p_mel=-0.5, p_nv=1.5, p_bkl=0.0), r"numbers from 0 to 1 .*0009 … and 30 more\."),
-        (lambda t: t.assign(p_mel=np.inf), "numbers from 0 to 1"),
+        (lambda t: t.drop(columns=["lesion_id", "label"]), r"lesion_id, label.*Expected image_id, .*p_"),
+        (lambda t: t.drop(columns=["p_mel", "p_nv"]), r"'bkl'.* p_<class> for each of two or more"),
+        (lambda t: t[:0], "has no rows"),
+        (lambda t: pd.concat([t, t[4:5]]), "duplicate image_id"),
+        (lambda t: t.assign(label="df"), r"'df'.*bkl, mel, nv"),
+        (lambda t: t.assign(p_mel=t["p_mel"].where(t.index != 7)), r"p_mel.*row 9 \("),
+        (lambda t: t.assign(p_mel=t["p_mel"] + 0.01 * (t.index == 7)), r"sum to 1.*row 9 \("),
+        (lambda t: t.assign(p_mel=-0.5, p_nv=1.5, p_bkl=0.0), r"from 0 to 1"),
+        (lambda t: t.assign(p_mel=np.inf), "from 0 to 1"),
     ],
     ids=["column", "classes", "empty", "twice", "label", "missing", "sum", "negative", "infinite"],
 )
 def test_each_broken_contract_is_told(spoil, message):
-    with pytest.raises(InputError, match=f"theirs.csv: .*{message}"):
+    with pytest.raises(InputError, match=f"theirs.csv.*{message}"):
         validate(spoil(table_of()), "theirs.csv")
 
 

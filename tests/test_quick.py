@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from trained import train_in
 
 from lesion_utils import predictions
 from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.splits import split_cases
 from lesion_utils.study import load_study
-from lesion_utils.training import train
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +21,14 @@ def quick(tmp_path_factory, threads):
 
 def validation_balanced_accuracy(params, cases, trained):
     held_out = cases[cases["split"] == "validation"]
-    table = predictions.build(held_out, trained.classes, trained.scores["validation"])
+    table = predictions.build(held_out, trained.classes, trained.probabilities["validation"])
     return judge(PredictionTable(table, params.resamples)).loc["balanced accuracy"]
 
 
 def test_the_transfer_recipe_finds_part_of_the_signal(quick):
     params, cases = quick
     (name,) = params.transfer
-    row = validation_balanced_accuracy(params, cases, train(name, cases, params))
+    row = validation_balanced_accuracy(params, cases, train_in(params, name, cases))
     assert 0.40 <= row["value"] <= 0.85
 
 
@@ -41,5 +41,5 @@ def test_with_permuted_training_labels_it_finds_nothing(quick):
     lesions = cases[training].groupby("lesion_id")["label"].first()
     permuted = dict(zip(lesions.index, np.random.default_rng(0).permutation(lesions), strict=True))
     cases.loc[training, "label"] = cases.loc[training, "lesion_id"].map(permuted)
-    row = validation_balanced_accuracy(params, cases, train(name, cases, params))
+    row = validation_balanced_accuracy(params, cases, train_in(params, name, cases))
     assert row["low"] <= 1 / 7 <= row["high"]

@@ -95,7 +95,7 @@ def test_predictions_cover_validation_and_test_once(finished):
     cases = pd.read_csv(finished.folder / "runs/tiny/cases.csv")
     for recipe in ("cnn", "cnn_over", "mobilenet"):
         for split in ("validation", "test"):
-            table = pd.read_csv(finished.folder / f"runs/tiny/predictions/{recipe}/r0/{split}.csv")
+            table = pd.read_csv(finished.folder / f"runs/tiny/models/{recipe}/r0/predictions/{split}.csv")
             assert list(table["image_id"]) == list(cases.loc[cases["split"] == split, "image_id"])
     results = json.loads((finished.folder / "reports/tiny/results.json").read_text())
     assert {row["recipe"] for row in results["rows"]} == {"cnn", "cnn_over", "mobilenet"}
@@ -115,7 +115,7 @@ def test_a_set_with_a_test_part_is_run_raw_and_corrected_and_the_raw_numbers_say
     assert list(decided.columns) == ["path", "image_id", "sha256", "reason", "action"]
     raw, corrected = (
         pd.concat(
-            pd.read_csv(project.folder / f"runs/tiny/predictions/{name}/r0/{part}.csv")
+            pd.read_csv(project.folder / f"runs/tiny/models/{name}/r0/predictions/{part}.csv")
             for part in ("validation", "test")
         )
         for name in ("cnn_raw", "cnn")
@@ -139,7 +139,7 @@ def test_a_training_that_would_leak_stops_and_says_where(tmp_path, isic9_folder)
     done = project.run("notebook", "02_baseline_cnn", "tiny", "--data", str(isic9_folder))
     assert done.returncode == 1
     assert "cnn: training knows" in done.stderr and "allow_leak" in done.stderr
-    assert not list(project.folder.glob("runs/tiny/predictions/**/*.csv"))
+    assert not list(project.folder.glob("runs/tiny/models/**/*.csv"))
 
 
 def test_a_finished_study_has_nothing_to_do(finished):
@@ -207,7 +207,7 @@ def test_an_edit_of_the_trainer_reruns_the_trainings(finished):
 
 
 def test_a_deleted_table_is_made_again_without_training(finished):
-    table = finished.folder / "runs/tiny/predictions/mobilenet/r0/validation.csv"
+    table = finished.folder / "runs/tiny/models/mobilenet/r0/predictions/validation.csv"
     history = finished.folder / "runs/tiny/models/mobilenet/r0/history.csv"
     before, trained = table.read_bytes(), history.stat().st_mtime_ns
     table.unlink()
@@ -383,7 +383,7 @@ def test_plain_papermill_runs_a_notebook_on_its_own(project):
         [sys.executable, "-m", *words], cwd="/", env=project.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert (project.folder / "runs/tiny/predictions/cnn/r0/test.csv").is_file()
+    assert (project.folder / "runs/tiny/models/cnn/r0/predictions/test.csv").is_file()
 
 
 def test_a_lock_of_nobody_known_is_respected(project):

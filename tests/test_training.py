@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from trained import train_in
 
 from lesion_utils import predictions, training
 from lesion_utils.errors import InputError
@@ -17,7 +18,6 @@ from lesion_utils.recipes import Recipe
 from lesion_utils.runtime import keras, start
 from lesion_utils.splits import split_cases
 from lesion_utils.study import StudyParams
-from lesion_utils.training import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
 
@@ -64,13 +64,13 @@ def study_of(threads: int, **recipe) -> StudyParams:
 
 
 def cross_entropy(trained, cases: pd.DataFrame, split: str) -> float:
-    scores = trained.scores[split].astype(float)
+    scores = trained.probabilities[split].astype(float)
     truth = np.searchsorted(trained.classes, cases.loc[cases["split"] == split, "label"])
     return -np.log(scores[np.arange(len(truth)), truth]).mean()
 
 
 def files_of(trained) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in trained.model_file.parent.iterdir()}
+    return {path.name: path.stat().st_mtime_ns for path in trained.folder.iterdir() if path.is_file()}
 
 
 # what training leaves
@@ -82,7 +82,7 @@ def first(cases, tiny_study, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LESION_OUTPUT", str(folder))
-        return folder, train("cnn", cases, tiny_study)
+        return folder, train_in(tiny_study, "cnn", cases)
 
 
 @pytest.fixture
@@ -108,9 +108,9 @@ def test_every_held_out_case_has_its_probabilities(first, cases):
     trained = first[1]
     assert trained.classes == sorted(cases["label"].unique())
     for split in HELD_OUT:
-        scores = trained.scores[split]
+        scores = trained.probabilities[split]
         assert scores.shape == ((cases["split"] == split).sum(), 7) and np.allclose(scores.sum(1), 1, atol=1e-5)
-    assert set(trained.scores) == set(HELD_OUT)
+    assert set(trained.probabilities) == set(HELD_OUT)
 
 
 def test_the_saved_model_predicts_the_saved_scores(first, cases, threads):
@@ -118,21 +118,22 @@ def test_the_saved_model_predicts_the_saved_scores(first, cases, threads):
     for split in HELD_OUT:
         pixels = load_pictures(cases[cases["split"] == split]["path"], SIZE, threads)
         shown = model.predict(np.asarray(pixels, np.float32), verbose=0)
-        assert np.allclose(shown, first[1].scores[split], atol=1e-5)
+        assert np.allclose(shown, first[1].probabilities[split], atol=1e-5)
 
 
 def test_a_fresh_run_gives_the_same_scores_to_the_bit(first, cases, tiny_study):
-    again = train("cnn", cases, tiny_study)
+    again = train_in(tiny_study, "cnn", cases)
     assert again.model_file != first[1].model_file
     for split in HELD_OUT:
-        assert np.array_equal(again.scores[split], first[1].scores[split])
+        assert np.array_equal(again.probabilities[split], first[1].probabilities[split])
     assert again.history.drop(columns="seconds").equals(first[1].history.drop(columns="seconds"))
 
 
 def test_a_second_call_returns_what_is_there(first, cases, tiny_study, no_training):
     before = files_of(first[1])
-    again = train("cnn", cases, tiny_study)
-    assert np.array_equal(again.scores["test"], first[1].scores["test"]) and again.history.equals(first[1].history)
+    again = train_in(tiny_study, "cnn", cases)
+    assert np.array_equal(again.probabilities["test"], first[1].probabilities["test"])
+    assert again.history.equals(first[1].history)
     assert files_of(first[1]) == before
 
 
@@ -148,27 +149,27 @@ def test_another_seed_recipe_split_or_thread_count_trains_again(cases, tiny_stud
         (moved, {}),
     ]:
         with pytest.raises(RuntimeError, match="trained again"):
-            train("cnn", table, tiny_study.model_copy(update=update))
+            train_in(tiny_study.model_copy(update=update), "cnn", table)
     with pytest.raises(InputError, match=r"already runs with another number of threads.*restart the kernel"):
-        train("cnn", cases, tiny_study.model_copy(update={"threads": tiny_study.threads + 1}))
+        train_in(tiny_study.model_copy(update={"threads": tiny_study.threads + 1}), "cnn", cases)
 
 
-@pytest.mark.parametrize("name", ["model.keras", "history.csv", "scores.npz", "made_by.json"])
+@pytest.mark.parametrize("name", ["model.keras", "history.csv", "probabilities.npz", "provenance.json"])
 def test_a_run_of_which_a_file_is_gone_is_trained_again(first, cases, tiny_study, no_training, name):
     path = first[1].model_file.with_name(name)
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(RuntimeError, match="trained again"):
-        train("cnn", cases, tiny_study)
+        train_in(tiny_study, "cnn", cases)
     path.write_bytes(content)
-    train("cnn", cases, tiny_study)
+    train_in(tiny_study, "cnn", cases)
 
 
 def test_what_made_a_model_lies_beside_it(first, tiny_study):
-    made_by = json.loads(first[1].model_file.with_name("made_by.json").read_text())
-    assert made_by == first[1].made_by
-    assert Recipe(**made_by["recipe"]) == tiny_study.recipes["cnn"]
-    assert (made_by["seed"], made_by["threads"], made_by["weights"]) == (0, tiny_study.threads, "none")
+    provenance = json.loads(first[1].model_file.with_name("provenance.json").read_text())
+    assert provenance == first[1].provenance
+    assert Recipe(**provenance["recipe"]) == tiny_study.recipes["cnn"]
+    assert (provenance["seed"], provenance["threads"], provenance["weights"]) == (0, tiny_study.threads, "none")
 
 
 @pytest.fixture
@@ -184,27 +185,26 @@ def leaking(few) -> pd.DataFrame:
 
 def test_a_training_that_knows_a_test_picture_stops_before_it_starts(leaking, threads, no_training):
     with pytest.raises(InputError, match=r"net: training knows 1 test case\(s\) with the same image: blue16\."):
-        train("net", leaking, study_of(threads))
+        train_in(study_of(threads), "net", leaking)
 
 
 def test_a_leak_that_is_allowed_is_told_by_every_table(leaking, few, threads):
     for cases, leaky in ((leaking, True), (few, False)):
         study = study_of(threads, allow_leak=True, phases=[{"epochs": 1}])
-        trained = train("net", cases, study)
-        assert trained.made_by["leaky"] is leaky
-        predictions.save(study, "net", cases, trained.scores, trained.made_by)
+        trained = train_in(study, "net", cases)
+        assert trained.provenance["leaky"] is leaky
         for split in HELD_OUT:
             assert predictions.is_leaky(predictions.read(study, "net", split)) is leaky
 
 
 def test_cases_of_no_part_change_nothing_but_their_place(few, threads):
     study = study_of(threads, phases=[{"epochs": 1}])
-    first = train("net", few, study)
+    first = train_in(study, "net", few)
     unused = few.sample(n=3, random_state=0).assign(split="unused")
-    second = train("net", pd.concat([few, unused], ignore_index=True), study)
-    assert second.made_by["cases"] != first.made_by["cases"]
+    second = train_in(study, "net", pd.concat([few, unused], ignore_index=True))
+    assert second.provenance["cases"] != first.provenance["cases"]
     for split in HELD_OUT:
-        np.testing.assert_array_equal(first.scores[split], second.scores[split])
+        np.testing.assert_array_equal(first.probabilities[split], second.probabilities[split])
 
 
 def test_threads_cannot_change_once_tensorflow_runs(first, threads):
@@ -218,7 +218,7 @@ def test_threads_cannot_change_once_tensorflow_runs(first, threads):
 
 def test_training_cases_are_learnt(few, threads):
     recipe = {"phases": [{"epochs": 6, "learning_rate": 3e-3}], "keep": "last", "batch_size": 8}
-    trained = train("net", few, study_of(threads, **recipe))
+    trained = train_in(study_of(threads, **recipe), "net", few)
     loss = trained.history["loss"]
     assert len(loss) == 6 and loss.iloc[-1] < 0.5 * loss.iloc[0]
     assert cross_entropy(trained, few, "test") < 0.3 < np.log(2)  # a coin tells ln 2
@@ -227,7 +227,7 @@ def test_training_cases_are_learnt(few, threads):
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_the_epoch_that_is_asked_for_is_kept(turned, threads, keep):
     recipe = {"phases": [{"epochs": 3, "learning_rate": 3e-3}], "keep": keep, "batch_size": 8}
-    trained = train("net", turned, study_of(threads, **recipe))
+    trained = train_in(study_of(threads, **recipe), "net", turned)
     told = trained.history["val_loss"]
     assert told.iloc[-1] > told.min() + 0.1
     kept = told.min() if keep == "best" else told.iloc[-1]
@@ -236,7 +236,7 @@ def test_the_epoch_that_is_asked_for_is_kept(turned, threads, keep):
 
 def test_a_second_phase_that_gets_worse_does_not_replace_the_first(turned, threads):
     recipe = {"phases": [{"epochs": 1, "learning_rate": 1e-4}, {"epochs": 4, "learning_rate": 1e-2}], "batch_size": 8}
-    trained = train("net", turned, study_of(threads, **recipe))
+    trained = train_in(study_of(threads, **recipe), "net", turned)
     told = trained.history.groupby("phase")["val_loss"].min()
     assert trained.history["phase"].tolist() == [0, 1, 1, 1, 1]
     assert told[1] > told[0]
@@ -246,7 +246,7 @@ def test_a_second_phase_that_gets_worse_does_not_replace_the_first(turned, threa
 def test_early_stopping_ends_a_phase_and_the_rate_is_lowered_to_the_smallest(turned, threads):
     recipe = {"phases": [{"epochs": 30, "learning_rate": 1e-2}], "batch_size": 8, "early_stopping": 4}
     recipe["reduce_lr"] = {"patience": 1, "factor": 0.25, "smallest": 1e-4}
-    history = train("net", turned, study_of(threads, **recipe)).history
+    history = train_in(study_of(threads, **recipe), "net", turned).history
     best = int(history["val_loss"].idxmin())
     assert len(history) == best + 1 + 4 < 30
     assert history["learning_rate"].iloc[best + 2] == pytest.approx(1e-2 / 4)
@@ -255,14 +255,14 @@ def test_early_stopping_ends_a_phase_and_the_rate_is_lowered_to_the_smallest(tur
 
 def test_cosine_brings_the_rate_to_nothing(few, threads):
     recipe = {"phases": [{"epochs": 2, "learning_rate": 1e-2, "schedule": "cosine"}], "batch_size": 8}
-    rates = train("net", few, study_of(threads, **recipe)).history["learning_rate"]
+    rates = train_in(study_of(threads, **recipe), "net", few).history["learning_rate"]
     assert rates.iloc[0] == pytest.approx(5e-3, rel=1e-3) and rates.iloc[1] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_training_that_diverges_says_so(few, threads, monkeypatch):
     monkeypatch.setattr(training, "loss", lambda recipe: lambda truth, told: keras.ops.sum(told, axis=-1) * np.nan)
     with pytest.raises(InputError, match=r"net: val_loss was never a number.*learning_rate"):
-        train("net", few, study_of(threads, phases=[{"epochs": 1}]))
+        train_in(study_of(threads, phases=[{"epochs": 1}]), "net", few)
 
 
 def test_a_head_and_then_the_whole_of_a_backbone_are_trained(few, threads):
@@ -284,12 +284,12 @@ def test_a_head_and_then_the_whole_of_a_backbone_are_trained(few, threads):
         "phases": [{"train": "head", "epochs": 2}, {"train": "block_3_expand", "epochs": 1, "learning_rate": 1e-4}],
         "keep": "last",
     }
-    trained = train("net", few, study_of(threads, **recipe))
+    trained = train_in(study_of(threads, **recipe), "net", few)
     assert trained.history["train"].tolist() == ["head", "head", "block_3_expand"]
     model = keras.models.load_model(trained.model_file)
     pixels = load_pictures(few[few["split"] == "test"]["path"], (32, 32), threads)
     shown = model.predict(np.asarray(pixels, np.float32), verbose=0)
-    assert np.allclose(shown, trained.scores["test"], atol=1e-5)
+    assert np.allclose(shown, trained.probabilities["test"], atol=1e-5)
 
 
 POOLED = {"image_size": (32, 32), "pooling": "average"}
@@ -317,7 +317,7 @@ def test_features_are_standardised_by_training_cases(few, threads, monkeypatch):
     made = []
     outputs = training.cached_features
     monkeypatch.setattr(training, "cached_features", lambda *args: made.append(outputs(*args)) or made[-1])
-    trained = train("net", few, study_of(threads, **HEAD, standardise=True))
+    trained = train_in(study_of(threads, **HEAD, standardise=True), "net", few)
     features = np.asarray(made[0])[(few["split"] == "train").to_numpy()]
     norm = keras.models.load_model(trained.model_file).get_layer("head").get_layer("standardise")
     assert np.allclose(np.ravel(norm.mean), features.mean(0), rtol=1e-4, atol=1e-6)
@@ -328,13 +328,13 @@ def test_features_are_computed_once_for_recipes_repeats_and_splits(few, threads,
     file = tmp_path / "small_upto_conv_pw_4.weights.h5"
     build(Recipe(**MOBILE), 2, None, 7).backbone.save_weights(file)
     recipe = MOBILE | {"backbone": V1 | {"weights": str(file)}}
-    first = train("net", few, study_of(threads, **recipe))
+    first = train_in(study_of(threads, **recipe), "net", few)
     assert len(run_through) == 1
     study = study_of(threads, **recipe, dropout=0.5, class_weights="balanced").model_copy(update={"run": 1})
     other_split = few.assign(split=few["split"].map({"train": "train", "validation": "test", "test": "validation"}))
-    second = train("net", other_split.iloc[::-1], study)
+    second = train_in(study, "net", other_split.iloc[::-1])
     assert len(run_through) == 1
-    assert not np.array_equal(first.scores["test"], second.scores["test"])
+    assert not np.array_equal(first.probabilities["test"], second.probabilities["test"])
 
 
 def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, monkeypatch):
@@ -353,7 +353,7 @@ def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, mo
     monkeypatch.setattr(training, "batches", watched)
     monkeypatch.setattr(training, "cached_features", seen)
     study = study_of(threads, **MOBILE, augmentation={"flip": "both", "rotation": 0.2}, feature_views=2)
-    train("net", few, study)
+    train_in(study, "net", few)
     training_rows = np.flatnonzero(few["split"] == "train")
     held_out = len(few) - len(training_rows)
     assert {view: len(made) for view, made in views.items()} == {
@@ -375,13 +375,13 @@ def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, mo
 
 def test_upper_layers_learn_alike_from_kept_activations(few, threads, run_through, monkeypatch, tmp_path):
     recipe = MOBILE | {"phases": [*HEAD["phases"], {"train": "conv_dw_4", "epochs": 2}], "keep": "last"}
-    above = train("net", few, study_of(threads, **recipe))
+    above = train_in(study_of(threads, **recipe), "net", few)
     assert len(run_through) == 2  # the features of the head's phase, and the activations below conv_dw_4
     monkeypatch.setenv("LESION_OUTPUT", str(tmp_path / "whole"))
     monkeypatch.setattr(training, "split_below", lambda *args: None)
-    whole = train("net", few, study_of(threads, **recipe))
+    whole = train_in(study_of(threads, **recipe), "net", few)
     assert len(run_through) == 3
-    assert np.allclose(above.scores["test"], whole.scores["test"], atol=1e-3)
+    assert np.allclose(above.probabilities["test"], whole.probabilities["test"], atol=1e-3)
     assert np.allclose(above.history["loss"], whole.history["loss"], rtol=1e-3)
 
 
@@ -398,7 +398,7 @@ def test_the_whole_network_runs_where_what_lies_below_changes(few, threads, chan
     trained = []
     fit = training._fit
     monkeypatch.setattr(training, "_fit", lambda fed, *args: trained.append(fed.model.name) or fit(fed, *args))
-    train("net", few, study_of(threads, **MOBILE | {"phases": [{"train": "conv_dw_4", "epochs": 1}]} | change))
+    train_in(study_of(threads, **MOBILE | {"phases": [{"train": "conv_dw_4", "epochs": 1}]} | change), "net", few)
     assert trained[-1] == "classifier"
 
 
@@ -411,7 +411,7 @@ def test_augmentation_changes_training_pictures_and_no_others(few, threads, monk
         return lambda read, epoch, first: changed.append((epoch, first, len(read))) or change(read, epoch, first)
 
     monkeypatch.setattr(training, "augmenter", watched)
-    train("net", few, study)
+    train_in(study, "net", few)
     assert {(0, 0, 24), (1, 0, 24)} <= set(changed) and all(size == 24 for *_, size in changed)
 
 
@@ -421,9 +421,9 @@ def test_offline_copies_are_trained_on_and_not_scored(few, threads):
     with pytest.MonkeyPatch.context() as patch:
         make = training._Data
         patch.setattr(training, "_Data", lambda *args: sizes.append(make(*args)) or sizes[-1])
-        trained = train("net", few, study_of(threads, **recipe))
+        trained = train_in(study_of(threads, **recipe), "net", few)
     assert len(sizes[0].train) == 24 + 2 * 5
-    assert trained.scores["test"].shape == (8, 2)
+    assert trained.probabilities["test"].shape == (8, 2)
 
 
 def test_other_pictures_under_the_same_names_are_trained_on_anew(first, cases, tiny_study, no_training, tmp_path):
@@ -432,10 +432,10 @@ def test_other_pictures_under_the_same_names_are_trained_on_anew(first, cases, t
     changed.write_bytes(path.read_bytes() + b"\0")
     moved = cases.copy()
     moved.loc[cases.index[0], "path"] = str(shutil.copy(path, tmp_path / "same.jpg"))
-    train("cnn", moved, tiny_study)
+    train_in(tiny_study, "cnn", moved)
     moved.loc[cases.index[0], "path"] = str(changed)
     with pytest.raises(RuntimeError, match="trained again"):
-        train("cnn", moved, tiny_study)
+        train_in(tiny_study, "cnn", moved)
 
 
 # the fields that published systems need
@@ -443,7 +443,7 @@ def test_other_pictures_under_the_same_names_are_trained_on_anew(first, cases, t
 
 def rates(few, threads, **phase) -> list[float]:
     recipe = {"phases": [{"epochs": 5, "learning_rate": 1e-2, **phase}], "batch_size": 8}
-    return train("net", few, study_of(threads, **recipe)).history["learning_rate"].round(8).tolist()
+    return train_in(study_of(threads, **recipe), "net", few).history["learning_rate"].round(8).tolist()
 
 
 def test_the_step_falls_where_it_is_said_and_that_of_system_000_never(few, threads):
@@ -465,7 +465,7 @@ def test_an_epoch_ends_where_it_is_said_and_a_sampler_that_is_not_redrawn_shows_
 
 
 def test_a_share_of_the_training_lesions_is_used_and_of_every_class(few, threads):
-    used = train("net", few, study_of(threads, training_share=0.25, phases=[{"epochs": 1}])).cases
+    used = train_in(study_of(threads, training_share=0.25, phases=[{"epochs": 1}]), "net", few).cases
     assert used[used["split"] == "train"]["label"].value_counts().to_dict() == {"blue": 3, "red": 3}
     assert (used["split"] == "unused").sum() == 18
     assert (used["split"] == few["split"])[few["split"] != "train"].all()
@@ -478,7 +478,7 @@ def test_each_part_is_standardised_as_the_recipe_says(few, threads):
     found = {}
     for scaling in ("z_score", "z_score_by_split"):
         recipe = Recipe(backbone={"image_size": SIZE, "scaling": scaling})
-        found[scaling] = training._statistics(recipe, training._Data(recipe, few, 0), pixels)
+        found[scaling] = training._statistics(training._Data(recipe, few, 0), pixels)
     both = np.concatenate([values["train"], values["validation"]])
     assert found["z_score"] == {part: pytest.approx(moments["train"]) for part in ("train", *HELD_OUT)}
     assert found["z_score_by_split"]["test"] == pytest.approx(moments["test"])
@@ -495,13 +495,12 @@ def test_by_its_own_statistics_test_is_scored_as_if_it_were_no_darker(few, threa
         darker.loc[row, "path"] = str(path)
     scores = {}
     for scaling in ("z_score", "z_score_by_split"):
-        trained = train(
-            "net", darker, study_of(threads, backbone={"image_size": SIZE, "scaling": scaling}, phases=[{"epochs": 4}])
-        )
-        scores[scaling] = trained.scores["test"]
+        study = study_of(threads, backbone={"image_size": SIZE, "scaling": scaling}, phases=[{"epochs": 4}])
+        trained = train_in(study, "net", darker)
+        scores[scaling] = trained.probabilities["test"]
         model = keras.models.load_model(trained.model_file)
         inputs = np.asarray(load_pictures(darker[darker["split"] == "validation"]["path"], SIZE, threads), np.float32)
-        assert np.allclose(model.predict(inputs, verbose=0), trained.scores["validation"], atol=1e-5)
+        assert np.allclose(model.predict(inputs, verbose=0), trained.probabilities["validation"], atol=1e-5)
     assert np.abs(scores["z_score"] - scores["z_score_by_split"]).max() > 0.02
 
 
@@ -509,7 +508,7 @@ def test_copies_before_the_split_fall_to_both_sides_and_are_a_part_of_their_own(
     copies = {"per_class": 20, "before_split": True}
     recipe = CNN | {"offline_copies": copies, "allow_leak": True, "phases": [{"epochs": 1}]}
     study = tiny_study.model_copy(update={"baseline": {"cnn": Recipe(**recipe)}})
-    trained = train("cnn", cases, study)
+    trained = train_in(study, "cnn", cases)
     counts = trained.cases["split"].value_counts()
     made = 20 * 7
     before = cases["split"].value_counts()
@@ -518,7 +517,7 @@ def test_copies_before_the_split_fall_to_both_sides_and_are_a_part_of_their_own(
         "train": before["train"] + made - held_out,
         "validation_copies": held_out,
     }
-    assert {part: len(scores) for part, scores in trained.scores.items()} == {
+    assert {part: len(scores) for part, scores in trained.probabilities.items()} == {
         "validation": before["validation"],
         "validation_copies": held_out,
         "test": before["test"],
@@ -526,30 +525,29 @@ def test_copies_before_the_split_fall_to_both_sides_and_are_a_part_of_their_own(
     of_copies = trained.cases[trained.cases["image_id"].str.contains("-copy")]
     source = of_copies["image_id"].str.split("-copy").str[0].map(cases.set_index("image_id")["split"])
     assert pd.crosstab(source, of_copies["split"]).to_numpy().min() > 0  # from either side to either side
-    assert set(source) == {"train", "validation"} and trained.made_by["leaky"]
-    predictions.save(study, "cnn", trained.cases, trained.scores, trained.made_by)
+    assert set(source) == {"train", "validation"} and trained.provenance["leaky"]
     assert list(predictions.read(study, "cnn", "validation")["image_id"]) == list(
         cases.loc[cases["split"] == "validation", "image_id"]
     )
     assert len(predictions.read(study, "cnn", "validation_copies")) == held_out
-    assert predictions.parts_of(study, "cnn") == ("validation", "test", "validation_copies")
+    assert predictions.splits_of(study, "cnn") == ("validation", "test", "validation_copies")
 
 
 def test_copies_after_the_split_stay_in_training(cases, tiny_study):
     recipe = CNN | {"offline_copies": {"per_class": 5}, "phases": [{"epochs": 1}]}
-    trained = train("cnn", cases, tiny_study.model_copy(update={"baseline": {"cnn": Recipe(**recipe)}}))
+    trained = train_in(tiny_study.model_copy(update={"baseline": {"cnn": Recipe(**recipe)}}), "cnn", cases)
     copies = trained.cases[trained.cases["image_id"].str.contains("-copy")]
-    assert set(copies["split"]) == {"train"} and len(copies) == 35 and not trained.made_by["leaky"]
+    assert set(copies["split"]) == {"train"} and len(copies) == 35 and not trained.provenance["leaky"]
 
 
 def test_cases_without_a_test_part_are_trained_on_and_scored(few, threads):
-    trained = train("net", few[few["split"] != "test"], study_of(threads, phases=[{"epochs": 1}]))
-    assert set(trained.scores) == {"validation"}
+    trained = train_in(study_of(threads, phases=[{"epochs": 1}]), "net", few[few["split"] != "test"])
+    assert set(trained.probabilities) == {"validation"}
 
 
 def test_what_a_recipe_exports_lies_beside_its_model_and_is_made_again_if_it_is_gone(few, threads):
     study = study_of(threads, exports=["pickle"], phases=[{"epochs": 1}])
-    folder = train("net", few, study).model_file.parent
+    folder = train_in(study, "net", few).model_file.parent
     (folder / "model.pkl").unlink()
-    train("net", few, study)
+    train_in(study, "net", few)
     assert {"model.pkl", "history.npy", "about.json", "model.keras"} <= {path.name for path in folder.iterdir()}

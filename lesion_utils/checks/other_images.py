@@ -22,7 +22,7 @@ from lesion_utils.runtime import start
 from lesion_utils.splits import known_in_training, split_cases, split_digest
 from lesion_utils.study import StudyParams
 from lesion_utils.tables import require_unique
-from lesion_utils.training import model_folder
+from lesion_utils.training import PROVENANCE
 
 DESCRIBING = ["age", "sex", "localization", "source"]  # columns of a set that go into the prediction table
 
@@ -116,9 +116,9 @@ def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame
     """The trained model of ``recipe``, its provenance, and the cases of its study with their splits."""
     if recipe not in params.recipes:
         raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.recipes)}.")
-    folder = model_folder(params, recipe)
+    folder = params.model_folder(recipe)
     fix = f"make study STUDY={params.study}, with the same data and parameters."
-    provenance = read_json(folder / "made_by.json", fix)
+    provenance = read_json(folder / PROVENANCE, fix)
     own = split_cases(params, params.recipes[recipe].case_table)
     today = {
         "recipe": params.recipes[recipe].model_dump(mode="json"),

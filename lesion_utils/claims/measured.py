@@ -80,7 +80,7 @@ def _tables(
 
 
 def _splits(params: StudyParams, recipe: str, split: str, with_copies: bool) -> list[str]:
-    copies = with_copies and split == "validation" and VALIDATION_COPIES in predictions.parts_of(params, recipe)
+    copies = with_copies and split == "validation" and VALIDATION_COPIES in predictions.splits_of(params, recipe)
     return [split, VALIDATION_COPIES] if copies else [split]
 
 
@@ -152,7 +152,7 @@ def _training_accuracy(params: StudyParams, name: str) -> Measured:
         history = pd.read_csv(path)
         sign = 1 if "accuracy" in recipe.monitor else -1
         kept = history.index[-1] if recipe.keep == "last" else (sign * history[recipe.monitor]).idxmax()
-        images = recipe.epoch_images or predictions.made_by(params, name, "validation", run)["trained_on"]
+        images = recipe.epoch_images or predictions.read_provenance(params, name, "validation", run)["trained_on"]
         numbers.append(Measured(*_wilson(float(history.at[kept, "accuracy"]), images), images))
     return _over_runs(numbers)
 
@@ -188,7 +188,7 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
             value = sizes.max() / sizes.min()
         case "shared with training" if estimand.recipe:
             splits = _splits(params, estimand.recipe, "validation", True)
-            counts = [predictions.made_by(params, estimand.recipe, split, 0) for split in splits]
+            counts = [predictions.read_provenance(params, estimand.recipe, split, 0) for split in splits]
             n = sum(count["n"] for count in counts)
             value = sum(count["known"] for count in counts) / n
         case "shared with training":

@@ -26,7 +26,7 @@ def leak_differences(params: StudyParams, leak: str) -> pd.DataFrame:
         raise InputError(f"study {params.study!r} has no leak {leak!r}; it has {', '.join(params.leaks) or 'none'}.")
     runs = range(params.leaks[leak].runs)
     rows = {}
-    for split, images in predictions.LEAK_PARTS.items():
+    for split, images in predictions.LEAK_SPLITS.items():
         leaky, clean = (
             PredictionTable(
                 [predictions.read(params, arm_name(leak, arm), split, run) for run in runs], params.resamples
