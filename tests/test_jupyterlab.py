@@ -1,9 +1,11 @@
-"""Run all in a real JupyterLab: the notebooks that train nothing, on tables that no training made."""
+"""A real JupyterLab, started as `make lab` does. It runs the notebooks that train nothing, on random scores."""
 
+import json
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +18,12 @@ from selenium import webdriver
 from selenium.webdriver.support.wait import WebDriverWait
 
 from lesion_utils import predictions
+from lesion_utils.paths import PROJECT
 from lesion_utils.pipeline import notebook_path
 from lesion_utils.splits import split_cases, write_cases
 from lesion_utils.study import load_study
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.browser]
 
 IS_READY = """
 const panel = window.jupyterapp?.shell.currentWidget
@@ -84,12 +87,13 @@ def errors(cells: list[nbformat.NotebookNode]) -> list[str]:
 def lab(tmp_path_factory):
     """A JupyterLab on copies of the notebooks, and a browser; both are gone at the end."""
     folder = tmp_path_factory.mktemp("lab")
-    (folder / "notebooks").mkdir()
+    for name in ("notebooks", "params", "reports"):
+        (folder / name).mkdir()
     for name in ("01_eda", "05_evaluation"):
         nbformat.write(without_outputs(name), folder / "notebooks" / f"{name}.ipynb")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LESION_OUTPUT", str(folder / "output"))
-        for kind in ("CONFIG", "DATA", "RUNTIME"):  # nobody's settings are read or changed
+        for kind in ("CONFIG", "DATA", "RUNTIME"):  # no settings of this user are read or changed
             patch.setenv(f"JUPYTER_{kind}_DIR", str(folder / kind))
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         write_tables_of_no_model()
@@ -97,9 +101,17 @@ def lab(tmp_path_factory):
     try:
         with chromium(folder / "profile") as driver:
             driver.set_script_timeout(300)
-            yield Lab(folder / "notebooks", address, driver)
+            yield Lab(folder, address, driver)
     finally:
         end(family_of(server.pid))
+
+
+def words_of_make_lab() -> list[str]:
+    """The command of `make lab`, without the folder of the program."""
+    command = ["make", "--dry-run", "--silent", "--assume-old=.venv/installed", "lab"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    program, *words = done.stdout.splitlines()[-1].split()
+    return [Path(program).name, *words]
 
 
 def serve(folder: Path) -> tuple[subprocess.Popen, str]:
@@ -111,16 +123,14 @@ def serve(folder: Path) -> tuple[subprocess.Popen, str]:
         "ServerApp.ip": "127.0.0.1",
         "ServerApp.port": port,
         "ServerApp.port_retries": 0,
-        "ServerApp.root_dir": folder / "notebooks",
-        "ServerApp.allow_root": True,
         "IdentityProvider.token": "",
         "LabApp.expose_app_in_browser": True,
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
     }
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser"]
+    command = [sys.executable, "-m", *words_of_make_lab(), "--no-browser"]
     command += [f"--{name}={value}" for name, value in options.items()]
     with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     for _ in range(240):
         with socket.socket() as client:
             if client.connect_ex(("127.0.0.1", port)) == 0:
@@ -134,16 +144,22 @@ def serve(folder: Path) -> tuple[subprocess.Popen, str]:
 
 @pytest.mark.parametrize("name", ["01_eda", "05_evaluation"])
 def test_run_all_goes_through_without_an_error(lab, name):
-    cells = lab.run_all(f"{name}.ipynb")
+    cells = lab.run_all(f"notebooks/{name}.ipynb")
     assert not errors(cells)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
 
 
+def test_it_shows_parameters_and_reports_beside_the_notebooks(lab):
+    with urllib.request.urlopen(f"{lab.address}/api/contents/") as answer:
+        shown = {item["name"] for item in json.load(answer)["content"]}
+    assert shown >= {"notebooks", "params", "reports"}
+
+
 def test_a_cell_that_fails_is_seen(lab):
     book = without_outputs("01_eda")
     book.cells[2].source = "raise ValueError('planted')"
-    nbformat.write(book, lab.folder / "broken.ipynb")
-    cells = lab.run_all("broken.ipynb")
+    nbformat.write(book, lab.folder / "notebooks" / "broken.ipynb")
+    cells = lab.run_all("notebooks/broken.ipynb")
     assert errors(cells) == ["ValueError: planted"]
     assert [cell.execution_count for cell in cells[:3]] == [1, 2, None]
