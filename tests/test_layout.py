@@ -59,6 +59,29 @@ def test_the_top_level_is_what_the_folder_list_says():
     assert {name.split("/")[0] for name in tracked() if not name.startswith(".")} == listed - {"runs", "data"}
 
 
+def lines_of(path) -> int:
+    files = path.rglob("*.py") if path.is_dir() else [path]
+    return sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
+
+
+@pytest.mark.parametrize(("path", "limit"), re.findall(r"^\| `([\w./]+)` \| ([\d,]+) lines \|", HOUSE, re.MULTILINE))
+def test_nothing_grows_beyond_its_limit(path, limit):
+    assert lines_of(PROJECT / path) <= int(limit.replace(",", ""))
+
+
+def test_the_readme_is_short():
+    assert (PROJECT / "README.md").stat().st_size <= 9_000
+
+
+PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert not [target for target in targets if not (page.parent / target).exists()]
+
+
 def test_nothing_tracked_names_a_machine_or_holds_a_picture():
     bad = re.compile(r"/(?:home|root|work|Users)/\w|https?://[^ ]*(?:pypi|pythonhosted)", flags=re.IGNORECASE)
     for name in tracked():
