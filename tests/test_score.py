@@ -208,7 +208,7 @@ def test_every_number_of_a_leaky_table_says_so(written, tmp_path):
     assert told.exit_code == 1 and "FOUND: leaky" in told.stdout
     page = (tmp_path / "page.html").read_text()
     assert "Leaky: the model has seen" in page and page.count("leaky: expected calibration error") == 2
-    cells = re.findall(r'<td class="value">([^<]*)', page) + re.findall(r"<small>(\d[^<]* to [^<]*)", page)
+    cells = re.findall(r'<td class="value">([^<]*)', page) + re.findall(r"<small>(\d[^<]*-[^<]*)", page)
     numbers = [line for line in told.stdout.splitlines() if re.search(r"\d \(\d", line) and "images, " not in line]
     for shown in (cells, numbers):
         assert len(shown) > 30
@@ -272,7 +272,7 @@ def test_the_page_answers_first_and_needs_nothing_from_outside(written):
     page = page_of(written, described(TABLE), "--validation", written(VALIDATION, "v.csv"), "--prevalence", "0.02")
     found = score(read(written, TABLE), read_predictions(written(VALIDATION, "v.csv")), resamples=100)
     row = found.at_point.loc["sensitivity"]
-    answer = f"{100 * row['value']:.1f}% (95% CI {100 * row['low']:.1f} to {100 * row['high']:.1f}%)"
+    answer = f"{100 * row['value']:.1f}% (95% CI {100 * row['low']:.1f}-{100 * row['high']:.1f}%)"
     text = re.sub(r"\s+", " ", page.text)
     order = [
         answer,

@@ -4,7 +4,7 @@ A matrix does not tell which images show the same lesion, so every interval here
 lesion has several images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,13 +64,13 @@ def judge_matrix(
 
     Raises InputError for a matrix that does not hold counts of two or more classes.
     """
-    for prevalence in prevalences:
-        if not 0 < prevalence < 1:
-            raise InputError(f"prevalence {prevalence:g}: expected a number between 0 and 1.")
+    if wrong := [prevalence for prevalence in prevalences if not 0 < prevalence < 1]:
+        raise InputError(f"prevalence {wrong[0]:g}: expected a number between 0 and 1.")
     notes: list[str] = []
     counts = _counts(_with_names(matrix, classes, dataset, notes), class_counts, notes)
     views = asked_views(list(counts.index), melanoma, malignant)
-    numbers = pd.DataFrame([*_overall(counts, resamples, seed), *_of_views(counts, views)])
+    rows = [*_overall(counts, resamples, seed), *_of_views(counts, views)]
+    numbers = pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "note"])
     numbers = numbers.set_axis(list(numbers["metric"]), axis=0)
     findings = _findings(counts, numbers)
     if dataset is None:
@@ -92,7 +92,7 @@ def multinomial_draws(counts: pd.DataFrame, resamples: int, seed: int) -> np.nda
 def _with_names(
     matrix: pd.DataFrame, classes: Sequence[str] | None, dataset: str | None, notes: list[str]
 ) -> pd.DataFrame:
-    k = len(matrix)
+    k, published = len(matrix), list(ham10000.CLASSES)
     if dataset not in (None, "ham10000"):
         raise InputError(f"unknown data set {dataset!r}. Expected ham10000.")
     if matrix.shape != (k, k) or not 0 < k <= MOST_CLASSES:
@@ -100,26 +100,23 @@ def _with_names(
             f"the matrix is {k} x {matrix.shape[1]}. Expected a square matrix of up to {MOST_CLASSES} classes."
         )
     unnamed = all(str(name).isdigit() for name in matrix.index)
-    if unnamed and classes is None and dataset and k == len(ham10000.CLASSES):
-        classes = list(ham10000.CLASSES)
+    if unnamed and classes is None and dataset and k == len(published):
+        classes = published
         notes.append(f"the text names no classes: HAM10000's were taken in alphabetical order, {', '.join(classes)}")
-    if classes is None:
-        names = [name if isinstance(name, str) else f"class {int(name) + 1}" for name in matrix.index]
-    elif len(classes) != k or len(set(classes)) != k:
-        raise InputError(f"{len(set(classes))} different names for a matrix of {k} classes: {first_ten(classes)}.")
-    elif unnamed or list(classes) == list(matrix.index):
-        names = list(classes)
-    else:
+    names = list(classes or (name if isinstance(name, str) else f"class {name + 1}" for name in matrix.index))
+    if len(names) != k or len(set(names)) != k:
+        raise InputError(f"{len(set(names))} different names for a matrix of {k} classes: {first_ten(names)}.")
+    if not unnamed and names != list(matrix.index):
         raise InputError(
-            f"the matrix names its classes {first_ten(matrix.index)}; --classes says {first_ten(classes)}. "
-            "Expected the same names in the same order. Fix: leave out --classes, or the names in the text."
+            f"the matrix names its classes {first_ten(matrix.index)}; --classes says {first_ten(names)}. Expected the "
+            "same names in the same order. Fix: leave out --classes, or the names in the text."
         )
-    if dataset and {name.lower() for name in names} != set(ham10000.CLASSES):
+    if dataset and {name.lower() for name in names} != set(published):
         raise InputError(
-            f"the classes {first_ten(names)} are not those of HAM10000, {', '.join(ham10000.CLASSES)}. "
+            f"the classes {first_ten(names)} are not those of HAM10000, {', '.join(published)}. "
             "Fix: name them with --classes, or leave out --dataset."
         )
-    return matrix.set_axis(pd.Index(names, name="true"), axis=0).set_axis(pd.Index(names, name="predicted"), axis=1)
+    return pd.DataFrame(matrix.to_numpy(), pd.Index(names, name="true"), pd.Index(names, name="predicted"))
 
 
 def _counts(matrix: pd.DataFrame, class_counts: Sequence[float] | None, notes: list[str]) -> pd.DataFrame:
@@ -198,68 +195,47 @@ def _from_shares(
     return counts
 
 
-def _number(
-    metric: str, value: float, n: float, note: str = "", interval: tuple[float, float] = (np.nan, np.nan)
-) -> dict:
-    low, high = interval
-    return {"metric": metric, "value": float(value), "low": low, "high": high, "n": int(n), "note": note}
+def _share(hits: float, n: float) -> tuple[float, float, float]:
+    """``hits / n`` with Wilson's interval; NaN where n is 0."""
+    return (hits / n, *wilson(hits, n)) if n else (np.nan, np.nan, np.nan)
 
 
-def _share(metric: str, hits: float, n: float, note: str = "") -> dict:
-    """``hits`` of ``n`` with Wilson's interval (JASA 22:209, 1927); NaN where n is 0."""
-    if not n:
-        return _number(metric, np.nan, 0, note)
-    return _number(metric, hits / n, n, note, wilson(hits, n))
-
-
-def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[dict]:
+def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[tuple]:
     """Accuracy, its two baselines, balanced accuracy and Matthews' correlation."""
     cells = counts.to_numpy(np.float64)
-    n, images = cells.sum(), cells.sum(1)
+    n, images, unknown = int(cells.sum()), cells.sum(1), (np.nan, np.nan)
     draws = multinomial_draws(counts, resamples, seed)
     complete = draws.sum(2)[:, images > 0].all(1)
-    lacking = resamples - int(complete.sum())
+    lacking = int((~complete).sum())
     note = "" if lacking <= MAX_REDRAWN * resamples else f"no interval: {lacking:,} of {resamples:,} draws lack a class"
     few = first_ten(f"{name}, n = {size}" for name, size in counts.sum(axis=1).items() if size < MIN_IMAGES)
-    rows = [
-        _share("accuracy", float(cells.trace()), n),
-        _number("majority baseline accuracy", images.max() / n, n, f"always {counts.index[images.argmax()]}"),
-        _number("stratified-random baseline accuracy", ((images / n) ** 2).sum(), n, "drawn by the classes' shares"),
+    always, shares = counts.index[images.argmax()], images / n
+    rows: list[tuple] = [
+        ("accuracy", *_share(cells.trace(), n), n, ""),
+        ("majority baseline accuracy", shares.max(), *unknown, n, f"always {always}"),
+        ("stratified-random baseline accuracy", (shares**2).sum(), *unknown, n, "drawn by the classes' shares"),
     ]
     for name, metric in (("balanced accuracy", metrics.balanced_accuracy), ("Matthews correlation", metrics.matthews)):
         value = metric(cells[None])[0]
-        known = np.isfinite(value) and not note
-        rests = f"rests on {few}" if few and metric is metrics.balanced_accuracy and np.isfinite(value) else ""
-        interval = percentile_interval(metric(draws[complete])) if known else (np.nan, np.nan)
-        rows.append(_number(name, value, n, "; ".join(filter(None, [note, rests])), interval))
+        interval = unknown if note or np.isnan(value) else percentile_interval(metric(draws[complete]))
+        rests = f"rests on {few}" if few and name == "balanced accuracy" and not np.isnan(value) else ""
+        rows.append((name, value, *interval, n, "; ".join(filter(None, [note, rests]))))
     return rows
 
 
-def _size_note(n: int) -> str:
-    return "no image" if n == 0 else f"too few: n < {MIN_IMAGES}" if n < MIN_IMAGES else f"few: n < {FEW}"
+def _size_note(n: float) -> str:
+    if n >= MIN_IMAGES:
+        return f"few: n < {FEW}" if n < FEW else ""
+    return f"too few: n < {MIN_IMAGES}" if n else "no image"
 
 
 def _by_class(counts: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, *sizes in zip(counts.index, np.diag(counts), counts.sum(axis=1), counts.sum(axis=0), strict=True):
         hits, n, predicted = map(int, sizes)
-        row = {"class": str(name), "hits": hits, "n": n, "predicted": predicted}
-        for metric, size in (("recall", n), ("precision", predicted)):
-            share = _share(metric, hits, size)
-            row |= {metric: share["value"], f"{metric}_low": share["low"], f"{metric}_high": share["high"]}
-        rows.append(row | {"note": _size_note(n) if n < FEW else ""})
-    return pd.DataFrame(rows).set_axis(list(counts.index), axis=0)
-
-
-def _of_views(counts: pd.DataFrame, views: Mapping[str, Sequence[str]]) -> list[dict]:
-    rows = []
-    for view, members in views.items():
-        negatives, positives = _two_by_two(counts, members)
-        names = ", ".join(members)
-        few = f"; {_size_note(positives.sum())}" if positives.sum() < FEW else ""
-        rows.append(_share(f"{view} sensitivity", positives[1], positives.sum(), names + few))
-        rows.append(_share(f"{view} specificity", negatives[0], negatives.sum(), names))
-    return rows
+        rows.append((str(name), hits, n, predicted, *_share(hits, n), *_share(hits, predicted), _size_note(n)))
+    shares = [f"{metric}{end}" for metric in ("recall", "precision") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, index=list(counts.index), columns=["class", "hits", "n", "predicted", *shares, "note"])
 
 
 def _two_by_two(counts: pd.DataFrame, members: Sequence[str]) -> np.ndarray:
@@ -267,20 +243,26 @@ def _two_by_two(counts: pd.DataFrame, members: Sequence[str]) -> np.ndarray:
     return metrics.merged(counts.to_numpy(np.float64), counts.index.isin(members))
 
 
+def _of_views(counts: pd.DataFrame, views: Mapping[str, Sequence[str]]) -> Iterator[tuple]:
+    for view, members in views.items():
+        table, names = _two_by_two(counts, members), ", ".join(members)
+        negatives, positives = table.sum(1)
+        note = "; ".join(filter(None, [names, _size_note(positives)]))
+        yield f"{view} sensitivity", *_share(table[1, 1], positives), int(positives), note
+        yield f"{view} specificity", *_share(table[0, 0], negatives), int(negatives), names
+
+
 def _predictive(counts: pd.DataFrame, views: Mapping[str, Sequence[str]], prevalences: Sequence[float]) -> pd.DataFrame:
     rows = []
     for view, members in views.items():
         table = _two_by_two(counts, members)
-        if not table.sum(1).all():
-            continue
-        own = table[1].sum() / table.sum()
-        for prevalence in sorted({own, *prevalences}):
-            row = {"view": view, "prevalence": prevalence, "of_this_matrix": prevalence == own}
-            # NPV is the PPV of the absence of the diagnosis
-            for name, of in (("ppv", _ppv(table, prevalence)), ("npv", _ppv(table[::-1, ::-1], 1 - prevalence))):
-                row |= dict(zip((name, f"{name}_low", f"{name}_high"), of, strict=True))
-            rows.append(row)
-    return pd.DataFrame(rows)
+        if table.sum(1).all():
+            own = table[1].sum() / table.sum()
+            for prevalence in sorted({own, *prevalences}):
+                npv = _ppv(table[::-1, ::-1], 1 - prevalence)  # the PPV of the absence of the diagnosis
+                rows.append((view, prevalence, prevalence == own, *_ppv(table, prevalence), *npv))
+    shares = [f"{metric}{end}" for metric in ("ppv", "npv") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["view", "prevalence", "of_this_matrix", *shares])
 
 
 def _ppv(table: np.ndarray, prevalence: float) -> tuple[float, float, float]:
@@ -290,14 +272,13 @@ def _ppv(table: np.ndarray, prevalence: float) -> tuple[float, float, float]:
     right, wrong = hits / positives * prevalence, false / negatives * (1 - prevalence)
     if right + wrong == 0:
         return np.nan, np.nan, np.nan
-    value = right / (right + wrong)
     if not table.all():  # the adjusted logit, of Agresti and Coull's counts
         hits, positives, rejected, negatives = hits + _Z2 / 2, positives + _Z2, rejected + _Z2 / 2, negatives + _Z2
     sensitivity, specificity = hits / positives, rejected / negatives
     centre = np.log(sensitivity * prevalence / ((1 - specificity) * (1 - prevalence)))
     variance = (1 - sensitivity) / (sensitivity * positives) + specificity / ((1 - specificity) * negatives)
-    spread = np.sqrt(_Z2 * variance)
-    low, high = float(expit(centre - spread)), float(expit(centre + spread))
+    low, high = expit(centre + np.sqrt(_Z2 * variance) * np.array([-1, 1]))
+    value = right / (right + wrong)
     return value, min(low, value), max(high, value)
 
 

@@ -16,6 +16,7 @@ from lesion_utils.evaluation.calibration import TOP, calibration, calibration_se
 from lesion_utils.evaluation.judge import FEW, judge
 from lesion_utils.evaluation.operating import OperatingPoint, choose, judge_at, missed, most_probable
 from lesion_utils.evaluation.prediction_table import PredictionTable
+from lesion_utils.evaluation.sentences import span
 from lesion_utils.evaluation.subgroups import groups_caveat, subgroups, untested
 from lesion_utils.evaluation.views import asked_views
 from lesion_utils.paths import records
@@ -166,15 +167,15 @@ def _findings(table: PredictionTable, numbers: pd.DataFrame, view: str, point: O
 
 def as_dict(score: Score) -> dict[str, Any]:
     """The score as JSON takes it; a number that is not estimable is null."""
-    shown = in_words(score)
+    words = in_words(score)
     return {
         "images": len(score.table),
         "lesions": score.table.lesions if score.by_lesion else None,
-        "resampled by": shown["unit"],
+        "resampled by": words["unit"],
         "leaky": score.table.leaky,
         "classes": records(score.classes.reset_index()),
         "view": score.view,
-        "operating point": shown["point"] or None,
+        "operating point": words["point"] or None,
         "threshold": score.point.threshold if score.point and score.has_point else None,
         "caution": score.caution,
         "prevalence": score.prevalence,
@@ -220,5 +221,5 @@ def estimate_cells(row: pd.Series, by_lesion: bool) -> tuple[str, str]:
     # ``judge`` counts the positives, but the specificity of a view rests on the others
     by_others = row.get("kind") == "view" and row["metric"] == f"{row['about']} specificity"
     few = row["n"] < FEW if by_others else row.get("few", False)
-    interval = row["note"] if np.isnan(row["low"]) else f"{row['low']:z.3f} to {row['high']:z.3f}"
+    interval = row["note"] if np.isnan(row["low"]) else span(row["low"], row["high"])
     return f"{row['value']:z.3f} ({interval}){'; few' if few else ''}{'; leaky' if row['leaky'] else ''}", counts

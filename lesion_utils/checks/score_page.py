@@ -39,7 +39,7 @@ def percent(row: pd.Series, level: str = "95% CI ") -> str:
     """A share with its interval as a reader gets it; ``level`` is empty where it is said next to the share."""
     if np.isnan(row["value"]):
         return f"not estimable ({row['note']})"
-    interval = row["note"] if np.isnan(row["low"]) else f"{level}{100 * row['low']:.1f} to {100 * row['high']:.1f}%"
+    interval = row["note"] if np.isnan(row["low"]) else f"{level}{100 * row['low']:.1f}-{100 * row['high']:.1f}%"
     return f"{100 * row['value']:.1f}% ({'leaky; ' if row['leaky'] else ''}{interval})"
 
 

@@ -76,13 +76,8 @@ class LeakCheck:
             "parts": self.cases["split"].value_counts().to_dict(),
             "verdict": self.verdict,
             "leak": self.leak,
-            "shares": records(self.shares),
-            "tied": records(self.tied),
-            "classes": records(self.classes),
-            "baseline": self.baseline,
-            "melanoma": self.melanoma,
-            "unchecked": self.unchecked,
-            "warnings": self.warnings,
+            **{name: records(getattr(self, name)) for name in ("shares", "tied", "classes")},
+            **{name: getattr(self, name) for name in ("baseline", "melanoma", "unchecked", "warnings")},
         }
 
 
@@ -130,9 +125,6 @@ def leakcheck(
     classes = _classes(cases, in_test)
     warnings = [*_single_images(cases, in_test), *_other_frequencies(cases, in_test, classes)]
     return LeakCheck(cases, shares, links, classes, _baseline(cases, in_test), melanomas, unchecked, warnings)
-
-
-# ------------------------------------------------------------------------------------------------------------ input
 
 
 def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
@@ -186,9 +178,6 @@ def _paths(folder: Path, image_ids: pd.Series) -> pd.Series:
     return image_ids.map(lambda name: files[name][0])
 
 
-# ---------------------------------------------------------------------------------------------------------- overlap
-
-
 def _overlaps(cases: pd.DataFrame, groups: pd.DataFrame, melanoma: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
     shares, links = [], []
     for split, against in PAIRS:
@@ -210,9 +199,6 @@ def _overlaps(cases: pd.DataFrame, groups: pd.DataFrame, melanoma: pd.Series) ->
     for prefix in ("", "melanoma "):
         table[f"{prefix}share"] = table[f"{prefix}images"] / table[f"{prefix}of"].replace(0, np.nan)
     return table, pd.concat(links, ignore_index=True)
-
-
-# -------------------------------------------------------------------------------------------------- the test split
 
 
 def _lesions(cases: pd.DataFrame) -> pd.Series:

@@ -100,9 +100,7 @@ def as_dict(verdict: MatrixVerdict) -> dict[str, Any]:
         "classes": list(verdict.counts.index),
         "counts": verdict.counts.to_numpy().tolist(),
         "interval": BY_IMAGE,
-        "numbers": records(verdict.numbers),
-        "by_class": records(verdict.by_class),
-        "predictive": records(verdict.predictive),
+        **{table: records(getattr(verdict, table)) for table in ("numbers", "by_class", "predictive")},
         "findings": verdict.findings,
         "notes": verdict.notes,
     }
