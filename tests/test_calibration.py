@@ -232,7 +232,7 @@ def test_a_table_that_cannot_be_used_is_refused(use):
         use(PredictionTable(table[["image_id", "lesion_id", "label"]].assign(predicted="nv")))
     with pytest.raises(InputError, match=r"sum to 1.*img3"):
         use(PredictionTable(table.assign(p_nv=table["p_nv"].where(table.index != 3))))
-    with pytest.raises(InputError, match="no lesion_id for img0"):
+    with pytest.raises(InputError, match=r"no lesion_id in .*row 2"):
         use(PredictionTable(table.assign(lesion_id="")))
 
 

@@ -146,11 +146,12 @@ def test_blocks_of_draws_change_nothing(monkeypatch):
     truth, scores = cases(rng, 50, 3)
     weights = rng.poisson(1, size=(101, 50)).astype(np.uint8)
     counts = metrics.confusion_counts(truth, scores.argmax(1), 3, weights)
-    areas = metrics.class_auc(truth, scores, weights, 1)
+    ranking = metrics.Ranking(scores[:, 1], truth == 1)
+    areas = metrics.over_draws(lambda block: ranking.curve(block).auc, weights)
     monkeypatch.setattr(metrics, "BLOCK", 350)  # 7 draws at a time, the last block smaller
     assert [len(block) for block in metrics.blocks(weights)] == [7] * 14 + [3]
     np.testing.assert_array_equal(metrics.confusion_counts(truth, scores.argmax(1), 3, weights), counts)
-    np.testing.assert_array_equal(metrics.class_auc(truth, scores, weights, 1), areas)
+    np.testing.assert_array_equal(metrics.over_draws(lambda block: ranking.curve(block).auc, weights), areas)
 
 
 def test_the_scorer_of_the_isic_challenge_agrees():

@@ -1,8 +1,7 @@
 """Bootstrap over lesions: draws, intervals, and the rule for what is not estimable.
 
 Images of one lesion are not independent, so whole lesions are drawn with replacement (cluster bootstrap; Davison and
-Hinkley, Bootstrap Methods and their Application, 1997, section 3.8; Field and Welsh, JRSS B 69:369, 2007). A case
-weighs as often as its lesion was drawn.
+Hinkley, Bootstrap Methods and their Application, 1997, section 3.8; Field and Welsh, JRSS B 69:369, 2007).
 """
 
 from collections.abc import Mapping
@@ -28,9 +27,9 @@ def lesion_draws(
 ) -> tuple[np.ndarray, int]:
     """Case weights for ``resamples`` draws of lesions with replacement.
 
-    ``lesion_ids`` and ``truth`` (class indices) are (n,). Returns the weights, (resamples, n) uint8, and the number of
-    redraws. A draw is repeated if it lacks a class that has ``at_least`` lesions or more. There are at most
-    ``resamples`` redraws, after which some draws may still lack a class. The same seed and rows give the same draws.
+    ``lesion_ids`` and ``truth`` (class indices) are (n,). Returns how often each case was drawn, (resamples, n) uint8,
+    and the number of redraws: a draw is repeated if it lacks a class that has ``at_least`` lesions or more. After
+    ``resamples`` redraws, draws may still lack a class. The same seed and rows give the same draws.
     """
     codes, lesions = pd.factorize(np.asarray(lesion_ids))
     member = np.zeros((len(lesions), n_classes), np.float32)
@@ -88,11 +87,7 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
 
 
 def not_estimable(lesions_needed: Mapping[str, int], redrawn: int, resamples: int) -> str:
-    """Why a metric is not estimable, or "" if it is.
-
-    ``lesions_needed`` counts the lesions of each class that the metric needs: no class for accuracy, all classes for
-    balanced accuracy.
-    """
+    """Why a metric is not estimable, or ""; ``lesions_needed`` has the lesions of each class that the metric needs."""
     if rare := {name: count for name, count in lesions_needed.items() if count < MIN_LESIONS}:
         counts = ", ".join(f"{name}: {count} lesion{'' if count == 1 else 's'}" for name, count in rare.items())
         return f"{counts}, at least {MIN_LESIONS} needed"
@@ -102,25 +97,22 @@ def not_estimable(lesions_needed: Mapping[str, int], redrawn: int, resamples: in
 
 
 def share_draws(weights: np.ndarray, hits: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Shares of ``hits``, (n, m) bool, among the cases ``among``, (n,) bool, in each draw: (B, m).
-
-    NaN where a draw has no case of ``among``.
-    """
+    """Shares of ``hits``, (n, m) bool, ``among`` some cases, (n,) bool, in each draw: (B, m); NaN without cases."""
     if not among.any():
         return np.full((len(weights), hits.shape[1]), np.nan)
     return weighted_mean(hits[among].astype(np.float64), weights[:, among])
 
 
-def estimate(value: float, draws: np.ndarray, lesions_needed: Mapping[str, int], n: int, lesions: int) -> dict:
-    """A number with its interval from ``draws``, (B,), as a dict of ``ESTIMATE``. Draws of NaN count as redrawn.
-
-    If ``not_estimable``, value and interval are NaN. If all draws agree, the interval alone is NaN.
-    """
+def estimate_row(value: float, draws: np.ndarray, lesions_needed: Mapping[str, int], n: int, lesions: int) -> dict:
+    """A dict of ``ESTIMATE`` from the ``draws``, (B,), of a number; draws of NaN count as redrawn."""
     undefined = np.isnan(draws)
-    note, low, high = not_estimable(lesions_needed, int(undefined.sum()), len(draws)), np.nan, np.nan
-    value = np.nan if note else float(value)
-    if not note:
-        low, high = percentile_interval(draws[~undefined])
-        if low == high:
-            low, high, note = np.nan, np.nan, EVERY_DRAW_AGREES
-    return {"value": value, "low": low, "high": high, "n": n, "lesions": lesions, "note": note}
+    row = {"value": float(value), "low": np.nan, "high": np.nan, "n": n, "lesions": lesions, "note": ""}
+    if note := not_estimable(lesions_needed, int(undefined.sum()), len(draws)):
+        return row | unknown(note)
+    row["low"], row["high"] = percentile_interval(draws[~undefined])
+    return row | unknown(EVERY_DRAW_AGREES) | {"value": row["value"]} if row["low"] == row["high"] else row
+
+
+def unknown(note: str) -> dict:
+    """A number without value and interval, and why."""
+    return {"value": np.nan, "low": np.nan, "high": np.nan, "note": note}

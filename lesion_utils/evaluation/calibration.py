@@ -36,11 +36,10 @@ def calibration(
     One row each, indexed by ``top label``, ``melanoma``, …, of the first run; columns ``metric, value``, and what a
     perfectly calibrated model with the same probabilities would get on average (``calibrated``) and stay under in 95 of
     100 samples of this size (``calibrated_95``), all from 0 to 1; ``n`` images, ``lesions``, ``note``, ``leaky``. A
-    value above ``calibrated_95`` is more than chance. With under 10 lesions with or without the diagnosis, the numbers
-    are NaN and ``note`` says why. Raises InputError for a table without probabilities.
+    value above ``calibrated_95`` is more than chance. Raises InputError for a table without probabilities.
 
-    In each simulated sample a label is drawn from every image's own probabilities. Images of a lesion share the noise:
-    a lesion has one diagnosis, so its images get the same label where they state the same.
+    Each simulated sample draws a label from every image's own probabilities. Images of a lesion share the noise, since
+    a lesion has one diagnosis.
     """
     events = _events(table, views)
     bin_of = {name: _bins(stated, bins) for name, (stated, _) in events.items()}
@@ -81,11 +80,9 @@ def calibration_sentence(row: pd.Series) -> str:
 def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins: int = BINS) -> pd.DataFrame:
     """The reliability curve of the top label, or of the probability of a view (``of`` = ``melanoma``, …).
 
-    One row per bin, in order, of the first run: ``stated``, the mean stated probability; ``value``, the observed share
-    (accuracy for the top label), with its 95% CI ``low`` and ``high``, all from 0 to 1; ``n`` images, ``lesions``,
-    ``note``. The bins are those of ``calibration``; an interval is about the cases that this table puts into the bin. A
-    bin of under 10 lesions is not estimable: ``value`` is NaN and ``note`` says so. Raises InputError for a table
-    without probabilities or without the view.
+    One row per bin of ``calibration``, in order, of the first run: ``stated``, the mean stated probability; ``value``,
+    the observed share (accuracy for the top label), with its 95% CI ``low`` and ``high``, all from 0 to 1; ``n``
+    images, ``lesions``, ``note``. Raises InputError for a table without probabilities or without the view.
     """
     events = _events(table, views)
     if of not in events:
@@ -101,9 +98,8 @@ def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins
 def fit_temperature(validation: PredictionTable) -> float:
     """The temperature T, 0.02 to 50, that minimises the log loss of ``apply_temperature(validation, T)``.
 
-    Guo, Pleiss, Sun and Weinberger, ICML 2017. Fit it on validation alone. T > 1: the model was overconfident. An end
-    of the range means that no temperature is best: the most probable class is always right, or the probabilities carry
-    no information. Raises InputError for a table without probabilities.
+    Guo, Pleiss, Sun and Weinberger, ICML 2017. T > 1: the model was overconfident. An end of the range means that no
+    temperature is best: the most probable class is always right, or the probabilities carry no information.
     """
     logits, truth = _logits(validation.probabilities), validation.truth[:, None]
 
@@ -118,8 +114,7 @@ def fit_temperature(validation: PredictionTable) -> float:
 def apply_temperature(table: PredictionTable, temperature: float) -> PredictionTable:
     """``table`` with each row of probabilities p as p^(1/T), scaled to sum to 1; the most probable class stays so.
 
-    This is the softmax of the logits over T, since log p are logits; a probability of 0 counts as 2e-16, as in the log
-    loss. All runs get the same temperature.
+    A probability of 0 counts as 2e-16, as in the log loss. All runs get the same temperature.
     """
     columns, frames = [f"p_{name}" for name in table.classes], []
     for frame in table.frames:

@@ -9,7 +9,7 @@ from lesion_utils import predictions
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.bootstrap import LEVEL
 from lesion_utils.evaluation.judge import COMPARED, compare
-from lesion_utils.evaluation.metric_list import Block, RankedRun, metrics_of
+from lesion_utils.evaluation.metric_list import Block, metrics_of
 from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.sentences import holm, verdict
 from lesion_utils.study import ARMS, Judging, StudyParams, arm_name
@@ -94,7 +94,7 @@ def ablation_differences(
 
 def metrics_per_run(table: PredictionTable, wanted: Sequence[str], options: Judging | None = None) -> pd.DataFrame:
     """The metrics ``wanted`` of each run on all cases: one line per run, without bootstrap."""
-    blocks = [Block(RankedRun(table, run), np.ones((1, len(table)))) for run in table.runs]
+    blocks = [Block(table, run, np.ones((1, len(table)))) for run in table.runs]
     chosen = [metric for metric in metrics_of(table, options or Judging()) if metric.name in wanted]
     return pd.DataFrame({metric.name: [metric.compute(block)[0] for block in blocks] for metric in chosen})
 

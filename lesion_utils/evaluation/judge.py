@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix, roc_curve
 
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import bootstrap, metrics
-from lesion_utils.evaluation.metric_list import OVERALL, Block, Metric, RankedRun, metrics_of
+from lesion_utils.evaluation.metric_list import OVERALL, Block, Metric, metrics_of
 from lesion_utils.evaluation.prediction_table import PredictionTable, Run
 from lesion_utils.evaluation.views import Views
 from lesion_utils.study import Judging
@@ -183,16 +183,11 @@ def _values(table: PredictionTable, chosen: list[Metric], runs: Sequence[Run]) -
     """Point value and draws of each metric, (1 + B,): the mean over the runs."""
     if not chosen:
         return {}
-    ranked = [RankedRun(table, run) for run in runs]
-    blocks = itertools.chain([np.ones((1, len(table)))], metrics.blocks(table.weights))
-    values = np.concatenate([_of_block(ranked, chosen, weights) for weights in blocks], axis=1)
-    return dict(zip((metric.name for metric in chosen), values, strict=True))
-
-
-def _of_block(runs: list[RankedRun], chosen: list[Metric], weights: np.ndarray) -> np.ndarray:
-    """(metrics, draws)."""
-    blocks = [Block(run, weights) for run in runs]
-    return np.array([np.mean([metric.compute(block) for block in blocks], axis=0) for metric in chosen])
+    values = []
+    for weights in itertools.chain([np.ones((1, len(table)))], metrics.blocks(table.weights)):
+        blocks = [Block(table, run, weights) for run in runs]
+        values.append([np.mean([metric.compute(block) for block in blocks], axis=0) for metric in chosen])
+    return dict(zip((metric.name for metric in chosen), np.concatenate(values, axis=1), strict=True))
 
 
 def _undefined(values: np.ndarray) -> str:

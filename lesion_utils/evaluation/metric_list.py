@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,49 +25,21 @@ class Group(NamedTuple):
 class Block:
     """What the metrics of one run need in some of the draws: each computed once, when first asked for."""
 
-    def __init__(self, run: "RankedRun", weights: np.ndarray):
-        self.run, self.weights = run, weights
-        self._curves: dict[bytes, metrics.Curve] = {}
+    def __init__(self, table: PredictionTable, run: Run, weights: np.ndarray):
+        self.table, self.run, self.weights = table, run, weights
+        self.curve = cache(lambda member: run.ranking(member).curve(weights))  # of classes, as bytes of (k,) bool
 
     @cached_property
     def counts(self) -> np.ndarray:
         """Confusion matrices, (B, k, k)."""
-        return metrics.confusion_counts(self.run.truth, self.run.predicted, self.run.k, self.weights)
+        return metrics.confusion_counts(self.run.truth, self.run.predicted, self.table.k, self.weights)
 
     @cached_property
     def means(self) -> dict[str, np.ndarray]:
         """The mean of each metric that has a value per case, (B,), by its name."""
-        means = metrics.weighted_mean(self.run.case_values, self.weights)
-        return dict(zip((entry.name for entry in METRICS if entry.case_values), means.T, strict=True))
-
-    def curve(self, member: np.ndarray) -> metrics.Curve:
-        """The ROC curves of the classes ``member``, (k,) bool, against the rest."""
-        key = member.tobytes()
-        if key not in self._curves:
-            self._curves[key] = self.run.ranking(member).curve(self.weights)
-        return self._curves[key]
-
-
-class RankedRun:
-    """The answers of one run, with what is sorted once for all draws."""
-
-    def __init__(self, table: PredictionTable, run: Run):
-        self.truth, self.k, self.predicted = table.truth, table.k, run.predicted
-        self.probabilities = run.probabilities if run.probabilities is not None else np.empty((len(table), 0))
-        self._rankings: dict[bytes, metrics.Ranking] = {}
-
-    @cached_property
-    def case_values(self) -> np.ndarray:
-        """(n, m): a column for each metric that has a value per case."""
-        of_each = [entry.case_values for entry in METRICS if entry.case_values]
-        return np.column_stack([of(self.truth, self.probabilities) for of in of_each]).astype(np.float64)
-
-    def ranking(self, member: np.ndarray) -> metrics.Ranking:
-        key = member.tobytes()
-        if key not in self._rankings:
-            scores = self.probabilities[:, member].sum(1).round(12)  # so that equal sums are ties
-            self._rankings[key] = metrics.Ranking(scores, member[self.truth])
-        return self._rankings[key]
+        of_cases = {entry.name: self.run.case_values(entry.case_values) for entry in METRICS if entry.case_values}
+        means = metrics.weighted_mean(np.column_stack(list(of_cases.values())).astype(np.float64), self.weights)
+        return dict(zip(of_cases, means.T, strict=True))
 
 
 @dataclass(frozen=True)
@@ -86,10 +58,10 @@ class Question:
     @property
     def shares(self) -> np.ndarray:
         """The share of each class among all cases, (k,), or of the rest and the group, (2,); not of the draws."""
-        truth = self.block.run.truth
-        if self.group is None:
-            return np.bincount(truth, minlength=self.block.run.k) / len(truth)
-        return np.bincount(self.group.member[truth].astype(int), minlength=2) / len(truth)
+        of_case, k = self.block.run.truth, self.block.table.k
+        if self.group is not None:
+            of_case, k = self.group.member[of_case].astype(int), 2
+        return np.bincount(of_case, minlength=k) / len(of_case)
 
     @property
     def largest(self) -> np.ndarray:
@@ -100,12 +72,12 @@ class Question:
     def curve(self) -> metrics.Curve:
         """The ROC curves of the group."""
         assert self.group is not None
-        return self.block.curve(self.group.member)
+        return self.block.curve(self.group.member.tobytes())
 
     @property
     def curves(self) -> list[metrics.Curve]:
         """The ROC curves of every class against the rest."""
-        return [self.block.curve(member) for member in np.eye(self.block.run.k, dtype=bool)]
+        return [self.block.curve(member.tobytes()) for member in np.eye(self.block.table.k, dtype=bool)]
 
 
 @dataclass(frozen=True)

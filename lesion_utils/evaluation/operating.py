@@ -1,10 +1,10 @@
 """Operating points: thresholds chosen on validation and frozen, and what they mean at another prevalence.
 
 A case is called (melanoma, malignant) if its probability reaches the threshold. A threshold chosen on the judged cases
-themselves also fits their noise, so its numbers are too good; such a result is marked ``optimistic``.
+also fits their noise; such a result is marked ``optimistic``. Of a table with several runs, the first is judged.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor
 
@@ -15,10 +15,11 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation.bootstrap import (
     ESTIMATE,
     MAX_REDRAWN,
-    estimate,
+    estimate_row,
     not_estimable,
     percentile_interval,
     share_draws,
+    unknown,
 )
 from lesion_utils.evaluation.calibration import calibration
 from lesion_utils.evaluation.prediction_table import PredictionTable
@@ -45,8 +46,7 @@ class OperatingPoint:
     def called(self, table: PredictionTable) -> np.ndarray:
         """Which cases of ``table`` are called, (n,) bool; none where no point could be chosen.
 
-        Raises InputError if a class of the view is not in the table, or a threshold meets a table without
-        probabilities.
+        Raises InputError if the table lacks a class of the view, or probabilities that the threshold needs.
         """
         positive = table.view(self.view, {self.view: self.positive})
         if self.threshold is None:
@@ -91,30 +91,31 @@ def choose(
     views: Views = None,
     chosen_on: str = "validation",
 ) -> OperatingPoint:
-    """The point with at least the asked ``sensitivity`` or ``specificity`` (one of them, 0 to 1) on ``validation``.
+    """The highest threshold with at least this ``sensitivity``, or the lowest with at least this ``specificity``.
 
-    It is the highest threshold with that sensitivity, or the lowest with that specificity, counted in images of the
-    first run. ``chosen_on`` names the table for the reader. With under 10 lesions with or without the diagnosis, the
-    point's ``note`` says so, and nothing that is judged at it is estimable. Raises InputError for a table without
-    probabilities or without such a view, and for a share out of range.
+    One of them is given, above 0 and up to 1, and is counted in images of ``validation``; ``chosen_on`` names this
+    table for the reader. With under 10 lesions with or without the diagnosis, the point's ``note`` says so, and
+    nothing that is judged at it is estimable. Raises InputError for a table without probabilities or such a view.
     """
     asked = [share for share in (sensitivity, specificity) if share is not None]
     if len(asked) != 1 or not 0 < asked[0] <= 1:
         raise InputError(
-            "An operating point is chosen by either a sensitivity or a specificity above 0 and up to 1; got "
+            "An operating point is chosen by either a sensitivity or a specificity, above 0 and up to 1; got "
             f"sensitivity {sensitivity} and specificity {specificity}."
         )
+    rule, threshold_of = (
+        (f"the lowest threshold with specificity of at least {specificity:g}", _with_specificity)
+        if sensitivity is None
+        else (f"the highest threshold with sensitivity of at least {sensitivity:g}", _with_sensitivity)
+    )
     classes = validation.view(view, views)
     stated, positive = validation.probability_of(classes), validation.is_labelled(classes)
     note = not_estimable(_needed(validation, positive, view), 0, 1)
-    choose_threshold = _with_specificity if sensitivity is None else _with_sensitivity
     return OperatingPoint(
         view=view,
         positive=classes,
-        threshold=np.nan if note else choose_threshold(stated, positive, asked[0]),
-        rule=f"the lowest threshold with specificity of at least {asked[0]:g}"
-        if sensitivity is None
-        else f"the highest threshold with sensitivity of at least {asked[0]:g}",
+        threshold=np.nan if note else threshold_of(stated, positive, asked[0]),
+        rule=rule,
         chosen_on=chosen_on,
         n=len(validation),
         lesions=validation.lesions,
@@ -125,16 +126,13 @@ def choose(
 
 
 def judge_at(point: OperatingPoint, table: PredictionTable, prevalence: float) -> pd.DataFrame:
-    """Sensitivity, specificity and predictive values of ``table`` at the frozen ``point``, of its first run.
+    """Sensitivity, specificity and predictive values of ``table`` at the frozen ``point``.
 
-    Columns ``metric, value, low, high, n, lesions, note`` as in ``judge``, and ``caution`` (``OperatingPoint.caution``,
-    to be shown with every number). Indexed by ``sensitivity, specificity, PPV, NPV`` (at the share of the diagnosis
-    among these images), ``PPV at prevalence, NPV at prevalence`` (at the stated ``prevalence``, above 0 and below 1).
-
-    Predictive values follow from sensitivity and specificity by Bayes' theorem, draw by draw. The prevalence is taken
-    as exact, and another prevalence is assumed to change neither of the two. If one of them is 0 or 1, the ends of the
-    interval come from both exact intervals together, which is the wider choice. Raises InputError for a table that
-    lacks the view, and for a prevalence out of range.
+    Columns as in ``judge``, and ``caution`` (``OperatingPoint.caution``, to be shown with every number). Indexed by
+    ``sensitivity, specificity, PPV, NPV`` (at the share of the diagnosis among these images), and ``PPV at prevalence,
+    NPV at prevalence`` (at ``prevalence``, above 0 and below 1, which is assumed to change neither of the first two).
+    Predictive values follow by Bayes' theorem, draw by draw. If sensitivity or specificity is 0 or 1, the interval
+    comes from both exact intervals together, which is wider. Raises InputError for a table without the view.
     """
     _check_share(prevalence, "prevalence")
     called, positive = point.called(table), point.is_positive(table)
@@ -144,12 +142,12 @@ def judge_at(point: OperatingPoint, table: PredictionTable, prevalence: float) -
     draws = [share_draws(table.weights, hit[:, None], among)[:, 0] for hit, among, _ in asked.values()]
     rows = {name: {"metric": f"{point.view} {name}"} | row for name, row in shares.items()}
     for end, at, words in (("", positive.mean(), ", as among these images"), (" at prevalence", prevalence, "")):
-        for name, of in (("PPV", _ppv), ("NPV", _npv)):
+        for name in ("PPV", "NPV"):
             metric = {"metric": f"{point.view} {name} at prevalence {at:.3g}{words}"}
-            rows[name + end] = metric | _predictive(of, at, list(shares.values()), draws) | whole
+            rows[name + end] = metric | _predictive(name, at, list(shares.values()), draws) | whole
     frame = pd.DataFrame(rows.values(), index=list(rows), columns=["metric", *ESTIMATE])
     if point.note:
-        frame = frame.assign(value=np.nan, low=np.nan, high=np.nan, note=point.note)
+        frame = frame.assign(**unknown(point.note))
     return frame.assign(caution=point.caution(table), leaky=table.leaky)
 
 
@@ -168,11 +166,11 @@ def missed_sentence(point: OperatingPoint, table: PredictionTable) -> str:
     if point.note:
         return str(point)
     cases, (images, lesions) = missed(point, table), table.size(point.is_positive(table))
-    lesions_missed = cases.loc[cases["lesion_missed"], "lesion_id"].nunique()
-    caution = point.caution(table)
+    in_every_image = cases.loc[cases["lesion_missed"], "lesion_id"].nunique()
+    caution = f" ({caution})" if (caution := point.caution(table)) else ""
     return (
-        f"{point.view}: {len(cases):,} of {images:,} images missed; {lesions_missed:,} of {lesions:,} lesions "
-        "missed in every image" + (f" ({caution})" if caution else "")
+        f"{point.view}: {len(cases):,} of {images:,} images missed; {in_every_image:,} of {lesions:,} lesions missed "
+        f"in every image{caution}"
     )
 
 
@@ -187,21 +185,16 @@ def decision_curve(
     """Net benefit of treating where the probability of ``view`` reaches a threshold (Vickers and Elkin, Med Decis
     Making 26:565, 2006): the share of true positives, less that of false positives times the odds of the threshold.
 
-    One row for each threshold probability (above 0 and below 1), at the prevalence among the table's images and then,
-    if given, at the stated ``prevalence``. Columns ``prevalence; at`` (``these images`` or ``stated``)``; threshold;
-    value, low, high``, the net benefit with its pointwise 95% CI; ``treat_all, treat_none``, the net benefit of
-    treating everybody and nobody; ``n, lesions, note, caution``.
-
-    For the stated prevalence the probabilities too are moved there by Bayes' theorem (Saerens, Latinne and
-    Decaestecker, Neural Comput 14:21, 2002). A threshold probability means what it says for calibrated probabilities
-    alone; ``caution`` says if the calibration error is more than chance gives. With under 10 lesions with or without
-    the diagnosis, values are NaN and ``note`` says why. Raises InputError for a table without probabilities or without
-    such a view, and for a prevalence or threshold out of range.
+    One row per threshold probability (above 0 and below 1), at the prevalence among these images and then, if given,
+    at ``prevalence``, where probabilities too are moved by Bayes' theorem (Saerens, Latinne and Decaestecker, Neural
+    Comput 14:21, 2002). Columns ``at`` (``these images`` or ``stated``), ``prevalence, threshold``; ``value, low,
+    high``, the net benefit with its pointwise 95% CI; ``treat_all, treat_none``, that of treating everybody and nobody;
+    ``n, lesions, note``; ``caution``, if the probabilities are not calibrated, since then a threshold probability does
+    not mean what it says. Raises InputError for a table without probabilities or such a view.
     """
-    for threshold in thresholds:
-        _check_share(threshold, "threshold probability")
-    if prevalence is not None:
-        _check_share(prevalence, "prevalence")
+    for name, share in [*(("threshold probability", cut) for cut in thresholds), ("prevalence", prevalence)]:
+        if share is not None:
+            _check_share(share, name)
     classes = table.view(view, views)
     stated, positive = table.probability_of(classes), table.is_labelled(classes)
     needed, own, cut = _needed(table, positive, view), positive.mean(), np.asarray(thresholds, np.float64)
@@ -216,7 +209,7 @@ def decision_curve(
             treat_all = share - (1 - share) * threshold / (1 - threshold)
             rows.append(
                 {"at": at, "prevalence": share, "threshold": threshold}
-                | estimate(values[0, index], draws[:, index], needed, len(table), table.lesions)
+                | estimate_row(values[0, index], draws[:, index], needed, len(table), table.lesions)
                 | {"treat_all": treat_all, "treat_none": 0.0}
             )
     return pd.DataFrame(rows).assign(caution=_uncalibrated(table, view, views), leaky=table.leaky)
@@ -238,37 +231,29 @@ def _with_specificity(stated: np.ndarray, positive: np.ndarray, asked: float) ->
     return float(above.min() if len(above) else np.nextafter(first_too_many, 2))  # the latter calls nobody
 
 
-def _ppv(sensitivity: np.ndarray, specificity: np.ndarray, prevalence: float) -> np.ndarray:
-    """Positive predictive value; NaN where nobody is called."""
-    return _share_of(sensitivity * prevalence, (1 - specificity) * (1 - prevalence))
-
-
-def _npv(sensitivity: np.ndarray, specificity: np.ndarray, prevalence: float) -> np.ndarray:
-    """Negative predictive value; NaN where everybody is called."""
-    return _share_of(specificity * (1 - prevalence), (1 - sensitivity) * prevalence)
-
-
-def _share_of(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+def _predictive_value(name: str, prevalence: float, sensitivity: np.ndarray, specificity: np.ndarray) -> np.ndarray:
+    """PPV or NPV; NaN where no case, or every case, is called."""
+    right, wrong = np.asarray(sensitivity) * prevalence, (1 - np.asarray(specificity)) * (1 - prevalence)
+    if name == "NPV":
+        right, wrong = np.asarray(specificity) * (1 - prevalence), (1 - np.asarray(sensitivity)) * prevalence
     with np.errstate(invalid="ignore"):
-        return np.asarray(right) / (np.asarray(right) + np.asarray(wrong))
+        return right / (right + wrong)
 
 
-def _predictive(
-    of: Callable[..., np.ndarray], prevalence: float, shares: Sequence[dict], draws: Sequence[np.ndarray]
-) -> dict:
+def _predictive(name: str, prevalence: float, shares: Sequence[dict], draws: Sequence[np.ndarray]) -> dict:
     """``value, low, high, note`` of a predictive value, from the rows and the draws of sensitivity and specificity."""
-    values = of(*draws, prevalence)
+    values = _predictive_value(name, prevalence, *draws)
     undefined = np.isnan(values)
-    value = float(of(*(row["value"] for row in shares), prevalence))
+    value, *ends = (
+        float(_predictive_value(name, prevalence, *(row[end] for row in shares))) for end in ("value", "low", "high")
+    )
     note = next((row["note"] for row in shares if np.isnan(row["value"])), "")
     if not note and (np.isnan(value) or undefined.mean() > MAX_REDRAWN):
-        note = f"{'no' if of is _ppv else 'every'} case is called in {undefined.mean():.0%} of draws"
+        note = f"{'no' if name == 'PPV' else 'every'} case is called in {undefined.mean():.0%} of draws"
     if note:
-        return {"value": np.nan, "low": np.nan, "high": np.nan, "note": note}
-    if any(row["value"] in (0, 1) for row in shares):
-        low, high = (float(of(*(row[end] for row in shares), prevalence)) for end in ("low", "high"))
-    else:
-        low, high = percentile_interval(values[~undefined])
+        return unknown(note)
+    exact = any(row["value"] in (0, 1) for row in shares)
+    low, high = ends if exact else percentile_interval(values[~undefined])
     return {"value": value, "low": low, "high": high, "note": ""}
 
 

@@ -1,8 +1,8 @@
 """The prediction table that everything in this room judges: validated once, with its classes and bootstrap draws."""
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 import pandas as pd
@@ -10,14 +10,28 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import bootstrap
+from lesion_utils.evaluation.metrics import Ranking
 from lesion_utils.evaluation.views import Views, views_of
+from lesion_utils.tables import require_columns, require_filled, require_unique
 
 
-class Run(NamedTuple):
-    """The answers of one run for n cases."""
+@dataclass
+class Run:
+    """The answers of one run for n cases, with what metrics compute from them once for all draws."""
 
+    truth: np.ndarray  # (n,) class indices
     predicted: np.ndarray  # (n,) class indices
     probabilities: np.ndarray | None  # (n, k); None if a run of the table has none
+
+    def __post_init__(self) -> None:
+        self.ranking = cache(self._ranking)  # by the classes, given as bytes of (k,) bool
+        self.case_values = cache(lambda of: of(self.truth, self.probabilities))  # (n,)
+
+    def _ranking(self, member: bytes) -> Ranking:
+        positive = np.frombuffer(member, bool)
+        assert self.probabilities is not None
+        scores = self.probabilities[:, positive].sum(1).round(12)  # so that equal sums are ties
+        return Ranking(scores, positive[self.truth])
 
 
 class PredictionTable:
@@ -29,18 +43,18 @@ class PredictionTable:
 
     A frame has the columns ``image_id, lesion_id, label`` and a probability ``p_<class>`` for each class, or else
     ``predicted``, the predicted class. With probabilities the predicted class is the most probable one (the first of
-    equals), whatever else the frame says. Rows of later frames may be in another order.
+    equals), whatever else the frame says. Rows of later frames may be in another order. ``name`` names the table in
+    messages. Raises InputError for a frame that breaks the contract, and for runs that differ in cases, labels,
+    lesions or classes.
 
-    ``resamples`` and ``seed`` belong to the table: its bootstrap draws of lesions are made once, when first needed, and
-    every number about it uses them. ``name`` names the table in error messages. Raises InputError for a frame that
-    breaks the contract, and for runs that differ in cases, labels, lesions or classes.
+    The bootstrap draws of lesions are made once, when first needed, from ``resamples`` and ``seed``; every number about
+    the table uses them: ``weights``, (resamples, n), how often each case was drawn, and ``redrawn``.
 
-    - ``frames``: the frames, in the row order of the first; ``frame`` is the first;
+    - ``frames``: the frames, in the row order of the first; ``frame``: the first;
     - ``classes``: those of the ``p_`` columns in their order, else all labels and predictions by name; ``k`` of them;
-    - ``truth``: labels as class indices, (n,); ``lesion_ids`` (n,); ``lesions``: their number; ``len(table)`` is n;
-    - ``runs``: the answers of each run; ``predicted`` (n,) and ``probabilities`` (n, k) are those of the first;
-    - ``leaky``: a run has seen lesions or images of these cases in training;
-    - ``weights``: (resamples, n), how often each case was drawn; ``redrawn``: how many draws were repeated.
+    - ``truth``: labels as class indices, (n,); ``lesion_ids``, (n,); ``lesions``: their number; ``len(table)``: n;
+    - ``runs``: the answers of each run; ``predicted``, (n,), and ``probabilities``, (n, k): those of the first;
+    - ``leaky``: a run has seen lesions or images of these cases in training.
     """
 
     def __init__(
@@ -59,18 +73,23 @@ class PredictionTable:
         self.has_probabilities = all(predictions.classes_of(frame) for frame in self.frames)
         if self.has_probabilities:
             self.classes = predictions.classes_of(first)
-            columns = [f"p_{label}" for label in self.classes]
-            scores = [frame[columns].to_numpy(np.float64) for frame in self.frames]
-            self.runs = [Run(values.argmax(1), values) for values in scores]
         else:
-            named = [_predicted_names(frame) for frame in self.frames]
             self.classes = sorted({label for frame in self.frames for label in _classes(frame)})
-            self.runs = [Run(pd.Index(self.classes).get_indexer(names), None) for names in named]
         self.k, self.truth = len(self.classes), pd.Index(self.classes).get_indexer(first["label"])
+        self.runs = [self._run(frame) for frame in self.frames]
         self.lesion_ids = first["lesion_id"].to_numpy()
         self.lesion_codes, unique = pd.factorize(self.lesion_ids)
         self.lesions = len(unique)
         self.leaky = any(map(predictions.is_leaky, self.frames))
+
+    def _run(self, frame: pd.DataFrame) -> Run:
+        if self.has_probabilities:
+            scores = frame[[f"p_{name}" for name in self.classes]].to_numpy(np.float64)
+            return Run(self.truth, scores.argmax(1), scores)
+        predicted = frame.get("predicted")
+        if classes := predictions.classes_of(frame):  # another run has none
+            predicted = np.asarray(classes, object)[predictions.probabilities(frame).argmax(1)]
+        return Run(self.truth, pd.Index(self.classes).get_indexer(predicted), None)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -138,7 +157,7 @@ class PredictionTable:
         """
         images, lesions = self.size(among)
         draws = bootstrap.share_draws(self.weights, hits[:, None], among)[:, 0]
-        row = bootstrap.estimate(hits[among].mean() if images else np.nan, draws, {name: lesions}, images, lesions)
+        row = bootstrap.estimate_row(hits[among].mean() if images else np.nan, draws, {name: lesions}, images, lesions)
         if row["value"] in (0, 1):
             row["low"], row["high"] = bootstrap.exact_interval(row["value"], lesions)
             row["note"] = ""
@@ -149,38 +168,22 @@ def _classes(frame: pd.DataFrame) -> list[str]:
     return predictions.classes_of(frame) or sorted({*frame["label"], *frame["predicted"]})
 
 
-def _predicted_names(frame: pd.DataFrame) -> np.ndarray:
-    if classes := predictions.classes_of(frame):
-        return np.asarray(classes, object)[predictions.probabilities(frame).argmax(1)]
-    return frame["predicted"].to_numpy()
-
-
 def _checked(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    if "predicted" in frame and not predictions.classes_of(frame):
-        _check_predicted(frame, where)
-    else:
+    needed = ["lesion_id"]
+    if predictions.classes_of(frame) or "predicted" not in frame:
         predictions.validate(frame, where)
-    if (blank := _blank(frame["lesion_id"])).any():  # they would count as one lesion, silently
-        raise InputError(
-            f"{where}: no lesion_id for {first_ten(frame.loc[blank, 'image_id'])}. "
-            "Fix: where lesions are not known, use the image_id as lesion_id."
-        )
-    return frame
-
-
-def _check_predicted(frame: pd.DataFrame, where: str) -> None:
-    needed = ["image_id", "lesion_id", "label", "predicted"]
-    if missing := [name for name in needed if name not in frame]:
-        raise InputError(f"{where}: missing column(s) {', '.join(missing)}. Expected {', '.join(needed)}.")
-    if frame.empty:
-        raise InputError(f"{where}: no row.")
-    for column in ("label", "predicted"):
-        if (blank := _blank(frame[column])).any():
-            raise InputError(f"{where}: no {column} for {first_ten(frame.loc[blank, 'image_id'])}.")
-    if (duplicated := frame["image_id"].duplicated()).any():
-        raise InputError(f"{where}: duplicate image_id: {first_ten(frame.loc[duplicated, 'image_id'])}.")
+    else:
+        needed = ["image_id", "lesion_id", "label", "predicted"]
+        require_columns(where, frame, needed, f"Expected {', '.join(needed)}.")
+        if frame.empty:
+            raise InputError(f"{where}: no row. Expected one row per image.")
+        require_unique(where, frame["image_id"])
+    for column in needed:  # blank lesions would count as one lesion, silently
+        text = frame[column].where(frame[column].notna(), "").astype(str)
+        require_filled(where, text, "Fix: fill it in; where lesions are not known, use the image_id as lesion_id.")
     if len(classes := _classes(frame)) < 2:
         raise InputError(f"{where}: all labels and predictions are {classes[0]!r}. Expected two or more classes.")
+    return frame
 
 
 def _aligned(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
@@ -196,7 +199,3 @@ def _aligned(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
         if (differs := first[column] != other[column]).any():
             raise InputError(f"The prediction tables differ in {column} for {first_ten(first.index[differs])}.")
     return other.reset_index()
-
-
-def _blank(column: pd.Series) -> pd.Series:
-    return column.isna() | (column.astype(str).str.strip() == "")

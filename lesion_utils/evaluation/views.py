@@ -23,10 +23,10 @@ Views: TypeAlias = Mapping[str, Sequence[str]] | None  # the classes of each vie
 
 
 def views_of(classes: Sequence[str], views: Views = None) -> dict[str, list[str]]:
-    """The classes that each view counts as positive: ``{"melanoma": [...], "malignant": [...]}``.
+    """The classes of each view: ``{"melanoma": [...], "malignant": [...]}``; ``views`` replaces what names say.
 
-    ``views`` replaces what the class names say. A view is left out if it has no class or all of them; ``malignant`` is
-    left out if it equals melanoma. Raises InputError if ``views`` names an unknown class.
+    A view is left out if it has no class or all of them, and ``malignant`` if it equals melanoma. Raises InputError if
+    ``views`` names an unknown class.
     """
     if views is None:
         by_name = {"melanoma": MELANOMA, "malignant": MALIGNANT}
