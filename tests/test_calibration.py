@@ -230,7 +230,7 @@ def test_a_table_that_cannot_be_used_is_refused(use):
     table, _ = simulated(30, 0)
     with pytest.raises(InputError, match="predicted classes only"):
         use(PredictionTable(table[["image_id", "lesion_id", "label"]].assign(predicted="nv")))
-    with pytest.raises(InputError, match=r"sum to 1.*img3"):
+    with pytest.raises(InputError, match=r"p_nv in 1 row\(s\): row 5"):
         use(PredictionTable(table.assign(p_nv=table["p_nv"].where(table.index != 3))))
     with pytest.raises(InputError, match=r"no lesion_id in .*row 2"):
         use(PredictionTable(table.assign(lesion_id="")))
