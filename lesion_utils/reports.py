@@ -210,10 +210,12 @@ def write_claims_page(rows: list[dict[str, Any]]) -> Path:
 
     folder = report_folder(PUBLISHED)
     studies = []
-    for study in [f"{PUBLISHED}/{path.stem}" for path in sorted(CLAIMS.parent.glob("*.yml")) if path != CLAIMS]:
-        params, index = load_study(study), report_folder(study) / "index.html"
+    names = [f"{PUBLISHED}/{path.stem}" for path in sorted(CLAIMS.parent.glob("*.yml")) if path != CLAIMS]
+    for study in [name + size for name in names for size in ("", "_full")]:
+        index = report_folder(study) / "index.html"
         link = os.path.relpath(index, folder) if index.is_file() else ""
-        if not study.endswith("_full") or link:
+        if link or study in names:  # the full size where it was run
+            params = load_study(study)
             studies.append(
                 {"name": study, "link": link, "scaled": params.scaled_down_how, "minutes": params.measured_minutes}
             )

@@ -5,7 +5,6 @@ flat at the top level so that plain papermill takes the same file.
 """
 
 import os
-import re
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, get_origin
@@ -188,86 +187,97 @@ class StudyParams(Strict):
         return self.seed + self.run
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with the floats of YAML 1.2: ``1e-4`` is a number."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+.0123456789"),
-)
-
-
 def study_file(study: str) -> Path:
     """The YAML file of a study: ``params/<study>.yml``, or a file of one's own, named with its ``.yml``.
 
-    An own file is looked for in the working folder, then in ``params/``. Raises InputError with the nearest name.
+    An own file is looked for in the working folder, then in ``params/``; ``<study>_full`` is a section of ``<study>``.
+    Raises InputError with the nearest name.
     """
     folder = PROJECT / "params"
-    is_file_name = study.endswith((".yml", ".yaml"))
-    paths = [Path(study).expanduser().absolute(), folder / study] if is_file_name else [folder / f"{study}.yml"]
+    if study.endswith((".yml", ".yaml")):
+        paths = [Path(study).expanduser().absolute(), folder / study]
+    else:
+        paths = [folder / f"{name}.yml" for name in dict.fromkeys((study, study.removesuffix("_full")))]
     for path in paths:
         if path.is_file():
             return path
     groups: dict[str, list[str]] = {}
     for path in sorted(folder.glob("**/*.yml")):
         if path.name != CLAIMS.name:
-            groups.setdefault(path.parent.relative_to(folder).as_posix(), []).append(path.stem)
-    names = [name if group == "." else f"{group}/{name}" for group, members in groups.items() for name in members]
-    listed = "; ".join(f"{'' if group == '.' else group + '/: '}{', '.join(groups[group])}" for group in groups)
+            groups.setdefault(path.parent.relative_to(folder).as_posix().removeprefix("."), []).append(path.stem)
+    names = [f"{group}/{name}".removeprefix("/") for group, members in groups.items() for name in members]
+    listed = "; ".join(f"{group and group + '/: '}{', '.join(members)}" for group, members in groups.items())
     raise InputError(
         f"no study named {study!r}: {' and '.join(map(str, paths))} not found.{did_you_mean(study, names)} "
         f"Studies: {listed}. Fix: make study STUDY=<one of them, or your own .yml file>."
     )
 
 
-def load_study(study: str, **overrides: Any) -> StudyParams:
-    """Reads and validates the YAML of a study; ``overrides`` replace top-level keys unless None."""
+def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyParams:
+    """Reads and validates the YAML of a study; ``overrides`` replace top-level keys unless None.
+
+    ``full`` applies the file's section ``full``: the study at its published size, named ``<study>_full``.
+    """
     path = study_file(study)
+    in_params = path.is_relative_to(PROJECT / "params")
     where = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise InputError(f"{where} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected `key: value` lines, found {type(values).__name__}")
+    name = path.relative_to(PROJECT / "params").with_suffix("").as_posix() if in_params else path.stem
+    overlay = values.pop("full", None)
+    full = full or study == f"{name}_full"
+    if full:
+        if not isinstance(overlay, dict):
+            raise InputError(f"{where} has no section `full`: the study has one size only. Fix: leave out `full`.")
+        values = _merged(values, overlay)
     params = validate(values | {key: value for key, value in overrides.items() if value is not None}, where)
-    own = not path.is_relative_to(PROJECT / "params")
-    expected = path.stem if own else path.relative_to(PROJECT / "params").with_suffix("").as_posix()
-    if (params.study.split("/")[-1] if own else params.study) != expected:
-        raise InputError(f"{where}: key `study` is {params.study!r}; expected {expected!r}, the file's name.")
+    if (params.study if in_params else params.study.split("/")[-1]) != name:
+        raise InputError(f"{where}: key `study` is {params.study!r}. Expected {name!r}, the file's name.")
+    if full:
+        params = params.model_copy(update={"study": f"{params.study}_full"})
+    _check(params, where)
+    return params
+
+
+def _merged(values: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with those of ``overlay`` in their place; sections are merged, lists are replaced."""
+    sections = {key for key, value in overlay.items() if isinstance(value, dict) and isinstance(values.get(key), dict)}
+    return values | {key: _merged(values[key], new) if key in sections else new for key, new in overlay.items()}
+
+
+def _check(params: StudyParams, where: object) -> None:
+    """Raises InputError where keys of a whole study contradict each other; a notebook has only some of them."""
+    may_leak, is_published = params.baseline | params.transfer, params.split_rule == "system_003"
     for name, leak in params.leaks.items():
-        if leak.recipe not in (known := params.baseline | params.transfer):
+        if leak.recipe not in may_leak:
             raise InputError(
                 f"{where}: key `leaks.{name}.recipe` is {leak.recipe!r}. Expected one of `baseline` or `transfer`: "
-                f"{', '.join(known)}. Fix: correct the value."
+                f"{', '.join(may_leak)}. Fix: correct the value."
             )
-    of_folders = params.split_rule == "system_003"
-    if params.split_rule != "by_lesion" and of_folders != (params.dataset == "isic9"):
+    for name in (name for pair in params.references.items() for name in pair):
+        if name not in params.recipes:
+            raise InputError(
+                f"{where}: key `references` names {name!r}. Expected recipes of the study: "
+                f"{', '.join(params.recipes)}. Fix: correct it."
+            )
+    if duplicates := sorted(set(params.arms) & set(params.recipes)):
+        raise InputError(
+            f"{where}: a recipe and an arm of a leak are both {', '.join(duplicates)}. Fix: rename the recipe."
+        )
+    if params.split_rule != "by_lesion" and is_published != (params.dataset == "isic9"):
         raise InputError(
             f"{where}: key `split_rule` is {params.split_rule!r}, which does not fit the dataset {params.dataset!r}. "
             f"Fix: correct the value."
         )
-    if corrected := [
-        name for name, recipe in params.recipes.items() if of_folders and recipe.case_table == "corrected"
-    ]:
-        raise InputError(
-            f"{where}: `split_rule: system_003` splits the published table. Fix: `case_table: raw` in {corrected[0]}."
-        )
-    for name, other in params.references.items():
-        if odd := [one for one in (name, other) if one not in params.recipes]:
+    for name, recipe in params.recipes.items():
+        if is_published and recipe.case_table == "corrected":
             raise InputError(
-                f"{where}: key `references` names {odd[0]!r}. Expected recipes of the study: "
-                f"{', '.join(params.recipes)}. Fix: correct it."
+                f"{where}: `split_rule: system_003` splits the raw table. Fix: `case_table: raw` in {name}."
             )
-    if twice := sorted(set(params.arms) & set(params.recipes)):
-        raise InputError(f"{where}: a recipe has the name of a leak's training: {', '.join(twice)}. Fix: rename it.")
-    return params
 
 
 def validate(values: dict[str, Any], where: object) -> StudyParams:
@@ -285,17 +295,18 @@ def notebook_params(names: dict[str, Any]) -> StudyParams:
     import: papermill lets a misspelt key pass and injects ``1e-4`` as a string. ``LESION_THREADS`` replaces
     ``threads``, since nbval can inject no parameter.
     """
-    shell = {"In", "Out", "exit", "quit", "open", "get_ipython", "notebook_params"}
-    # When the cell runs again in JupyterLab, what later cells have defined is no parameter.
-    known = names.setdefault(
+    # IPython's own names, and the overlay in a study file, which `load_study` applies.
+    ignored = {"In", "Out", "exit", "quit", "open", "get_ipython", "notebook_params", "full"}
+    # When the cell runs again in JupyterLab, names that later cells have defined are not parameters.
+    parameters = names.setdefault(
         "_parameter_names",
         [
             name
             for name, value in names.items()
-            if not name.startswith("_") and name not in shell and not isinstance(value, ModuleType)
+            if not name.startswith("_") and name not in ignored and not isinstance(value, ModuleType)
         ],
     )
-    values = {name: names[name] for name in known if name in names}
+    values = {name: names[name] for name in parameters if name in names}
     if threads := os.environ.get("LESION_THREADS"):
         values["threads"] = threads
     return validate(values, "the notebook's parameters")

@@ -8,28 +8,19 @@ import pytest
 
 from lesion_utils import pipeline
 from lesion_utils.datasets import TITLES
+from lesion_utils.errors import InputError
 from lesion_utils.models import build, set_trainable
 from lesion_utils.paths import PROJECT
 from lesion_utils.recipes import Recipe
-from lesion_utils.study import CLAIMS, StudyParams, load_study
+from lesion_utils.study import CLAIMS, STAGES, StudyParams, load_study
 
 FOLDER = PROJECT / "params" / "published"
 STUDIES = sorted(f"published/{path.stem}" for path in FOLDER.glob("*.yml") if path != CLAIMS)
-RUN_HERE = [name for name in STUDIES if not name.endswith("_full")]
 SYSTEMS = ["000a", "000b", "001", "002", "003", "004"]
 REPORTS = PROJECT / "reports" / "published"
-# what a full twin may have larger, longer or whole
-SIZE = {
-    "backbone.image_size",
-    "backbone.cut",
-    "backbone.weights",
-    "feature_views",
-    "phases",
-    "training_share",
-    "offline_copies",
-    "epoch_images",
-}
-SIZE |= {"batch_size", "early_stopping"}
+# fields in which the full size may differ
+SIZE = {"backbone.image_size", "backbone.cut", "backbone.weights", "feature_views", "phases", "training_share"}
+SIZE |= {"offline_copies", "epoch_images", "batch_size", "early_stopping"}
 # fields that a recipe changes, beside itself, because the one needs the other
 TOGETHER = {
     "backbone.batch_norm": {"freeze_batch_norm"},
@@ -59,23 +50,25 @@ def test_every_system_is_a_study_as_it_was_run_and_one_corrected():
         assert not any(recipe.allow_leak for name, recipe in corrected.recipes.items() if "before_split" not in name)
 
 
-@pytest.mark.parametrize("name", RUN_HERE)
-def test_a_scaled_study_says_so_and_has_a_full_twin_of_the_same_recipes(name):
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_scaled_down_study_has_a_full_size_with_the_same_recipes(name):
     study = load_study(name)
     assert study.measured_minutes
     assert not study.show_samples
     if not study.scaled_down_how:
-        assert f"{name}_full" not in STUDIES
+        with pytest.raises(InputError, match="`full`"):
+            load_study(name, full=True)
         return
-    twin = load_study(f"{name}_full")
-    assert not twin.scaled_down_how
-    for key in ("dataset", "split_rule", "split_seed", "seed", "runs", "references", "judging"):
-        assert getattr(study, key) == getattr(twin, key), key
-    assert list(study.recipes) == list(twin.recipes)
+    full = load_study(name, full=True)
+    assert full == load_study(f"{name}_full") and full.study == f"{name}_full"
+    assert not full.scaled_down_how and not full.measured_minutes
+    may_differ = {"study", "scaled_down_how", "measured_minutes", "threads", *STAGES}
+    assert study.model_dump(exclude=may_differ) == full.model_dump(exclude=may_differ)
+    assert list(study.recipes) == list(full.recipes)
     for recipe in study.recipes:
-        differs = changed(study, recipe, twin, recipe)
-        assert differs and differs <= SIZE, (recipe, differs)
-        assert len(study.recipes[recipe].phases) == len(twin.recipes[recipe].phases)
+        fields = changed(study, recipe, full, recipe)
+        assert fields and fields <= SIZE, (recipe, fields)
+        assert len(study.recipes[recipe].phases) == len(full.recipes[recipe].phases)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +79,8 @@ def test_a_scaled_study_says_so_and_has_a_full_twin_of_the_same_recipes(name):
         ("002_as_run", "as_run", 2_132_999, 3_236_039),
     ],
 )
-def test_a_full_twin_trains_as_many_weights_as_the_system_did(name, recipe, learning, weights):
-    chosen = load_study(f"published/{name}_full").recipes[recipe]
+def test_the_full_size_trains_as_many_weights_as_the_system_did(name, recipe, learning, weights):
+    chosen = load_study(f"published/{name}", full=True).recipes[recipe]
     chosen = chosen.model_copy(update={"backbone": chosen.backbone.model_copy(update={"weights": "none"})})
     network = build(chosen, 7, None, seed=0)
     set_trainable(network, chosen.phases[0].train, chosen.freeze_batch_norm)
@@ -96,7 +89,7 @@ def test_a_full_twin_trains_as_many_weights_as_the_system_did(name, recipe, lear
 
 
 def test_only_one_study_is_run_at_its_full_size():
-    assert [name for name in RUN_HERE if not load_study(name).scaled_down_how] == ["published/003_as_run"]
+    assert [name for name in STUDIES if not load_study(name).scaled_down_how] == ["published/003_as_run"]
     recipe = load_study("published/003_as_run").recipes["copies"]
     assert recipe.backbone.image_size == (180, 180) and recipe.phases[0].epochs == 40
 
@@ -135,7 +128,7 @@ def pages() -> list[Path]:
 
 def test_the_reports_of_published_systems_are_there_and_small():
     assert (REPORTS / "index.html").is_file()
-    for name in RUN_HERE:
+    for name in STUDIES:
         assert (PROJECT / "reports" / name / "05_evaluation.html").is_file(), name
     assert max(path.stat().st_size for path in pages()) <= 1.5e6
     assert sum(path.stat().st_size for path in REPORTS.rglob("*") if path.is_file()) <= 20e6
@@ -151,7 +144,7 @@ def test_the_tracked_claims_are_judged_and_by_several_verdicts():
 
 
 def test_every_number_of_a_scaled_run_says_so_on_its_pages():
-    for name in RUN_HERE:
+    for name in STUDIES:
         study = load_study(name)
         page = (PROJECT / "reports" / name / "05_evaluation.html").read_text(encoding="utf-8")
         assert (f"{TITLES[study.dataset]}, scaled-down run" in page) == bool(study.scaled_down_how), name

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from lesion_utils import study as params
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, output_root, resolve
+from lesion_utils.recipes import RENAMED
 from lesion_utils.study import Recipe, StudyParams, load_study, notebook_params, validate
 
 STUDY_FILES = sorted(set((PROJECT / "params").glob("**/*.yml")) - {PROJECT / "params" / params.CLAIMS})
@@ -50,10 +51,13 @@ def test_a_study_without_a_file_lists_those_there_are(load, tmp_path):
         load_study("yours")
 
 
-def test_a_study_may_lie_in_a_file_of_ones_own(tmp_path_factory):
-    path = tmp_path_factory.mktemp("mine") / "mine.yml"
+def test_a_study_may_be_in_a_file_of_ones_own(tmp_path_factory, monkeypatch):
+    path = tmp_path_factory.mktemp("a folder with spaces") / "mine.yml"
     path.write_text("study: mine\nseed: 4\n")
     assert load_study(str(path)) == StudyParams(study="mine", seed=4)
+    monkeypatch.chdir(path.parent)
+    assert load_study("mine.yml") == StudyParams(study="mine", seed=4)
+    assert load_study("quick.yml") == load_study("quick")  # not in the working folder, so in params/
     path.write_text("seeed: 4\n")
     with pytest.raises(InputError, match=rf"{path}: unknown key `seeed`"):
         load_study(str(path))
@@ -61,7 +65,7 @@ def test_a_study_may_lie_in_a_file_of_ones_own(tmp_path_factory):
 
 def test_the_key_study_must_be_the_name_of_the_file(tmp_path, load):
     (tmp_path / "params" / "yours.yml").write_text("study: mine\n")
-    with pytest.raises(InputError, match=r"params/yours\.yml: key `study` is 'mine'; expected 'yours'"):
+    with pytest.raises(InputError, match=r"params/yours\.yml: key `study` is 'mine'.*'yours'"):
         load_study("yours")
 
 
@@ -121,6 +125,86 @@ def test_all_problems_are_told_at_once(load):
     with pytest.raises(InputError) as error:
         load("epoch: 3\nthreads: many\n")
     assert [line.split("`")[1] for line in str(error.value).splitlines()] == ["threads", "epoch"]
+
+
+def test_a_near_miss_gets_a_suggestion(load):
+    for text, name in [("split_sed: 3", "split_seed"), ("baseline: {cnn: {augmentaton: {}}}", "augmentation")]:
+        with pytest.raises(InputError, match=f"Did you mean `{name}`"):
+            load(text)
+    with pytest.raises(InputError, match="Did you mean `mine`"):
+        load_study("mein")
+
+
+# One example of each old key, and of each value whose key stayed.
+OLD = {
+    "scaled: smaller": "scaled_down_how",
+    "minutes: 3": "measured_minutes",
+    "repeats: 2": "runs",
+    "repeat: 1": "run",
+    "split: system_000": "split_rule",
+    "leaks: {one: {repeats: 2}}": "runs",
+    "baseline: {cnn: {backbone: small_cnn}}": "name",
+    **{
+        f"baseline: {{cnn: {{{key}: {value}}}}}": f"backbone: {{{key}"
+        for key, value in {
+            "alpha": 0.5,
+            "weights": "none",
+            "cut": "layer",
+            "image_size": "[48, 64]",
+            "scaling": "zero_to_one",
+            "pooling": "average",
+            "batch_norm": "true",
+            "last_pooling": "false",
+        }.items()
+    },
+    "baseline: {cnn: {cases: raw}}": "case_table",
+    "baseline: {cnn: {redraw: false}}": "resample_each_epoch",
+    "baseline: {cnn: {loss_per_case: false}}": "loss_reduction: per_batch",
+    "baseline: {cnn: {backbone: {scaling: z_score_by_part}}}": "z_score_by_split",
+    "baseline: {cnn: {offline_copies: {toward: 200}}}": "target_class_size",
+    "baseline: {cnn: {offline_copies: {per_class: 0}}}": "one_of_each: true",
+    "baseline: {cnn: {phases: [{schedule: never}]}}": "step_never_reached",
+}
+
+
+@pytest.mark.parametrize(("text", "new"), OLD.items())
+def test_an_old_key_is_refused_with_its_new_name(load, text, new):
+    with pytest.raises(InputError) as error:
+        load(text)
+    message = str(error.value)
+    assert "params/mine.yml" in message and "new name" in message and new in message.split("Fix: ")[1]
+
+
+def test_every_renamed_key_has_an_example():
+    assert len(OLD) == sum(map(len, RENAMED.values()))
+
+
+FULL = """
+runs: 3
+baseline: {cnn: {backbone: {image_size: [8, 8]}, phases: [{epochs: 1}, {epochs: 2}]}, net: {}}
+full: {threads: 8, baseline: {cnn: {backbone: {alpha: 0.5}, phases: [{epochs: 9}]}}}
+"""
+
+
+def test_the_section_full_is_laid_over_the_study(load):
+    assert load(FULL).threads == 2
+    full = load(FULL, full=True)
+    assert (full.study, full.threads, full.runs, list(full.recipes)) == ("mine_full", 8, 3, ["cnn", "net"])
+    recipe = full.recipes["cnn"]
+    assert (recipe.backbone.image_size, recipe.backbone.alpha) == ((8, 8), 0.5)
+    assert [phase.epochs for phase in recipe.phases] == [9]
+    assert load_study("mine_full", seed=4) == full.model_copy(update={"seed": 4})
+
+
+def test_a_study_of_one_size_and_a_wrong_key_of_the_full_size_are_refused(load):
+    with pytest.raises(InputError, match=r"params/mine\.yml.*`full`"):
+        load("", full=True)
+    with pytest.raises(InputError, match=r"`baseline\.cnn\.epoch`"):
+        load("full: {baseline: {cnn: {epoch: 3}}}", full=True)
+
+
+def test_papermill_may_pass_a_whole_study_file_to_a_notebook():
+    assert notebook_params(yaml.safe_load(FULL)).threads == 2
 
 
 # values
@@ -210,7 +294,7 @@ def test_each_leak_is_two_trainings_of_its_recipe_in_its_stage(load):
     [
         ("recipe: cnn", "recipe: cn", "leaks.siblings.recipe` is 'cn'.*: cnn. Fix"),
         ("recipe: cnn", "recipe: more", "one of `baseline` or `transfer`: cnn. Fix"),
-        ("more:", "siblings_clean:", "has the name of a leak's training: siblings_clean. Fix"),
+        ("more:", "siblings_clean:", "siblings_clean. Fix: rename"),
     ],
 )
 def test_a_leak_of_no_recipe_and_a_name_that_stands_twice_are_refused(load, old, new, message):
