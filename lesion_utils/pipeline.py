@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ EDA, EVALUATION = "01_eda", "05_evaluation"
 PACKAGE = PROJECT / "lesion_utils"
 CHECKED_DATA = "checked/data.json"
 PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: its content counts, not its path
-NOTEBOOKS = (EDA, *STAGE_NOTEBOOKS.values(), EVALUATION)
 EVALUATED = (  # what `lesion evaluate` writes for an exported model
     *("confusion_matrix.png", "confusion_matrix_normalised.png", "class_errors.png", "curves.png"),
     *("predictions.csv", "classification_report.txt"),
@@ -73,31 +72,54 @@ def parameters(notebook: str) -> dict[str, Any]:
 
 def plan(params: StudyParams) -> list[Job]:
     """The jobs of a study in order; a stage without a recipe has none."""
-    reports, cases = reports_from_runs(params.study), case_tables(params)
-    corrections = [f"{reports}/corrections.csv"] if layout(params).corrected else []
-    jobs = [_job(params, EDA, 0, [CHECKED_DATA], [*cases, *corrections])]
-    for stage, notebook in STAGE_NOTEBOOKS.items():
+    jobs: list[Job] = []
+    for notebook, jobs_of in NOTEBOOKS.items():
+        for run, (inputs, outputs) in enumerate(jobs_of(params, jobs)):
+            name = run_name(notebook, run)
+            own = [f"executed/{name}.ipynb", f"stamps/{name}.json", f"numbers/{name}.json"]
+            jobs.append(Job(notebook, run, inputs, own + outputs, depends_on(params, notebook)))
+    return jobs
+
+
+Files = tuple[list[str], list[str]]  # inputs and outputs of one run of a notebook
+
+
+def _eda(params: StudyParams, jobs: list[Job]) -> list[Files]:
+    corrections = [f"{reports_from_runs(params.study)}/corrections.csv"] if layout(params).corrected else []
+    return [([CHECKED_DATA], [*case_tables(params), *corrections])]
+
+
+def _training(stage: str) -> Callable[[StudyParams, list[Job]], list[Files]]:
+    def jobs_of(params: StudyParams, jobs: list[Job]) -> list[Files]:
         recipes = getattr(params, stage)
         leaks = [name for name, leak in params.leaks.items() if leak.recipe in recipes]
         checked = [CHECKED_DATA, *([checked_weights(stage)] if wants_weights(params, stage) else [])]
+        files = []
         for run in range(params.runs) if recipes else ():
             paths = [
                 table_path(params.study, name, run, split) for name in recipes for split in splits_of(params, name)
             ]
             paths += [path for name in leaks for path in leak_tables(params, name)] if run == 0 else []
-            earlier = [job for job in jobs if stage == "rebalancing" and job.run == run and job.notebook != EDA]
-            inputs = [*checked, *cases, *(table for job in earlier for table in _tables(job))]
-            jobs.append(_job(params, notebook, run, inputs, _with_json(params, paths)))
-    if tables := [table for job in jobs[1:] for table in _tables(job)]:
-        claims = [f"{reports}/claims.json"] if claims_of_study(params.study) else []
-        jobs.append(_job(params, EVALUATION, 0, [*cases, *tables], [f"{reports}/results.json", *claims]))
-    return jobs
+            baseline = [job for job in jobs if stage == "rebalancing" and job.run == run and job.notebook != EDA]
+            inputs = [*checked, *case_tables(params), *(table for job in baseline for table in _tables(job))]
+            files.append((inputs, _with_json(params, paths)))
+        return files
+
+    return jobs_of
 
 
-def _job(params: StudyParams, notebook: str, run: int, inputs: list[str], outputs: list[str]) -> Job:
-    name = run_name(notebook, run)
-    own = [f"executed/{name}.ipynb", f"stamps/{name}.json", f"numbers/{name}.json"]
-    return Job(notebook, run, inputs, own + outputs, depends_on(params, notebook))
+def _evaluation(params: StudyParams, jobs: list[Job]) -> list[Files]:
+    reports, tables = reports_from_runs(params.study), [table for job in jobs for table in _tables(job)]
+    claims = [f"{reports}/claims.json"] if claims_of_study(params.study) else []
+    return [([*case_tables(params), *tables], [f"{reports}/results.json", *claims])] if tables else []
+
+
+# Of each notebook: inputs and outputs of each of its runs, from the study and the jobs of the notebooks above it.
+NOTEBOOKS = {
+    EDA: _eda,
+    **{notebook: _training(stage) for stage, notebook in STAGE_NOTEBOOKS.items()},
+    EVALUATION: _evaluation,
+}
 
 
 def _tables(job: Job) -> list[str]:

@@ -12,14 +12,16 @@ from typing import Any
 
 import jinja2
 import nbformat
+import yaml
 from PIL import Image
 
 from lesion_utils.datasets import layout, title
 from lesion_utils.digests import file_digest
 from lesion_utils.errors import InputError
+from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import PROJECT, atomic_write, read_json, report_folder, run_folder, run_name, write_json
 from lesion_utils.pipeline import NOTEBOOKS, Job, depends_on, plan, values
-from lesion_utils.study import CLAIMS, PUBLISHED, STAGES, StudyParams, load_study
+from lesion_utils.study import CLAIMS, PUBLISHED, StudyParams, load_study
 
 TEMPLATES = Path(__file__).parent / "templates"
 _ENVIRONMENT = jinja2.Environment(
@@ -99,7 +101,7 @@ def write_report(params: StudyParams, name: str) -> None:
 
     folder = run_folder(params.study)
     made = read_json(folder / "stamps" / f"{name}.json", f"make study STUDY={params.study}")
-    shown = [(key, _text(value)) for key, value in made.items() if value != ""]
+    shown = [(key, value if isinstance(value, str) else _as_yaml(value)) for key, value in made.items() if value]
     exporter = HTMLExporter(
         extra_template_basedirs=[str(TEMPLATES)],
         template_name="report",
@@ -108,9 +110,8 @@ def write_report(params: StudyParams, name: str) -> None:
         exclude_anchor_links=True,
     )
     book = nbformat.read(folder / "executed" / f"{name}.ipynb", as_version=4)
-    for cell in book.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [_smaller(output) for output in cell.outputs if output.get("name") != "stderr"]
+    for code in (part for part in book.cells if part.cell_type == "code"):
+        code.outputs = [_smaller(output) for output in code.outputs if output.get("name") != "stderr"]
     heading = f"{name} - study {params.study} on {title(params)}"
     html, _ = exporter.from_notebook_node(book, {"metadata": {"name": heading}, "stamp": shown})
     with atomic_write(report_folder(params.study) / f"{name}.html") as beside:
@@ -143,9 +144,9 @@ def write_index(params: StudyParams) -> Path:
     for notebook in NOTEBOOKS:
         if notebook not in {job.notebook for job in planned}:
             rows.append(_empty_row(notebook, "no recipe"))
-    rows.sort(key=lambda row: (NOTEBOOKS.index(row["notebook"]), row["run"] or 0))
+    rows.sort(key=lambda row: (list(NOTEBOOKS).index(row["notebook"]), row["run"] or 0))
     stamps = [row["stamp"] for row in rows if row["stamp"]]
-    first = [(name, _text(stamps[-1][name])) for name in ("commit", "data digest", "finished")] if stamps else []
+    first = [(name, stamps[-1][name]) for name in ("commit", "data digest", "finished")] if stamps else []
     values = {"data": title(params), "grouped_by": layout(params).grouped_by, "made_up": layout(params).made_up}
     values["exported"] = [name for name, recipe in params.recipes.items() if recipe.exports]
     path = report_folder(params.study) / "index.html"
@@ -160,7 +161,8 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
         if (path := folder / kind / f"{name}.json").is_file():
             row["stamp"] = stamp = read_json(path, "")
             row |= {key: stamp[key] for key in ("status", "duration", "error")}
-            row["parameters"] = _differing(stamp["parameters"])
+            differing = StudyParams(**stamp["parameters"]).model_dump(mode="json", exclude_defaults=True)
+            row["parameters"] = _as_yaml({name: value for name, value in differing.items() if name != "study"})
             made_from = stamp | {
                 "parameters": {key: stamp["parameters"].get(key) for key in job.depends_on["parameters"]}
             }
@@ -178,30 +180,11 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
 
 def _empty_row(notebook: str, status: str) -> dict[str, Any]:
     row = {"notebook": notebook, "name": notebook, "status": status, "duration": "", "error": ""}
-    return row | {"numbers": {}, "parameters": {}} | dict.fromkeys(("link", "run", "stamp"))
+    return row | {"numbers": {}, "parameters": ""} | dict.fromkeys(("link", "run", "stamp"))
 
 
-def _differing(used: dict[str, Any]) -> dict[str, str]:
-    shown: dict[str, str] = {}
-    for name, value in StudyParams(**used).model_dump(mode="json", exclude_defaults=True).items():
-        if name in STAGES:
-            shown |= {f"{name}.{recipe}": _text(fields) or "as the defaults" for recipe, fields in value.items()}
-        elif name != "study":
-            shown[name] = _text(value)
-    return shown
-
-
-def _text(value: Any) -> str:
-    """A parameter as a reader gets it: ``a=1, b=(c=2)``."""
-
-    def inner(value: Any) -> str:
-        return f"({_text(value)})" if isinstance(value, dict) else _text(value)
-
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={inner(one)}" for name, one in value.items())
-    if isinstance(value, list):
-        return "[" + ", ".join(inner(one) for one in value) + "]"
-    return str(value)
+def _as_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=60) if value else ""
 
 
 def write_claims_page(rows: list[dict[str, Any]]) -> Path:
@@ -228,24 +211,27 @@ def write_claims_page(rows: list[dict[str, Any]]) -> Path:
 
 def documents() -> dict[Path, str]:
     """The pages that are generated from tracked results, by path: two of docs/, and the README's answers."""
-    from lesion_utils.claims import results, verdicts  # slow to import, needed by few commands
+    from lesion_utils.claims import verdicts  # slow to import, needed by few commands
 
     rows = verdicts.shown(read_json(PROJECT / "reports" / PUBLISHED / "claims.json", "lesion claims"))
-    studies = []
-    for name in ("ham10000", "isic9"):
-        numbers = read_json(PROJECT / "reports" / name / "results.json", f"make study STUDY={name}")
-        tables = {"rows": results.result_rows(numbers), "leaks": results.leak_rows(numbers)}
-        studies.append({"name": name, "numbers": numbers} | tables)
-    first = studies[0]["numbers"]
-    wanted = {"recipe": first["chosen on validation"], "split": "test", "metric": "balanced accuracy"}
-    best = next(row for row in first["rows"] if wanted.items() <= row.items())
-    answer = render("answer.md.j2", claims={row["id"]: row for row in rows}, best=best, cell=results.cell)
+    results = {study: _tracked_results(study) for study in ("ham10000", "isic9")}
+    best = results["ham10000"]["rows"][results["ham10000"]["chosen"], "test"]["balanced accuracy"]
+    answer = render("answer.md.j2", claims={row["id"]: row for row in rows}, best=best, cell=cell)
     start, end = "<!-- answer: written by `lesion refresh-readme` -->\n", "<!-- end of answer -->"
     readme = PROJECT / "README.md"
     before, rest = readme.read_text(encoding="utf-8").split(start)
-    headings = {"shown": results.SHOWN, "leaks_shown": results.LEAKS_SHOWN}
     return {
         PROJECT / "docs" / "claims.md": render("claims.md.j2", rows=rows, summary=verdicts.summary(rows)),
-        PROJECT / "docs" / "results.md": render("results.md.j2", studies=studies, **headings),
+        PROJECT / "docs" / "results.md": render("results.md.j2", studies=results, cell=cell),
         readme: f"{before}{start}\n{answer}\n{end}{rest.split(end)[1]}",
     }
+
+
+def _tracked_results(study: str) -> dict[str, Any]:
+    """Rows by recipe, split and metric, and leaks by leak, set of images and metric."""
+    results = read_json(PROJECT / "reports" / study / "results.json", f"make study STUDY={study}")
+    tables: dict[str, dict] = {"rows": {}, "leaks": {}}
+    for name, keys in (("rows", ("recipe", "split")), ("leaks", ("leak", "on"))):
+        for row in results[name]:
+            tables[name].setdefault(tuple(row[key] for key in keys), {})[row["metric"]] = row
+    return tables | {"chosen": results["chosen on validation"]}
