@@ -40,6 +40,7 @@ rule all:
 rule check_data:
     output:
         pipeline.CHECKED_DATA,
+        pipeline.CHECKED_PIXELS,
     params:
         data=pipeline.data_digest(PARAMS),
         code=pipeline.module_digest("audit/images.py"),

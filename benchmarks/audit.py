@@ -6,7 +6,7 @@ A phantom gets copies of images under other ids and lesions, copies under other 
 melanoma, and, after a split by lesion, leaks: some images change the part, some copies take the id of their original,
 and some are flipped and encoded again. What the audit must then say is counted from the plan, pair by pair, without the
 audit's code. Findings are compared as they are shown: what, where, and how many images, lesions and groups; one that
-differs in any counts as missed and as a false alarm. That HAM10000's ``follow_up`` (and ``confocal``) tells the label
+differs in any counts as missed and as a false alarm. That HAM10000's ``follow_up`` (and ``confocal``) reveals the label
 is true of every phantom and counts as neither.
 """
 
@@ -20,15 +20,15 @@ from PIL import Image, ImageOps
 
 from lesion_utils.audit import findings
 from lesion_utils.datasets import ham10000, phantom
+from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.paths import write_json
 from lesion_utils.splits import split_by_lesion
-from lesion_utils.study import Phantom
 
 PHANTOMS, LESIONS, THREADS = 20, 150, 2
 PLANTED = {"duplicates": 8, "conflicting_labels": 5, "source_shortcut": 0.8}
 MOVED, SAME_ID, FLIPPED = 0.05, 2, 2  # share of images that change the part; copies of one id; copies flipped
 PARTS = ("train", "validation", "test")
-TRUE_OF_ALL = "dx_type tells the label"
+TRUE_OF_ALL = "dx_type reveals the label"
 
 
 def planted_cases(folder: Path, options: Phantom) -> pd.DataFrame:
@@ -66,9 +66,9 @@ def expected(cases: pd.DataFrame, shortcut: bool) -> dict[tuple[str, str], tuple
         ("same pixels", "origin"),
         ("near-duplicate", "near"),
     ):
-        tied = [(one, other) for one, other in combinations(rows, 2) if one[key] == other[key]]
+        linked = [(one, other) for one, other in combinations(rows, 2) if one[key] == other[key]]
         for place in [*((part, part) for part in PARTS), *combinations(PARTS, 2)]:
-            here = [pair for pair in tied if sorted((pair[0]["split"], pair[1]["split"])) == sorted(place)]
+            here = [pair for pair in linked if sorted((pair[0]["split"], pair[1]["split"])) == sorted(place)]
             where = f"within {place[0]}" if place[0] == place[1] else f"between {place[0]} and {place[1]}"
             found[kind, where] = _counts([row for pair in here for row in pair], key)
     torn = [

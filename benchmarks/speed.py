@@ -23,10 +23,10 @@ from PIL import Image
 
 from benchmarks.page import renew
 from lesion_utils.datasets import phantom
+from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.paths import PROJECT, write_json
 from lesion_utils.pictures import load_pictures
 from lesion_utils.runtime import keras
-from lesion_utils.study import Phantom
 
 RESULTS = Path(__file__).with_suffix(".json")
 ROUNDS, LESIONS, THREADS = 5, 600, len(os.sched_getaffinity(0))

@@ -3,9 +3,9 @@
 import json
 
 import matplotlib.pyplot as plt
-from lesion_utils.cases import read_case_tables
 from PIL import Image
 
+from lesion_utils.cases import read_case_tables
 from lesion_utils.paths import PROJECT, report_folder
 from lesion_utils.study import load_study
 

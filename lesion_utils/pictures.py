@@ -4,7 +4,6 @@ A cache is a folder of shards: ``<shard>.npy`` holds rows, ``<shard>.json`` thei
 keys last, and never changed. So a killed job loses only its current shard, and two jobs can write at the same time.
 """
 
-import hashlib
 import inspect
 import itertools
 import json
@@ -128,11 +127,6 @@ def _decode(path: str, image_size: tuple[int, int]) -> np.ndarray:
 
 
 _DECODER = [simplejpeg.__version__, cv2.__version__, inspect.getsource(_decode)]  # in the cache's key
-
-
-def row_digests(pictures: np.ndarray | CachedArrays) -> list[str]:
-    """A digest of each picture's pixels: equal for equal pictures, however they are encoded."""
-    return [hashlib.blake2b(pictures[row].data, digest_size=16).hexdigest() for row in range(len(pictures))]
 
 
 def batches(

@@ -16,8 +16,8 @@ import nbformat
 import psutil
 from traitlets.config import Config
 
+from lesion_utils.cases import case_table_files, data_digest, data_folder, layout
 from lesion_utils.claims.declared import claims_of_study
-from lesion_utils.datasets import data_digest, data_folder, layout
 from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import PROJECT, atomic_write, report_folder, resolve, run_folder, run_name
 from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, splits_of, table_path
@@ -26,6 +26,7 @@ from lesion_utils.study import STAGES, StudyParams
 EDA, EVALUATION = "01_eda", "05_evaluation"
 PACKAGE = PROJECT / "lesion_utils"
 CHECKED_DATA = "checked/data.json"
+CHECKED_PIXELS = "checked/pixels.json"
 PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: its content counts, not its path
 EVALUATED = (  # what `lesion evaluate` writes for an exported model
     *("confusion_matrix.png", "confusion_matrix_normalised.png", "class_errors.png", "curves.png"),
@@ -134,8 +135,8 @@ def _with_json(params: StudyParams, paths: Iterable[Path]) -> list[str]:
 
 
 def case_tables(params: StudyParams) -> list[str]:
-    """The case tables that notebook 01 writes and all others read."""
-    return ["cases.csv"]
+    """The case tables that notebook 01 writes and all others read, as seen from the run folder."""
+    return _with_json(params, dict.fromkeys(case_table_files(params).values()))
 
 
 def reports_from_runs(study: str) -> str:

@@ -15,7 +15,7 @@ import nbformat
 import yaml
 from PIL import Image
 
-from lesion_utils.datasets import layout, title
+from lesion_utils.cases import data_title, layout
 from lesion_utils.digests import file_digest
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.sentences import cell
@@ -112,7 +112,7 @@ def write_report(params: StudyParams, name: str) -> None:
     book = nbformat.read(folder / "executed" / f"{name}.ipynb", as_version=4)
     for code in (part for part in book.cells if part.cell_type == "code"):
         code.outputs = [_smaller(output) for output in code.outputs if output.get("name") != "stderr"]
-    heading = f"{name} - study {params.study} on {title(params)}"
+    heading = f"{name} - study {params.study} on {data_title(params)}"
     html, _ = exporter.from_notebook_node(book, {"metadata": {"name": heading}, "stamp": shown})
     with atomic_write(report_folder(params.study) / f"{name}.html") as beside:
         beside.write_text(html, encoding="utf-8")
@@ -147,7 +147,7 @@ def write_index(params: StudyParams) -> Path:
     rows.sort(key=lambda row: (list(NOTEBOOKS).index(row["notebook"]), row["run"] or 0))
     stamps = [row["stamp"] for row in rows if row["stamp"]]
     first = [(name, stamps[-1][name]) for name in ("commit", "data digest", "finished")] if stamps else []
-    values = {"data": title(params), "grouped_by": layout(params).grouped_by, "made_up": layout(params).made_up}
+    values = {"data": data_title(params), "grouped_by": layout(params).grouped_by, "made_up": layout(params).made_up}
     values["exported"] = [name for name, recipe in params.recipes.items() if recipe.exports]
     path = report_folder(params.study) / "index.html"
     write_page(path, "index.html.j2", params=params, rows=rows, stamp=first, **values)

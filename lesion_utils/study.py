@@ -12,26 +12,17 @@ from typing import Annotated, Any, Literal, get_origin
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from lesion_utils.datasets.phantom import Phantom
+from lesion_utils.datasets.registry import study_datasets
 from lesion_utils.errors import InputError, did_you_mean
 from lesion_utils.paths import PROJECT, models_folder, run_folder, run_name, write_json
-from lesion_utils.recipes import RENAMED, Fraction, Name, Positive, Recipe, Strict, nested_types
+from lesion_utils.recipes import RENAMED, Name, Positive, Recipe, Strict, nested_types
 
 STAGES = ("baseline", "rebalancing", "transfer")
 ARMS = ("leaky", "clean")  # of a paired leak
 PUBLISHED = "published"  # the folder of the studies, runs and reports of published systems
 CLAIMS = PROJECT / "params" / PUBLISHED / "claims.yml"  # what they claim
 VALIDATION_COPIES = "validation_copies"  # the split of copies, made before the split, that fell into validation
-
-
-class Phantom(Strict):
-    """The embedded made-up data set; see ``datasets/phantom.py``."""
-
-    lesions: Annotated[int, Field(ge=14)] = 600
-    seed: Annotated[int, Field(ge=0)] = 0
-    signal: Fraction = Field(0.6, description="how strongly the class shows in the picture; 0: not at all")
-    duplicates: Annotated[int, Field(ge=0)] = Field(0, description="images planted again under another id and lesion")
-    conflicting_labels: Annotated[int, Field(ge=0)] = Field(0, description="images planted again under another label")
-    source_shortcut: Fraction = Field(0.0, description="probability that a melanoma comes from the marked source")
 
 
 class PairedLeak(Strict):
@@ -75,7 +66,7 @@ class StudyParams(Strict):
     study: StudyName = "quick"
     scaled_down_how: str = Field("", description="how the study is smaller than what it re-runs; empty: full-size")
     measured_minutes: float | None = Field(None, gt=0, description="on two cores, training and reports")
-    dataset: Literal["phantom", "ham10000", "isic9", "siim2020"] = "phantom"
+    dataset: str = Field("phantom", description="a layout of `datasets/registry.py` that has training images")
     data: str | None = Field(None, description="folder of the data set; the phantom needs none")
     ham10000: str | None = Field(
         None,
@@ -107,6 +98,13 @@ class StudyParams(Strict):
         {}, description="of recipes that are held against another than the first one on the same table of cases"
     )
     leaks: dict[Name, PairedLeak] = Field({}, description="how large a leak is, measured by paired trainings")
+
+    @field_validator("dataset")
+    @classmethod
+    def _registered(cls, dataset: str) -> str:
+        if dataset not in study_datasets():
+            raise ValueError(f"one of {', '.join(study_datasets())}")
+        return dataset
 
     @field_validator("rebalancing", "transfer")
     @classmethod

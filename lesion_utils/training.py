@@ -31,7 +31,7 @@ from lesion_utils.models import (
     split_below,
 )
 from lesion_utils.paths import atomic_write, write_json
-from lesion_utils.pictures import CachedArrays, batches, held_out_batches, load_pictures, row_digests
+from lesion_utils.pictures import CachedArrays, batches, held_out_batches, load_pictures
 from lesion_utils.published import handover
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.recipes import Phase, Recipe
@@ -93,7 +93,7 @@ def train(
     given = split_digest(cases)
     cases = _with_copies(use_share(cases, recipe.training_share, seed), recipe, seed)
     pictures = load_pictures(cases["path"], recipe.backbone.image_size, threads)
-    leaky = refuse_leak(name, cases, row_digests(pictures), recipe.allow_leak)
+    leaky = refuse_leak(name, cases, recipe.allow_leak)
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
         "seed": seed,

@@ -12,8 +12,9 @@ from hypothesis import settings
 from PIL import Image
 
 from lesion_utils.datasets import ham10000, isic2018, phantom, siim2020
+from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.paths import PROJECT
-from lesion_utils.study import Phantom, StudyParams
+from lesion_utils.study import StudyParams
 
 SHARED = PROJECT.parent / "shared"
 TINY_CNN = {"backbone": {"image_size": (24, 32)}, "hidden": 16, "phases": [{"epochs": 2, "learning_rate": 3e-3}]}

@@ -14,13 +14,12 @@ from PIL import Image
 from scipy.stats import chi2_contingency
 
 from lesion_utils.audit import findings, open_image, pixel_digests
-from lesion_utils.audit.connected import connected
 from lesion_utils.audit.findings import cramers_v
-from lesion_utils.audit.links import tied
+from lesion_utils.audit.links import connected_groups, link_groups
 from lesion_utils.datasets import ham10000, phantom
+from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT
-from lesion_utils.study import Phantom
 
 BENCHMARK = PROJECT / "benchmarks" / "audit.py"
 
@@ -43,7 +42,7 @@ def truth_of(folder: Path) -> tuple[set[frozenset[str]], set[frozenset[str]]]:
 
 def same_pixels(cases: pd.DataFrame, threads: int) -> set[frozenset[str]]:
     """The groups of images with equal pixels."""
-    groups = cases.groupby(tied(cases, threads)["same pixels"])["image_id"].agg(frozenset)
+    groups = cases.groupby(link_groups(cases, threads)["same pixels"])["image_id"].agg(frozenset)
     return {group for group in groups if len(group) > 1}
 
 
@@ -114,8 +113,10 @@ def test_the_audit_finds_all_that_was_planted_and_nothing_else(benchmark, thread
 def test_where_nothing_is_planted_only_what_is_true_of_ham_is_found(phantom_folder, threads):
     cases = ham10000.read(phantom_folder)
     found = findings(cases, threads)
-    assert set(found["what"]) == {"same lesion", "dx_type tells the label"}
-    assert found.loc[found["what"] == "dx_type tells the label", "sentence"].str.contains("'follow_up'.* are nv").all()
+    assert set(found["what"]) == {"same lesion", "dx_type reveals the label"}
+    assert (
+        found.loc[found["what"] == "dx_type reveals the label", "sentence"].str.contains("'follow_up'.* are nv").all()
+    )
     views = cases["lesion_id"].duplicated(keep=False)
     same = found[found["what"] == "same lesion"].iloc[0]
     assert (same["where"], same["images"], same["severity"]) == ("within all cases", views.sum(), "information")
@@ -172,7 +173,7 @@ def confounding(cases: pd.DataFrame, tmp_path: Path, threads: int) -> pd.DataFra
 def test_a_value_of_one_class_is_a_leak_beyond_chance_only(tmp_path, threads, only, is_found):
     cases = made_up({("mel", "x"): 100, ("nv", "x"): 96, ("mel", "y"): only, ("nv", "z"): 1}, "dx_type")
     found = confounding(cases.assign(source=None), tmp_path, threads)
-    assert ("dx_type tells the label" in set(found["what"])) == is_found
+    assert ("dx_type reveals the label" in set(found["what"])) == is_found
     assert found["sentence"].str.contains("'z'").sum() == 0
     assert found["sentence"].str.contains(f"All {only} images with dx_type 'y'").sum() == is_found
 
@@ -220,7 +221,7 @@ def test_cramers_v_is_the_corrected_one(counts, rows):
 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 4), st.integers(-1, 4)), max_size=12))
-def test_connected_is_the_transitive_closure(rows):
+def test_connected_groups_are_the_transitive_closure(rows):
     numbers = pd.DataFrame(rows, columns=["a", "b", "c"], dtype=int).clip(upper=max(len(rows) - 1, 0))
     group = list(range(len(rows)))
     values = numbers.to_numpy()
@@ -229,14 +230,14 @@ def test_connected_is_the_transitive_closure(rows):
             for j in range(len(rows)):
                 if ((values[i] == values[j]) & (values[i] >= 0)).any():
                     group[i] = group[j] = min(group[i], group[j])
-    found = connected(numbers)
+    found = connected_groups(numbers)
     assert [[a == b for b in found] for a in found] == [[a == b for b in group] for a in group]
 
 
-def test_unknown_lesions_tie_nothing_and_no_picture_is_opened_without_need(threads):
+def test_unknown_lesions_link_nothing_and_no_picture_is_opened_without_need(threads):
     cases = pd.DataFrame({"image_id": list("abc"), "lesion_id": [None, None, "x"], "path": "nowhere"})
-    numbers = tied(cases, threads, pictures=False)
+    numbers = link_groups(cases, threads, pictures=False)
     assert list(numbers) == ["same id", "same lesion"]
     assert list(numbers["same lesion"]) == [-1, -1, 0]
     with pytest.raises(InputError, match="nowhere cannot be decoded"):
-        tied(cases, threads)
+        link_groups(cases, threads)

@@ -25,7 +25,6 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge
 from lesion_utils.paths import PROJECT, report_folder, run_folder
 from lesion_utils.reports import write_claims_page
-from lesion_utils.splits import write_cases
 from lesion_utils.study import StudyParams, load_study
 
 LEDGER = read_ledger()
@@ -260,7 +259,8 @@ def study():
     cases = pd.DataFrame({"image_id": ids, "isic_id": ids, "lesion_id": [f"l{k // 2}" for k in range(300)]})
     cases = cases.assign(label=labels, path="a/b.jpg", age=50, published_split="train")
     cases["split"] = np.where(np.arange(300) % 3 == 0, "validation", np.where(np.arange(300) % 3 == 1, "train", "test"))
-    write_cases(cases, params.study)
+    run_folder(params.study).mkdir(parents=True)
+    cases.to_csv(run_folder(params.study) / "cases.csv", index=False)
     for repeat in range(3):
         at = params.model_copy(update={"run": repeat})
         for number, (name, recipe) in enumerate(params.recipes.items()):

@@ -11,19 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lesion_utils.audit import pixel_digests
-from lesion_utils.audit.corrections import apply, corrections, decisions, pictures, write
+from lesion_utils.audit.corrections import apply, corrections, decisions, picture_numbers, write
 from lesion_utils.datasets import isic9
 from lesion_utils.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def cases(isic9_folder) -> pd.DataFrame:
-    return isic9.read(isic9_folder, isic9_folder.parent / "ham10000")
+    return with_pixels(isic9.read(isic9_folder, isic9_folder.parent / "ham10000"))
+
+
+def with_pixels(cases: pd.DataFrame) -> pd.DataFrame:
+    return cases.assign(pixels=pixel_digests(cases, 2))
 
 
 @pytest.fixture(scope="module")
-def found(cases, threads) -> pd.DataFrame:
-    return corrections(cases, threads)
+def found(cases) -> pd.DataFrame:
+    return corrections(cases)
 
 
 def reason(found: pd.DataFrame, path: str) -> str:
@@ -48,31 +52,29 @@ def test_a_row_names_the_file_its_published_id_and_its_bytes_in_the_order_of_the
 
 
 def test_the_reasons_say_why(found):
-    assert reason(found, "Train/nevus/ISIC_0000120.jpg") == (
-        "the picture stands under actinic keratosis too; HAM10000 calls it akiec"
-    )
-    assert reason(found, "Train/actinic keratosis/ISIC_0000120.jpg").startswith("the picture stands under nevus too; H")
-    assert reason(found, "Train/nevus/ISIC_0000121.jpg").endswith("too; nothing here tells which is right")
-    assert reason(found, "Train/nevus/ISIC_0000122.jpg") == "HAM10000 calls it akiec"
-    assert reason(found, "Train/nevus/ISIC_0000351(2).jpg") == "the same picture as Test/nevus/ISIC_0000351.jpg"
-    assert reason(found, "Train/actinic keratosis/ISIC_0000152.jpg") == (
-        "another image of its lesion HAM_150 stands in Test"
-    )
-    assert reason(found, "Test/seborrheic keratosis/ISIC_0000450.jpg") == (
-        "1 lesion(s) of seborrheic keratosis left in Train, fewer than 10: too few"
-    )
+    facts = {
+        "Train/nevus/ISIC_0000120.jpg": ["actinic keratosis", "HAM10000", "akiec"],
+        "Train/actinic keratosis/ISIC_0000120.jpg": ["nevus", "HAM10000"],
+        "Train/nevus/ISIC_0000121.jpg": ["actinic keratosis", "no source"],
+        "Train/nevus/ISIC_0000122.jpg": ["HAM10000", "akiec"],
+        "Train/nevus/ISIC_0000351(2).jpg": ["Test/nevus/ISIC_0000351.jpg"],
+        "Train/actinic keratosis/ISIC_0000152.jpg": ["HAM_150", "Test"],
+        "Test/seborrheic keratosis/ISIC_0000450.jpg": ["1 lesion(s) of seborrheic keratosis", "10"],
+    }
+    for path, expected in facts.items():
+        assert not [fact for fact in expected if fact not in reason(found, path)], path
 
 
 def test_without_ham10000_both_labels_go_and_the_lesion_is_not_known(isic9_folder, threads):
-    found = corrections(isic9.read(isic9_folder, None), threads).set_index("path")["action"]
+    found = corrections(with_pixels(isic9.read(isic9_folder, None))).set_index("path")["action"]
     assert found["Train/actinic keratosis/ISIC_0000120.jpg"] == "exclude"
     assert "Train/actinic keratosis/ISIC_0000152.jpg" not in found
     assert "Train/nevus/ISIC_0000122.jpg" not in found
 
 
 def test_pictures_are_joined_by_pixels_by_id_and_through_others():
-    cases = pd.DataFrame({"isic_id": ["a", "b", "b", "c", "d"]}, index=[5, 3, 1, 0, 9])
-    groups = pictures(cases, pd.Series(["1", "1", "2", "2", "3"], index=cases.index))
+    cases = pd.DataFrame({"isic_id": list("abbcd"), "pixels": list("11223")}, index=[5, 3, 1, 0, 9])
+    groups = picture_numbers(cases)
     assert groups[[5, 3, 1, 0]].nunique() == 1 and groups[9] not in set(groups[[5, 3, 1, 0]])
 
 
@@ -92,7 +94,7 @@ def test_what_is_left_has_no_such_defect_whatever_was_there(rows):
         published_split=cases["test"].map({True: "test", False: "train"}),
         ham10000_label=dx.astype(object).where(cases["known"], None),
     )
-    decided = decisions(cases, cases["picture"])
+    decided = decisions(cases.assign(pixels=cases["picture"]))
     left = cases[decided["action"] != "exclude"]
     train, test = (left[left["published_split"] == part] for part in ("train", "test"))
     assert left["picture"].is_unique
@@ -115,7 +117,7 @@ def test_the_cleaned_table_is_the_raw_one_without_the_excluded_files(cases, foun
 
 
 def test_nothing_to_correct_is_left_in_the_cleaned_table(cases, found, threads):
-    assert set(corrections(apply(cases, found), threads)["action"]) <= {"keep"}
+    assert set(corrections(apply(cases, found))["action"]) <= {"keep"}
 
 
 def test_corrections_read_from_their_file_do_the_same(cases, found, output):
@@ -136,16 +138,16 @@ def test_a_file_of_other_bytes_is_refused(isic9_folder, found, tmp_path, action)
     copied = Path(shutil.copytree(isic9_folder, tmp_path / "isic9"))
     with (copied / "A set with spaces" / place).open("ab") as file:
         file.write(b"0")
-    with pytest.raises(InputError, match=r"1 file\(s\) are not those that were corrected.*: " + place):
+    with pytest.raises(InputError, match=rf"1 file\(s\).*SHA-256.*: {place}"):
         apply(isic9.read(copied, None), found)
 
 
 def test_a_file_that_is_gone_an_unknown_action_and_a_missing_column_are_refused(cases, found):
     with pytest.raises(InputError, match=r"1 file\(s\) of the corrections are not in the data set: Test/act"):
         apply(cases, found.assign(path=found["path"].replace(found["path"][0], "Test/act/ISIC_1.jpg")))
-    with pytest.raises(InputError, match=r"unknown action\(s\) drop\. Expected one of exclude, keep"):
+    with pytest.raises(InputError, match=r"action.*'drop'.*exclude, keep"):
         apply(cases, found.assign(action="drop"))
-    with pytest.raises(InputError, match=r"lack column\(s\) sha256"):
+    with pytest.raises(InputError, match="sha256"):
         apply(cases, found.drop(columns="sha256"))
 
 
@@ -153,8 +155,8 @@ def test_a_file_that_is_gone_an_unknown_action_and_a_missing_column_are_refused(
 
 
 def test_the_real_set(real_isic9, real_ham, threads):
-    cases = isic9.read(real_isic9, real_ham)
-    digests = pixel_digests(cases, threads)
+    cases = with_pixels(isic9.read(real_isic9, real_ham))
+    digests = cases["pixels"]
     assert digests.nunique() == 2200
     labels = cases.groupby(digests)["label"].agg(lambda group: " + ".join(sorted(set(group))))
     assert labels[labels.str.contains("+", regex=False)].value_counts().to_dict() == {
@@ -162,7 +164,7 @@ def test_the_real_set(real_isic9, real_ham, threads):
         "actinic keratosis + nevus": 77,
     }
     assert (cases.groupby(digests)["published_split"].nunique() > 1).sum() == 18
-    found = corrections(cases, threads)
+    found = corrections(cases)
     assert found["action"].value_counts().to_dict() == {"exclude": 283, "keep": 73}
     left = apply(cases, found)
     assert left["published_split"].value_counts().to_dict() == {"train": 1961, "test": 113}

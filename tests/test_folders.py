@@ -9,7 +9,8 @@ from conftest import ISIC9
 
 from lesion_utils import pipeline
 from lesion_utils.augment import offline_copies
-from lesion_utils.datasets import CLASSES, data_digest, ham10000, ham10000_folder, isic9, read_any, read_cases
+from lesion_utils.cases import data_digest, ham10000_folder, read_cases
+from lesion_utils.datasets import LAYOUTS, ham10000, isic9, read_any
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT
 from lesion_utils.recipes import OfflineCopies
@@ -102,7 +103,7 @@ def test_hidden_files_are_no_part_of_the_set(copied):
 
 
 def test_every_class_has_a_description_and_a_place_among_ham10000s():
-    assert set(isic9.TO_HAM10000) == set(isic9.CLASSES) == set(CLASSES["isic9"])
+    assert set(isic9.TO_HAM10000) == set(isic9.CLASSES) == set(LAYOUTS["isic9"].classes)
     assert set(isic9.TO_HAM10000.values()) == set(ham10000.CLASSES)
 
 

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lesion_utils.datasets import data_digest, data_folder, ham10000, read_cases
+from lesion_utils.cases import data_digest, data_folder, read_cases
+from lesion_utils.datasets import ham10000
+from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.study import Phantom, StudyParams
+from lesion_utils.study import StudyParams
 
 TABLE = "HAM10000_metadata.csv"
 

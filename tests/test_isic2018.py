@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from lesion_utils import pipeline
-from lesion_utils.datasets import data_digest, ham10000, isic2018, read_any, read_cases
+from lesion_utils.cases import data_digest, read_cases
+from lesion_utils.datasets import ham10000, isic2018, read_any
+from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT
-from lesion_utils.study import Phantom, StudyParams
+from lesion_utils.study import StudyParams
 
 TABLE = f"{isic2018.TRUTH}.csv"
 

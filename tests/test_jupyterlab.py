@@ -18,9 +18,9 @@ from selenium import webdriver
 from selenium.webdriver.support.wait import WebDriverWait
 
 from lesion_utils import predictions
+from lesion_utils.cases import make_case_tables, write_case_tables
 from lesion_utils.paths import PROJECT
 from lesion_utils.pipeline import notebook_path
-from lesion_utils.splits import split_cases, write_cases
 from lesion_utils.study import load_study
 
 pytestmark = [needs_chromium, pytest.mark.browser]
@@ -52,8 +52,9 @@ class Lab:
 def write_tables_of_no_model() -> None:
     """Writes the prediction tables that the quick study asks for, from seeded random scores."""
     params = load_study("quick")
-    cases = split_cases(params)
-    write_cases(cases, params.study)
+    tables = make_case_tables(params)
+    write_case_tables(params, tables)
+    cases = tables["corrected"]
     can_leak = cases[cases["split"] == "test"][::2].assign(split="test_can_leak")
     cases = pd.concat([cases, can_leak], ignore_index=True)
     sizes = cases["split"].value_counts()

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from lesion_utils import leak_pairs as leaks
 from lesion_utils import predictions
+from lesion_utils.cases import make_case_tables
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, verdict
 from lesion_utils.evaluation.differences import leak_differences, run_differences
 from lesion_utils.leak_pairs import paired_arms, train_leak_pairs
 from lesion_utils.paths import PROJECT
-from lesion_utils.splits import split_by_lesion, split_cases
+from lesion_utils.splits import split_by_lesion
 from lesion_utils.training import Trained
 
 
@@ -155,7 +156,7 @@ def train_leaks(study, cases) -> dict:
 
 def test_the_effect_is_that_of_the_scores_on_the_right_images(tiny_study, monkeypatch):
     study = leaking(tiny_study, **LEAKS)
-    cases = split_cases(study)
+    cases = make_case_tables(study)["corrected"]
 
     def knows_what_leaked(recipe, arm, *, seed, folder, **_):
         """Right on the test images whose lesion is in training, wrong on all others."""
@@ -236,7 +237,7 @@ def test_an_effect_without_tables_says_how_to_make_them(tiny_study):
 @pytest.mark.parametrize("kind", ["siblings", "copies"])
 def test_both_arms_are_trained_and_only_the_leaky_one_is_called_so(tiny_study, kind):
     study = leaking(tiny_study, small={"recipe": "cnn", "kind": kind, "runs": 1})
-    train_leaks(study, split_cases(study))
+    train_leaks(study, make_case_tables(study)["corrected"])
     leaky, clean = (predictions.read(study, f"small_{arm}", "test", 0) for arm in ("leaky", "clean"))
     assert predictions.is_leaky(leaky) and not predictions.is_leaky(clean)
     assert leaky["image_id"].equals(clean["image_id"]) and not leaky["p_nv"].equals(clean["p_nv"])

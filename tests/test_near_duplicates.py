@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lesion_utils.audit import check_near_duplicates, open_image
+from benchmarks.near_duplicates import COPIES, CROPS, STRANGERS, VIEWS, check_near_duplicates
 from lesion_utils.audit import near_duplicates as near
-from lesion_utils.audit.links import tied
+from lesion_utils.audit import open_image
+from lesion_utils.audit.links import link_groups
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT
@@ -47,11 +48,11 @@ def test_size_and_threshold_are_those_that_the_benchmark_chose():
 def test_what_the_tracked_check_on_ham10000_says():
     check = MEASURED["checked on HAM10000"]
     rows = {row["pairs"]: row for row in check["sampled"]}
-    assert all(rows[kind]["rate"] >= 0.99 and rows[kind]["n"] == 1500 for kind in near.COPIES)
-    assert rows[near.STRANGERS]["n"] == 1500 * 1499 // 2
+    assert all(rows[kind]["rate"] >= 0.99 and rows[kind]["n"] == 1500 for kind in COPIES)
+    assert rows[STRANGERS]["n"] == 1500 * 1499 // 2
     every = check["every pair"]
-    assert every[near.STRANGERS]["n"] + every[near.VIEWS]["n"] == 10015 * 10014 // 2
-    assert every[near.STRANGERS]["rate"] < 1e-7
+    assert every[STRANGERS]["n"] + every[VIEWS]["n"] == 10015 * 10014 // 2
+    assert every[STRANGERS]["rate"] < 1e-7
 
 
 def test_hashes_and_distances_are_imagehash_s(phantom_folder, threads):
@@ -102,10 +103,10 @@ def copies(originals: pd.DataFrame, change, folder) -> pd.DataFrame:
     return pd.concat([originals, made], ignore_index=True)
 
 
-@pytest.mark.parametrize("kind", near.COPIES)
+@pytest.mark.parametrize("kind", COPIES)
 def test_a_changed_copy_and_its_original_are_one_group(originals, tmp_path, threads, kind):
-    cases = copies(originals, near.COPIES[kind], tmp_path)
-    numbers = tied(cases, threads)
+    cases = copies(originals, COPIES[kind], tmp_path)
+    numbers = link_groups(cases, threads)
     group = numbers["near-duplicate"].to_numpy()
     assert len(set(group)) == 12 and (group >= 0).all() and (group[:12] == group[12:]).all()
     assert numbers["same pixels"].is_unique
@@ -114,28 +115,28 @@ def test_a_changed_copy_and_its_original_are_one_group(originals, tmp_path, thre
 @pytest.mark.parametrize("turn", Image.Transpose)
 def test_every_orientation_is_found_in_any_order(originals, tmp_path, threads, turn):
     cases = copies(originals[:4], lambda picture: turned(picture, turn), tmp_path).iloc[::-1].reset_index(drop=True)
-    group = tied(cases, threads)["near-duplicate"].to_numpy()
+    group = link_groups(cases, threads)["near-duplicate"].to_numpy()
     assert (group[:4] == group[4:]).all() and len(set(group)) == 4
 
 
 def test_what_an_id_a_lesion_or_pixels_tie_is_no_near_duplicate(originals, tmp_path, threads):
-    cases = copies(originals[:4], near.COPIES["re-encoded, JPEG quality 30"], tmp_path)
+    cases = copies(originals[:4], COPIES["re-encoded, JPEG quality 30"], tmp_path)
     cases.loc[4, "isic_id"] = cases.loc[0, "isic_id"]
     cases.loc[5, "lesion_id"] = cases.loc[1, "lesion_id"]
     # a third image with the pixels of one and the lesion of the other ties them
     cases.loc[8] = cases.loc[2].replace(
         {cases.loc[2, "image_id"]: "third", cases.loc[2, "lesion_id"]: cases.loc[6, "lesion_id"]}
     )
-    numbers = tied(cases, threads)
+    numbers = link_groups(cases, threads)
     group = numbers["near-duplicate"]
     assert set(group[[0, 1, 2, 4, 5, 6, 8]]) == {-1} and group[3] == group[7] >= 0
     assert numbers.loc[2, "same pixels"] == numbers.loc[8, "same pixels"]
 
 
 def test_two_pictures_of_the_same_pixels_share_their_near_duplicates(originals, tmp_path, threads):
-    cases = copies(originals[:2], near.COPIES["flipped left to right"], tmp_path)
+    cases = copies(originals[:2], COPIES["flipped left to right"], tmp_path)
     cases.loc[4] = cases.loc[0].replace({cases.loc[0, "image_id"]: "twin", cases.loc[0, "lesion_id"]: "twin"})
-    group = tied(cases, threads)["near-duplicate"]
+    group = link_groups(cases, threads)["near-duplicate"]
     assert group[0] == group[2] == group[4] != group[1]
 
 
@@ -144,19 +145,19 @@ def test_the_check_counts_every_kind_and_writes_nothing(phantom_folder, threads,
     cases = ham10000.read(phantom_folder)
     before = sorted(phantom_folder.rglob("*"))
     found = check_near_duplicates(cases, 15, 0, threads).set_index("pairs")
-    assert list(found.index) == [*near.COPIES, *near.CROPS, near.STRANGERS, near.VIEWS]
-    assert (found.loc[[*near.COPIES, *near.CROPS], "n"] == 15).all()
-    assert (found.loc[[*near.COPIES], "rate"] == 1).all() and found.loc[[*near.COPIES], "low"].between(0.75, 0.8).all()
-    assert found.loc[near.STRANGERS, ["n", "found"]].tolist() == [15 * 14 // 2, 0]
+    assert list(found.index) == [*COPIES, *CROPS, STRANGERS, VIEWS]
+    assert (found.loc[[*COPIES, *CROPS], "n"] == 15).all()
+    assert (found.loc[[*COPIES], "rate"] == 1).all() and found.loc[[*COPIES], "low"].between(0.75, 0.8).all()
+    assert found.loc[STRANGERS, ["n", "found"]].tolist() == [15 * 14 // 2, 0]
     assert found.loc["cropped by 10 % a side", "rate"] < 0.5  # not promised, and not claimed
-    assert 0 < found.loc[near.VIEWS, "n"] <= 15
+    assert 0 < found.loc[VIEWS, "n"] <= 15
     assert found["wanted"].tolist() == [True] * 11 + [False] * 2
     assert not list(tmp_path.iterdir()) and sorted(phantom_folder.rglob("*")) == before
     assert found.reset_index().equals(check_near_duplicates(cases, 15, 0, threads))
 
 
 def test_lesions_of_one_image_have_no_views(originals, threads):
-    views = check_near_duplicates(originals, 3, 0, threads).set_index("pairs").loc[near.VIEWS]
+    views = check_near_duplicates(originals, 3, 0, threads).set_index("pairs").loc[VIEWS]
     assert views["n"] == 0 and np.isnan(views["rate"])
 
 
@@ -174,6 +175,6 @@ def test_no_picture_has_no_hash_and_no_pair(threads):
 def test_a_pair_of_one_photograph_in_ham10000_is_found_and_copies_are(real_ham, threads):
     cases = ham10000.read(real_ham).set_index("image_id", drop=False)
     found = check_near_duplicates(cases.reset_index(drop=True), 40, 1, threads).set_index("pairs")
-    assert (found.loc[[*near.COPIES], "rate"] == 1).all() and found.loc[near.STRANGERS, "found"] == 0
+    assert (found.loc[[*COPIES], "rate"] == 1).all() and found.loc[STRANGERS, "found"] == 0
     twins = cases.loc[["ISIC_0025226", "ISIC_0030074"]]  # one photograph in two colours, under two lesion ids
     assert len(near.near_pairs(near.picture_hashes(twins, threads), threads)) == 1

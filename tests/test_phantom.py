@@ -13,8 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lesion_utils.datasets import phantom, phantom_pictures
+from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.errors import InputError
-from lesion_utils.study import Phantom
 
 SMALL = Phantom(lesions=40)
 PLANTED = Phantom(lesions=40, duplicates=5, conflicting_labels=4)
@@ -85,7 +85,7 @@ def test_metadata_uses_the_words_of_ham():
     assert 0 < table["age"].isna().mean() < 0.05
     age = table.groupby("dx")["age"].mean()
     assert age["nv"] < age["mel"] < age["bcc"] + 5
-    assert set(table["dataset"]) == {*phantom.SOURCES, phantom.MARKED}
+    assert set(table["dataset"]) == {*phantom.FACTS["sources"], phantom.MARKED}
 
 
 def test_layout_of_the_folder(small):

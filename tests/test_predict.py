@@ -11,6 +11,7 @@ import yaml
 from trained import train_in
 from typer.testing import CliRunner
 
+from lesion_utils.cases import make_case_tables, write_case_tables
 from lesion_utils.checks import other_images
 from lesion_utils.checks.other_images import predict_folder
 from lesion_utils.cli import app
@@ -21,7 +22,6 @@ from lesion_utils.paths import run_folder
 from lesion_utils.pictures import load_pictures
 from lesion_utils.predictions import classes_of, is_leaky, probabilities, validate
 from lesion_utils.runtime import keras
-from lesion_utils.splits import split_cases
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
 
@@ -32,7 +32,9 @@ def trained_folder(tiny_study, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LESION_OUTPUT", str(folder))
-        train_in(tiny_study, "cnn", split_cases(tiny_study))
+        tables = make_case_tables(tiny_study)
+        write_case_tables(tiny_study, tables)
+        train_in(tiny_study, "cnn", tables["corrected"])
     return folder
 
 
@@ -102,7 +104,7 @@ def test_what_the_set_tells_of_the_patients_goes_into_the_table(study, isic2018_
 def test_the_images_of_training_and_validation_are_refused_and_those_of_test_are_not(
     study, isic2018_folder, table_file, tmp_path
 ):
-    own = split_cases(study)
+    own = make_case_tables(study)["corrected"]
     own["path"] = own["path"].astype(str)
     seen = [own[own["split"] == split].iloc[0] for split in ("train", "validation")]
     test = own[own["split"] == "test"].iloc[0]
@@ -119,7 +121,7 @@ def test_the_images_of_training_and_validation_are_refused_and_those_of_test_are
 
 
 def test_another_image_of_a_lesion_of_training_is_refused(study, isic2018_folder, table_file, tmp_path):
-    own = split_cases(study)
+    own = make_case_tables(study)["corrected"]
     folder = Path(shutil.copytree(isic2018_folder.parent / "drawn", tmp_path / "drawn"))
     table = pd.read_csv(folder / "HAM10000_metadata.csv")
     table.loc[0, "lesion_id"] = own.loc[own["split"] == "train", "lesion_id"].iloc[0]

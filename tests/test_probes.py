@@ -8,10 +8,10 @@ from sklearn.metrics import roc_auc_score
 
 from lesion_utils import probes
 from lesion_utils.datasets import ham10000, phantom
+from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.probes import PROBES, probe, unavailable
-from lesion_utils.study import Phantom
 
 LABELS = np.repeat(["mel", "nv"], [40, 60])
 HEIGHT, WIDTH = 90, 120

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lesion_utils import pipeline
-from lesion_utils.datasets import TITLES
+from lesion_utils.datasets import LAYOUTS
 from lesion_utils.errors import InputError
 from lesion_utils.models import build, set_trainable
 from lesion_utils.paths import PROJECT
@@ -147,4 +147,4 @@ def test_every_number_of_a_scaled_run_says_so_on_its_pages():
     for name in STUDIES:
         study = load_study(name)
         page = (PROJECT / "reports" / name / "05_evaluation.html").read_text(encoding="utf-8")
-        assert (f"{TITLES[study.dataset]}, scaled-down run" in page) == bool(study.scaled_down_how), name
+        assert (f"{LAYOUTS[study.dataset].title}, scaled-down run" in page) == bool(study.scaled_down_how), name

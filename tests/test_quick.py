@@ -5,8 +5,8 @@ import pytest
 from trained import train_in
 
 from lesion_utils import predictions
+from lesion_utils.cases import make_case_tables
 from lesion_utils.evaluation import PredictionTable, judge
-from lesion_utils.splits import split_cases
 from lesion_utils.study import load_study
 
 
@@ -16,7 +16,7 @@ def quick(tmp_path_factory, threads):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LESION_OUTPUT", str(tmp_path_factory.mktemp("quick")))
         params = load_study("quick", threads=threads)
-        yield params, split_cases(params)
+        yield params, make_case_tables(params)["corrected"]
 
 
 def validation_balanced_accuracy(params, cases, trained):

@@ -20,7 +20,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from PIL import Image
 
 from lesion_utils import reports
-from lesion_utils.datasets import data_digest
+from lesion_utils.cases import data_digest
 from lesion_utils.digests import file_digest
 from lesion_utils.paths import PROJECT, report_folder, run_folder
 from lesion_utils.study import StudyParams, publish_numbers

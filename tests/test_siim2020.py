@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from lesion_utils import reports
-from lesion_utils.datasets import CLASSES, LAYOUTS, data_digest, ham10000, layout, read_any, read_cases, siim2020, title
+from lesion_utils.cases import data_digest, data_title, layout, make_case_tables, read_cases
+from lesion_utils.datasets import LAYOUTS, ham10000, read_any, siim2020
 from lesion_utils.errors import InputError
-from lesion_utils.splits import SPLITS, assert_disjoint, split_cases
+from lesion_utils.splits import SPLITS, assert_disjoint
 from lesion_utils.study import StudyParams
 
 TABLE = siim2020.TABLE
@@ -54,7 +55,7 @@ def test_each_image_is_a_case_of_its_patient_and_malignant_is_melanoma(siim2020_
     for column in ("image_id", "isic_id", "age", "sex", "localization"):
         assert cases[column].equals(drawn[column]), column
     assert (cases["label"] == "melanoma").equals(drawn["label"] == "mel")
-    assert set(cases["label"]) == set(siim2020.CLASSES) == set(CLASSES["siim2020"])
+    assert set(cases["label"]) == set(siim2020.CLASSES) == set(LAYOUTS["siim2020"].classes)
     patients = table_of(siim2020_folder).set_index("image_name")["patient_id"]
     assert list(cases["lesion_id"]) == list(patients.loc[cases["image_id"]])
     assert cases["lesion_id"].nunique() < drawn["lesion_id"].nunique()
@@ -79,7 +80,7 @@ def test_missing_ages_sexes_and_sites_rows_in_any_order_and_other_files(copied):
 
 
 def test_a_study_splits_it_by_patient(siim2020_folder, threads):
-    cases = split_cases(study_on(siim2020_folder, threads=threads))
+    cases = make_case_tables(study_on(siim2020_folder, threads=threads))["corrected"]
     assert set(cases["split"]) == set(SPLITS)
     assert (cases.groupby("lesion_id")["split"].nunique() == 1).all()
     assert_disjoint(cases)
@@ -90,7 +91,7 @@ def test_a_study_splits_it_by_patient(siim2020_folder, threads):
 
 def test_its_reports_say_by_what_the_intervals_are(siim2020_folder, phantom_folder):
     study = study_on(siim2020_folder, scaled_down_how="128 px instead of 256.", measured_minutes=7)
-    assert title(study) == "SIIM-ISIC 2020, scaled-down run"
+    assert data_title(study) == "SIIM-ISIC 2020, scaled-down run"
     about = reports._about(study)
     assert about.startswith("Data: SIIM-ISIC 2020, scaled-down run. Intervals are 95 %, bootstrapped by patient.")
     assert "How it is scaled down: 128 px instead of 256. It takes about 7 minutes on two cores" in about

@@ -1,27 +1,33 @@
 """Splits: no lesion on two sides, every case on one, classes alike, and the same split for the same seed."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lesion_utils.datasets import ham10000, read_cases
+from lesion_utils.audit.images import open_image
+from lesion_utils.cases import (
+    make_case_tables,
+    read_case_tables,
+    read_cases,
+    read_pictures,
+    read_written_cases,
+    write_case_tables,
+)
+from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
-from lesion_utils.recipes import Recipe
+from lesion_utils.published.splits import PUBLISHED_COUNTS
 from lesion_utils.splits import (
-    PUBLISHED,
     SPLITS,
     assert_disjoint,
-    case_tables,
-    known_in_training,
+    find_leaks,
     refuse_leak,
     split_by_lesion,
-    split_cases,
     split_digest,
     use_share,
-    write_cases,
-    written_cases,
 )
 from lesion_utils.study import StudyParams
 
@@ -74,7 +80,7 @@ def test_test_cases_stay_when_the_share_of_validation_changes():
 
 def test_too_few_lesions_of_a_class_are_named():
     cases = made_up({"nv": 40, "mel": 20, "df": 4, "vasc": 3})
-    with pytest.raises(InputError, match=r"a test share of 0\.2 needs 5 lesions of each class.*for df, vasc\. Fix"):
+    with pytest.raises(InputError, match=r"0\.2 needs 5 lesions.*df, vasc\. Fix"):
         split_by_lesion(cases, 0.2, 0.2, 0)
     few_left = made_up({"nv": 40, "mel": 20, "df": 5})
     with pytest.raises(InputError, match=r"a validation share of 0\.1 needs 8 lesions of each class.*for df\."):
@@ -90,35 +96,33 @@ def test_assert_disjoint_names_lesion_and_splits():
 
 @pytest.fixture
 def clean_cases() -> pd.DataFrame:
-    """Three training and four held-out cases of seven lesions; ``pictures`` are their digests."""
+    """Three training and four held-out cases of seven lesions; ``pixels`` are their digests."""
     parts = ["train"] * 3 + ["validation"] * 2 + ["test"] * 2
     names = list("abcdefg")
-    return pd.DataFrame({"image_id": names, "isic_id": names, "lesion_id": names, "split": parts, "pictures": names})
+    return pd.DataFrame({"image_id": names, "isic_id": names, "lesion_id": names, "split": parts, "pixels": names})
 
 
-def test_the_gate_lets_clean_cases_pass(clean_cases):
-    assert known_in_training(clean_cases, clean_cases["pictures"]).empty
+def test_clean_cases_may_be_trained_on(clean_cases):
+    assert find_leaks(clean_cases).empty
     for allow_leak in (False, True):
-        assert refuse_leak("cnn", clean_cases, clean_cases["pictures"], allow_leak) is False
+        assert refuse_leak("cnn", clean_cases, allow_leak) is False
 
 
-@pytest.mark.parametrize(("column", "what"), [("lesion_id", "lesion"), ("isic_id", "image"), ("pictures", "image")])
+@pytest.mark.parametrize(("column", "what"), [("lesion_id", "lesion"), ("isic_id", "image"), ("pixels", "image")])
 @pytest.mark.parametrize(("row", "part"), [(3, "validation"), (6, "test")])
-def test_the_gate_stops_a_training_that_knows_a_held_out_case(clean_cases, column, what, row, part):
+def test_an_image_or_lesion_of_training_and_a_held_out_case_is_refused(clean_cases, column, what, row, part):
     clean_cases.loc[row, column] = "b"
     image = clean_cases["image_id"][row]
-    with pytest.raises(
-        InputError, match=rf"cnn: training knows 1 {part} case\(s\) with the same {what}: {image}\..*allow_leak"
-    ):
-        refuse_leak("cnn", clean_cases, clean_cases["pictures"], allow_leak=False)
-    assert refuse_leak("cnn", clean_cases, clean_cases["pictures"], allow_leak=True) is True
+    with pytest.raises(InputError, match=rf"cnn: .* 1 {part} case\(s\) with the same {what}: {image}\..*allow_leak"):
+        refuse_leak("cnn", clean_cases, allow_leak=False)
+    assert refuse_leak("cnn", clean_cases, allow_leak=True) is True
 
 
-def test_what_validation_and_test_share_or_takes_no_part_is_not_known_in_training(clean_cases):
+def test_validation_and_test_may_share_lesions_and_unused_cases_do_not_leak(clean_cases):
     clean_cases.loc[4, "lesion_id"] = clean_cases.loc[5, "lesion_id"]
     clean_cases.loc[0, "split"] = "unused"
     clean_cases.loc[6, "lesion_id"] = clean_cases.loc[0, "lesion_id"]
-    assert known_in_training(clean_cases, clean_cases["pictures"]).empty
+    assert find_leaks(clean_cases).empty
 
 
 def test_the_digest_changes_when_an_image_moves_and_with_nothing_else():
@@ -133,10 +137,14 @@ def test_the_digest_changes_when_an_image_moves_and_with_nothing_else():
 
 
 def test_the_cases_of_a_study_are_split_once_and_for_all(tiny_study):
-    cases = split_cases(tiny_study)
-    assert cases.drop(columns="split").equals(read_cases(tiny_study))
-    assert split_digest(split_cases(tiny_study.model_copy(update={"seed": 9, "run": 2}))) == split_digest(cases)
-    assert split_digest(split_cases(tiny_study.model_copy(update={"split_seed": 1}))) != split_digest(cases)
+    cases = make_case_tables(tiny_study)["corrected"]
+    assert cases.drop(columns=["pixels", "split"]).equals(read_cases(tiny_study))
+    assert split_digest(
+        make_case_tables(tiny_study.model_copy(update={"seed": 9, "run": 2}))["corrected"]
+    ) == split_digest(cases)
+    assert split_digest(make_case_tables(tiny_study.model_copy(update={"split_seed": 1}))["corrected"]) != split_digest(
+        cases
+    )
 
 
 @pytest.fixture
@@ -145,50 +153,81 @@ def nine_classes(isic9_folder, tiny_study) -> StudyParams:
 
 
 def test_a_published_test_part_stays_and_the_raw_table_is_the_set_as_published(nine_classes):
-    raw = split_cases(nine_classes, "raw")
-    assert raw.drop(columns="split").equals(read_cases(nine_classes))
+    raw = make_case_tables(nine_classes)["raw"]
+    assert raw.drop(columns=["pixels", "split"]).equals(read_cases(nine_classes))
     assert (raw["split"] == "test").equals(raw["published_split"] == "test")
     assert (raw["split"] == "validation").sum() > 0
-    known = known_in_training(raw, raw["image_id"])
+    leaks = find_leaks(raw)
     assert {("test", "image"), ("test", "lesion"), ("validation", "image")} <= set(
-        known.groupby(["split", "knows"]).groups
+        leaks.groupby(["split", "shares"]).groups
     )
 
 
 def test_the_corrected_table_has_lost_some_cases_and_every_leak(nine_classes):
-    raw, corrected = case_tables(
-        nine_classes.model_copy(update={"baseline": {"r": Recipe(case_table="raw"), "c": Recipe()}, "rebalancing": {}}),
-        "rc",
-    ).values()
+    tables = make_case_tables(nine_classes)
+    raw, corrected = tables["raw"], tables["corrected"]
     assert set(corrected["image_id"]) < set(raw["image_id"])
     assert (corrected["split"] == "test").equals(corrected["published_split"] == "test")
-    assert known_in_training(corrected, corrected["image_id"]).empty
+    assert find_leaks(corrected).empty
     assert_disjoint(corrected)
 
 
-def test_the_written_cases_come_back_without_notebook_1_as_an_error(tiny_study, output):
-    with pytest.raises(InputError, match=r"cases\.csv does not exist\. Fix: make study STUDY=tiny"):
-        written_cases("tiny")
-    cases = split_cases(tiny_study)
-    write_cases(cases, "tiny")
-    written = written_cases("tiny")
-    assert split_digest(written) == split_digest(cases)
-    assert written["age"].equals(cases["age"])
+@pytest.mark.parametrize("with_raw", [False, True])
+def test_written_tables_come_back_as_they_were_made(tiny_study, nine_classes, output, with_raw):
+    study = nine_classes if with_raw else tiny_study
+    made = make_case_tables(study)
+    write_case_tables(study, made)
+    assert (output / "runs" / "tiny" / "cases_raw.csv").is_file() == with_raw
+    for name, cases in read_case_tables(study).items():
+        pd.testing.assert_frame_equal(cases, made[name], check_dtype=False)
+        assert split_digest(cases) == split_digest(made[name])
 
 
-def test_the_written_cases_hold_no_place_on_this_machine(tiny_study, output, phantom_folder):
-    cases = split_cases(tiny_study)
-    write_cases(cases, "tiny")
+def test_a_study_with_another_test_set_finds_the_pictures_of_both(phantom_folder, isic2018_folder):
+    study = StudyParams(data=str(phantom_folder), isic2018=str(isic2018_folder), split_rule="system_000")
+    write_case_tables(study, make_case_tables(study))
+    assert all(Path(path).is_file() for path in read_case_tables(study)["corrected"]["path"])
+
+
+def test_a_missing_or_outdated_case_table_is_refused_with_the_command_that_makes_it(tiny_study, output):
+    for read in (read_case_tables, read_written_cases):
+        with pytest.raises(InputError, match=r"runs/tiny/cases.*Fix: .*STUDY=tiny.*01_eda"):
+            read(tiny_study)
+    write_case_tables(tiny_study, make_case_tables(tiny_study))
+    for change in ({"split_seed": 1}, {"test_fraction": 0.3}, {"split_rule": "system_002"}, {"data": None}):
+        with pytest.raises(InputError, match=r"cases\.csv.*(data|split|fraction).*STUDY=tiny"):
+            read_case_tables(tiny_study.model_copy(update=change))
+
+
+def test_a_written_case_table_has_no_location_of_this_machine(tiny_study, output, phantom_folder):
+    made = make_case_tables(tiny_study)
+    write_case_tables(tiny_study, made)
     text = (output / "runs" / "tiny" / "cases.csv").read_text()
     assert str(phantom_folder) not in text and str(phantom_folder.parent.name) not in text
-    written = pd.read_csv(output / "runs" / "tiny" / "cases.csv")
+    written = read_written_cases(tiny_study)
     assert (phantom_folder / written["path"][0]).is_file()
-    assert split_digest(written) == split_digest(cases)
+    assert split_digest(written) == split_digest(made["corrected"])
+
+
+def test_a_moved_data_folder_needs_no_new_table(tiny_study, ham_folder, output):
+    write_case_tables(tiny_study, make_case_tables(tiny_study))
+    moved = tiny_study.model_copy(update={"data": str(ham_folder)})
+    assert read_case_tables(moved)["raw"]["path"].str.startswith(str(ham_folder)).all()
+
+
+def test_a_study_decodes_each_picture_once(nine_classes, output, monkeypatch):
+    decoded = []
+    monkeypatch.setattr("lesion_utils.audit.images.open_image", lambda path: decoded.append(path) or open_image(path))
+    read_pictures(nine_classes)  # `lesion check`
+    write_case_tables(nine_classes, make_case_tables(nine_classes))  # notebook 01
+    tables = read_case_tables(nine_classes)  # the others
+    assert refuse_leak("cnn", tables["raw"], allow_leak=True)
+    assert len(decoded) == len(set(decoded)) == len(tables["raw"])
 
 
 def test_the_real_ham10000_has_ten_lesions_of_each_class_in_validation_and_test(real_ham, tiny_study):
     study = tiny_study.model_copy(update={"dataset": "ham10000", "data": str(real_ham)})
-    cases = split_cases(study)
+    cases = make_case_tables(study)["corrected"]
     lesions = cases.groupby(["split", "label"])["lesion_id"].nunique().unstack()
     assert lesions.loc[["validation", "test"], list(ham10000.CLASSES)].min(axis=None) >= 10
     shares = cases["split"].value_counts(normalize=True)
@@ -200,12 +239,12 @@ def test_the_real_ham10000_has_ten_lesions_of_each_class_in_validation_and_test(
 
 @pytest.mark.parametrize("system", ["system_000", "system_001", "system_002"])
 def test_the_published_splits_of_ham10000_have_the_published_supports(real_ham, system):
-    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split_rule=system))
+    cases = make_case_tables(StudyParams(dataset="ham10000", data=str(real_ham), split_rule=system))["corrected"]
     assert len(cases) == 10_015
-    for part, published in PUBLISHED[system].items():
+    for part, published in PUBLISHED_COUNTS[system].items():
         counts = cases.loc[cases["split"] == part, "label"].value_counts()
         assert published == (counts.to_dict() if isinstance(published, dict) else counts.sum())
-    known = known_in_training(cases, list(cases["image_id"]))
+    known = find_leaks(cases.assign(pixels=cases["image_id"]))
     shares = (known.groupby("split").size() / cases.groupby("split").size()).dropna().round(3).to_dict()
     # as counted on the published table: the only split without a shared lesion is system 001's
     assert (
@@ -219,16 +258,16 @@ def test_the_published_splits_of_ham10000_have_the_published_supports(real_ham, 
 
 
 def test_the_published_sizes_of_training_and_validation(real_ham):
-    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split_rule="system_000"))
+    cases = make_case_tables(StudyParams(dataset="ham10000", data=str(real_ham), split_rule="system_000"))["corrected"]
     assert cases["split"].value_counts().to_dict() == {"train": 8512, "validation": 1503}
-    cases = split_cases(StudyParams(dataset="ham10000", data=str(real_ham), split_rule="system_001"))
+    cases = make_case_tables(StudyParams(dataset="ham10000", data=str(real_ham), split_rule="system_001"))["corrected"]
     assert cases["split"].value_counts().to_dict() == {"train": 9077, "validation": 938}
 
 
 def test_the_split_of_system_003_is_keras_own(isic9_folder, real_isic9):
     from lesion_utils.runtime import keras
 
-    cases = split_cases(StudyParams(dataset="isic9", data=str(real_isic9), split_rule="system_003"), "raw")
+    cases = make_case_tables(StudyParams(dataset="isic9", data=str(real_isic9), split_rule="system_003"))["raw"]
     assert cases["split"].value_counts().to_dict() == {"train": 1792, "validation": 447, "test": 118}
     folder = next(real_isic9.iterdir()) / "Train"
     options = {"validation_split": 0.2, "seed": 123, "image_size": (8, 8), "verbose": False}
@@ -237,15 +276,17 @@ def test_the_split_of_system_003_is_keras_own(isic9_folder, real_isic9):
 
 
 def test_another_set_than_the_published_one_is_refused(isic9_folder, phantom_folder, monkeypatch):
-    with pytest.raises(InputError, match=r"part of system_003 has \d+ images, published are 1792.*whole set"):
-        split_cases(StudyParams(dataset="isic9", data=str(isic9_folder), split_rule="system_003"), "raw")
-    with pytest.raises(InputError, match=r"the validation part of system_000 has \{.*\} images, published are"):
-        split_cases(StudyParams(dataset="ham10000", data=str(phantom_folder), split_rule="system_000"))
+    with pytest.raises(InputError, match=r"train split of system_003 has \d+ images, published are 1792.*whole set"):
+        make_case_tables(StudyParams(dataset="isic9", data=str(isic9_folder), split_rule="system_003"))
+    with pytest.raises(InputError, match=r"validation split of system_000 has \{.*\} images, published are"):
+        make_case_tables(StudyParams(dataset="ham10000", data=str(phantom_folder), split_rule="system_000"))[
+            "corrected"
+        ]
 
 
 def test_the_rules_of_published_splits_on_a_phantom(phantom_folder, isic2018_folder):
     def split_by(system: str, **options) -> pd.DataFrame:
-        return split_cases(StudyParams(data=str(phantom_folder), split_rule=system, **options))
+        return make_case_tables(StudyParams(data=str(phantom_folder), split_rule=system, **options))["corrected"]
 
     alone = split_by("system_001")
     held_out = alone[alone["split"] == "validation"]
@@ -261,10 +302,10 @@ def test_the_rules_of_published_splits_on_a_phantom(phantom_folder, isic2018_fol
 
 
 def test_the_rows_order_of_the_table_decides_a_published_split(ham_folder):
-    before = split_cases(StudyParams(data=str(ham_folder), split_rule="system_002"))
+    before = make_case_tables(StudyParams(data=str(ham_folder), split_rule="system_002"))["corrected"]
     path = ham10000.metadata_file(ham_folder)
     pd.read_csv(path).iloc[::-1].to_csv(path, index=False)
-    after = split_cases(StudyParams(data=str(ham_folder), split_rule="system_002"))
+    after = make_case_tables(StudyParams(data=str(ham_folder), split_rule="system_002"))["corrected"]
     assert not before["split"].equals(after["split"]) and before["image_id"].equals(after["image_id"])
 
 

@@ -15,8 +15,8 @@ import psutil
 import pytest
 import yaml
 
+from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.paths import PROJECT
-from lesion_utils.study import Phantom
 
 CNN = {"backbone": {"image_size": [24, 32]}, "hidden": 8, "phases": [{"epochs": 1}]}
 TINY = {

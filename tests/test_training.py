@@ -11,12 +11,12 @@ from PIL import Image
 from trained import train_in
 
 from lesion_utils import predictions, training
+from lesion_utils.cases import make_case_tables
 from lesion_utils.errors import InputError
 from lesion_utils.models import build
 from lesion_utils.pictures import load_pictures
 from lesion_utils.recipes import Recipe
 from lesion_utils.runtime import keras, start
-from lesion_utils.splits import split_cases
 from lesion_utils.study import StudyParams
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
@@ -28,7 +28,7 @@ HELD_OUT = ("validation", "test")
 
 @pytest.fixture(scope="module")
 def cases(tiny_study) -> pd.DataFrame:
-    return split_cases(tiny_study)
+    return make_case_tables(tiny_study)["corrected"]
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,15 @@
-"""What has to be decided about the files of a published set, file by file, and the table of cases that is left.
+"""Which files of a dataset with a published test split are excluded, decided file by file.
 
-The rules, in this order; each looks at the files that the ones before it have left:
+The rules, in this order; each looks at the files that the earlier ones have kept:
 
-1. A picture under more than one label goes out under all of them, unless HAM10000, where the picture comes from it,
-   calls it by exactly one of these labels: then the files under that one stay.
-2. A file whose label contradicts HAM10000's goes out: the set's own label is then the copy, HAM10000's the source.
-3. Of the files of one picture under one label one stays, in Test if there is one.
-4. A Train file whose lesion is in Test goes out.
-5. A class left with fewer than ten lesions in Train goes out: too few to learn it or to estimate anything about it.
+1. A picture under more than one label is excluded under all of them, unless HAM10000 has the picture and agrees with
+   exactly one of these labels: then the files under that label stay.
+2. A file whose label contradicts HAM10000's is excluded: HAM10000 is the source, the dataset's label the copy.
+3. Of several files of one picture under one label one is kept, in Test if there is one.
+4. A Train file whose lesion is in Test is excluded.
+5. A class with fewer than ten remaining lesions in Train is excluded: too few to learn it or to estimate anything.
 
-One picture is: equal decoded pixels, or one published id.
+Two files are of one picture if their decoded pixels or their published ids are equal.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lesion_utils.audit.connected import connected
-from lesion_utils.audit.images import pixel_digests
+from lesion_utils.audit.links import connected_groups
 from lesion_utils.datasets.isic9 import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.paths import atomic_write, report_folder
+from lesion_utils.tables import require_columns, require_one_of
 
 Decision = tuple[Hashable, str, str]
 COLUMNS = ["path", "image_id", "sha256", "reason", "action"]
@@ -31,80 +31,77 @@ ACTIONS = ("exclude", "keep")
 FEWEST_LESIONS = 10
 
 
-def corrections(cases: pd.DataFrame, threads: int) -> pd.DataFrame:
-    """One row for each file of a 9-class folder (``folders.read``) that a rule decides about, in order of ``cases``.
+def corrections(cases: pd.DataFrame) -> pd.DataFrame:
+    """One row for each file of a 9-class folder that a rule decides about, in the order of ``cases``.
 
-    Columns: ``path`` (``<Train|Test>/<class>/<file>``), ``image_id`` (the published id), ``sha256`` (of the file's
-    bytes), ``reason``, ``action`` (``exclude`` or ``keep``). Raises InputError for a file that cannot be decoded.
+    ``cases`` are those of ``isic9.read`` with the column ``pixels``. Columns: ``path`` (``<Train|Test>/<class>/<file>``
+    in the data folder), ``image_id`` (the published id), ``sha256`` (of the file's bytes), ``reason``, ``action``
+    (``exclude`` or ``keep``).
     """
-    decided = decisions(cases, pixel_digests(cases, threads))
+    decided = decisions(cases)
     rows = decided["action"].notna()
-    found = cases[rows]
+    files = cases[rows]
     return pd.DataFrame(
         {
-            "path": _places(found),
-            "image_id": found["isic_id"],
-            "sha256": [_sha256(path) for path in found["path"]],
+            "path": _relative_paths(files),
+            "image_id": files["isic_id"],
+            "sha256": [_sha256(path) for path in files["path"]],
             **decided[rows],
         }
     ).reset_index(drop=True)
 
 
-def decisions(cases: pd.DataFrame, digests: pd.Series) -> pd.DataFrame:
-    """``reason`` and ``action`` for every case, missing where no rule decides; ``digests`` are those of its pixels."""
-    picture = pictures(cases, digests)
+def decisions(cases: pd.DataFrame) -> pd.DataFrame:
+    """``reason`` and ``action`` for every case, missing where no rule decides."""
+    picture = picture_numbers(cases)
     decided = pd.DataFrame(index=cases.index, columns=["reason", "action"], dtype=object)
     for rule in (_one_label, _as_ham10000, _one_file, _not_in_test, _enough_lesions):
-        left = cases[decided["action"] != "exclude"]
-        for row, action, reason in rule(left, picture[left.index]):
-            if action == "exclude" or pd.isna(decided.at[row, "action"]):  # the first reason to keep a file stands
+        kept = cases[decided["action"] != "exclude"]
+        for row, action, reason in rule(kept, picture[kept.index]):
+            if action == "exclude" or pd.isna(decided.at[row, "action"]):  # the first reason to keep a file counts
                 decided.loc[row] = [reason, action]
     return decided
 
 
-def pictures(cases: pd.DataFrame, digests: pd.Series) -> pd.Series:
-    """A number for each case: the same for two with equal pixels or one published id, directly or by others."""
-    numbers = pd.DataFrame({"id": pd.factorize(cases["isic_id"])[0], "pixels": pd.factorize(digests)[0]})
-    return pd.Series(connected(numbers), index=cases.index, name="picture")
+def picture_numbers(cases: pd.DataFrame) -> pd.Series:
+    """A number for each case: the same for equal ``pixels`` or one published id, directly or through others."""
+    numbers = pd.DataFrame({"id": pd.factorize(cases["isic_id"])[0], "pixels": pd.factorize(cases["pixels"])[0]})
+    return pd.Series(connected_groups(numbers), index=cases.index, name="picture")
 
 
 def apply(cases: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
     """``cases`` without the files that ``corrections`` excludes; nothing else is changed.
 
-    Raises InputError where a column is missing, an action is unknown, and where a file that is decided about is not
-    there or not the very file (by its SHA-256).
+    Raises InputError for a missing column, an unknown action, and a file of the corrections that does not exist or has
+    another SHA-256.
     """
-    if missing := [name for name in COLUMNS if name not in corrections]:
-        raise InputError(f"the corrections lack column(s) {', '.join(missing)}. Expected {', '.join(COLUMNS)}.")
-    if (strange := ~corrections["action"].isin(ACTIONS)).any():
-        found = first_ten(sorted(set(corrections.loc[strange, "action"].astype(str))))
-        raise InputError(f"the corrections hold unknown action(s) {found}. Expected one of {', '.join(ACTIONS)}.")
-    there = pd.Series(list(cases["path"]), index=_places(cases))
-    if gone := [path for path in corrections["path"] if path not in there.index]:
+    fix = "Expected the copy of the set that was corrected. Fix: make corrections for this one."
+    require_columns("the corrections", corrections, COLUMNS, f"Expected {', '.join(COLUMNS)}.")
+    require_one_of("the corrections", corrections["action"], ACTIONS)
+    files = pd.Series(list(cases["path"]), index=_relative_paths(cases))
+    if missing := [path for path in corrections["path"] if path not in files.index]:
         raise InputError(
-            f"{len(gone)} file(s) of the corrections are not in the data set: {first_ten(gone)}. Expected the copy of "
-            f"the set that was corrected. Fix: make corrections for this one."
+            f"{len(missing)} file(s) of the corrections are not in the data set: {first_ten(missing)}. {fix}"
         )
-    digests = [_sha256(path) for path in there[corrections["path"]]]
-    if (other := corrections["sha256"].to_numpy() != np.array(digests, dtype=object)).any():
+    digests = [_sha256(path) for path in files[corrections["path"]]]
+    if (changed := corrections["sha256"].to_numpy() != np.array(digests, dtype=object)).any():
         raise InputError(
-            f"{other.sum()} file(s) are not those that were corrected (another SHA-256): "
-            f"{first_ten(corrections.loc[other, 'path'])}. Expected the copy of the set that was corrected. "
-            f"Fix: make corrections for this one."
+            f"{changed.sum()} file(s) have another SHA-256 than those that were corrected: "
+            f"{first_ten(corrections.loc[changed, 'path'])}. {fix}"
         )
     excluded = corrections.loc[corrections["action"] == "exclude", "path"]
-    return cases[~_places(cases).isin(excluded)].reset_index(drop=True)
+    return cases[~_relative_paths(cases).isin(excluded)].reset_index(drop=True)
 
 
 def write(corrections: pd.DataFrame, study: str) -> Path:
     """Writes ``reports/<study>/corrections.csv``; returns its path."""
     path = report_folder(study) / "corrections.csv"
-    with atomic_write(path) as beside:
-        corrections.to_csv(beside, index=False)
+    with atomic_write(path) as temporary:
+        corrections.to_csv(temporary, index=False)
     return path
 
 
-def _places(cases: pd.DataFrame) -> pd.Series:
+def _relative_paths(cases: pd.DataFrame) -> pd.Series:
     return cases["path"].map(lambda path: "/".join(Path(path).parts[-3:]))
 
 
@@ -115,49 +112,54 @@ def _sha256(path: str) -> str:
         raise InputError(f"{path} cannot be read ({error}). Fix: fetch this file again.") from error
 
 
-# A rule: the cases left and the number of each one's picture -> decisions (row, action, reason).
+# A rule: the cases kept so far and the number of each one's picture -> decisions (row, action, reason).
 
 
-def _one_label(left: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
-    for group in _groups(left, picture):
+def _one_label(kept: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
+    for group in _files_of_a_picture(kept, picture):
         labels = sorted(set(group["label"]))
-        theirs = set(group["ham10000_label"].dropna())
-        right = [label for label in labels if {TO_HAM10000[label]} == theirs]
-        says = f"HAM10000 calls it {theirs.pop()}" if len(right) == 1 else "nothing here tells which is right"
+        ham_labels = set(group["ham10000_label"].dropna())
+        right = [label for label in labels if {TO_HAM10000[label]} == ham_labels]
+        source = f"HAM10000 says {ham_labels.pop()}" if len(right) == 1 else "no source says which is right"
         for row, label in group["label"].items() if len(labels) > 1 else ():
-            others = ", ".join(other for other in labels if other != label)
-            yield row, "keep" if right == [label] else "exclude", f"the picture stands under {others} too; {says}"
+            other_labels = ", ".join(name for name in labels if name != label)
+            action = "keep" if right == [label] else "exclude"
+            yield row, action, f"the picture is also labelled {other_labels}; {source}"
 
 
-def _as_ham10000(left: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
-    other = left["ham10000_label"].notna() & (left["label"].map(TO_HAM10000) != left["ham10000_label"])
-    for row, theirs in left.loc[other, "ham10000_label"].items():
-        yield row, "exclude", f"HAM10000 calls it {theirs}"
+def _as_ham10000(kept: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
+    contradicts = kept["ham10000_label"].notna() & (kept["label"].map(TO_HAM10000) != kept["ham10000_label"])
+    for row, ham_label in kept.loc[contradicts, "ham10000_label"].items():
+        yield row, "exclude", f"HAM10000 says {ham_label}"
 
 
-def _one_file(left: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
-    for group in _groups(left, picture):
-        first, *others = _places(group.sort_values(["published_split", "image_id"])).items()  # test before train
-        yield first[0], "keep", f"the picture stands in {len(group)} files; this one stays"
+def _one_file(kept: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
+    for group in _files_of_a_picture(kept, picture):
+        first, *others = _relative_paths(group.sort_values(["published_split", "image_id"])).items()  # test first
+        yield first[0], "keep", f"one of {len(group)} files of the picture; this file is kept"
         for row, _ in others:
             yield row, "exclude", f"the same picture as {first[1]}"
 
 
-def _not_in_test(left: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
-    in_test = left["published_split"] == "test"
-    leaks = ~in_test & left["lesion_id"].isin(left.loc[in_test, "lesion_id"])
-    for row, lesion in left.loc[leaks, "lesion_id"].items():
-        yield row, "exclude", f"another image of its lesion {lesion} stands in Test"
+def _not_in_test(kept: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
+    in_test = kept["published_split"] == "test"
+    leaks = ~in_test & kept["lesion_id"].isin(kept.loc[in_test, "lesion_id"])
+    for row, lesion in kept.loc[leaks, "lesion_id"].items():
+        yield row, "exclude", f"another image of its lesion {lesion} is in Test"
 
 
-def _enough_lesions(left: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
-    lesions = left[left["published_split"] == "train"].groupby("label")["lesion_id"].nunique()
-    for row, label in left["label"].items():
-        if (n := lesions.get(label, 0)) < FEWEST_LESIONS:
-            yield row, "exclude", f"{n} lesion(s) of {label} left in Train, fewer than {FEWEST_LESIONS}: too few"
+def _enough_lesions(kept: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
+    lesions = kept[kept["published_split"] == "train"].groupby("label")["lesion_id"].nunique()
+    for row, label in kept["label"].items():
+        if (count := lesions.get(label, 0)) < FEWEST_LESIONS:
+            yield (
+                row,
+                "exclude",
+                f"{count} lesion(s) of {label} remain in Train; fewer than {FEWEST_LESIONS} are too few",
+            )
 
 
-def _groups(left: pd.DataFrame, picture: pd.Series) -> Iterator[pd.DataFrame]:
-    """The cases of each picture that stands in more than one file."""
-    again = picture.duplicated(keep=False)
-    return (group for _, group in left[again].groupby(picture[again]))
+def _files_of_a_picture(kept: pd.DataFrame, picture: pd.Series) -> Iterator[pd.DataFrame]:
+    """The cases of each picture that is in more than one file."""
+    repeated = picture.duplicated(keep=False)
+    return (group for _, group in kept[repeated].groupby(picture[repeated]))

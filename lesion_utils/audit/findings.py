@@ -1,4 +1,4 @@
-"""The audit of a table of cases: one row a finding, by stated rules."""
+"""The audit of a case table: one row per finding, by stated rules."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -7,36 +7,36 @@ import numpy as np
 import pandas as pd
 from scipy.stats import MonteCarloMethod, chi2_contingency, hypergeom
 
-from lesion_utils.audit.connected import connected
-from lesion_utils.audit.links import KINDS, shared, tied
+from lesion_utils.audit.links import KINDS, connected_groups, link_groups, linked_to
 
 COLUMNS = ["what", "where", "images", "lesions", "groups", "severity", "sentence", "examples"]
 SEVERITIES = ("leak", "label", "confounding", "information")
 METADATA = ("dx_type", "sex", "localization")
-CHANCE = 0.001  # what chance makes more often is no finding
+CHANCE = 0.001  # what chance makes more often is not a finding
 ASSOCIATION = 0.1  # bias-corrected Cramér's V from which a source counts as confounded; Cohen (1988) calls it small
 
 _ALL = "all cases"
-_PARTS = ("train", "validation", "test")  # in this order
+_SPLITS = ("train", "validation", "test")  # in this order
 _RANDOM_TABLES = 9999
 _EXAMPLES = 4
+_VERBS = dict(zip(KINDS, ("share the id", "share the lesion", "share the pixels", "are near-duplicates"), strict=True))
 
 
 def findings(
     cases: pd.DataFrame, threads: int, others: dict[str, pd.DataFrame] | None = None, grouped_by: str = "lesion"
 ) -> pd.DataFrame:
-    """What is wrong with ``cases``: within and between the parts of its column ``split``, and against other sets.
+    """What is wrong with ``cases``: within and between the values of its column ``split``, and against other sets.
 
-    One row a finding: ``what, where, images, lesions, groups`` (how many are involved, on all sides)``, severity,
+    One row per finding: ``what, where, images, lesions, groups`` (how many are involved in both sets)``, severity,
     sentence, examples`` (some image ids), the gravest first. ``others`` are case tables by name. A table without a
-    column ``split`` is one part. ``grouped_by`` says what ``lesion_id`` names. What cannot be tested is a row that says
-    so. By ``severity``:
+    column ``split`` is one split. ``grouped_by`` says what ``lesion_id`` identifies. What cannot be tested is a row
+    that says so. By ``severity``:
 
-    * *leak*: between two parts, each of ``overlap.KINDS``. Same id, lesion and pixels are facts of their own, and a
-      pair of images counts under each that it shows; a near-duplicate counts only where none of the three ties them.
-    * *information*: the same within a part, or with another set.
-    * *label*: one image (same id or pixels) under two labels; one lesion under two labels, those images left out. A
-      patient may have lesions of two kinds: where images are grouped by patient, that is no finding.
+    * *leak*: between two splits, each of ``links.KINDS``. A pair of images with the same id, lesion and pixels counts
+      under each; a near-duplicate counts only where none of the three links the pair.
+    * *information*: the same within a split, or with another set.
+    * *label*: one image (same id or pixels) under two labels; one lesion under two labels, without these images. Where
+      images are grouped by patient, the latter is not a finding: a patient may have lesions of two classes.
     * *confounding*: a value of ``METADATA`` with one class only, if so many lesions would be of one class with a
       probability below ``CHANCE`` (hypergeometric, Bonferroni over all values of all columns); and a ``source`` with a
       Cramér's V, by lesion, of ``ASSOCIATION`` or more (bias-corrected: Bergsma, J Korean Stat Soc 42:323, 2013) and
@@ -45,13 +45,13 @@ def findings(
     Raises InputError for a file that cannot be decoded.
     """
     sets = {_ALL: cases} | {
-        name: other.drop(columns="split", errors="ignore") for name, other in (others or {}).items()
+        name: table.drop(columns="split", errors="ignore") for name, table in (others or {}).items()
     }
     table = pd.concat(sets.values(), ignore_index=True)
-    name = pd.Series(np.repeat(list(sets), [len(one) for one in sets.values()]))
+    name = pd.Series(np.repeat(list(sets), [len(cases_of_set) for cases_of_set in sets.values()]))
     own = name == _ALL
-    numbers = tied(table, threads)
-    rows = [*_overlaps(table, numbers, name), *_two_labels(table[own], numbers[own], grouped_by)]
+    groups = link_groups(table, threads)
+    rows = [*_overlaps(table, groups, name), *_two_labels(table[own], groups[own], grouped_by)]
     rows += [*_metadata(table[own]), *_source(table[own])]
     found = pd.DataFrame(rows, columns=COLUMNS)
     return found.sort_values("severity", key=lambda s: s.map(SEVERITIES.index), kind="stable", ignore_index=True)
@@ -62,67 +62,42 @@ def _row(what: str, where: str, involved: pd.DataFrame, groups: int, severity: s
     return what, where, *counts, severity, sentence, ", ".join(involved["image_id"][:_EXAMPLES])
 
 
-# ---------------------------------------------------------------------------------------------------------- overlap
-
-
-def _overlaps(table: pd.DataFrame, numbers: pd.DataFrame, name: pd.Series) -> Iterator[tuple]:
+def _overlaps(table: pd.DataFrame, groups: pd.DataFrame, name: pd.Series) -> Iterator[tuple]:
     own = name == _ALL
-    part = table["split"].where(own, None) if "split" in table else name.where(own, None)
-    there = set(part.dropna())
-    parts = [*(one for one in _PARTS if one in there), *sorted(there - set(_PARTS))]
-    for one in parts:
-        yield from _shared(table, numbers, (one, part == one), (one, part == one), "information")
-    for one, other in combinations(parts, 2):
-        yield from _shared(table, numbers, (other, part == other), (one, part == one), "leak")
-    for one in name[~own].unique():
-        yield from _shared(table, numbers, (_ALL, own), (one, name == one), "information")
+    split = table["split"].where(own, None) if "split" in table else name.where(own, None)
+    present = set(split.dropna())
+    splits = [*(known for known in _SPLITS if known in present), *sorted(present - set(_SPLITS))]
+    pairs = [((part, split == part), (part, split == part), "information") for part in splits]
+    pairs += [((second, split == second), (first, split == first), "leak") for first, second in combinations(splits, 2)]
+    pairs += [((_ALL, own), (other, name == other), "information") for other in name[~own].unique()]
+    for (one, inside), (other, outside), severity in pairs:
+        for kind in KINDS:
+            here, there = linked_to(groups[kind], inside, outside), linked_to(groups[kind], outside, inside)
+            if not here.any():
+                continue
+            sentence = f"{here.sum():,} of {inside.sum():,} images in {one} {_VERBS[kind]} of "
+            sentence += "another there." if one == other else f"{there.sum():,} of {outside.sum():,} images in {other}."
+            where = f"within {one}" if one == other else f"between {other} and {one}"
+            yield _row(kind, where, table[here | there], groups.loc[here, kind].nunique(), severity, sentence)
 
 
-_VERBS = dict(zip(KINDS, ("share the id", "share the lesion", "share the pixels", "are near-duplicates"), strict=True))
+def _two_labels(cases: pd.DataFrame, groups: pd.DataFrame, grouped_by: str) -> Iterator[tuple]:
+    image = pd.Series(connected_groups(groups[["same id", "same pixels"]]), index=cases.index)
+    conflicting = cases["label"].groupby(image).transform("nunique") > 1
+    yield from _labels("image", cases[conflicting], image[conflicting])
+    if grouped_by == "lesion":
+        others = cases[~conflicting & (groups["same lesion"] >= 0)]
+        conflicting = others.groupby("lesion_id")["label"].transform("nunique") > 1
+        yield from _labels("lesion", others[conflicting], others.loc[conflicting, "lesion_id"])
 
 
-def _shared(
-    table: pd.DataFrame,
-    numbers: pd.DataFrame,
-    these: tuple[str, pd.Series],
-    those: tuple[str, pd.Series],
-    severity: str,
-) -> Iterator[tuple]:
-    (one, inside), (other, others) = these, those
-    for kind in KINDS:
-        here, there = shared(numbers[kind], inside, others), shared(numbers[kind], others, inside)
-        if not here.any():
-            continue
-        sentence = f"{here.sum():,} of {inside.sum():,} images in {one} {_VERBS[kind]} of "
-        sentence += "another there." if one == other else f"{there.sum():,} of {others.sum():,} images in {other}."
-        where = f"within {one}" if one == other else f"between {other} and {one}"
-        yield _row(kind, where, table[here | there], numbers.loc[here, kind].nunique(), severity, sentence)
-
-
-# ----------------------------------------------------------------------------------------------------------- labels
-
-
-def _two_labels(cases: pd.DataFrame, numbers: pd.DataFrame, grouped_by: str) -> Iterator[tuple]:
-    image = pd.Series(connected(numbers[["same id", "same pixels"]]), index=cases.index)
-    torn = cases["label"].groupby(image).transform("nunique") > 1
-    yield from _labels("image", cases[torn], image[torn])
-    if grouped_by != "lesion":
+def _labels(thing: str, conflicting: pd.DataFrame, group: pd.Series) -> Iterator[tuple]:
+    if conflicting.empty:
         return
-    left = cases[~torn & (numbers["same lesion"] >= 0)]
-    torn = left.groupby("lesion_id")["label"].transform("nunique") > 1
-    yield from _labels("lesion", left[torn], left.loc[torn, "lesion_id"])
-
-
-def _labels(thing: str, torn: pd.DataFrame, group: pd.Series) -> Iterator[tuple]:
-    if torn.empty:
-        return
-    labels = torn.groupby(group)["label"].agg(lambda values: " + ".join(sorted(set(values)))).value_counts()
+    labels = conflicting.groupby(group)["label"].agg(lambda values: " + ".join(sorted(set(values)))).value_counts()
     under = ", ".join(f"{count:,} {pair}" for pair, count in labels.items())
-    sentence = f"{labels.sum():,} {thing}(s) stand under more than one label: {under}."
-    yield _row(f"one {thing} under two labels", _ALL, torn, labels.sum(), "label", sentence)
-
-
-# ------------------------------------------------------------------------------------------------------ confounding
+    sentence = f"{labels.sum():,} {thing}(s) have more than one label: {under}."
+    yield _row(f"one {thing} under two labels", _ALL, conflicting, labels.sum(), "label", sentence)
 
 
 def _by_lesion(cases: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -139,18 +114,18 @@ def _metadata(cases: pd.DataFrame) -> Iterator[tuple]:
         for value, counts in table.iterrows():
             n, lesions = counts.sum(), table.to_numpy().sum()
             by_chance = hypergeom.pmf(n, lesions, table.sum(), n).sum()
-            if counts.max() < n or by_chance * values >= CHANCE:
-                continue
-            involved = cases[cases[column] == value]
-            sentence = f"All {len(involved):,} images with {column} {value!r} ({n:,} lesions) are {counts.idxmax()}."
-            yield _row(f"{column} tells the label", _ALL, involved, 1, "confounding", f"{sentence} Never an input.")
+            if counts.max() == n and by_chance * values < CHANCE:
+                involved = cases[cases[column] == value]
+                sentence = f"All {len(involved):,} images with {column} {value!r} ({n:,} lesions) are "
+                sentence += f"{counts.idxmax()}. Never use it as an input."
+                yield _row(f"{column} reveals the label", _ALL, involved, 1, "confounding", sentence)
 
 
 def _source(cases: pd.DataFrame) -> Iterator[tuple]:
     known = cases[cases["source"].notna()] if "source" in cases else cases[:0]
     if known["source"].nunique() < 2 or known["label"].nunique() < 2:
-        there = "one class" if known["source"].nunique() > 1 else "one source" if len(known) else "no source is known"
-        sentence = f"Whether source and class are confounded cannot be tested: {there}."
+        why = "one class" if known["source"].nunique() > 1 else "one source" if len(known) else "no source is known"
+        sentence = f"Whether source and class are confounded cannot be tested: {why}."
         yield _row("source", _ALL, cases[:0], 0, "information", sentence)
         return
     table = _by_lesion(known, "source")
@@ -162,8 +137,8 @@ def _source(cases: pd.DataFrame) -> Iterator[tuple]:
     source, label = table.index[row], table.columns[column]
     inside = table.loc[source, label] / table[label].sum()
     outside = (table.loc[source].sum() - table.loc[source, label]) / table.drop(columns=label).to_numpy().sum()
-    sentence = f"{inside:.0%} of the {table[label].sum():,} lesions of {label} come from {source!r}, of all others "
-    sentence += f"{outside:.0%}; Cramér's V {association:.2f}, p < {CHANCE:g}."
+    sentence = f"{inside:.0%} of the {table[label].sum():,} lesions of {label} come from {source!r}, of all other "
+    sentence += f"lesions {outside:.0%}; Cramér's V {association:.2f}, p < {CHANCE:g}."
     yield _row("source is confounded with the class", _ALL, known, table.shape[0], "confounding", sentence)
 
 

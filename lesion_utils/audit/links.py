@@ -1,46 +1,60 @@
-"""What one set of cases holds twice, and what two sets share."""
+"""Which images belong together: by id, lesion, pixels, or as near-duplicates."""
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from lesion_utils.audit.connected import components, connected
 from lesion_utils.audit.images import pixel_digests
 from lesion_utils.audit.near_duplicates import near_pairs, picture_hashes
 
 KINDS = ("same id", "same lesion", "same pixels", "near-duplicate")
 
 
-def tied(cases: pd.DataFrame, threads: int, pictures: bool = True) -> pd.DataFrame:
-    """A number for each case and each of ``KINDS``: images of equal number are tied; -1 where nothing is known.
+def link_groups(cases: pd.DataFrame, threads: int, pictures: bool = True) -> pd.DataFrame:
+    """A group number for each case and each of ``KINDS``; images of one group are linked, -1 where nothing is known.
 
-    *Same id* goes by ``isic_id``, or by ``image_id`` where there is none; *same lesion* by ``lesion_id``; *same pixels*
-    by the decoded picture. These three are plain facts, and two images may share several. *Near-duplicates* are what
-    ``near_pairs`` finds among images that none of the three ties, directly or through others; a chain of them is one
-    group. ``pictures`` False opens no file and leaves out the last two. Raises InputError for a file that cannot be
-    decoded.
+    *Same id* compares ``isic_id``, or ``image_id`` where there is none; *same lesion* ``lesion_id``; *same pixels* the
+    decoded pictures. Two images may share several of these. *Near-duplicates* are what ``near_pairs`` finds among
+    images that none of the three links, directly or through others; a chain of them is one group. ``pictures`` False
+    opens no file and leaves out the last two. Raises InputError for a file that cannot be decoded.
     """
     ids = cases["isic_id"].fillna(cases["image_id"]) if "isic_id" in cases else cases["image_id"]
     keys = {"same id": ids, "same lesion": cases["lesion_id"]}
     if pictures:
         keys["same pixels"] = pixel_digests(cases, threads)
-    numbers = pd.DataFrame({kind: pd.factorize(key)[0] for kind, key in keys.items()}, index=cases.index)
-    return numbers.assign(**{"near-duplicate": _near(cases, numbers, threads)}) if pictures else numbers
+    groups = pd.DataFrame({kind: pd.factorize(key)[0] for kind, key in keys.items()}, index=cases.index)
+    return groups.assign(**{"near-duplicate": _near_groups(cases, groups, threads)}) if pictures else groups
 
 
-def _near(cases: pd.DataFrame, numbers: pd.DataFrame, threads: int) -> np.ndarray:
-    first = ~numbers["same pixels"].duplicated().to_numpy()  # one case a picture, in the order of their numbers
-    known = connected(numbers)[first]
-    one, other, _ = near_pairs(picture_hashes(cases[first], threads), threads).T
-    new = known[one] != known[other]
-    groups = components(one[new], other[new], int(first.sum()))
-    return np.where(np.bincount(groups)[groups] > 1, groups, -1)[numbers["same pixels"]]
+def _near_groups(cases: pd.DataFrame, groups: pd.DataFrame, threads: int) -> np.ndarray:
+    first = ~groups["same pixels"].duplicated().to_numpy()  # one case per picture, in the order of their numbers
+    linked = connected_groups(groups)[first]
+    left, right, _ = near_pairs(picture_hashes(cases[first], threads), threads).T
+    new = linked[left] != linked[right]
+    near = _components(left[new], right[new], int(first.sum()))
+    return np.where(np.bincount(near)[near] > 1, near, -1)[groups["same pixels"]]
 
 
-def shared(number: pd.Series, these: pd.Series, those: pd.Series) -> pd.Series:
-    """Which of the cases ``these`` are tied to one of ``those``, or to another of ``these`` if both are the same.
+def linked_to(group: pd.Series, cases: pd.Series, others: pd.Series) -> pd.Series:
+    """Which of ``cases`` are linked to one of ``others``, or to another of ``cases`` if both are the same.
 
-    ``number`` is a column of ``tied``, ``these`` and ``those`` are bool; all (n,), as is what is returned.
+    ``group`` is a column of ``link_groups``; ``cases`` and ``others`` are masks. All, and the result, are (n,).
     """
-    known = number[these & (number >= 0)]
-    again = known.duplicated(keep=False) if these.equals(those) else known.isin(number[those])
-    return again.reindex(number.index, fill_value=False)
+    known = group[cases & (group >= 0)]
+    linked = known.duplicated(keep=False) if cases.equals(others) else known.isin(group[others])
+    return linked.reindex(group.index, fill_value=False)
+
+
+def connected_groups(groups: pd.DataFrame) -> np.ndarray:
+    """(n,) int: equal for rows that have an equal number (-1 is none) in any column, directly or through others."""
+    values = groups.to_numpy()
+    columns = values + len(groups) + np.arange(values.shape[1]) * len(groups)  # numbers are below n: none collide
+    row, column = np.nonzero(values >= 0)
+    return _components(row, columns[row, column], len(groups) * (values.shape[1] + 1))[: len(groups)]
+
+
+def _components(left: np.ndarray, right: np.ndarray, nodes: int) -> np.ndarray:
+    """(nodes,) int: equal for nodes that links from ``left`` to ``right``, (m,) int, join directly or indirectly."""
+    graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(nodes, nodes))
+    return connected_components(graph, directed=False)[1]

@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import predictions
-from lesion_utils.datasets import ham10000_folder, read_any
+from lesion_utils.audit.images import pixel_digests
+from lesion_utils.cases import ham10000_folder, read_case_tables
+from lesion_utils.datasets import read_any
 from lesion_utils.datasets.isic9 import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.paths import atomic_write, read_json, write_json
-from lesion_utils.pictures import load_pictures, row_digests
+from lesion_utils.pictures import load_pictures
 from lesion_utils.published import handover
 from lesion_utils.runtime import start
-from lesion_utils.splits import known_in_training, split_cases, split_digest
+from lesion_utils.splits import find_leaks, split_digest
 from lesion_utils.study import StudyParams
 from lesion_utils.tables import require_unique
 from lesion_utils.training import PROVENANCE
@@ -47,7 +49,7 @@ def predict_folder(
     cases = read_any(folder, ham10000_folder(params))
     classes = sorted(own["label"].unique())
     names, cases = _classes_and_labels(classes, cases, folder)
-    seen = _seen(own, cases, params.recipes[recipe].backbone.image_size, params.threads)
+    seen = _seen(own, cases, params.threads)
     if len(seen) and not allow_leak:
         raise InputError(
             f"the model has seen {len(seen):,} of the {len(cases):,} images in {folder}, or their lesions, in training "
@@ -119,7 +121,7 @@ def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame
     folder = params.model_folder(recipe)
     fix = f"make study STUDY={params.study}, with the same data and parameters."
     provenance = read_json(folder / PROVENANCE, fix)
-    own = split_cases(params, params.recipes[recipe].case_table)
+    own = read_case_tables(params)[params.recipes[recipe].case_table]
     today = {
         "recipe": params.recipes[recipe].model_dump(mode="json"),
         "seed": params.training_seed,
@@ -150,8 +152,8 @@ def _summed(names: Sequence[str], scores: np.ndarray) -> tuple[list[str], np.nda
     return different, scores @ np.equal.outer(np.array(names, object), np.array(different, object)).astype(scores.dtype)
 
 
-def _seen(own: pd.DataFrame, cases: pd.DataFrame, size: tuple[int, int], threads: int) -> pd.DataFrame:
-    """The ``cases`` that are in training or validation of ``own``, with a column ``knows``: image or lesion."""
+def _seen(own: pd.DataFrame, cases: pd.DataFrame, threads: int) -> pd.DataFrame:
+    """The ``cases`` that are in training or validation of ``own``, with a column ``shares``: image or lesion."""
     used = own[own["split"].isin(["train", "validation"])].assign(split="train")
     joined = pd.concat([used, cases.assign(split="test")], ignore_index=True)
-    return known_in_training(joined, row_digests(load_pictures(joined["path"], size, threads)))
+    return find_leaks(joined.assign(pixels=pixel_digests(joined, threads)))

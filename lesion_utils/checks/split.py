@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, norm
 
-from lesion_utils.audit.links import KINDS, shared, tied
+from lesion_utils.audit.links import KINDS, link_groups, linked_to
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import exact_interval, wilson
 from lesion_utils.evaluation.views import asked_views
@@ -94,7 +94,7 @@ def leakcheck(
     ``table`` has one row per image: id, label, split, and the lesion where it is known, in columns named as ``names``
     says. If every image has a lesion of its own, lesions count as unknown. ``images`` is a folder with a picture for
     each id: the file's name with or without its ending, or its path in the folder. Without it, pixels and
-    near-duplicates are not checked. The check counts the images of test that are linked to training (``links.tied``),
+    near-duplicates are not checked. The check counts the images of test that are linked to training (``link_groups``),
     of validation to training and of test to validation: all, and those of ``melanoma`` (by default recognised by name).
     These shares describe this very split, so they have no interval.
 
@@ -117,7 +117,7 @@ def leakcheck(
         cases["path"] = _paths(images, cases["image_id"])
     if not melanomas:
         unchecked.append("melanoma alone (no class has that name, or no other class)")
-    groups = tied(cases, threads, pictures=images is not None)
+    groups = link_groups(cases, threads, pictures=images is not None)
     if cases["lesion_id"].isna().all():
         groups = groups.drop(columns="same lesion")
     shares, links = _overlaps(cases, groups, cases["label"].isin(melanomas))
@@ -184,7 +184,7 @@ def _overlaps(cases: pd.DataFrame, groups: pd.DataFrame, melanoma: pd.Series) ->
         these, those = cases["split"] == split, cases["split"] == against
         if not (these.any() and those.any()):
             continue
-        hits = pd.DataFrame({kind: shared(groups[kind], these, those) for kind in groups})
+        hits = pd.DataFrame({kind: linked_to(groups[kind], these, those) for kind in groups})
         for kind in groups:
             first = cases.loc[those, "image_id"].groupby(groups.loc[those, kind]).first()
             linked = {"image_id": cases.loc[hits[kind], "image_id"], "what": kind, "against": against}

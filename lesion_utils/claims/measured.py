@@ -10,6 +10,7 @@ import pandas as pd
 
 from lesion_utils import predictions
 from lesion_utils.augment import shown
+from lesion_utils.cases import read_written_cases
 from lesion_utils.checks.matrix import judge_matrix, multinomial_draws
 from lesion_utils.claims.declared import Data, Matrix, Metric, Share, Training
 from lesion_utils.errors import InputError
@@ -18,7 +19,6 @@ from lesion_utils.evaluation.bootstrap import percentile_interval, wilson
 from lesion_utils.evaluation.differences import metrics_per_run
 from lesion_utils.evaluation.views import views_of
 from lesion_utils.paths import run_folder
-from lesion_utils.splits import written_cases
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
 
 MATRIX_RESAMPLES = 2000
@@ -166,7 +166,7 @@ def _minus(number: Measured, other: Measured) -> Measured:
 
 
 def _fact(params: StudyParams, estimand: Data) -> Measured:
-    cases = written_cases(params.study)
+    cases = read_written_cases(params)
     if estimand.published_split:
         cases = cases[cases["published_split"] == estimand.published_split]
     sizes, of = cases["label"].value_counts(), estimand.of

@@ -3,9 +3,8 @@
 import typer
 
 from lesion_utils import pipeline
-from lesion_utils.audit.images import pixel_digests
+from lesion_utils.cases import data_digest, data_folder, layout, read_pictures
 from lesion_utils.cli.options import takes_study
-from lesion_utils.datasets import data_digest, data_folder, layout, read_cases
 from lesion_utils.paths import run_folder, write_json
 from lesion_utils.study import StudyParams
 
@@ -13,8 +12,7 @@ from lesion_utils.study import StudyParams
 @takes_study
 def check_data(params: StudyParams) -> None:
     """Read the case table of a study and every image."""
-    cases = read_cases(params)
-    pixel_digests(cases, params.threads)
+    cases = read_pictures(params)
     facts = {"images": len(cases), "data digest": data_digest(params)}
     write_json(run_folder(params.study) / pipeline.CHECKED_DATA, facts)
     groups = f"{cases['lesion_id'].nunique():,} {layout(params).grouped_by}s"

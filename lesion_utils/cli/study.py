@@ -13,12 +13,12 @@ import snakemake.cli
 import typer
 
 from lesion_utils import pipeline
+from lesion_utils.cases import check_cases
 from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.cli.options import Data, Ham10000, Isic2018, Study, Threads, Weights
 from lesion_utils.cli.progress import Progress
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, report_folder, run_folder, write_json
-from lesion_utils.splits import split_cases
 from lesion_utils.study import load_study
 
 ARGUMENTS = [
@@ -52,7 +52,7 @@ def study(
     start = Path.cwd()
     with unusable_input_exits_2():
         params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, weights=weights, threads=threads)
-        split_cases(params)  # refuses unusable input before anything starts; `check-data` then reads every image
+        check_cases(params)  # before anything starts; `check-data` then decodes every image
         for recipe in params.recipes.values():
             recipe.backbone.weights_file(params.weights)
         folder = run_folder(params.study)

@@ -22,56 +22,38 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import yaml
 from PIL import Image
+from pydantic import Field
 
 from lesion_utils.datasets.phantom_pictures import Subject
 from lesion_utils.errors import InputError
-from lesion_utils.study import Phantom
+from lesion_utils.recipes import Fraction, Strict
 
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 COLUMNS = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset"]
 TRUTH = ["image_id", "lesion_id", "dx", "look", "typical", "duplicate_of", "conflict_of", "marked_source"]
 MARKED = "vienna_dias"
 MARKED_SHARE = 0.1  # of the lesions, where no shortcut is planted
-SOURCES = {"vidir_molemax": 0.45, "vidir_modern": 0.33, "rosendahl": 0.22}  # of the other lesions
-
-# HAM10000's order of sizes, flattened so that a fifth of the lesions holds ten of every class.
-LESIONS = {"akiec": 59, "bcc": 63, "bkl": 86, "df": 56, "mel": 76, "nv": 203, "vasc": 57}  # of 600
-VIEWS = {"akiec": 1.43, "bcc": 1.57, "bkl": 1.51, "df": 1.4, "mel": 1.81, "nv": 1.24, "vasc": 1.45}  # a lesion, mean
 MOST_VIEWS = 6
-AGE = {"akiec": (67, 11), "bcc": (67, 14), "bkl": (64, 14), "df": (53, 14), "mel": (61, 15), "nv": (46, 15)}
-AGE["vasc"] = (51, 22)  # mean, standard deviation, years
-FEMALE = {"akiec": 0.32, "bcc": 0.38, "bkl": 0.42, "df": 0.45, "mel": 0.38, "nv": 0.49, "vasc": 0.51}
-DX_TYPES = {
-    "akiec": {"histo": 1.0},
-    "bcc": {"histo": 1.0},
-    "bkl": {"histo": 0.7, "consensus": 0.24, "confocal": 0.06},
-    "df": {"consensus": 0.52, "histo": 0.48},
-    "mel": {"histo": 1.0},
-    "nv": {"follow_up": 0.55, "histo": 0.37, "consensus": 0.08},
-    "vasc": {"consensus": 0.53, "histo": 0.47},
-}
-# Percent of a class at a site, roughly HAM10000's; columns as in CLASSES.
-SITES = {
-    "abdomen": (2, 4, 4, 3, 6, 13, 19),
-    "acral": (0, 0, 0, 0, 0, 1, 0),
-    "back": (9, 36, 18, 2, 29, 21, 15),
-    "chest": (4, 9, 7, 0, 6, 3, 4),
-    "ear": (1, 0, 1, 0, 2, 1, 0),
-    "face": (35, 20, 29, 0, 9, 2, 6),
-    "foot": (0, 1, 0, 2, 3, 4, 0),
-    "genital": (0, 0, 0, 1, 0, 1, 0),
-    "hand": (4, 0, 1, 0, 0, 1, 4),
-    "lower extremity": (20, 11, 16, 71, 17, 22, 19),
-    "neck": (3, 3, 3, 0, 3, 1, 2),
-    "scalp": (4, 4, 3, 0, 1, 1, 1),
-    "trunk": (0, 2, 7, 0, 4, 18, 22),
-    "unknown": (0, 1, 2, 0, 1, 3, 0),
-    "upper extremity": (18, 9, 9, 21, 19, 10, 8),
-}
+_TABLES = Path(__file__).with_suffix(".yml")
+FACTS = yaml.safe_load(_TABLES.read_text(encoding="utf-8"))  # what lesions of each class are like
+
+
+class Phantom(Strict):
+    """The options of the phantom."""
+
+    lesions: Annotated[int, Field(ge=14)] = 600
+    seed: Annotated[int, Field(ge=0)] = 0
+    signal: Fraction = Field(0.6, description="how strongly the class shows in the picture; 0: not at all")
+    duplicates: Annotated[int, Field(ge=0)] = Field(0, description="images planted again under another id and lesion")
+    conflicting_labels: Annotated[int, Field(ge=0)] = Field(0, description="images planted again under another label")
+    source_shortcut: Fraction = Field(0.0, description="probability that a melanoma comes from the marked source")
+
 
 # Purposes of the generators.
 _VIEW_COUNT, _RECORD, _LOOK, _SOURCE, _LESION, _VIEW, _IMAGE_ID, _LESION_ID, _DUPLICATE, _CONFLICT = range(1, 11)
@@ -87,9 +69,9 @@ def _rng(seed: int, purpose: int, *index: int) -> np.random.Generator:
 
 def lesion_counts(lesions: int) -> dict[str, int]:
     """How many of ``lesions`` (14 or more) each class has: HAM-like order, at least two each."""
-    exact = {dx: lesions * share / sum(LESIONS.values()) for dx, share in LESIONS.items()}
+    exact = {dx: lesions * share / sum(FACTS["lesions"].values()) for dx, share in FACTS["lesions"].items()}
     counts = {dx: max(2, int(value)) for dx, value in exact.items()}
-    by_remainder = sorted(CLASSES, key=lambda dx: (counts[dx] - exact[dx], -LESIONS[dx]))
+    by_remainder = sorted(CLASSES, key=lambda dx: (counts[dx] - exact[dx], -FACTS["lesions"][dx]))
     for dx in by_remainder[: max(0, lesions - sum(counts.values()))]:
         counts[dx] += 1
     while sum(counts.values()) > lesions:  # the floor of two gave too many
@@ -108,7 +90,7 @@ def plan(options: Phantom) -> pd.DataFrame:
     rows = []
     lesion = 0
     for dx, count in lesion_counts(options.lesions).items():
-        views = _view_counts(count, VIEWS[dx], _rng(seed, _VIEW_COUNT, CLASSES.index(dx)))
+        views = _view_counts(count, FACTS["views"][dx], _rng(seed, _VIEW_COUNT, CLASSES.index(dx)))
         for n in views:
             record = _record(dx, lesion, options)
             rows += [record | {"lesion": lesion, "view": view} for view in range(n)]
@@ -137,7 +119,7 @@ def plan(options: Phantom) -> pd.DataFrame:
         else:
             rng = _rng(seed, _CONFLICT, int(i))
             dx = str(rng.choice([dx for dx in CLASSES if dx != rows[i]["dx"]]))
-            copy |= {"dx": dx, "dx_type": _draw(rng, DX_TYPES[dx]), "conflict_of": rows[i]["image_id"]}
+            copy |= {"dx": dx, "dx_type": _draw(rng, FACTS["dx_types"][dx]), "conflict_of": rows[i]["image_id"]}
         rows.append(copy)
     table = pd.DataFrame(rows)
     table["typical"] = table["look"] == table["dx"]
@@ -154,18 +136,18 @@ def _view_counts(lesions: int, mean: float, rng: np.random.Generator) -> np.ndar
 def _record(dx: str, lesion: int, options: Phantom) -> dict:
     """What all views of one lesion share."""
     rng = _rng(options.seed, _RECORD, lesion)
-    age = min(max(5 * round(rng.normal(*AGE[dx]) / 5), 0), 85)
-    sex = "female" if rng.random() < FEMALE[dx] else "male"
+    age = min(max(5 * round(rng.normal(*FACTS["age"][dx]) / 5), 0), 85)
+    sex = "female" if rng.random() < FACTS["female"][dx] else "male"
     column = CLASSES.index(dx)
-    site = _draw(rng, {site: percent[column] for site, percent in SITES.items()})
-    dx_type = _draw(rng, DX_TYPES[dx])
+    site = _draw(rng, {site: percent[column] for site, percent in FACTS["sites"].items()})
+    dx_type = _draw(rng, FACTS["dx_types"][dx])
     age_known, sex_known = rng.random(2) > 0.01
     # At 0 every class has the same share of the marked source; at 1 all melanomas come from it and nothing else does.
     rng = _rng(options.seed, _SOURCE, lesion)
     marked_probability = (1 - options.source_shortcut) * MARKED_SHARE
     if dx == "mel":
         marked_probability = max(marked_probability, options.source_shortcut)
-    source = MARKED if rng.random() < marked_probability else _draw(rng, SOURCES)
+    source = MARKED if rng.random() < marked_probability else _draw(rng, FACTS["sources"])
     rng = _rng(options.seed, _LOOK, lesion)
     return {
         "dx": dx,
@@ -246,9 +228,9 @@ def _write_into(folder: Path, table: pd.DataFrame, options: Phantom) -> None:
 
 
 def version() -> str:
-    """Changes with any byte of what plans and draws phantoms, so that one made by other code is known."""
-    parts = [Path(__file__), Path(__file__).with_name("phantom_pictures.py")]
-    return hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
+    """Changes with any byte of the files that plan and draw phantoms."""
+    files = [Path(__file__), _TABLES, Path(__file__).with_name("phantom_pictures.py")]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _identity(options: Phantom) -> str:

@@ -1,4 +1,4 @@
-"""The layouts that are read, an entry each: what the study must know of a data set stands here and nowhere else."""
+"""The one registry of layouts: all that the study must know about a data set."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -8,24 +8,26 @@ from typing import Literal
 import pandas as pd
 
 from lesion_utils.datasets import ham10000, isic9, isic2018, siim2020
+from lesion_utils.errors import InputError
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One layout. Its functions are given the data folder, and that of HAM10000 where there is one."""
+    """One layout. Its functions take the data folder, and that of HAM10000 (or None) where they have two parameters."""
 
     title: str
-    classes: Mapping[str, str]  # label: what it is
-    expected: str  # what lies in such a folder, for messages
-    recognised: Callable[[Path], bool]  # whether a folder looks so; it need not be without fault
+    classes: Mapping[str, str]  # label: what it means
+    expected: str  # what such a folder holds, for messages
+    recognised: Callable[[Path], bool]  # whether a folder has this layout; it may still have faults
     read: Callable[[Path, Path | None], pd.DataFrame]
     images: Callable[[Path], list[Path]]
-    table: Callable[[Path, Path | None], Path | None]  # the file that labels, lesions or patients come from
-    name_parts: int = 1  # how many parts at the end of its path tell an image from another
-    ham10000: Literal["itself", "lesions", "none"] = "none"  # whether it is HAM10000's, or takes lesions from there
-    corrected: bool = False  # comes in parts, in which the audit corrects what is wrong
-    grouped_by: str = "lesion"  # what ``lesion_id`` names
+    table: Callable[[Path, Path | None], Path | None]  # the file that gives labels, lesions or patients
+    name_parts: int = 1  # how many of the last parts of its path identify an image
+    ham10000: Literal["itself", "lesions", "none"] = "none"  # it is HAM10000's own, or takes lesions from there
+    corrected: bool = False  # published in two splits, whose faults the audit corrects
+    grouped_by: str = "lesion"  # what ``lesion_id`` identifies
     made_up: bool = False
+    has_training: bool = True  # False: a test set, which a study adds by a key of its own
 
 
 _HAM10000 = Layout(
@@ -39,7 +41,7 @@ _HAM10000 = Layout(
     ham10000="itself",
 )
 
-LAYOUTS = {  # in the order in which a folder is asked whether it looks so
+LAYOUTS = {  # in the order in which ``read_any`` tries them
     "isic2018": Layout(
         title="ISIC 2018 Task 3, test",
         classes=ham10000.CLASSES,
@@ -48,6 +50,7 @@ LAYOUTS = {  # in the order in which a folder is asked whether it looks so
         read=lambda folder, _: isic2018.read(folder),
         images=isic2018.image_files,
         table=lambda folder, _: isic2018.truth_file(folder),
+        has_training=False,
     ),
     "siim2020": Layout(
         title="SIIM-ISIC 2020",
@@ -74,3 +77,23 @@ LAYOUTS = {  # in the order in which a folder is asked whether it looks so
         corrected=True,
     ),
 }
+
+
+def study_datasets() -> list[str]:
+    """The layouts that a study can train on: the allowed values of its key ``dataset``."""
+    return [name for name, layout in LAYOUTS.items() if layout.has_training]
+
+
+def read_any(folder: Path, ham: Path | None = None) -> pd.DataFrame:
+    """The case table of a folder in any registered layout, recognised by its contents.
+
+    ``ham`` is a folder with HAM10000's metadata table, from which a 9-class folder takes lesions. Raises InputError
+    if no layout is recognised, and as the reader of the layout does.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder. Expected a folder of images with a label table.")
+    for layout in LAYOUTS.values():
+        if layout.recognised(folder):
+            return layout.read(folder, ham)
+    expected = dict.fromkeys(layout.expected for layout in LAYOUTS.values())
+    raise InputError(f"{folder} has no known layout. Expected one of: {'; '.join(expected)}.")

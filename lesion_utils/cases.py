@@ -1,0 +1,251 @@
+"""A study's case tables: read from its data set, corrected, split, and written once by notebook 01.
+
+``cases.csv`` in the run folder holds the corrected table; ``cases_raw.csv`` the data as published, where that differs.
+Beside each, a .json holds what it was made from. All other notebooks read these files, and nothing splits again.
+"""
+
+import hashlib
+from pathlib import Path, PurePath
+from typing import Any
+
+import pandas as pd
+
+from lesion_utils.audit import corrections
+from lesion_utils.audit.images import pixel_digests
+from lesion_utils.datasets import LAYOUTS, Layout, ham10000, isic2018, phantom
+from lesion_utils.digests import digest
+from lesion_utils.errors import InputError, first_ten
+from lesion_utils.paths import atomic_write, read_json, resolve, run_folder, write_json
+from lesion_utils.published.splits import check_published_counts, published_split
+from lesion_utils.splits import split_by_lesion, split_digest, split_off
+from lesion_utils.study import StudyParams
+
+# ------------------------------------------------------------------------------------------------------- the data set
+
+
+def layout(params: StudyParams) -> Layout:
+    """The layout of the study's data."""
+    return LAYOUTS[params.dataset]
+
+
+def data_title(params: StudyParams) -> str:
+    """What figures and reports call the study's data, and whether the study is scaled down."""
+    return layout(params).title + (", scaled-down run" if params.scaled_down_how else "")
+
+
+def data_folder(params: StudyParams) -> Path:
+    """The folder of the study's images; the phantom is written on first use, into the run folder of its study."""
+    if params.data is not None:
+        return resolve(params.data)
+    if not layout(params).made_up:
+        raise InputError(
+            f"study {params.study!r} needs a data folder: key `data` is not set. "
+            f"Fix: make study STUDY={params.study} DATA=<folder>, or papermill … -p data <folder>."
+        )
+    return phantom.ensure(run_folder(params.study) / "phantom", params.phantom)
+
+
+def ham10000_folder(params: StudyParams) -> Path | None:
+    """The folder of HAM10000, from which images in another layout take their lesions; None if there is none.
+
+    For a study in HAM10000's own layout its data folder; for one that takes lesions from there the key ``ham10000``,
+    or else the folder of that name beside the data folder. Raises InputError if the key names a folder without
+    HAM10000's metadata table.
+    """
+    match layout(params).ham10000:
+        case "itself":
+            return data_folder(params)
+        case "none":
+            return None
+    if params.ham10000 is not None:
+        return ham10000.metadata_file(resolve(params.ham10000)).parent
+    default = data_folder(params).parent / "ham10000"
+    return default if ham10000.metadata_files(default) else None
+
+
+def related_sets(params: StudyParams) -> dict[str, pd.DataFrame]:
+    """Case tables that the study's images may overlap with, by title: HAM10000, where its images are available."""
+    folder = ham10000_folder(params) if layout(params).ham10000 == "lesions" else None
+    return {LAYOUTS["ham10000"].title: ham10000.read(folder)} if folder and ham10000.image_files(folder) else {}
+
+
+def data_digest(params: StudyParams) -> str:
+    """Changes with the name or size of any image and any byte of a table, not with the folders' locations."""
+    if params.dataset == "phantom" and params.data is None:
+        identity = ["phantom", phantom.version(), params.phantom.model_dump(mode="json")]
+    else:
+        identity = _identity(layout(params), data_folder(params), ham10000_folder(params))
+    if params.isic2018 is not None:
+        identity += _identity(LAYOUTS["isic2018"], resolve(params.isic2018), None)
+    return digest(identity)
+
+
+def _identity(layout: Layout, folder: Path, ham: Path | None) -> list:
+    table = layout.table(folder, ham)
+    names = [("/".join(path.parts[-layout.name_parts :]), path.stat().st_size) for path in layout.images(folder)]
+    return [hashlib.sha256(table.read_bytes()).hexdigest() if table else None, names]
+
+
+# -------------------------------------------------------------------------------------------------- tables are made
+
+
+def read_cases(params: StudyParams) -> pd.DataFrame:
+    """All cases of a study, without splits; raises InputError for anything that cannot be used.
+
+    With ``isic2018`` they include that test set, with ``published_split`` ``test``. InputError if the study's split is
+    not ``system_000`` on HAM10000's layout, or an image is in both sets.
+    """
+    cases = layout(params).read(data_folder(params), ham10000_folder(params))
+    if params.isic2018 is None:
+        return cases
+    if params.split_rule != "system_000" or layout(params).ham10000 != "itself":
+        raise InputError(
+            f"study {params.study!r}: key `isic2018` is set, but the split is {params.split_rule!r} of "
+            f"{params.dataset!r}. Expected `split_rule: system_000` on HAM10000. Fix: remove `isic2018`."
+        )
+    test = isic2018.read(resolve(params.isic2018))
+    if duplicates := sorted(set(test["image_id"]) & set(cases["image_id"])):
+        raise InputError(
+            f"{len(duplicates)} image(s) are both in {data_folder(params)} and in the test set {params.isic2018}: "
+            f"{first_ten(duplicates)}. Expected none. Fix: use the two sets as they were published."
+        )
+    return pd.concat([cases, test]).sort_values("image_id", ignore_index=True)
+
+
+def read_pictures(params: StudyParams) -> pd.DataFrame:
+    """``read_cases`` with the column ``pixels``, the digest of each decoded picture; every picture is decoded.
+
+    The digests are kept in the run folder, and computed anew when the data change. Raises InputError naming a file
+    that cannot be decoded.
+    """
+    cases = read_cases(params)
+    file = run_folder(params.study) / "checked" / "pixels.json"
+    data = data_digest(params)
+    kept = read_json(file, "") if file.is_file() else {}
+    if kept.get("data") == data and list(kept["pixels"]) == list(cases["image_id"]):
+        return cases.assign(pixels=list(kept["pixels"].values()))
+    cases["pixels"] = pixel_digests(cases, params.threads)
+    write_json(file, {"data": data, "pixels": dict(zip(cases["image_id"], cases["pixels"], strict=True))})
+    return cases
+
+
+def has_raw_table(params: StudyParams) -> bool:
+    """Whether the data as published differ from the corrected table."""
+    return layout(params).corrected and params.split_rule == "by_lesion"
+
+
+def check_cases(params: StudyParams) -> None:
+    """Raises InputError for all that can be refused before any picture is decoded."""
+    cases = read_cases(params)
+    if not has_raw_table(params):
+        _split(params, cases)
+
+
+def make_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
+    """The tables ``corrected`` and ``raw`` of a study, with the columns ``pixels`` and ``split``.
+
+    With a published split rule, and where a data set has no published test split, both are the same. Otherwise the
+    test split is the published one; in the corrected table no lesion is in two splits, and in the raw one validation
+    is drawn from the training images one by one, as users of such folders do.
+    """
+    cases = read_pictures(params)
+    if not has_raw_table(params):
+        return dict.fromkeys(("corrected", "raw"), cases.assign(split=_split(params, cases)))
+    corrected = corrections.apply(cases, corrections.corrections(cases))
+    by_image = cases.assign(lesion_id=cases["image_id"])
+    return {
+        "corrected": corrected.assign(split=_with_validation(params, corrected)),
+        "raw": cases.assign(split=_with_validation(params, by_image)),
+    }
+
+
+def _split(params: StudyParams, cases: pd.DataFrame) -> pd.Series:
+    if params.split_rule == "by_lesion":
+        return split_by_lesion(cases, params.test_fraction, params.validation_fraction, params.split_seed)
+    order = ham10000.table_order(data_folder(params)) if layout(params).ham10000 == "itself" else None
+    split = published_split(params.split_rule, cases, order)
+    if not layout(params).made_up:
+        check_published_counts(params.split_rule, cases["label"], split)
+    return split
+
+
+def _with_validation(params: StudyParams, cases: pd.DataFrame) -> pd.Series:
+    """The published splits, with a share of training as validation, grouped by ``lesion_id``."""
+    split = cases["published_split"].copy()
+    training = cases[split == "train"]
+    split[training.index] = split_off(
+        training, "validation", params.validation_fraction, len(training), params.split_seed
+    )
+    return split
+
+
+# ------------------------------------------------------------------------------------------ tables are written, read
+
+
+def case_table_files(params: StudyParams) -> dict[str, Path]:
+    """The files of the corrected and the raw case table; one and the same where these do not differ."""
+    folder = run_folder(params.study)
+    return {
+        "corrected": folder / "cases.csv",
+        "raw": folder / ("cases_raw.csv" if has_raw_table(params) else "cases.csv"),
+    }
+
+
+def write_case_tables(params: StudyParams, tables: dict[str, pd.DataFrame]) -> None:
+    """Writes the tables of ``make_case_tables``, with paths relative to the data folder, which may move."""
+    for name, file in case_table_files(params).items():
+        cases = tables[name]
+        folders = _folders(params, cases)
+        paths = [str(PurePath(path).relative_to(folder)) for path, folder in zip(cases["path"], folders, strict=True)]
+        with atomic_write(file) as temporary:
+            cases.assign(path=paths).to_csv(temporary, index=False)
+        write_json(file.with_suffix(".json"), _made_from(params) | {"split digest": split_digest(cases)})
+
+
+def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
+    """The case tables that notebook 01 wrote, by name: ``corrected`` and ``raw``.
+
+    Raises InputError, with the command that makes them, if they are missing or were made from other data or with
+    another split.
+    """
+    files = case_table_files(params)
+    fix = f"make study STUDY={params.study}, or run notebooks/01_eda.ipynb with the same parameters."
+    for file in set(files.values()):
+        written = read_json(file.with_suffix(".json"), fix)
+        if changed := [key for key, value in _made_from(params).items() if written[key] != value]:
+            raise InputError(f"{file} was made with another {' and '.join(changed)}. Fix: {fix}")
+    tables = {file: read_written_cases(params, file) for file in set(files.values())}
+    for cases in tables.values():
+        folders = _folders(params, cases)
+        cases["path"] = [str(folder / path) for path, folder in zip(cases["path"], folders, strict=True)]
+    return {name: tables[file] for name, file in files.items()}
+
+
+def read_written_cases(params: StudyParams, file: Path | None = None) -> pd.DataFrame:
+    """The cases as written to ``file``, by default the corrected ones; their pictures are not looked for.
+
+    Raises InputError, with the command that makes it, if the file does not exist.
+    """
+    file = file or case_table_files(params)["corrected"]
+    if not file.is_file():
+        raise InputError(
+            f"{file} does not exist. Fix: make study STUDY={params.study}, or run notebooks/01_eda.ipynb first."
+        )
+    cases = pd.read_csv(file, dtype=str, keep_default_na=False)
+    cases["age"] = pd.to_numeric(cases["age"])
+    for name in set(cases) & {"sex", "localization", "dx_type", "source", "published_split", "ham10000_label"}:
+        cases[name] = cases[name].astype(object).where(cases[name] != "", None)
+    return cases
+
+
+def _made_from(params: StudyParams) -> dict[str, Any]:
+    keys = {"split_rule", "test_fraction", "validation_fraction", "split_seed"}
+    return {"data": data_digest(params)} | params.model_dump(mode="json", include=keys)
+
+
+def _folders(params: StudyParams, cases: pd.DataFrame) -> list[Path]:
+    """The folder that holds the picture of each case."""
+    own = data_folder(params)
+    if params.isic2018 is None:
+        return [own] * len(cases)
+    return [resolve(params.isic2018) if split == "test" else own for split in cases["published_split"]]
