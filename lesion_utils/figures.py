@@ -1,4 +1,7 @@
-"""Every plot of the study, one function each; each returns a Figure and names its data set in the title."""
+"""Every plot of the study, one function each: it takes the numbers and a title, and returns a Figure.
+
+Error bars are 95% CIs from a bootstrap over lesions. Results that are leaky, few or not estimable are marked.
+"""
 
 import textwrap
 from typing import Any
@@ -7,283 +10,261 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lesion_utils.audit.images import open_image
 from lesion_utils.evaluation import PredictionTable, roc_curves
 from lesion_utils.predictions import labelled
 
-COLOUR = "#3b6ea5"
+BLUE, LIGHT_BLUE, ORANGE = "#3b6ea5", "#b8c9dd", "#c05a28"
 DPI = 80
 
 
-def _axes(rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 3.6):
+def _panels(rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 3.6) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes, (rows, columns); ``width`` and ``height`` in inches."""
     sns.set_theme(style="whitegrid", context="notebook", palette="colorblind")
     return plt.subplots(rows, columns, figsize=(width, height), dpi=DPI, layout="constrained", squeeze=False)
 
 
-def class_counts(cases: pd.DataFrame, source: str) -> Figure:
+def _panel(width: float = 7.0, height: float = 3.6, /, **labels: Any) -> tuple[Figure, Axes]:
+    """A figure with one panel; ``labels`` are its title and the names of its axes."""
+    figure, axes = _panels(width=width, height=height)
+    axes[0, 0].set(**labels)
+    return figure, axes[0, 0]
+
+
+def _with_images(sizes: pd.Series) -> list[str]:
+    return [f"{name} (n = {n:,})" for name, n in sizes.items()]
+
+
+def _heatmap(ax: Axes, shares: pd.DataFrame, **options: Any) -> None:
+    sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, annot_kws={"size": 9}, ax=ax, **({"annot": True} | options))
+    ax.tick_params(axis="y", rotation=0)
+    ax.grid(False)
+
+
+def _interval(ax: Axes, place: int, row: dict | pd.Series, marker: str = "o") -> None:
+    if np.isnan(row["value"]):
+        ax.text(0, place, "not estimable", va="center", fontsize=8, color="grey")
+        return
+    ax.plot([row["low"], row["high"]], [place, place], color=BLUE)
+    ax.plot(row["value"], place, marker, color=BLUE)
+
+
+def class_counts(cases: pd.DataFrame, title: str) -> Figure:
     """Images and lesions of each class, largest first."""
     counts = cases.groupby("label").agg(images=("image_id", "size"), lesions=("lesion_id", "nunique"))
-    counts = counts.sort_values("images", ascending=False)
-    fig, axes = _axes()
-    counts.plot.barh(ax=axes[0, 0], color=[COLOUR, "#b8c9dd"])
-    axes[0, 0].invert_yaxis()
-    axes[0, 0].set(xlabel="count", ylabel="diagnosis", title=f"{source}: images and lesions of each class")
-    return fig
+    figure, ax = _panel()
+    counts.sort_values("images", ascending=False).plot.barh(ax=ax, color=[BLUE, LIGHT_BLUE])
+    ax.invert_yaxis()
+    ax.set(title=f"{title}: images and lesions of each class", xlabel="number", ylabel="diagnosis")
+    return figure
 
 
-def shares_by_class(cases: pd.DataFrame, column: str, source: str) -> Figure:
+def shares_by_class(cases: pd.DataFrame, column: str, title: str) -> Figure:
     """Share of each value of ``column`` (diagnosis type, site, sex) within each class; missing is a value."""
     shares = pd.crosstab(cases["label"], cases[column].fillna("missing"), normalize="index")
-    fig, axes = _axes(height=4.2 if shares.shape[1] > 6 else 3.6, width=9 if shares.shape[1] > 6 else 7)
-    sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, annot=True, fmt=".2f", annot_kws={"size": 9}, ax=axes[0, 0])
-    axes[0, 0].tick_params(axis="y", rotation=0)
-    axes[0, 0].set(xlabel=column, ylabel="diagnosis", title=f"{source}: share of {column} within each class")
-    return fig
+    figure, ax = _panel(*((9, 4.2) if shares.shape[1] > 6 else (7, 3.6)))
+    _heatmap(ax, shares, fmt=".2f")
+    ax.set(title=f"{title}: share of {column} within each class", xlabel=column, ylabel="diagnosis")
+    return figure
 
 
-def ages(cases: pd.DataFrame, source: str) -> Figure:
-    """Age at the examination, years: by class, and the histogram of all in 40 bins.
-
-    Cases without an age are left out and counted in the title.
-    """
-    fig, axes = _axes(1, 2, width=12)
+def ages(cases: pd.DataFrame, title: str) -> Figure:
+    """Age in years: by class, and a histogram of all in 40 bins. The title counts the cases without an age."""
+    figure, axes = _panels(columns=2, width=12)
     order = cases["label"].value_counts().index
-    sns.boxplot(cases, x="age", y="label", order=order, color="#b8c9dd", fliersize=2, ax=axes[0, 0])
-    missing = int(cases["age"].isna().sum())
-    axes[0, 0].set(xlabel="age, years", ylabel="diagnosis", title="by class")
-    axes[0, 1].hist(cases["age"].dropna(), bins=40, color=COLOUR)
-    axes[0, 1].set(xlabel="age, years", ylabel="images", title="all classes")
-    fig.suptitle(f"{source}: age (missing: {missing})")
-    return fig
+    sns.boxplot(cases, x="age", y="label", order=order, color=LIGHT_BLUE, fliersize=2, ax=axes[0, 0])
+    axes[0, 0].set(title="by class", xlabel="age, years", ylabel="diagnosis")
+    axes[0, 1].hist(cases["age"].dropna(), bins=40, color=BLUE)
+    axes[0, 1].set(title="all classes", xlabel="age, years", ylabel="images")
+    figure.suptitle(f"{title}: age (missing: {cases['age'].isna().sum():,})")
+    return figure
 
 
-def images_per_lesion(cases: pd.DataFrame, source: str) -> Figure:
-    """How many images a lesion has."""
-    views = cases.groupby("lesion_id").size().value_counts().sort_index()
-    fig, axes = _axes(height=3)
-    axes[0, 0].bar(views.index.astype(str), views, color=COLOUR)
-    axes[0, 0].bar_label(axes[0, 0].containers[0], fmt="{:,.0f}")
-    axes[0, 0].set(xlabel="images of a lesion", ylabel="lesions", title=f"{source}: images per lesion")
-    return fig
+def images_per_lesion(cases: pd.DataFrame, title: str) -> Figure:
+    """How many images the lesions have."""
+    lesions = cases.groupby("lesion_id").size().value_counts().sort_index()
+    figure, ax = _panel(7, 3, title=f"{title}: images per lesion", xlabel="images of a lesion", ylabel="lesions")
+    ax.bar_label(ax.bar(lesions.index.astype(str), lesions, color=BLUE), fmt="{:,.0f}")
+    return figure
 
 
-def samples(cases: pd.DataFrame, source: str, each: int = 5, seed: int = 0) -> Figure:
+def samples(cases: pd.DataFrame, title: str, each: int = 5, seed: int = 0) -> Figure:
     """``each`` pictures of every class, drawn at random from different lesions."""
     classes = sorted(cases["label"].unique())
-    fig, axes = _axes(len(classes), each, width=1.7 * each, height=1.35 * len(classes))
+    figure, axes = _panels(len(classes), each, width=1.7 * each, height=1.35 * len(classes))
     for row, label in zip(axes, classes, strict=True):
-        group = cases[cases["label"] == label].drop_duplicates("lesion_id")
-        for ax, path in zip(row, group.sample(min(each, len(group)), random_state=seed)["path"], strict=False):
+        lesions = cases[cases["label"] == label].drop_duplicates("lesion_id")
+        for ax, path in zip(row, lesions.sample(min(each, len(lesions)), random_state=seed)["path"], strict=False):
             ax.imshow(np.asarray(open_image(path)))
         for ax in row:
             ax.set(xticks=[], yticks=[])
             ax.grid(False)
         row[0].set_ylabel(label)
-    fig.suptitle(f"{source}: samples of each class")
-    return fig
+    figure.suptitle(f"{title}: samples of each class")
+    return figure
 
 
-def learning_curves(histories: dict[str, pd.DataFrame], source: str) -> Figure:
-    """Loss and balanced accuracy by epoch for each recipe: training dashed, validation solid."""
-    fig, axes = _axes(1, 2, width=10.5)
+def learning_curves(histories: dict[str, pd.DataFrame], title: str, metric: str = "balanced_accuracy") -> Figure:
+    """Loss and ``metric`` by epoch for each recipe: training dashed, validation solid."""
+    figure, axes = _panels(columns=2, width=10.5)
     for colour, (name, history) in zip(sns.color_palette(n_colors=len(histories)), histories.items(), strict=True):
-        for ax, key in zip(axes[0], ("loss", "balanced_accuracy"), strict=True):
-            epochs = np.arange(1, len(history) + 1)
+        epochs = np.arange(1, len(history) + 1)
+        for ax, key in zip(axes[0], ("loss", metric), strict=True):
             ax.plot(epochs, history[f"val_{key}"], color=colour, label=name)
             ax.plot(epochs, history[key], color=colour, linestyle="--", linewidth=1)
             ax.set(xlabel="epoch", ylabel=key.replace("_", " "))
     axes[0, 1].set_ylim(0, 1)
     axes[0, 0].legend(fontsize=8)
-    fig.suptitle(f"{source}: learning curves (validation solid, training dashed)")
-    return fig
+    figure.suptitle(f"{title}: learning curves (validation solid, training dashed)")
+    return figure
 
 
 def confusion_matrix(counts: pd.DataFrame, title: str) -> Figure:
     """Counts of images, rows true and columns predicted; shaded by the share of each row."""
-    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    return _confusion(shares, title, annot=counts, fmt="d")
+    figure, ax = _panel(7, 4.6)
+    _heatmap(ax, counts.div(counts.sum(axis=1).clip(lower=1), axis=0), annot=counts, fmt="d")
+    ax.set(title=title, xlabel="predicted", ylabel="true")
+    return figure
 
 
 def confusion_shares(counts: pd.DataFrame, title: str) -> Figure:
     """Shares of the images of each class, rows true and columns predicted: a row sums to 1, or is empty (n = 0)."""
-    shares = counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
-    named = [f"{name} (n = {n:,})" for name, n in counts.sum(axis=1).items()]
-    return _confusion(shares, title, annot=True, fmt=".2f", yticklabels=named)
+    figure, ax = _panel(7, 4.6)
+    sizes = counts.sum(axis=1)
+    _heatmap(ax, counts.div(sizes.replace(0, np.nan), axis=0), fmt=".2f", yticklabels=_with_images(sizes))
+    ax.set(title=title, xlabel="predicted", ylabel="true")
+    return figure
 
 
-def _confusion(shares: pd.DataFrame, title: str, **options: Any) -> Figure:
-    fig, axes = _axes(height=4.6)
-    sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, annot_kws={"size": 10}, ax=axes[0, 0], **options)
-    axes[0, 0].tick_params(axis="y", rotation=0)
-    axes[0, 0].set(xlabel="predicted", ylabel="true", title=title)
-    return fig
+def class_errors(counts: pd.DataFrame, title: str) -> Figure:
+    """Share of the images of each true class that were misclassified; a class without an image has no bar."""
+    labels = {"title": title, "xlabel": "share misclassified", "ylabel": "true class"}
+    figure, ax = _panel(7, 1.2 + 0.4 * len(counts), xlim=(0, 1.1), **labels)
+    sizes = counts.sum(axis=1)
+    wrong = 1 - np.diag(counts) / sizes.replace(0, np.nan)
+    bars = ax.barh(_with_images(sizes), wrong.fillna(0), color=BLUE)
+    ax.bar_label(bars, ["no image" if np.isnan(share) else f"{share:.2f}" for share in wrong], padding=3, fontsize=9)
+    ax.invert_yaxis()
+    return figure
+
+
+def report(table: pd.DataFrame, title: str) -> Figure:
+    """scikit-learn's classification report as a shaded table: precision, recall and F1, with the number of images."""
+    figure, ax = _panel(7, 4.6, title=title)
+    scores = table[["precision", "recall", "f1-score"]].astype(float)
+    _heatmap(ax, scores, fmt=".2f", yticklabels=_with_images(table["support"].astype(int)))
+    return figure
 
 
 def roc(table: PredictionTable, title: str) -> Figure:
-    """One-vs-rest ROC curve of each class."""
-    fig, axes = _axes(height=4.8)
+    """One-vs-rest ROC curve of each class, of the first run."""
+    figure, ax = _panel(7, 4.8, title=title, xlabel="1 - specificity", ylabel="sensitivity")
+    ax.plot([0, 1], [0, 1], color="grey", linestyle=":")
     for name, (false_positive, true_positive) in roc_curves(table).items():
-        axes[0, 0].plot(false_positive, true_positive, label=f"{name} (n = {table.is_labelled([name]).sum():,})")
-    axes[0, 0].plot([0, 1], [0, 1], color="grey", linestyle=":")
-    axes[0, 0].set(xlabel="1 - specificity", ylabel="sensitivity", title=title)
-    axes[0, 0].legend(fontsize=8)
-    return fig
+        ax.plot(false_positive, true_positive, label=f"{name} (n = {table.is_labelled([name]).sum():,})")
+    ax.legend(fontsize=8)
+    return figure
 
 
 def intervals(rows: pd.DataFrame, label: str, xlabel: str, title: str, zero: bool = False) -> Figure:
-    """Point and 95 % interval a row, named by column ``label``; rows that are not estimable, or leaky, say so."""
-    fig, axes = _axes(height=1.2 + 0.35 * len(rows), width=8)
-    ax = axes[0, 0]
-    leaky = rows.get("leaky", pd.Series(False, index=rows.index))
+    """Point and 95% CI of each row, named by the column ``label``; ``zero``: differences, with a line at 0."""
+    figure, ax = _panel(8, 1.2 + 0.35 * len(rows), title=title, xlabel=f"{xlabel} (95% CI)")
     for place, row in enumerate(rows.to_dict("records")):
-        if np.isnan(row["value"]):
-            ax.text(0, place, "not estimable", va="center", fontsize=8, color="grey")
-            continue
-        ax.plot([row["low"], row["high"]], [place, place], color=COLOUR)
-        ax.plot(row["value"], place, "o", color=COLOUR)
-    ax.set_yticks(range(len(rows)), [labelled(name, marked) for name, marked in zip(rows[label], leaky, strict=True)])
+        _interval(ax, place, row)
+    leaky = rows.get("leaky", pd.Series(False, index=rows.index))
+    ax.set_yticks(range(len(rows)), [labelled(name, mark) for name, mark in zip(rows[label], leaky, strict=True)])
     ax.invert_yaxis()
     if zero:
         ax.axvline(0, color="grey", linestyle=":")
     else:
         ax.set_xlim(0, 1)
-    ax.set(xlabel=f"{xlabel} (95 % interval by lesion)", title=title)
-    return fig
+    return figure
+
+
+def subgroup_intervals(rows: pd.DataFrame, metric: str, title: str) -> Figure:
+    """One ``metric`` of every group, in the order of the rows of ``subgroups``."""
+    rows = rows[rows["metric"] == metric]
+    few = np.where(rows["few"], ", few", "")
+    names = rows["variable"] + " " + rows["group"] + " (n = " + rows["n"].map("{:,}".format) + few + ")"
+    caution = "".join(f", {caution}" for caution in rows["caution"].head(1) if caution)
+    return intervals(rows.assign(name=names), "name", f"{metric}{caution}", title)
 
 
 def ablation(effects: pd.DataFrame, title: str) -> Figure:
-    """What each factor is worth: one line per factor with its 95% CI, one dot per seed.
+    """What each arm changes: one line per arm with its 95% CI, one dot per seed, and the verdict.
 
-    ``effects`` are rows of ``ablation_differences``.
-
-    Two panels: balanced accuracy and melanoma sensitivity, factor minus reference, with the verdict of each.
+    ``effects`` are rows of ``ablation_differences``. Two panels: balanced accuracy and melanoma sensitivity, arm minus
+    reference.
     """
-    metrics = ("balanced accuracy", "melanoma sensitivity")
     arms = list(dict.fromkeys(effects.index.get_level_values(0)))
-    fig, axes = _axes(1, 2, width=13, height=1.6 + 0.45 * len(arms))
-    for ax, metric in zip(axes[0], metrics, strict=True):
-        verdicts = []
+    figure, axes = _panels(columns=2, width=13, height=1.6 + 0.45 * len(arms))
+    for ax, metric in zip(axes[0], ("balanced accuracy", "melanoma sensitivity"), strict=True):
+        names = []
         for place, arm in enumerate(arms):
             if (arm, metric) not in effects.index:
-                verdicts.append("not there")
+                names.append(f"{arm}: no such metric")
                 continue
             row = effects.loc[(arm, metric)]
-            verdicts.append(row["verdict"])
-            if np.isnan(row["value"]):
-                ax.text(0, place, "not estimable", va="center", fontsize=8, color="grey")
-                continue
-            ax.plot([row["low"], row["high"]], [place, place], color=COLOUR)
-            ax.plot(row["value"], place, "D", color=COLOUR)
-            ax.scatter(row["single"], np.full(len(row["single"]), place + 0.2), s=12, color="#c05a28", zorder=3)
-        ax.set_yticks(range(len(arms)), [f"{arm}: {said}" for arm, said in zip(arms, verdicts, strict=True)])
+            names.append(f"{arm}: {row['verdict']}")
+            _interval(ax, place, row, "D")
+            ax.scatter(row["single"], np.full(len(row["single"]), place + 0.2), s=12, color=ORANGE, zorder=3)
+        ax.set_yticks(range(len(arms)), names)
         ax.set_ylim(len(arms) - 0.5, -0.5)
         ax.axvline(0, color="grey", linestyle=":")
-        ax.set_xlabel(f"{metric}, factor minus reference\n(95 % interval by lesion; dots: single seeds)")
-    fig.suptitle(title)
-    return fig
-
-
-def report(table: pd.DataFrame, title: str) -> Figure:
-    """scikit-learn's classification report as a shaded table: precision, recall, F1, and support (images)."""
-    fig, axes = _axes(height=4.6)
-    scores = table[["precision", "recall", "f1-score"]].astype(float)
-    named = [f"{name} (n = {n:,})" for name, n in zip(table.index, table["support"].astype(int), strict=True)]
-    sns.heatmap(scores, annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1, yticklabels=named, ax=axes[0, 0])
-    axes[0, 0].grid(False)
-    axes[0, 0].set(title=title)
-    return fig
+        ax.set_xlabel(f"{metric}, arm minus reference\n(95% CI; dots: single seeds)")
+    figure.suptitle(title)
+    return figure
 
 
 def agreement(values: pd.DataFrame, title: str) -> Figure:
-    """One point a recipe: its value on ``validation`` against its value on ``test``, with the line of agreement."""
-    fig, axes = _axes(height=4.8)
-    ax = axes[0, 0]
-    known = values.dropna()
+    """One point per recipe: its value on ``validation`` against its value on ``test``, with the line of agreement."""
+    unit = {"xlim": (0, 1), "ylim": (0, 1)}
+    figure, ax = _panel(7, 4.8, title=title, xlabel="validation", ylabel="test", **unit)
     ax.plot([0, 1], [0, 1], color="grey", linestyle=":")
-    for name, row in known.iterrows():
+    for name, row in values.dropna().iterrows():
         ax.plot(row["validation"], row["test"], "o", label=name)
-    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="validation", ylabel="test", title=title)
-    if len(known):
+    if values.notna().all(axis=1).any():
         ax.legend(fontsize=8)
-    return fig
+    return figure
 
 
 def reliability_diagram(curves: dict[str, pd.DataFrame], title: str) -> Figure:
-    """Observed share against stated probability, a point a bin; ``curves`` are of ``calibration.reliability``.
+    """Observed share against stated probability, one point per bin; ``curves`` are of ``calibration.reliability``.
 
-    On the diagonal the probabilities can be taken at their word. A bin that is not estimable is left out.
+    On the diagonal the probabilities are calibrated. A bin that is not estimable is left out.
     """
-    fig, axes = _axes(height=4.8)
-    ax = axes[0, 0]
+    labels = {"title": title, "xlabel": "stated probability", "ylabel": "observed share (95% CI)"}
+    figure, ax = _panel(7, 4.8, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), **labels)
     ax.plot([0, 1], [0, 1], color="grey", linestyle=":")
     for name, curve in curves.items():
-        known = curve.dropna(subset=["value"])
-        line = ax.plot(known["stated"], known["value"], "o-", markersize=4, linewidth=1, label=name)[0]
-        ax.vlines(known["stated"], known["low"], known["high"], color=line.get_color(), linewidth=1)
-    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=title)
-    ax.set(xlabel="stated probability", ylabel="share observed (95 % interval by lesion)")
+        shown = curve.dropna(subset=["value"])
+        line = ax.plot(shown["stated"], shown["value"], "o-", markersize=4, linewidth=1, label=name)[0]
+        ax.vlines(shown["stated"], shown["low"], shown["high"], color=line.get_color(), linewidth=1)
     ax.legend(fontsize=8)
-    return fig
+    return figure
 
 
 def decision_curve(curve: pd.DataFrame, title: str) -> Figure:
-    """Net benefit by threshold probability, a panel for each prevalence, beside treating everybody and nobody.
+    """Net benefit by threshold probability, one panel per prevalence, with treating everybody and nobody.
 
-    ``curve`` is of ``operating.decision_curve``; its caution, or why there is no curve, stands under the panels.
+    ``curve`` is of ``operating.decision_curve``; its caution, or why there is no curve, is below the panels.
     """
     panels = list(curve.groupby("at", sort=False))
-    fig, axes = _axes(1, len(panels), width=5.25 * len(panels), height=4.2)
+    figure, axes = _panels(columns=len(panels), width=5.25 * len(panels), height=4.2)
     for ax, (at, rows) in zip(axes[0], panels, strict=True):
-        ax.plot(rows["threshold"], rows["value"], color=COLOUR, label="treat by the classifier")
-        ax.fill_between(rows["threshold"], rows["low"], rows["high"], color=COLOUR, alpha=0.25, linewidth=0)
-        ax.plot(rows["threshold"], rows["treat_all"], color="#c05a28", linestyle="--", label="treat everybody")
+        ax.plot(rows["threshold"], rows["value"], color=BLUE, label="treat by the classifier")
+        ax.fill_between(rows["threshold"], rows["low"], rows["high"], color=BLUE, alpha=0.25, linewidth=0)
+        ax.plot(rows["threshold"], rows["treat_all"], color=ORANGE, linestyle="--", label="treat everybody")
         ax.plot(rows["threshold"], rows["treat_none"], color="grey", linestyle=":", label="treat nobody")
         prevalence = rows["prevalence"].iloc[0]
         ax.set_ylim(-0.25 * max(prevalence, 0.01), 1.05 * max(prevalence, 0.01))
         ax.set_title(f"prevalence {prevalence:.3g} ({at})", fontsize=10)
-    axes[0, 0].set_ylabel("net benefit a patient\n(95 % interval by lesion)")
+    axes[0, 0].set_ylabel("net benefit per patient\n(95% CI)")
     axes[0, 0].legend(fontsize=8)
-    fig.suptitle(title)
+    figure.suptitle(title)
     note = f"not estimable: {curve['note'].iloc[0]}" if curve["value"].isna().all() else curve["caution"].iloc[0]
-    fig.supxlabel("\n".join(["threshold probability", *textwrap.wrap(note, 60 * len(panels))]), fontsize=10)
-    return fig
-
-
-def subgroup_intervals(rows: pd.DataFrame, metric: str, title: str) -> Figure:
-    """One ``metric`` of every group, in the order of ``rows`` of ``subgroups.subgroups``; few are marked."""
-    chosen = rows[rows["metric"] == metric]
-    names = [
-        f"{row['variable']} {row['group']} (n = {row['n']:,}{', few' if row['few'] else ''})"
-        for _, row in chosen.iterrows()
-    ]
-    caution = chosen["caution"].iloc[0] if len(chosen) else ""
-    return intervals(chosen.assign(name=names), "name", f"{metric}{caution and f', {caution}'}", title)
-
-
-def class_errors(counts: pd.DataFrame, title: str) -> Figure:
-    """Share of the images of each true class that were classified wrong; a class without an image has no bar."""
-    fig, axes = _axes(height=1.2 + 0.4 * len(counts))
-    sizes = counts.sum(axis=1)
-    wrong = 1 - np.diag(counts) / sizes.replace(0, np.nan)
-    axes[0, 0].barh([f"{name} (n = {n:,})" for name, n in sizes.items()], wrong.fillna(0), color=COLOUR)
-    known = [f"{share:.2f}" if share == share else "no image" for share in wrong]
-    axes[0, 0].bar_label(axes[0, 0].containers[0], known, padding=3, fontsize=9)
-    axes[0, 0].invert_yaxis()
-    axes[0, 0].set(xlim=(0, 1.1), xlabel="share classified wrong", ylabel="true class", title=title)
-    return fig
-
-
-def training_curves(history: pd.DataFrame, title: str) -> Figure:
-    """Loss and accuracy by epoch of one training: training dashed, validation solid."""
-    fig, axes = _axes(1, 2, width=10.5)
-    epochs = np.arange(1, len(history) + 1)
-    for ax, key in zip(axes[0], ("loss", "accuracy"), strict=True):
-        ax.plot(epochs, history[f"val_{key}"], color=COLOUR, label="validation")
-        ax.plot(epochs, history[key], color=COLOUR, linestyle="--", linewidth=1, label="training")
-        ax.set(xlabel="epoch", ylabel=key)
-    axes[0, 1].set_ylim(0, 1)
-    axes[0, 0].legend(fontsize=8)
-    fig.suptitle(title)
-    return fig
+    figure.supxlabel("\n".join(["threshold probability", *textwrap.wrap(note, 60 * len(panels))]), fontsize=10)
+    return figure

@@ -410,7 +410,7 @@ def test_a_row_of_the_normalised_matrix_sums_to_one_and_errors_are_its_rest():
 
 
 def test_curves_show_loss_and_accuracy_of_training_and_validation():
-    panels = figures.training_curves(HISTORY, "title").axes
+    panels = figures.learning_curves({"model": HISTORY}, "title", metric="accuracy").axes
     assert [panel.get_ylabel() for panel in panels] == ["loss", "accuracy"]
     assert [list(line.get_ydata()) for line in panels[1].lines] == [[0.4, 0.55], [0.5, 0.6]]
 

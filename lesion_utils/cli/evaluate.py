@@ -74,7 +74,7 @@ def _write(output: Path, source: str, about: "About", history: "pd.DataFrame", t
         "confusion_matrix.png": figures.confusion_matrix(counts, title),
         "confusion_matrix_normalised.png": figures.confusion_shares(counts, title),
         "class_errors.png": figures.class_errors(counts, title),
-        "curves.png": figures.training_curves(history, labelled(f"{source}: training and validation", about.leaky)),
+        "curves.png": figures.learning_curves({"model": history}, labelled(source, about.leaky), metric="accuracy"),
     }.items():
         with atomic_write(output / name) as new:
             figure.savefig(new)
