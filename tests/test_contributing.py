@@ -1,14 +1,21 @@
 """Each section "How to add …" of CONTRIBUTING.md, done: one registry entry and its own code are enough."""
 
+import functools
 from typing import get_args
 
+import nbformat
 import numpy as np
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pydantic import Field, create_model
 
-from lesion_utils import backbones
+from lesion_utils import backbones, pipeline, reports
 from lesion_utils.backbones import Backbone
+from lesion_utils.claims import declared
+from lesion_utils.claims.verdicts import collect_claims, shown, summary
+from lesion_utils.paths import run_folder
 from lesion_utils.recipes import BackboneOptions, Recipe
+from lesion_utils.study import CLAIMS
 
 # a backbone
 
@@ -57,3 +64,48 @@ def test_a_further_field_of_a_recipe_is_read_checked_and_part_of_the_provenance(
     assert extended.model_validate({"label_smoothing": "1e-1"}).model_dump()["label_smoothing"] == 0.1
     with pytest.raises(ValueError, match="label_smoothing"):
         extended(label_smoothing=2)
+
+
+# a claim
+
+CLAIM = """
+- id: 001_new_claim
+  states: Ninety of 100 images are classified correctly, more than half of them.
+  estimand: {kind: share, what: accuracy as published, share: 0.9, n: 100, baseline_is: half, baseline: 0.5}
+  direction: higher
+  margin: 0.02
+"""
+
+
+def test_a_claim_is_one_entry_of_the_ledger(tmp_path, monkeypatch):
+    ledger = tmp_path / "claims.yml"
+    ledger.write_text(CLAIMS.read_text(encoding="utf-8") + CLAIM, encoding="utf-8")
+    monkeypatch.setattr(declared, "read_ledger", functools.partial(declared.read_ledger, ledger))
+    rows = collect_claims()
+    assert (rows[-1]["id"], rows[-1]["measured"], rows[-1]["verdict"]) == ("001_new_claim", 0.4, "holds")
+    table = reports.render("claims_table.md.j2", rows=shown(rows), summary=summary(rows))
+    assert "Ninety of 100 images" in table.splitlines()[-1]
+    assert 'id="001_new_claim"' in reports.write_claims_page(rows).read_text(encoding="utf-8")
+
+
+# a notebook
+
+
+def test_a_notebook_is_a_file_and_one_entry_of_the_registry(tiny_study, tmp_path, monkeypatch):
+    parameters = new_code_cell('study = "quick"\nseed = 0', metadata={"tags": ["parameters"]})
+    cells = [new_markdown_cell("# 6. What else?"), parameters, new_code_cell("print(study, seed)")]
+    nbformat.write(pipeline.clean(new_notebook(cells=cells)), tmp_path / "06_extra.ipynb")
+    path_of = pipeline.notebook_path
+    monkeypatch.setattr(
+        pipeline, "notebook_path", lambda name: tmp_path / f"{name}.ipynb" if name == "06_extra" else path_of(name)
+    )
+    monkeypatch.setitem(pipeline.NOTEBOOKS, "06_extra", lambda params, jobs: [(jobs[-1].outputs, ["extra.csv"])])
+    *others, job = pipeline.plan(tiny_study)
+    assert (job.name, job.inputs) == ("06_extra", others[-1].outputs) and "extra.csv" in job.outputs
+    assert job.depends_on["parameters"] == {"study": "tiny", "seed": tiny_study.seed}
+    error, seconds = pipeline.execute(tiny_study, "06_extra")
+    reports.write_stamp(tiny_study, "06_extra", error, seconds)
+    assert not error and (run_folder("tiny") / "executed" / "06_extra.ipynb").is_file()
+    index = reports.write_reports(tiny_study)
+    assert 'href="06_extra.html"' in index.read_text(encoding="utf-8")
+    assert "tiny 0" in index.with_name("06_extra.html").read_text(encoding="utf-8")
