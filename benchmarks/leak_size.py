@@ -14,7 +14,7 @@ learner that memorises (nearest neighbours) is trained on both arms of the packa
 ``rule``: how often the interval covers 0, and how often ``verdict``, which asks the signs of the pairs too, says higher
 or lower; for siblings and copies, 2 and 5 pairs, the learner without and with the luck of training. That luck is drawn
 anew for each training: every feature is stretched by exp(LUCK x a standard normal number). A copy shares with its
-source what siblings share, ``shared``; no picture is written: ``offline_copies`` is replaced by rows without a file.
+source what siblings share, ``shared``. No picture is written: rows without a file replace ``make_offline_copies``.
 """
 
 import sys
@@ -66,7 +66,7 @@ def simulated(shared: float, seed: int, lesions: dict[str, int]) -> tuple[pd.Dat
 
 
 def copied(cases: pd.DataFrame, *_) -> pd.DataFrame:
-    """Stands in for ``offline_copies``: a row for a copy of each case, and no file."""
+    """Stands in for ``make_offline_copies``: a row for a copy of each case, and no file."""
     return cases.assign(image_id=cases["image_id"] + "-copy")
 
 
@@ -86,7 +86,7 @@ def trained(
     cases, features = simulated(shared, seed, lesions)
     tables: list[list[pd.DataFrame]] = [[], []]
     for pair in range(pairs):
-        with patch.object(leaks, "offline_copies", copied):
+        with patch.object(leaks, "make_offline_copies", copied):
             *arms, can_leak = leaks.paired_arms(cases, kind, seed, seed + pair)
         for of_arm, (number, arm) in zip(tables, enumerate(arms), strict=True):
             stretch = np.exp(luck * np.random.default_rng([seed, pair, number]).standard_normal(FEATURES))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lesion_utils.augment import apply, draw
+from lesion_utils.augment import make_augmenter
 from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import cache_folder
 from lesion_utils.pictures import HELD_OUT_BATCH, ArrayCache, CachedArrays
@@ -36,23 +36,21 @@ def cached_features(
     ``key`` identifies the model. ``augmentation`` changes each picture first, at random, decided by the picture's
     content and the number of the ``view`` alone.
     """
-    view_key = [view, augmentation.model_dump()] if augmentation else None
+    code = code_digest(Path(__file__).read_text(encoding="utf-8"))
+    view_key = [view, augmentation.model_dump(), code] if augmentation else None
     cache = ArrayCache(cache_folder("features") / digest([key, view_key]))
+    change = make_augmenter(augmentation, view) if augmentation else None
     new = {name: row for row, name in enumerate(pictures.keys) if name not in cache}
     names = list(new)
     for block in (names[first : first + _BLOCK] for first in range(0, len(names), _BLOCK)):
         outputs = []
         for batch in (block[first : first + HELD_OUT_BATCH] for first in range(0, len(block), HELD_OUT_BATCH)):
             inputs = pictures[[new[name] for name in batch]]
-            if augmentation:
-                inputs = np.stack([_changed(augmentation, view, *pair) for pair in zip(batch, inputs, strict=True)])
+            if change:
+                pairs = zip(inputs, batch, strict=True)
+                inputs = np.concatenate([change(picture[None], int(name, 16)) for picture, name in pairs])
             # The last batch is filled up: batches of another size have other last bits.
             inputs = np.concatenate([inputs, np.repeat(inputs[-1:], HELD_OUT_BATCH - len(batch), axis=0)])
             outputs.append(model.predict_on_batch(inputs.astype(np.float32))[: len(batch)])
         cache.add(block, np.concatenate(outputs))
     return cache.read(pictures.keys)
-
-
-def _changed(augmentation: Augmentation, view: int, name: str, picture: np.ndarray) -> np.ndarray:
-    rng = np.random.default_rng([int(name, 16), view])
-    return apply(draw(augmentation, 1, picture.shape[:2], rng), picture[None], 1)[0]

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import predictions
-from lesion_utils.augment import offline_copies
 from lesion_utils.errors import InputError
+from lesion_utils.offline_copies import make_offline_copies
 from lesion_utils.recipes import OfflineCopies, Recipe
 from lesion_utils.splits import UNUSED
 from lesion_utils.study import ARMS, arm_name, arm_recipe
@@ -67,7 +67,9 @@ def paired_arms(
     can_leak = pd.Series(cases.index.isin(tested.index) & cases["lesion_id"].isin(leaked["lesion_id"]))
     added = [leaked.index, matched.index]
     if kind == "copies":
-        copies = [offline_copies(images.sort_index(), ONE_COPY_OF_EACH, split_seed) for images in (leaked, matched)]
+        copies = [
+            make_offline_copies(images.sort_index(), ONE_COPY_OF_EACH, split_seed) for images in (leaked, matched)
+        ]
         cases = pd.concat([cases, *copies], ignore_index=True)
         ends = np.cumsum([len(split), *map(len, copies)])
         added = [cases.index[start:end] for start, end in pairwise(ends)]

@@ -140,7 +140,8 @@ def batches(
     """(inputs, targets) batches, epoch after epoch (endless if ``epochs`` is None), in the order of ``rows(epoch)``.
 
     Only the rows of a batch are read, while the network computes with the batch before. ``change(inputs of a batch,
-    epoch, position of its first row in the epoch)`` may augment them. The last batch of an epoch may be smaller.
+    epoch, position of its first row in the epoch)`` may augment them, as float32.
+    The last batch of an epoch may be smaller.
     """
 
     def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -150,7 +151,9 @@ def batches(
                 index = order[first : first + size]
                 yield change(inputs[index], epoch, first) if change else inputs[index], targets[index]
 
-    signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (inputs, targets))
+    types = (np.float32 if change else inputs.dtype, targets.dtype)
+    shapes = ((None, *inputs.shape[1:]), (None, *targets.shape[1:]))
+    signature = tuple(map(tf.TensorSpec, shapes, types))
     count = tf.data.INFINITE_CARDINALITY if epochs is None else epochs * -(-len(rows(0)) // size)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
     options = tf.data.Options()

@@ -69,11 +69,22 @@ class Strict(BaseModel):
 class Augmentation(Strict):
     """Random changes of each training image, drawn anew in every epoch."""
 
+    engine: Literal["keras_layers", "image_data_generator"] = Field(
+        "keras_layers",
+        description="what changes a picture. keras_layers: Keras' random layers, one after another, each with its own "
+        "resampling; image_data_generator: one affine map per picture by Keras' ImageDataGenerator",
+    )
     flip: Literal["none", "horizontal", "vertical", "both"] = "none"
     rotation: Fraction = Field(0.0, description="largest turn either way, as a fraction of a full turn")
-    zoom: Fraction = Field(0.0, description="largest change of scale either way, the same for both axes")
+    zoom: Fraction = Field(
+        0.0,
+        description="largest change of scale either way; the same for both axes with keras_layers, drawn for each axis "
+        "with image_data_generator",
+    )
     shift: Fraction = Field(0.0, description="largest shift either way, as a fraction of the side")
-    shear: Fraction = Field(0.0, description="largest shear either way on each axis, as the tangent of its angle")
+    shear: Fraction = Field(
+        0.0, description="largest shear either way, as the tangent of its angle; on both axes with keras_layers"
+    )
     brightness: Fraction = Field(0.0, description="largest change either way, as a fraction of the range")
     contrast: Fraction = Field(0.0, description="largest relative change of contrast either way")
     fill: Literal["reflect", "nearest", "black"] = Field("reflect", description="what lies outside a picture")
@@ -88,6 +99,14 @@ class Augmentation(Strict):
     def _a_crop_follows_a_rotation(self) -> "Augmentation":
         if self.rotation_crop != "none" and not self.rotation:
             raise ValueError("`rotation_crop` needs a `rotation` above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _the_generator_changes_shapes_only(self) -> "Augmentation":
+        if self.engine == "image_data_generator" and (self.brightness or self.contrast):
+            raise ValueError(
+                "`brightness` and `contrast` need the engine keras_layers; expected 0 beside the generator"
+            )
         return self
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import predictions
-from lesion_utils.augment import augmenter, offline_copies
+from lesion_utils.augment import make_augmenter
 from lesion_utils.digests import code_digest
 from lesion_utils.errors import InputError
 from lesion_utils.features import cached_features, feature_cache_key
@@ -30,6 +30,7 @@ from lesion_utils.models import (
     set_trainable,
     split_below,
 )
+from lesion_utils.offline_copies import make_offline_copies
 from lesion_utils.paths import atomic_write, write_json
 from lesion_utils.pictures import CachedArrays, batches, held_out_batches, load_pictures
 from lesion_utils.published import handover
@@ -122,7 +123,7 @@ def _with_copies(cases: pd.DataFrame, recipe: Recipe, seed: int) -> pd.DataFrame
         return cases
     counts = cases["split"].value_counts()
     copied = ["train", "validation"] if options.before_split else ["train"]
-    copies = offline_copies(cases[cases["split"].isin(copied)], options, seed)
+    copies = make_offline_copies(cases[cases["split"].isin(copied)], options, seed)
     if options.before_split:
         held_out = round(len(copies) * counts["validation"] / (counts["train"] + counts["validation"]))
         splits = np.where(np.arange(len(copies)) < held_out, VALIDATION_COPIES, "train")
@@ -212,7 +213,7 @@ class _Training:
             )
             return _PhaseInput(network.head, self.features(*data.splits), tuple(np.asarray(view) for view in changed))
         is_frozen_below = phase.train != "all" and all(before.train in ("head", phase.train) for before in earlier)
-        change = augmenter(recipe.augmentation, data.seed, self.threads)
+        change = make_augmenter(recipe.augmentation, data.seed) if recipe.augmentation.changes else None
         if is_frozen_below and change is None and (halves := split_below(network, phase.train)):
             lower, upper = halves
             used = data.rows("train", *data.splits)

@@ -8,10 +8,10 @@ import pytest
 from conftest import ISIC9
 
 from lesion_utils import pipeline
-from lesion_utils.augment import offline_copies
 from lesion_utils.cases import data_digest, ham10000_folder, read_cases
 from lesion_utils.datasets import LAYOUTS, ham10000, isic9, read_any
 from lesion_utils.errors import InputError
+from lesion_utils.offline_copies import make_offline_copies
 from lesion_utils.paths import PROJECT
 from lesion_utils.recipes import OfflineCopies
 from lesion_utils.study import StudyParams
@@ -110,7 +110,7 @@ def test_every_class_has_a_description_and_a_place_among_ham10000s():
 def test_copies_by_augmentor_find_their_sources_though_ids_hold_slashes_and_spaces(isic9_folder):
     cases = isic9.read(isic9_folder, None)
     cases = cases[cases["label"] == "nevus"]
-    copies = offline_copies(cases, OfflineCopies(per_class=3), seed=0)
+    copies = make_offline_copies(cases, OfflineCopies(per_class=3), seed=0)
     assert len(copies) == 3 and set(copies["label"]) == {"nevus"}
     assert set(copies["image_id"].str.split("-copy").str[0]) <= set(cases["image_id"])
 

@@ -404,13 +404,13 @@ def test_the_whole_network_runs_where_what_lies_below_changes(few, threads, chan
 
 def test_augmentation_changes_training_pictures_and_no_others(few, threads, monkeypatch):
     study = study_of(threads, augmentation={"brightness": 0.3}, phases=[{"epochs": 2}])
-    changed, make = [], training.augmenter
+    changed, make = [], training.make_augmenter
 
     def watched(*args):
         change = make(*args)
         return lambda read, epoch, first: changed.append((epoch, first, len(read))) or change(read, epoch, first)
 
-    monkeypatch.setattr(training, "augmenter", watched)
+    monkeypatch.setattr(training, "make_augmenter", watched)
     train_in(study, "net", few)
     assert {(0, 0, 24), (1, 0, 24)} <= set(changed) and all(size == 24 for *_, size in changed)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import predictions
-from lesion_utils.augment import shown
+from lesion_utils.augment import visible_area_and_fill
 from lesion_utils.cases import read_written_cases
 from lesion_utils.checks.matrix import judge_matrix, multinomial_draws
 from lesion_utils.claims.declared import Data, Matrix, Metric, Share, Training
@@ -196,7 +196,7 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
             n, value = len(held_out), held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
         case "fill shown":
             recipe = params.recipes[str(estimand.recipe)]
-            draws = shown(recipe.augmentation, recipe.backbone.image_size)
+            draws = visible_area_and_fill(recipe.augmentation, recipe.backbone.image_size)
             n, value = len(draws), draws["fill"].mean()
         case "category code":
             if unnamed := sorted(set(sizes.index) - set(estimand.names)):
