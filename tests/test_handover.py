@@ -19,7 +19,7 @@ from lesion_utils import figures
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000, isic2018
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import PredictionTable, classification_report, judge
+from lesion_utils.evaluation import PredictionTable, classification_report, judge, sentence
 from lesion_utils.models import build
 from lesion_utils.pictures import load_pictures
 from lesion_utils.pipeline import EVALUATED
@@ -46,7 +46,7 @@ HISTORY = pd.DataFrame(
 
 @pytest.fixture(scope="module")
 def cases(phantom_folder) -> pd.DataFrame:
-    """The phantom's cases, a third of them for test; lesions of their own, which the folder does not tell."""
+    """The phantom's cases, a third of them for test; lesion ids of their own, which the folder does not have."""
     cases = ham10000.read(phantom_folder)
     splits = np.array(["train", "validation", "test"])[np.arange(len(cases)) % 3]
     return cases.assign(split=splits, lesion_id="study_" + cases["lesion_id"])
@@ -131,7 +131,7 @@ def test_the_history_is_read_without_a_pickle_and_by_its_fields(exported):
     assert handover.read_history(exported).to_dict("list") == HISTORY.to_dict("list")
 
 
-def test_about_tells_the_classes_the_reported_cases_and_what_made_the_model(exported, cases, scores):
+def test_about_has_the_classes_the_reported_cases_and_what_made_the_model(exported, cases, scores):
     about, test = handover.read_about(exported), cases[cases["split"] == "test"]
     assert about.classes == tuple(sorted(ham10000.CLASSES)) and about.image_size == (24, 32)
     assert (about.part, about.leaky, about.source) == ("test", False, "Phantom (made-up pictures)")
@@ -142,7 +142,7 @@ def test_about_tells_the_classes_the_reported_cases_and_what_made_the_model(expo
     assert Recipe(**about.recipe) == RECIPE and about.versions["keras"] == keras.__version__
 
 
-def test_the_digest_of_the_weights_tells_one_model_from_another(exported, cases, scores, tmp_path):
+def test_the_digest_of_the_weights_differs_between_models(exported, cases, scores, tmp_path):
     recipe = RECIPE.model_copy(update={"exports": ("pickle",)})
     for seed in (0, 1):
         other = build(RECIPE, len(ham10000.CLASSES), None, seed).whole
@@ -151,7 +151,7 @@ def test_the_digest_of_the_weights_tells_one_model_from_another(exported, cases,
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_without_a_test_part_validation_is_what_was_reported(model, cases, scores, tmp_path):
+def test_without_a_test_split_validation_is_what_was_reported(model, cases, scores, tmp_path):
     recipe = RECIPE.model_copy(update={"exports": ("pickle",)})
     trained = cases.assign(split=cases["split"].replace({"test": "train"}))
     handover.write(tmp_path, model, HISTORY, trained, recipe, {"validation": scores["validation"]}, leaky=True)
@@ -271,28 +271,28 @@ def test_pictures_of_another_size(exported):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [("{", "Invalid JSON"), ('{"classes": []}', "image_size: Field required"), (None, "No such file")],
 )
-def test_an_about_that_is_missing_or_something_else(copied, text, told):
+def test_an_about_that_is_missing_or_something_else(copied, text, problem):
     (copied / "about.json").unlink()
     if text is not None:
         (copied / "about.json").write_text(text)
     message = refused(handover.read_about, copied)
-    assert told in message and "Fix: copy the whole folder again." in message
+    assert problem in message and "Fix: copy the whole folder again." in message
 
 
 @pytest.mark.parametrize(
-    ("array", "told"),
+    ("array", "problem"),
     [
         (np.array({"loss": [1.0]}, object), "history.npy cannot be read (Object arrays cannot be loaded"),
         (np.zeros(3), "Expected one record per epoch with loss, accuracy, val_loss, val_accuracy"),
         (np.zeros(3, [("loss", float), ("accuracy", float), ("val_loss", float)]), "no field of name val_accuracy"),
     ],
 )
-def test_a_history_of_something_else(copied, array, told):
+def test_a_history_of_something_else(copied, array, problem):
     np.save(copied / "history.npy", array, allow_pickle=True)
-    assert told in refused(handover.read_history, copied)
+    assert problem in refused(handover.read_history, copied)
     (copied / "history.npy").unlink()
     assert "No such file" in refused(handover.read_history, copied)
 
@@ -316,7 +316,7 @@ def test_a_copied_folder_and_the_images_are_all_it_takes(copied, cases, scores, 
     judged = judge(PredictionTable(table))
     for metric in ("accuracy", "majority baseline accuracy", "balanced accuracy", "melanoma sensitivity"):
         assert f"\n{metric}" in done.stdout
-    assert f"accuracy {judged.loc['accuracy', 'value']:.3f} (95 % interval" in done.stdout
+    assert f"\n{sentence(judged.loc['accuracy'])}\n" in done.stdout
     assert f"when it was trained: {judged.loc['accuracy', 'value']:.3f}" in done.stdout
     report = (written / "classification_report.txt").read_text()
     assert report.startswith(f"Phantom (made-up pictures): test, n = {len(test)}\n")
@@ -333,11 +333,11 @@ def test_each_form_can_be_named_and_a_pickle_only_with_its_flag(exported, phanto
     for form in FORMS:
         words = [exported / form, "--data", phantom_folder, "--output", tmp_path / form]
         if form == "model.pkl":
-            code, told = evaluate(*words)
-            assert code == 2 and "is a pickle" in told and not (tmp_path / form).exists()
+            code, printed = evaluate(*words)
+            assert code == 2 and "is a pickle" in printed and not (tmp_path / form).exists()
             words.append("--trust-pickle")
-        code, told = evaluate(*words)
-        assert code == 0 and told.startswith(f"{exported / form}: ")
+        code, printed = evaluate(*words)
+        assert code == 0 and printed.startswith(f"{exported / form}: ")
         tables.append(pd.read_csv(tmp_path / form / "predictions.csv"))
     assert all(np.allclose(probabilities(table), probabilities(tables[0]), atol=1e-6) for table in tables)
 
@@ -345,8 +345,8 @@ def test_each_form_can_be_named_and_a_pickle_only_with_its_flag(exported, phanto
 def test_a_leaky_model_says_so(copied, phantom_folder):
     about = json.loads((copied / "about.json").read_text())
     (copied / "about.json").write_text(json.dumps(about | {"leaky": True}))
-    code, told = evaluate(copied, "--data", phantom_folder)
-    assert code == 0 and "(leaky; 95 % interval" in told
+    code, printed = evaluate(copied, "--data", phantom_folder)
+    assert code == 0 and "(leaky; 95% CI" in printed
     assert "n = " in (title := (copied / "evaluated" / "classification_report.txt").read_text().splitlines()[0])
     assert title.endswith("(leaky)")
 
@@ -358,20 +358,20 @@ def test_images_that_are_missing_or_have_another_label(exported, cases, ham_fold
     chosen = table["image_id"] == test["image_id"].iloc[3]
     other = next(name for name in ham10000.CLASSES if name != test["label"].iloc[3])
     table.assign(dx=table["dx"].where(~chosen, other)).to_csv(path, index=False)
-    code, told = evaluate(exported, "--data", ham_folder, "--output", tmp_path / "out")
+    code, printed = evaluate(exported, "--data", ham_folder, "--output", tmp_path / "out")
     assert (
         code == 2
         and f"another label than when the model was reported, 1 of {len(test)}: {table[chosen]['image_id'].item()}."
-        in told
+        in printed
     )
     table[~chosen].to_csv(path, index=False)
     (image,) = ham_folder.rglob(f"{table[chosen]['image_id'].item()}.jpg")
     image.unlink()
-    code, told = evaluate(exported, "--data", ham_folder, "--output", tmp_path / "out")
-    assert code == 2 and f"missing images that the model was reported on, 1 of {len(test)}: {image.stem}" in told
+    code, printed = evaluate(exported, "--data", ham_folder, "--output", tmp_path / "out")
+    assert code == 2 and f"missing images that the model was reported on, 1 of {len(test)}: {image.stem}" in printed
     assert not (tmp_path / "out").exists()
-    code, told = evaluate(exported, "--data", tmp_path / "nowhere")
-    assert code == 2 and "nowhere" in told
+    code, printed = evaluate(exported, "--data", tmp_path / "nowhere")
+    assert code == 2 and "nowhere" in printed
 
 
 def test_images_may_lie_in_two_folders_but_not_in_both(model, cases, phantom_folder, isic2018_folder, tmp_path):
@@ -379,19 +379,19 @@ def test_images_may_lie_in_two_folders_but_not_in_both(model, cases, phantom_fol
     test = pd.concat([cases[cases["split"] == "train"], isic2018.read(isic2018_folder)]).assign(split="test")
     handover.write(tmp_path, model, HISTORY, test, recipe, {"test": np.zeros((len(test), 7))})
     words = [tmp_path, "--data", phantom_folder]
-    code, told = evaluate(*words)
-    assert code == 2 and "Fix: --data" in told
-    code, told = evaluate(*words, "--data", isic2018_folder)
+    code, printed = evaluate(*words)
+    assert code == 2 and "Fix: --data" in printed
+    code, printed = evaluate(*words, "--data", isic2018_folder)
     assert code == 0 and len(pd.read_csv(tmp_path / "evaluated" / "predictions.csv")) == len(test)
-    code, told = evaluate(*words, "--data", phantom_folder)
-    assert code == 2 and "duplicate image_id" in told
+    code, printed = evaluate(*words, "--data", phantom_folder)
+    assert code == 2 and "duplicate image_id" in printed
 
 
 def test_a_model_of_other_classes_than_about_says(copied, phantom_folder):
     about = json.loads((copied / "about.json").read_text())
     (copied / "about.json").write_text(json.dumps(about | {"classes": [*about["classes"], "wart"]}))
-    code, told = evaluate(copied, "--data", phantom_folder)
-    assert code == 2 and "saved_model gives 7 probabilities per picture. Expected 8" in told
+    code, printed = evaluate(copied, "--data", phantom_folder)
+    assert code == 2 and "saved_model gives 7 probabilities per picture. Expected 8" in printed
 
 
 # figures
@@ -425,7 +425,7 @@ def test_a_study_judges_the_models_that_it_exports_and_no_other(phantom_folder, 
     (tmp_path / "tiny.yml").write_text(json.dumps(study))
     words = [sys.executable, "-m", "lesion_utils", "study", str(tmp_path / "tiny.yml"), "--dry-run", "--verbose"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    told = done.stdout + done.stderr
-    assert done.returncode == 0, told
-    assert "evaluate_as_run" in told and "evaluate_plain" not in told
-    assert all(f"evaluated/as_run/{name}" in told for name in EVALUATED)
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed
+    assert "evaluate_as_run" in printed and "evaluate_plain" not in printed
+    assert all(f"evaluated/as_run/{name}" in printed for name in EVALUATED)

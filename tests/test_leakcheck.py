@@ -83,7 +83,7 @@ def test_a_split_of_ham10000_by_lesion_is_clean(metadata):
     assert found.baseline["label"] == "nv" and found.baseline["share"] == pytest.approx(0.67, abs=0.04)
 
 
-def test_the_hold_out_of_lesions_with_one_image_is_told(metadata):
+def test_a_hold_out_of_single_image_lesions_is_a_warning(metadata):
     single = metadata.groupby("lesion_id")["image_id"].transform("size") == 1
     assert single.sum() == 5514
     test = metadata[single].sample(938, random_state=0).index
@@ -159,7 +159,7 @@ def test_random_splits_by_lesion_of_a_sound_set_seldom_warn():
     assert warned == 0
 
 
-def test_other_prevalences_are_told_with_or_without_lesions():
+def test_other_class_frequencies_are_a_warning_with_or_without_lesions():
     table = made_up(1200)
     table = table[(table["split"] != "test") | (table["dx"] == "nv") | table["lesion_id"].str.endswith("3")]
     for cases in (table, table.drop(columns="lesion_id")):
@@ -179,7 +179,7 @@ def with_pictures(phantom_folder, tmp_path_factory) -> tuple[pd.DataFrame, Path]
     return table, folder
 
 
-def test_pictures_tell_what_ids_do_not(with_pictures, tmp_path):
+def test_pictures_show_what_ids_do_not(with_pictures, tmp_path):
     table, pictures = with_pictures
     folder = Path(shutil.copytree(pictures, tmp_path / "pictures"))
     ids = list(table["image_id"])
@@ -211,7 +211,7 @@ def test_clean_pictures_are_clean(with_pictures, tmp_path):
     assert result.exit_code == 0 and "\nclean, judged by image ids and pictures only\n" in result.stdout
 
 
-def test_pictures_are_found_by_place_name_or_stem_and_nowhere_else(with_pictures, tmp_path):
+def test_pictures_are_found_by_path_name_or_stem_and_nowhere_else(with_pictures, tmp_path):
     table, pictures = with_pictures
     folder = tmp_path / "pictures"
     ids = table["image_id"]
@@ -245,7 +245,7 @@ def test_only_overlap_exits_1(tmp_path):
         assert result.exit_code == 1 and "LEAK" in result.stdout and "same lesion" in result.stdout
 
 
-def test_an_id_in_two_parts_is_a_finding(tmp_path):
+def test_an_id_in_two_splits_is_a_finding(tmp_path):
     table = made_up()
     again = table[table["split"] == "train"][:2].assign(split="test")
     result = run(written(pd.concat([table, again]), tmp_path), "--json")
@@ -254,7 +254,7 @@ def test_an_id_in_two_parts_is_a_finding(tmp_path):
     assert rows["test", "train", "same id"] == rows["test", "train", "same lesion"] == rows["test", "train", ANY] == 2
 
 
-def test_other_names_for_columns_and_parts(tmp_path):
+def test_other_names_for_columns_and_splits(tmp_path):
     table = made_up().replace({"split": {"train": "0", "test": "1", "validation": "2"}, "dx": {"mel": "MM"}})
     table.columns = ["patient spot", "file", "diagnosis", "fold"]
     table.loc[table["fold"] == "1", "patient spot"] = table["patient spot"].iloc[0]
@@ -278,7 +278,7 @@ def test_without_lesions_it_says_what_was_not_checked(tmp_path):
 
 
 @pytest.mark.parametrize("again", [0, 2])
-def test_a_lesion_id_that_is_the_images_own_says_nothing_of_lesions(tmp_path, again):
+def test_a_lesion_id_that_is_the_images_own_shows_nothing_about_lesions(tmp_path, again):
     table = made_up().assign(lesion_id=lambda table: table["image_id"])
     twice = table[table["split"] == "train"][:again].assign(split="test")  # the same images, so no lesion of several
     result = run(written(pd.concat([table, twice]), tmp_path))
@@ -288,7 +288,7 @@ def test_a_lesion_id_that_is_the_images_own_says_nothing_of_lesions(tmp_path, ag
     assert "same lesion" not in result.stdout and " lesions;" not in result.stdout
 
 
-def test_without_a_validation_part(tmp_path):
+def test_without_a_validation_split(tmp_path):
     table = made_up().replace({"split": {"validation": "train"}})
     result = run(written(table, tmp_path))
     assert result.exit_code == 0 and "Validation" not in result.stdout
@@ -401,7 +401,7 @@ def test_cells_are_shown_and_never_obeyed(tmp_path):
     assert result.exit_code == 2 and "\x1b" not in result.stderr
 
 
-def test_names_is_what_the_columns_are_called_by_default():
+def test_names_are_what_the_columns_are_called():
     table = made_up()
     named = table.rename(columns={"image_id": "a", "lesion_id": "b", "dx": "c", "split": "d"})
     assert leakcheck(named, names=Names("a", "b", "c", "d")).as_dict() == leakcheck(table).as_dict()

@@ -79,7 +79,7 @@ def test_the_published_matrix():
     assert_is_the_published_one(judged(dataset="ham10000"))
 
 
-def test_the_published_matrix_as_it_stands_in_its_file():
+def test_the_published_matrix_as_it_is_in_its_file():
     files = sorted((SHARED / "seeds").glob("001*"))
     if not files:
         pytest.skip("no seed 001 in ../shared/seeds")
@@ -276,7 +276,7 @@ UNNAMED = {
     "blanks": SMALL.to_string(index=False, header=False),
     "pandas": str(pd.DataFrame(SMALL.to_numpy())),
     "pandas csv": pd.DataFrame(SMALL.to_numpy()).to_csv(),
-    "a list beside it": f"labels [0 1 2]\n{SMALL.to_numpy()}\nsupports: [60, 43, 101]",
+    "a list next to it": f"labels [0 1 2]\n{SMALL.to_numpy()}\nsupports: [60, 43, 101]",
 }
 
 
@@ -414,20 +414,20 @@ def test_json_holds_what_the_text_says(tmp_path):
     path.write_text(PUBLISHED)
     done = lesion(path, "--dataset", "ham10000", "--prevalence", "0.01", "--prevalence", "0.1", "--json")
     assert done.exit_code == 1
-    told = json.loads(done.stdout)
-    assert told["n"] == 938 and told["classes"] == NAMES and len(told["findings"]) == 2
-    numbers = {row["metric"]: row for row in told["numbers"]}
+    result = json.loads(done.stdout)
+    assert result["n"] == 938 and result["classes"] == NAMES and len(result["findings"]) == 2
+    numbers = {row["metric"]: row for row in result["numbers"]}
     assert numbers["balanced accuracy"]["value"] == pytest.approx(0.62146, abs=1e-5)
     assert numbers["majority baseline accuracy"]["low"] is None
-    assert {0.01, 0.1} < {row["prevalence"] for row in told["predictive"]}
-    assert "by image" in told["interval"]
+    assert {0.01, 0.1} < {row["prevalence"] for row in result["predictive"]}
+    assert "by image" in result["interval"]
 
 
 def test_what_is_shown_is_not_called_not_estimable_and_narrow_intervals_have_a_digit_more():
-    told = lesion("-", "--dataset", "ham10000", "--prevalence", "0.01", text=PUBLISHED).stdout
-    assert re.search(r"0\.333 \(0\.10-0\.70\) .*too few: n < 10", told) and "not estimable" not in told
-    assert re.search(r"balanced accuracy .*rests on df, n = 6", told)
-    assert re.search(r"0\.99\d \(0\.99\d-0\.99\d\)", told) and "(0.99 to 1.00)" not in told
+    printed = lesion("-", "--dataset", "ham10000", "--prevalence", "0.01", text=PUBLISHED).stdout
+    assert re.search(r"0\.333 \(0\.10-0\.70\) .*too few: n < 10", printed) and "not estimable" not in printed
+    assert re.search(r"balanced accuracy .*rests on df, n = 6", printed)
+    assert re.search(r"0\.99\d \(0\.99\d-0\.99\d\)", printed) and "(0.99 to 1.00)" not in printed
 
 
 def test_balanced_accuracy_without_small_classes_has_no_note():

@@ -1,4 +1,4 @@
-"""A frozen model on another set: what it has seen is refused, classes are mapped, the table is what the judge reads."""
+"""A trained model on another set: images it has seen are refused, classes are mapped, the table can be judged."""
 
 import json
 import shutil
@@ -82,9 +82,9 @@ def test_the_isic_2018_set_is_scored_by_the_model_as_it_is_and_judged(study, isi
     )
     assert np.allclose(probabilities(read), model.predict(pictures, verbose=0), atol=1e-6)
     assert judge(PredictionTable(read, 100)).loc["accuracy", "n"] == len(cases)
-    beside = json.loads(table_file.with_suffix(".json").read_text())
-    assert (beside["n"], beside["known to the model"], beside["set"]) == (len(cases), 0, "isic2018")
-    assert beside["classes"] == classes_of(read) and beside["model"]["seed"] == study.seed
+    provenance = json.loads(table_file.with_suffix(".json").read_text())
+    assert (provenance["n"], provenance["known to the model"], provenance["set"]) == (len(cases), 0, "isic2018")
+    assert provenance["classes"] == classes_of(read) and provenance["model"]["seed"] == study.seed
 
 
 def test_what_the_set_tells_of_the_patients_goes_into_the_table(study, isic2018_folder, table_file):

@@ -85,7 +85,7 @@ def test_without_lesions_images_are_counted_and_that_is_said(written):
 
 
 @pytest.mark.parametrize("lesions", [None, TABLE["image_id"], [f"case {k}" for k in range(len(TABLE))]])
-def test_lesions_that_are_not_told_apart_are_not_called_known(written, lesions):
+def test_lesions_that_are_not_known_are_not_counted(written, lesions):
     table = TABLE.drop(columns="lesion_id") if lesions is None else TABLE.assign(lesion_id=lesions)
     page = written(table).with_name("page.html")
     done = lesion(written(table), "--html", page)
@@ -204,12 +204,12 @@ def test_a_guess_is_not_better_than_the_majority_and_its_auc_not_than_a_half(wri
 
 def test_every_number_of_a_leaky_table_says_so(written, tmp_path):
     leaky = written(described(TABLE).assign(leaky=True))
-    told = lesion(leaky, "--html", tmp_path / "page.html")
-    assert told.exit_code == 1 and "FOUND: leaky" in told.stdout
+    done = lesion(leaky, "--html", tmp_path / "page.html")
+    assert done.exit_code == 1 and "FOUND: leaky" in done.stdout
     page = (tmp_path / "page.html").read_text()
     assert "Leaky: the model has seen" in page and page.count("leaky: expected calibration error") == 2
     cells = re.findall(r'<td class="value">([^<]*)', page) + re.findall(r"<small>(\d[^<]*-[^<]*)", page)
-    numbers = [line for line in told.stdout.splitlines() if re.search(r"\d \(\d", line) and "images, " not in line]
+    numbers = [line for line in done.stdout.splitlines() if re.search(r"\d \(\d", line) and "images, " not in line]
     for shown in (cells, numbers):
         assert len(shown) > 30
         assert not [one for one in shown if "leaky" not in one and "not estimable" not in one]
@@ -294,7 +294,7 @@ def test_the_page_answers_first_and_needs_nothing_from_outside(written):
         assert not re.match(r"https?:|//|file:", attributes.get("src") or attributes.get("href") or "")
 
 
-def test_the_figure_is_inside_the_page_and_told_in_words(written):
+def test_the_figure_is_inside_the_page_and_described_in_words(written):
     images = [attributes for tag, attributes in page_of(written, TABLE).tags if tag == "img"]
     assert len(images) == 1 and images[0]["alt"].startswith("Reliability diagram. melanoma, stated probability")
     kind, _, data = images[0]["src"].partition(";base64,")
@@ -319,8 +319,8 @@ def test_pages_of_tables_that_lack_something(written, table):
 def test_a_class_that_is_too_rare_is_not_estimable(written):
     page = page_of(written, table_of([20, 12, 5, 60]))
     assert "Not estimable: no operating point for melanoma" in re.sub(r"\s+", " ", page.text)
-    told = as_dict(score(read(written, table_of([20, 12, 5, 60])), resamples=100))
-    assert told["threshold"] is None and told["at the operating point"][0]["value"] is None
+    result = as_dict(score(read(written, table_of([20, 12, 5, 60])), resamples=100))
+    assert result["threshold"] is None and result["at the operating point"][0]["value"] is None
 
 
 def test_html_and_formulas_in_cells_do_no_harm(written):
@@ -457,14 +457,14 @@ def test_validation_of_another_model_is_refused(written):
 
 def test_json_holds_what_was_found(written):
     done = lesion(written(described(TABLE)), "--json")
-    told = json.loads(done.stdout)
-    assert done.exit_code == 0 and told["images"] == 234 and told["lesions"] == 117
-    assert {row["metric"] for row in told["calibration"]} >= {"expected calibration error, melanoma"}
-    assert all(set(row) >= {"stated", "value"} for row in told["reliability"]["melanoma"])
-    assert told["subgroups"] and told["findings"] == [] and "optimistic" in told["caution"]
+    result = json.loads(done.stdout)
+    assert done.exit_code == 0 and result["images"] == 234 and result["lesions"] == 117
+    assert {row["metric"] for row in result["calibration"]} >= {"expected calibration error, melanoma"}
+    assert all(set(row) >= {"stated", "value"} for row in result["reliability"]["melanoma"])
+    assert result["subgroups"] and result["findings"] == [] and "optimistic" in result["caution"]
 
 
-def test_a_column_predicted_beside_probabilities_is_compared(written):
+def test_a_column_predicted_next_to_probabilities_is_compared(written):
     right = TABLE.assign(predicted=named_only(TABLE)["predicted"])
     assert read(written, right).notes == []
     assert "234 row(s)" in read(written, right.assign(predicted="x")).notes[0]
