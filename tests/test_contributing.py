@@ -1,21 +1,81 @@
 """Each section "How to add …" of CONTRIBUTING.md, done: one registry entry and its own code are enough."""
 
 import functools
+from pathlib import Path
 from typing import get_args
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
 from pydantic import Field, create_model
 
 from lesion_utils import backbones, pipeline, reports
 from lesion_utils.backbones import Backbone
+from lesion_utils.cases import make_case_tables, read_case_tables, write_case_tables
 from lesion_utils.claims import declared
 from lesion_utils.claims.verdicts import collect_claims, shown, summary
+from lesion_utils.datasets import LAYOUTS, Layout, read_any
+from lesion_utils.datasets.case_table import COLUMNS, image_paths, read_published
+from lesion_utils.errors import InputError
 from lesion_utils.paths import run_folder
 from lesion_utils.recipes import BackboneOptions, Recipe
-from lesion_utils.study import CLAIMS
+from lesion_utils.study import CLAIMS, StudyParams
+
+# a dataset layout
+
+
+def read_clinic(folder: Path) -> pd.DataFrame:
+    """The reader of a new layout: ``clinic.csv`` with image, lesion and label, and PNG images beside it."""
+    path = folder / "clinic.csv"
+    table = read_published(path, ("image", "lesion", "label"), ids=("image", "lesion"))
+    files = sorted(folder.glob("*.png"))
+    paths = image_paths(path, table["image"], files, folder, f"<image>.png in {folder}")
+    cases = table.rename(columns={"image": "image_id", "lesion": "lesion_id"}).assign(
+        isic_id=table["image"], path=paths
+    )
+    return cases.reindex(columns=COLUMNS).assign(age=float("nan")).sort_values("image_id", ignore_index=True)
+
+
+CLINIC = Layout(
+    title="A clinic's images",
+    classes={"nevus": "benign", "melanoma": "malignant"},
+    expected="clinic.csv and <image>.png",
+    recognised=lambda folder: (folder / "clinic.csv").is_file(),
+    read=lambda folder, _: read_clinic(folder),
+    images=lambda folder: sorted(folder.glob("*.png")),
+    table=lambda folder, _: folder / "clinic.csv",
+)
+
+
+@pytest.fixture
+def clinic_folder(tmp_path) -> Path:
+    rows = [(f"i{n:02}", f"l{n // 2:02}", "nevus" if n % 4 < 2 else "melanoma") for n in range(48)]
+    for n, (image, *_) in enumerate(rows):
+        pixels = np.random.default_rng(n).integers(0, 256, (6, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{image}.png")
+    pd.DataFrame(rows, columns=["image", "lesion", "label"]).to_csv(tmp_path / "clinic.csv", index=False)
+    return tmp_path
+
+
+def test_a_dataset_layout_is_one_entry_and_its_reader(monkeypatch, clinic_folder):
+    with pytest.raises(ValueError, match="dataset"):
+        StudyParams(dataset="clinic")
+    monkeypatch.setitem(LAYOUTS, "clinic", CLINIC)
+    study = StudyParams(study="mine", dataset="clinic", data=str(clinic_folder))
+    write_case_tables(study, make_case_tables(study))
+    cases = read_case_tables(study)["corrected"]
+    assert len(cases) == 48 and set(cases["label"]) == set(CLINIC.classes)
+    assert set(cases["split"]) == {"train", "validation", "test"} and cases["pixels"].is_unique
+    assert (cases.groupby("lesion_id")["split"].nunique() == 1).all()
+    assert all(Path(path).is_file() for path in cases["path"])
+    assert len(read_any(clinic_folder)) == 48
+    (clinic_folder / "i00.png").unlink()
+    with pytest.raises(InputError, match=r"clinic\.csv.*i00"):
+        make_case_tables(study)
+
 
 # a backbone
 
