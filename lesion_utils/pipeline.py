@@ -55,15 +55,10 @@ def notebook_path(notebook: str) -> Path:
     return PROJECT / "notebooks" / f"{notebook}.ipynb"
 
 
-def parameters_cell(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The one cell tagged ``parameters``."""
-    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    return cell
-
-
 def parameters(notebook: str) -> dict[str, Any]:
     """The parameters that a notebook uses, with the values of its parameters cell."""
-    cell = parameters_cell(nbformat.read(notebook_path(notebook), as_version=4))
+    cells = nbformat.read(notebook_path(notebook), as_version=4).cells
+    (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     return {
         ast.unparse(node.targets[0]): ast.literal_eval(node.value)
         for node in ast.parse(cell.source).body

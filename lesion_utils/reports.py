@@ -1,6 +1,7 @@
 """What a study shows: a provenance stamp and an HTML report for each notebook, and the index of all."""
 
 import base64
+import functools
 import importlib.metadata
 import io
 import os
@@ -71,19 +72,13 @@ def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dic
 
 def _commit() -> str:
     """The commit, marked dirty if anything but the reports differs from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(PROJECT), *words], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
+    git = functools.partial(subprocess.run, cwd=PROJECT, capture_output=True, text=True, check=True)
     try:
-        changed = git("status", "--porcelain", "--", ".", ":!reports")
-        return git("rev-parse", "--short=12", "HEAD") + (
-            " (dirty: the tree had uncommitted changes)" if changed else ""
-        )
+        commit = git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
+        changed = git(["git", "status", "--porcelain", "--", ".", ":!reports"]).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown (not a git checkout)"
+    return f"{commit} (dirty: the tree had uncommitted changes)" if changed else commit
 
 
 def write_stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> None:

@@ -279,7 +279,7 @@ def study():
             provenance = {"recipe": recipe.model_dump(mode="json"), "seed": repeat, "leaky": recipe.allow_leak}
             predictions.write(at.model_folder(name), rows, scores, provenance)
             folder = run_folder(params.study) / "models" / name / f"r{repeat}"
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             history = {"accuracy": [0.9, 0.7, 0.8 + 0.03 * repeat], "val_accuracy": [0.5, 0.6, 0.4]}
             pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
     return params

@@ -52,13 +52,14 @@ def measure(params: StudyParams, estimand: Metric | Training | Data) -> Measured
 
 
 def _metric(params: StudyParams, estimand: Metric) -> Measured:
-    tables = _tables(params, estimand.recipe, estimand.split, estimand.with_copies, estimand.among)
+    arms = {estimand.recipe: _tables(params, estimand.recipe, estimand.split, estimand.with_copies, estimand.among)}
     if estimand.reference is None:
-        return _value(params, tables, estimand.metric)
-    others = _tables(params, estimand.reference, estimand.split, estimand.reference_copies, estimand.among)
-    difference = _difference(params, tables, others, estimand.metric)
-    for recipe, judged in ((estimand.recipe, tables), (estimand.reference, others)):
-        if all(len(np.unique(PredictionTable(table).predicted)) == 1 for table in judged):
+        return _judged(params, [*arms.values()], estimand.metric)
+    copies = estimand.reference_copies
+    arms[estimand.reference] = _tables(params, estimand.reference, estimand.split, copies, estimand.among)
+    difference = _judged(params, [*arms.values()], estimand.metric)
+    for recipe, frames in arms.items():
+        if all(len(np.unique(PredictionTable(frame).predicted)) == 1 for frame in frames):
             note = f"{recipe} predicts one class for every image: it learnt nothing that could be compared"
             return difference._replace(low=math.nan, high=math.nan, note=note)
     return difference
@@ -84,23 +85,18 @@ def _splits(params: StudyParams, recipe: str, split: str, with_copies: bool) -> 
     return [split, VALIDATION_COPIES] if copies else [split]
 
 
-def _value(params: StudyParams, tables: Sequence[pd.DataFrame], metric: str) -> Measured:
-    if not _same_cases(*tables):
-        return _over_runs([_value(params, [table], metric) for table in tables])
-    return _of_row(judge(PredictionTable(tables, params.resamples), params.judging, wanted=[metric]), metric)
-
-
-def _difference(
-    params: StudyParams, tables: Sequence[pd.DataFrame], others: Sequence[pd.DataFrame], metric: str
-) -> Measured:
-    if not (_same_cases(*tables) and _same_cases(*others)):
-        return _over_runs([_difference(params, [a], [b], metric) for a, b in zip(tables, others, strict=True)])
-    paired = _same_cases(tables[0], others[0])
-    arm, reference = (PredictionTable(runs, params.resamples) for runs in (tables, others))
-    number = _of_row(compare(arm, reference, [metric], params.judging, paired=paired), metric)
-    if not paired or len(tables) == 1 or math.isnan(number.low):
+def _judged(params: StudyParams, arms: Sequence[Sequence[pd.DataFrame]], metric: str) -> Measured:
+    """A metric of the first arm, minus that of the second if there is one; an arm holds the frames of its runs."""
+    if not all(_same_cases(*frames) for frames in arms):
+        return _over_runs([_judged(params, [[frame] for frame in run], metric) for run in zip(*arms, strict=True)])
+    tables = [PredictionTable(frames, params.resamples) for frames in arms]
+    if len(tables) == 1:
+        return _of_row(judge(tables[0], params.judging, wanted=[metric]), metric)
+    paired = _same_cases(arms[0][0], arms[1][0])
+    number = _of_row(compare(tables[0], tables[1], [metric], params.judging, paired=paired), metric)
+    if not paired or len(arms[0]) == 1 or math.isnan(number.low):
         return number
-    first, second = (metrics_per_run(table, [metric], params.judging)[metric] for table in (arm, reference))
+    first, second = (metrics_per_run(table, [metric], params.judging)[metric] for table in tables)
     runs = first - second
     return number._replace(low=min(number.low, float(runs.min())), high=max(number.high, float(runs.max())))
 
@@ -133,8 +129,8 @@ def _training(params: StudyParams, estimand: Training) -> Measured:
     number = functools.reduce(_minus, [_training_accuracy(params, recipe) for recipe in recipes])
     if estimand.quantity == "accuracy":
         return number
-    tables, *others = [_tables(params, recipe, "validation", estimand.with_copies) for recipe in recipes]
-    held_out = _difference(params, tables, others[0], "accuracy") if others else _value(params, tables, "accuracy")
+    arms = [_tables(params, recipe, "validation", estimand.with_copies) for recipe in recipes]
+    held_out = _judged(params, arms, "accuracy")
     return _minus(number, held_out)._replace(n=held_out.n, leaky=held_out.leaky, note=held_out.note)
 
 
