@@ -27,6 +27,7 @@ ARGUMENTS = [
     *("--scheduler", "greedy"),  # with few jobs, finding the best order takes longer than it saves
     "--rerun-incomplete",
     *("--rerun-triggers", "mtime", "params", "input"),
+    *("--max-checksum-file-size", "50MB"),  # a table that is written again with the same content reruns nothing
 ]
 
 
