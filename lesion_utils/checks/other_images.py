@@ -78,17 +78,17 @@ def predict_reported(
     images = pd.concat([read_any(folder) for folder in folders], ignore_index=True)
     require_unique(where, images["image_id"], "Expected each image in one folder only.")
     cases = pd.DataFrame([case.model_dump() for case in about.cases])
-    there = images.set_index("image_id").reindex(cases["image_id"]).reset_index()
+    images = images.set_index("image_id").reindex(cases["image_id"]).reset_index()
     for bad, problem in (
-        (there["path"].isna(), "missing images that the model was reported on"),
-        (there["label"] != cases["label"], "images with another label than when the model was reported"),
+        (images["path"].isna(), "missing images that the model was reported on"),
+        (images["label"] != cases["label"], "images with another label than when the model was reported"),
     ):
         if bad.any():
             raise InputError(
                 f"{where}: {problem}, {bad.sum():,} of {len(cases):,}: {first_ten(cases.loc[bad, 'image_id'])}. "
                 f"Expected the data set that it was trained on. Fix: --data with its folder, once for each folder."
             )
-    return predict(model_file, cases.assign(path=there["path"]), about.classes, threads, about.leaky, trust_pickle)
+    return predict(model_file, cases.assign(path=images["path"]), about.classes, threads, about.leaky, trust_pickle)
 
 
 def predict(

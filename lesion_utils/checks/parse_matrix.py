@@ -95,7 +95,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 def _as_row(line: int, cells: list[str]) -> _Row | None:
     """``cells`` as a row of the matrix, or None if they are other text; InputError if they are neither."""
     values = [_number(cell) for cell in cells]
-    first = next((place for place, value in enumerate(values) if value is not None), len(values))
+    first = next((index for index, value in enumerate(values) if value is not None), len(values))
     numbers = [value for value in values if value is not None]
     if len(numbers) < 2:
         return None

@@ -181,19 +181,19 @@ def _paths(folder: Path, image_ids: pd.Series) -> pd.Series:
 def _overlaps(cases: pd.DataFrame, groups: pd.DataFrame, melanoma: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
     shares, links = [], []
     for split, against in PAIRS:
-        these, those = cases["split"] == split, cases["split"] == against
-        if not (these.any() and those.any()):
+        members, reference = cases["split"] == split, cases["split"] == against
+        if not (members.any() and reference.any()):
             continue
-        hits = pd.DataFrame({kind: linked_to(groups[kind], these, those) for kind in groups})
+        hits = pd.DataFrame({kind: linked_to(groups[kind], members, reference) for kind in groups})
         for kind in groups:
-            first = cases.loc[those, "image_id"].groupby(groups.loc[those, kind]).first()
+            first = cases.loc[reference, "image_id"].groupby(groups.loc[reference, kind]).first()
             linked = {"image_id": cases.loc[hits[kind], "image_id"], "what": kind, "against": against}
             partner = groups.loc[hits[kind], kind].map(first)
             links.append(pd.DataFrame({"part": split, **linked, "partner": partner}))
         for kind, hit in {**hits, ANY: hits.any(axis=1)}.items():
             row: dict[str, Any] = {"part": split, "against": against, "what": kind}
-            for prefix, member in (("", these), ("melanoma ", these & melanoma)):
-                row |= {f"{prefix}images": int((hit & member).sum()), f"{prefix}of": int(member.sum())}
+            for prefix, counted in (("", members), ("melanoma ", members & melanoma)):
+                row |= {f"{prefix}images": int((hit & counted).sum()), f"{prefix}of": int(counted.sum())}
             shares.append(row)
     table = pd.DataFrame(shares)
     for prefix in ("", "melanoma "):

@@ -12,11 +12,11 @@ from lesion_utils.reports import render
 WIDEST = 64  # characters of a cell that is not the last of its row
 
 
-def finish(result: dict[str, Any], template: str, as_json: bool, found: bool, **shown: Any) -> NoReturn:
-    """Prints ``result``, as JSON or by ``template`` together with what else is ``shown``; exits with 1 if ``found``."""
+def finish(result: dict[str, Any], template: str, as_json: bool, problem: bool, **shown: Any) -> NoReturn:
+    """Prints ``result`` as JSON, or by ``template`` with further values ``shown``; exits with 1 for a ``problem``."""
     text = json.dumps(result, indent=1) if as_json else harmless(render(template, result=result, **shown))
     typer.echo(text.rstrip("\n"))
-    raise typer.Exit(1 if found else 0)
+    raise typer.Exit(1 if problem else 0)
 
 
 def text_table(*rows: Sequence[str]) -> str:
