@@ -1,5 +1,6 @@
 """Backbones, heads, losses, and the loading of weights."""
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def _layer(model: keras.Model, name: str, key: str) -> keras.layers.Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """A classifier in its parts: pictures -> ``features`` (scaling, backbone, pooling) -> ``head`` -> probabilities."""
+    """A classifier in its parts: pictures → ``features`` (scaling, backbone, pooling) → ``head`` → probabilities."""
 
     scaling: keras.layers.Rescaling
     backbone: keras.Model
@@ -124,41 +125,55 @@ def build(
 ) -> Network:
     """The network of a recipe, uncompiled; input (batch, height, width, 3) with values 0 to 255.
 
-    ``statistics`` are those by which the scalings ``z_score…`` standardise.
+    The scalings ``z_score…`` standardise by ``statistics``.
     """
     keras.utils.set_random_seed(seed)
-    backbone = load_backbone(recipe.backbone, weights)
-    pooling = keras.layers.GlobalAveragePooling2D() if recipe.backbone.pooling == "average" else keras.layers.Flatten()
-    scaling = recipe.backbone.scaling or BACKBONES[recipe.backbone.name].scaling
+    options = recipe.backbone
+    backbone = load_backbone(options, weights)
+    pooling = keras.layers.GlobalAveragePooling2D() if options.pooling == "average" else keras.layers.Flatten()
+    scaling = options.scaling or BACKBONES[options.name].scaling
     mean, deviation = {"zero_to_one": (0.0, 255.0), "minus_one_to_one": (127.5, 127.5)}.get(scaling, statistics)
     scale = keras.layers.Rescaling(1 / deviation, -mean / deviation)
-    inputs = keras.Input((*recipe.backbone.image_size, 3))
+    inputs = keras.Input((*options.image_size, 3))
     features = keras.Model(inputs, pooling(backbone(scale(inputs))), name="features")
     head = _head(recipe, features.output_shape[1], classes)
-    pictures = keras.Input((*recipe.backbone.image_size, 3))
+    pictures = keras.Input((*options.image_size, 3))
     whole = keras.Model(pictures, head(features(pictures)), name="classifier")
     return Network(scale, backbone, pooling, features, head, whole)
 
 
+def _head(recipe: Recipe, width: int, classes: int) -> keras.Model:
+    layers = [
+        keras.Input((width,)),
+        keras.layers.Normalization(name="standardise") if recipe.standardise else None,
+        keras.layers.Dropout(recipe.feature_dropout) if recipe.feature_dropout else None,
+        keras.layers.Dense(recipe.hidden, activation="relu") if recipe.hidden else None,
+        keras.layers.Dropout(recipe.dropout) if recipe.dropout else None,
+        keras.layers.Dense(classes, activation="softmax", name="probabilities"),
+    ]
+    return keras.Sequential([layer for layer in layers if layer is not None], name="head")
+
+
 def rescale(network: Network, statistics: Statistics) -> None:
-    """Lets models that are made of ``network`` from now on standardise pictures by other ``statistics``."""
+    """Makes models that are built on ``network`` from now on standardise by other ``statistics``."""
     mean, deviation = statistics
     network.scaling.scale, network.scaling.offset = 1 / deviation, -mean / deviation
 
 
 def split_below(network: Network, layer: str) -> tuple[keras.Model, keras.Model] | None:
-    """The classifier in two: pictures to activations below backbone layer ``layer``, and from there to probabilities.
+    """The classifier in two: pictures to activations below backbone layer ``layer``, and activations to probabilities.
 
-    They are cut at the last layer before ``layer`` through which everything passes: what lies beside it in a branch
-    is on the upper side. None if that is the input. Both share their layers with ``network``.
+    The cut is at the last layer before ``layer`` that all paths pass through. None if that is the input. Both models
+    share their layers with ``network``.
     """
     layers = network.backbone.layers
-    number = {id(one): place for place, one in enumerate(layers)}
-    first = number[id(_layer(network.backbone, layer, "phases.train"))]
-    reaches = [
-        min((number[id(node.operation)] for node in one._inbound_nodes[0].parent_nodes), default=0) for one in layers
+    position = {id(each): number for number, each in enumerate(layers)}
+    first = position[id(_layer(network.backbone, layer, "phases.train"))]
+    lowest_inputs = [
+        min((position[id(node.operation)] for node in each._inbound_nodes[0].parent_nodes), default=0)
+        for each in layers
     ]
-    cut = max(place for place in range(first) if all(lowest >= place for lowest in reaches[place + 1 :]))
+    cut = max(number for number in range(first) if min(lowest_inputs[number + 1 :]) >= number)
     if cut == 0:
         return None
     lower = keras.Model(network.backbone.input, layers[cut].output)
@@ -170,25 +185,10 @@ def split_below(network: Network, layer: str) -> tuple[keras.Model, keras.Model]
     )
 
 
-def _head(recipe: Recipe, width: int, classes: int) -> keras.Model:
-    made: list[keras.layers.Layer] = [keras.Input((width,))]
-    if recipe.standardise:
-        made.append(keras.layers.Normalization(name="standardise"))
-    if recipe.feature_dropout:
-        made.append(keras.layers.Dropout(recipe.feature_dropout))
-    if recipe.hidden:
-        made.append(keras.layers.Dense(recipe.hidden, activation="relu"))
-    if recipe.dropout:
-        made.append(keras.layers.Dropout(recipe.dropout))
-    return keras.Sequential(
-        [*made, keras.layers.Dense(classes, activation="softmax", name="probabilities")], name="head"
-    )
-
-
 def finished(network: Network, recipe: Recipe, shares: np.ndarray) -> keras.Model:
-    """The network as it predicts when trained: the mean over flips and the prior correction, if the recipe has them.
+    """The trained network as it predicts: with the mean over flips and the prior correction, if the recipe has them.
 
-    ``shares`` (classes,) are those of an epoch. Input as ``build``'s; no augmentation.
+    ``shares`` (classes,) are the class shares of an epoch. Input as in ``build``; no augmentation.
     """
     pictures = keras.Input((*recipe.backbone.image_size, 3))
     views = [pictures]
@@ -201,7 +201,7 @@ def finished(network: Network, recipe: Recipe, shares: np.ndarray) -> keras.Mode
 
 
 def finished_head(network: Network, recipe: Recipe, shares: np.ndarray) -> keras.Model:
-    """``finished`` for who has a picture's features already; the recipe has no mean over flips."""
+    """``finished`` from features instead of pictures, for a recipe without the mean over flips."""
     features = keras.Input(network.head.input_shape[1:])
     return keras.Model(features, _corrected(network.head(features), recipe, shares), name="finished_head")
 
@@ -214,10 +214,10 @@ def _corrected(scores: keras.KerasTensor, recipe: Recipe, shares: np.ndarray) ->
 
 
 def set_trainable(network: Network, train: str, freeze_batch_norm: bool) -> None:
-    """Lets only ``train`` learn: ``all``, ``head``, or the backbone from the layer of that name on, and the head.
+    """Makes only ``train`` learn: ``all``, ``head``, or the head and the backbone from the layer of that name on.
 
-    A frozen batch-norm layer keeps its statistics, its scale and its shift. (Calling the backbone with
-    ``training=False`` would not do it: Keras 3 overrides that inside another model.)
+    A frozen batch-norm layer keeps its statistics, scale and shift. (Calling the backbone with ``training=False`` would
+    not do it: Keras 3 overrides that inside another model.)
     """
     layers = network.backbone.layers
     first = {"all": 0, "head": len(layers)}.get(train)
@@ -225,44 +225,43 @@ def set_trainable(network: Network, train: str, freeze_batch_norm: bool) -> None
         first = layers.index(_layer(network.backbone, train, "phases.train"))
     network.backbone.trainable = True
     for number, layer in enumerate(layers):
-        frozen = freeze_batch_norm and isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = number >= first and not frozen
+        is_frozen = freeze_batch_norm and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = number >= first and not is_frozen
 
 
 def loss(recipe: Recipe) -> keras.losses.Loss | Callable:
-    """The recipe's loss on one-hot labels, one value a case so that class weights act, or one for the batch."""
-    made: keras.losses.Loss = keras.losses.CategoricalCrossentropy()
-    if recipe.loss == "focal":
-        made = keras.losses.CategoricalFocalCrossentropy(alpha=recipe.focal_alpha, gamma=recipe.focal_gamma)
-    if recipe.loss == "binary_focal":
-        made = keras.losses.BinaryFocalCrossentropy(
-            apply_class_balancing=True, alpha=recipe.focal_alpha, gamma=recipe.focal_gamma
-        )
+    """The recipe's loss on one-hot labels: one value per case, so that class weights act, or one per batch."""
+    focal = {"alpha": recipe.focal_alpha, "gamma": recipe.focal_gamma}
+    per_case: keras.losses.Loss = {
+        "cross_entropy": keras.losses.CategoricalCrossentropy,
+        "focal": functools.partial(keras.losses.CategoricalFocalCrossentropy, **focal),
+        "binary_focal": functools.partial(keras.losses.BinaryFocalCrossentropy, apply_class_balancing=True, **focal),
+    }[recipe.loss]()
     if recipe.loss_reduction == "per_case":
-        return made
-    return lambda truth, predicted: keras.ops.mean(made.call(truth, predicted))
+        return per_case
+    return lambda truth, predicted: keras.ops.mean(per_case.call(truth, predicted))
 
 
 @keras.saving.register_keras_serializable("lesion_utils")
 class BalancedAccuracy(keras.metrics.Metric):
-    """Mean over the classes seen of the share of their cases classified right, at argmax."""
+    """Mean sensitivity, at argmax, over the classes seen so far."""
 
     def __init__(self, classes: int, name: str = "balanced_accuracy", **kwargs):
         super().__init__(name=name, **kwargs)
         self.classes = classes
-        self.right = self.add_weight(shape=(classes,), initializer="zeros", name="right")
-        self.seen = self.add_weight(shape=(classes,), initializer="zeros", name="seen")
+        self.correct = self.add_weight(shape=(classes,), initializer="zeros", name="correct")
+        self.cases = self.add_weight(shape=(classes,), initializer="zeros", name="cases")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         truth = keras.ops.cast(y_true, "float32")
         chosen = keras.ops.one_hot(keras.ops.argmax(y_pred, axis=-1), self.classes, dtype="float32")
-        self.right.assign_add(keras.ops.sum(truth * chosen, axis=0))
-        self.seen.assign_add(keras.ops.sum(truth, axis=0))
+        self.correct.assign_add(keras.ops.sum(truth * chosen, axis=0))
+        self.cases.assign_add(keras.ops.sum(truth, axis=0))
 
     def result(self):
-        present = keras.ops.cast(self.seen > 0, "float32")
-        recall = self.right / keras.ops.maximum(self.seen, 1.0)
-        return keras.ops.sum(recall * present) / keras.ops.maximum(keras.ops.sum(present), 1.0)
+        present = keras.ops.cast(self.cases > 0, "float32")
+        sensitivity = self.correct / keras.ops.maximum(self.cases, 1.0)
+        return keras.ops.sum(sensitivity * present) / keras.ops.maximum(keras.ops.sum(present), 1.0)
 
     def get_config(self):
         return super().get_config() | {"classes": self.classes}

@@ -1,7 +1,7 @@
-"""What a study is made of: its parameters and its recipes, and the one place that knows their defaults.
+"""The parameters of a study: their defaults, loading, and checks.
 
-The defaults are the values of the ``quick`` study; ``params/<study>.yml`` says what differs. A study is
-flat at the top level so that plain papermill takes the same file.
+The defaults are the values of the ``quick`` study; ``params/<study>.yml`` holds what differs. A study file is flat
+at the top level so that plain papermill reads the same file.
 """
 
 import os
@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Annotated, Any, Literal, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.datasets.registry import study_datasets
@@ -22,31 +22,32 @@ STAGES = ("baseline", "rebalancing", "transfer")
 ARMS = ("leaky", "clean")  # of a paired leak
 PUBLISHED = "published"  # the folder of the studies, runs and reports of published systems
 CLAIMS = PROJECT / "params" / PUBLISHED / "claims.yml"  # what they claim
-VALIDATION_COPIES = "validation_copies"  # the split of copies, made before the split, that fell into validation
+VALIDATION_COPIES = "validation_copies"  # split of the copies that were made before the split and fell into validation
 
 
 class PairedLeak(Strict):
-    """Two trainings of one recipe that differ in a leak alone; see ``leaks.py``."""
+    """Two arms with one recipe that differ in one leak only; see ``leak_pairs.py``."""
 
-    recipe: Name = Field("small_cnn", description="a recipe of the study")
+    recipe: Name = Field("small_cnn", description="a recipe of `baseline` or `transfer`")
     kind: Literal["siblings", "copies"] = Field(
-        "siblings", description="what leaks: other images of the test lesions, or augmented copies of test images"
+        "siblings", description="what leaks: other images of test lesions, or augmented copies of test images"
     )
     runs: Positive = Field(3, description="runs of each arm, with seeds `seed`, `seed` + 1, …")
 
 
 class Judging(Strict):
-    """What the judge is asked for beside the usual metrics."""
+    """Options of the judge."""
 
     specificity: float = Field(0.9, gt=0, lt=1, description="at which sensitivity is reported")
     sensitivity: float = Field(0.9, gt=0, lt=1, description="at which specificity is reported")
-    partial_auc_above: float = Field(0.8, ge=0, lt=1, description="sensitivity above which the partial AUC is taken")
+    partial_auc_above: float = Field(0.8, ge=0, lt=1, description="smallest sensitivity of the partial AUC")
     prevalence: float = Field(0.05, gt=0, lt=1, description="of melanoma where the classifier would be used; for PPV")
     views: dict[Name, tuple[str, ...]] = Field(
-        {}, description="further groups of classes that are told from the rest, beside melanoma and malignant"
+        {}, description="groups of classes judged against all others, besides melanoma and malignant"
     )
 
 
+Count = Annotated[int, Field(ge=0)]
 StudyName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_]*$")]
 
 
@@ -61,16 +62,16 @@ def arm_recipe(recipe: Recipe, arm: str) -> Recipe:
 
 
 class StudyParams(Strict):
-    """All parameters of a study. Paths are relative to the project root, whatever the working folder."""
+    """All parameters of a study. Relative paths are from the project root, whatever the working folder."""
 
     study: StudyName = "quick"
     scaled_down_how: str = Field("", description="how the study is smaller than what it re-runs; empty: full-size")
     measured_minutes: float | None = Field(None, gt=0, description="on two cores, training and reports")
     dataset: str = Field("phantom", description="a layout of `datasets/registry.py` that has training images")
-    data: str | None = Field(None, description="folder of the data set; the phantom needs none")
+    data: str | None = Field(None, description="folder of the dataset; the phantom needs none")
     ham10000: str | None = Field(
         None,
-        description="folder of HAM10000, from which isic9 takes lesions; null: the folder `ham10000` beside the data "
+        description="folder of HAM10000, which isic9 takes lesions from; null: the folder `ham10000` next to the data "
         "folder, if there is one",
     )
     isic2018: str | None = Field(
@@ -83,21 +84,21 @@ class StudyParams(Strict):
     )
     test_fraction: float = Field(0.2, gt=0, lt=0.5)
     validation_fraction: float = Field(0.2, gt=0, lt=0.5)
-    split_seed: Annotated[int, Field(ge=0)] = Field(0, description="fixed once; trying others is a defect")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="training seed of run 0; run r trains with seed + r")
+    split_seed: Count = Field(0, description="fixed once; trying others is a defect")
+    seed: Count = Field(0, description="training seed of run 0; run r trains with seed + r")
     runs: Positive = Field(1, description="trainings of each recipe")
-    run: Annotated[int, Field(ge=0)] = Field(0, description="the run that a notebook executes")
-    threads: Positive = Field(2, description="results depend on it, so it is stated, never read off the machine")
-    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap draws behind an interval")
+    run: Count = Field(0, description="the run that a notebook executes")
+    threads: Positive = Field(2, description="results depend on it, so it is a parameter, not read off the machine")
+    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap draws of each interval")
     judging: Judging = Judging()
     show_samples: bool = Field(True, description="show pictures of cases; off for reports that are published")
     baseline: dict[Name, Recipe] = Field({})
     rebalancing: dict[Name, Recipe] = Field({})
     transfer: dict[Name, Recipe] = Field({})
     references: dict[Name, Name] = Field(
-        {}, description="of recipes that are held against another than the first one on the same table of cases"
+        {}, description="recipe → the recipe it is compared with; by default the first on the same case table"
     )
-    leaks: dict[Name, PairedLeak] = Field({}, description="how large a leak is, measured by paired trainings")
+    leaks: dict[Name, PairedLeak] = Field({}, description="leaks whose size is measured, by name")
 
     @field_validator("dataset")
     @classmethod
@@ -106,13 +107,12 @@ class StudyParams(Strict):
             raise ValueError(f"one of {', '.join(study_datasets())}")
         return dataset
 
-    @field_validator("rebalancing", "transfer")
-    @classmethod
-    def _one_name_one_recipe(cls, recipes: dict[str, Recipe], info: Any) -> dict[str, Recipe]:
-        for stage in STAGES[: STAGES.index(info.field_name)]:
-            if twice := set(recipes) & set(info.data.get(stage) or ()):
-                raise ValueError(f"recipe names stand once in a study; also under {stage}: {', '.join(sorted(twice))}")
-        return recipes
+    @model_validator(mode="after")
+    def _recipe_names_are_unique(self) -> "StudyParams":
+        names = [name for stage in STAGES for name in getattr(self, stage)]
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"recipes with the same name in two stages: {', '.join(duplicates)}")
+        return self
 
     @property
     def recipes(self) -> dict[str, Recipe]:
@@ -121,11 +121,7 @@ class StudyParams(Strict):
 
     @property
     def arms(self) -> dict[str, Recipe]:
-        """The two trainings of each paired leak, ``<leak>_leaky`` and ``<leak>_clean``, by name.
-
-        They use the corrected table. A notebook is given the recipes of some stages only; leaks of the others are none
-        of its business.
-        """
+        """The recipes of both arms of each leak by name; leaks of stages that a notebook does not know are left out."""
         return {
             arm_name(name, arm): arm_recipe(self.recipes[leak.recipe], arm)
             for name, leak in self.leaks.items()
@@ -135,7 +131,7 @@ class StudyParams(Strict):
 
     @property
     def trainings(self) -> dict[str, Recipe]:
-        """Everything that is trained, by name: the recipes, and the arms of the paired leaks."""
+        """Everything that is trained, by name: recipes and arms."""
         return self.recipes | self.arms
 
     def stage_of(self, training: str) -> str:
@@ -143,27 +139,30 @@ class StudyParams(Strict):
         recipe_of = {arm_name(name, arm): leak.recipe for name, leak in self.leaks.items() for arm in ARMS}
         return next(stage for stage in STAGES if recipe_of.get(training, training) in getattr(self, stage))
 
-    @property
-    def is_published(self) -> bool:
-        """Whether the study re-runs published systems; such studies measure what these claim."""
-        return self.study.startswith(f"{PUBLISHED}/")
+    def leaks_of(self, stage: str) -> dict[str, PairedLeak]:
+        """The leaks whose recipe belongs to ``stage``; all their runs are trained in run 0 of the study."""
+        recipes = getattr(self, stage)
+        return {name: leak for name, leak in self.leaks.items() if leak.recipe in recipes and self.run == 0}
 
     @property
     def held_out_splits(self) -> tuple[str, ...]:
         """The splits that predictions are judged on: validation, and test where the split rule makes one.
 
-        Systems 000 and 001 have none of their own: the one tested on the ISIC 2018 set, the other on its validation.
+        System 000 was tested on the ISIC 2018 set, system 001 on its validation images.
         """
         has_test = self.split_rule != "system_001" and (self.split_rule != "system_000" or self.isic2018 is not None)
         return ("validation", "test") if has_test else ("validation",)
 
     def reference_of(self, name: str) -> str:
-        """The recipe that recipe ``name`` is held against: itself where it is what others are held against."""
-        if name in self.references:
-            return self.references[name]
-        return next(
-            other for other, recipe in self.recipes.items() if recipe.case_table == self.recipes[name].case_table
-        )
+        """The recipe that recipe ``name`` is compared with; itself if others are compared with it."""
+        table = self.recipes[name].case_table
+        first = next(other for other, recipe in self.recipes.items() if recipe.case_table == table)
+        return self.references.get(name, first)
+
+    @property
+    def training_seed(self) -> int:
+        """The seed of this run."""
+        return self.seed + self.run
 
     @property
     def models_folder(self) -> Path:
@@ -173,16 +172,6 @@ class StudyParams(Strict):
     def model_folder(self, name: str) -> Path:
         """The folder of training ``name`` in this run."""
         return self.models_folder / name / f"r{self.run}"
-
-    def leaks_of(self, stage: str) -> dict[str, PairedLeak]:
-        """The leaks whose recipe belongs to ``stage``; all their runs are trained in run 0 of the study."""
-        recipes = getattr(self, stage)
-        return {name: leak for name, leak in self.leaks.items() if leak.recipe in recipes and self.run == 0}
-
-    @property
-    def training_seed(self) -> int:
-        """The seed of this run."""
-        return self.seed + self.run
 
 
 def study_file(study: str) -> Path:
@@ -289,9 +278,9 @@ def validate(values: dict[str, Any], where: object) -> StudyParams:
 def notebook_params(names: dict[str, Any]) -> StudyParams:
     """Validates the names that a notebook's parameters cells have set so far.
 
-    Called as ``notebook_params(globals())`` in the cell right after the parameters, before any other
-    import: papermill lets a misspelt key pass and injects ``1e-4`` as a string. ``LESION_THREADS`` replaces
-    ``threads``, since nbval can inject no parameter.
+    Call ``notebook_params(globals())`` in the cell after the parameters, before any other import: papermill accepts
+    misspelt keys and injects ``1e-4`` as a string. ``LESION_THREADS`` replaces ``threads``, since nbval cannot inject
+    parameters.
     """
     # IPython's own names, and the overlay in a study file, which `load_study` applies.
     ignored = {"In", "Out", "exit", "quit", "open", "get_ipython", "notebook_params", "full"}
@@ -311,7 +300,7 @@ def notebook_params(names: dict[str, Any]) -> StudyParams:
 
 
 def publish_numbers(params: StudyParams, notebook: str, numbers: dict[str, Any]) -> None:
-    """Records the key numbers of this execution of ``notebook`` for the index of the study's reports."""
+    """Writes the key numbers of this execution of ``notebook`` for the index of the study's reports."""
     write_json(run_folder(params.study) / "numbers" / f"{run_name(notebook, params.run)}.json", numbers)
 
 
@@ -329,7 +318,10 @@ def _explain(problem: Any, where: object) -> str:
             f"{where}: unknown key `{key}`.{did_you_mean(name, fields)} Expected one of: {', '.join(fields)}. "
             f"Fix: correct or remove it."
         )
-    return f"{where}: key `{key}` is {value!r}. Expected: {problem['msg']}. Fix: correct the value."
+    expected = problem["msg"].removeprefix("Value error, ")
+    if isinstance(value, dict):
+        return f"{where}: {key and f'`{key}`: '}{expected}. Fix: correct these keys."
+    return f"{where}: key `{key}` is {value!r}. Expected: {expected}. Fix: correct the value."
 
 
 def _model_at(section: list[int | str]) -> type[BaseModel]:

@@ -273,7 +273,7 @@ def test_1e_4_is_a_number_in_a_file_and_as_papermill_passes_it(load):
 
 
 def test_one_recipe_name_stands_in_one_stage(load):
-    with pytest.raises(InputError, match=r"key `transfer`.*also under baseline: cnn, net"):
+    with pytest.raises(InputError, match=r"params/mine\.yml.*: cnn, net\."):
         load("baseline: {net: {}, cnn: {}}\ntransfer: {net: {}, cnn: {}, other: {}}\n")
 
 
