@@ -1,9 +1,9 @@
-"""The size of a leak: pairs of trainings that differ in the leak alone, judged on the very same test images.
+"""The size of a leak: two arms that differ in the leak only, judged on the same test images.
 
-An honest split set against a leaky one changes the test images and the number of training images too, and so measures
-neither. Here the test images never change: the leaky arm adds to a common base of training cases what gives test
-images away, the clean arm as many images of the same classes from lesions outside the test set (a paired design, as in
-Lawson-Darrow's Skin-Cancer-Model). ``evaluation/differences.py`` reads the difference.
+Comparing a leaky split with a clean split also changes the test images and the number of training images. Here both
+arms share test and validation images and most training images. The leaky arm adds images that share a lesion with test
+images; the clean arm adds as many images, of the same classes, of other lesions (a paired design, as in Lawson-Darrow's
+Skin-Cancer-Model). ``evaluation/differences.py`` computes the difference.
 """
 
 from collections import defaultdict
@@ -32,19 +32,18 @@ def paired_arms(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
     """The leaky and the clean arm of a leak of ``kind``, and which of their rows are test images that can leak.
 
-    Both arms hold the rows of ``cases`` in their order (numbered from 0) and differ in the column ``split``; a case
-    that takes no part is ``unused``. Their test and validation cases are the same, and so are the numbers of training
-    images of each class.
+    Both arms have the rows of ``cases`` in their order (numbered from 0) and differ in the column ``split``; cases that
+    take no part are ``unused``. Test cases, validation cases and the number of training images per class are the same.
 
-    ``siblings``: one image of each test lesion, fixed by ``split_seed``, is the test image. Its siblings go into the
-    leaky arm, as many images of one training lesion of the class into the clean arm.
-    ``copies``: one Augmentor copy of every image of half the test lesions, fixed by ``split_seed``, goes into the leaky
-    arm, copies of as many images of training lesions into the clean arm; the copies are further rows of both arms.
+    ``siblings``: one image of each test lesion, chosen by ``split_seed``, is the test image. The lesion's other images
+    go into the leaky arm; as many images of one training lesion of the class go into the clean arm.
+    ``copies``: one Augmentor copy of each image of half the test lesions, chosen by ``split_seed``, goes into the leaky
+    arm; copies of as many images of training lesions go into the clean arm. Both arms have the copies as further rows.
 
-    The lesions that the clean arm takes images of are kept out of both arms otherwise. They have as many images as the
-    test lesion that they stand in for, or the next larger number; only where no lesion is large enough, several smaller
-    ones. Among equals ``seed`` draws; for ``copies`` ``split_seed`` does, so that all repeats share one set of rows,
-    decoded once. Raises InputError where nothing can leak or training has too few images to match.
+    Both arms otherwise leave out the training lesions that the clean arm takes images of. Each has as many images as the
+    test lesion that it replaces, or the next larger number; several smaller lesions are used only where no lesion is
+    large enough. Ties are drawn by ``seed``, and for ``copies`` by ``split_seed``, so that all runs share one set of
+    pictures. Raises InputError where nothing can leak or training has too few images.
     """
     cases = cases.reset_index(drop=True)
     test = cases[cases["split"] == "test"].sample(frac=1, random_state=split_seed)
@@ -59,7 +58,7 @@ def paired_arms(
     if leaked.empty:
         raise InputError(
             f"the size of a leak of {kind} cannot be measured: {NOTHING_LEAKS[kind]} ({len(test)} test images of "
-            f"{len(first)} lesions). Fix: more cases, or a leak of the other kind."
+            f"{len(first)} lesions). Fix: use more cases, or the other kind of leak."
         )
     matched, reserve = _matched(cases, leaked, rng)
     split = cases["split"].mask(cases["lesion_id"].isin(reserve), UNUSED)
@@ -79,7 +78,7 @@ def paired_arms(
 
 
 def _matched(cases: pd.DataFrame, leaked: pd.DataFrame, rng: np.random.Generator) -> tuple[pd.DataFrame, list[str]]:
-    """Training cases that stand in for ``leaked``, as many of each class, and the ids of their lesions."""
+    """Training cases that replace ``leaked``, as many of each class, and the ids of their lesions."""
     training = cases[cases["split"] == "train"].sample(frac=1, random_state=rng)
     training = training[training.groupby("lesion_id")["label"].transform("nunique") == 1]
     rows = training.groupby("lesion_id").indices
@@ -90,22 +89,22 @@ def _matched(cases: pd.DataFrame, leaked: pd.DataFrame, rng: np.random.Generator
     taken: list[int] = []
     reserve: list[str] = []
     groups = leaked.groupby(["label", "lesion_id"]).size().sort_values(ascending=False, kind="stable")
-    for (label, lesion), wanted in groups.items():
-        while wanted > 0:
+    for (label, lesion), missing in groups.items():
+        while missing > 0:
             sizes = sorted(size for size, lesions in free[label].items() if lesions)
-            as_large, large_enough = ([size for size in sizes if size >= n] for n in (views[lesion], wanted))
+            as_large, large_enough = ([size for size in sizes if size >= n] for n in (views[lesion], missing))
             fits = as_large or large_enough or sizes[-1:]
             if not fits:
                 raise InputError(
                     f"the size of a leak cannot be measured: the leaky arm adds {(leaked['label'] == label).sum()} "
-                    f"images of {label}, and training has {(training['label'] == label).sum()}, too few to add as many "
-                    "from other lesions. Fix: a smaller test_fraction."
+                    f"images of {label}, but training has only {(training['label'] == label).sum()}. Expected as many images "
+                    f"of other lesions. Fix: a smaller test_fraction."
                 )
-            stand_in = free[label][fits[0]].pop()
-            images = rows[stand_in][:wanted]
+            replacement = free[label][fits[0]].pop()
+            images = rows[replacement][:missing]
             taken += list(images)
-            reserve.append(stand_in)
-            wanted -= len(images)
+            reserve.append(replacement)
+            missing -= len(images)
     return training.iloc[taken], reserve
 
 

@@ -1,4 +1,4 @@
-"""Where the artefacts of a study lie and how they are written: beside their place, then renamed."""
+"""Folders of a study, and how its files are written: under another name, then renamed."""
 
 import json
 import os
@@ -15,8 +15,13 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def resolve(path: str | Path) -> Path:
-    """``path`` as given if absolute, else from the project root; links are kept as they are."""
+    """The absolute path of ``path``, a relative one taken from the project root; links are not followed."""
     return Path(os.path.abspath(PROJECT / Path(path).expanduser()))
+
+
+def from_working_folder(path: str | None) -> str | None:
+    """The absolute path of one that was given on the command line; None stays None."""
+    return None if path is None else os.path.abspath(Path(path).expanduser())
 
 
 def output_root() -> Path:
@@ -25,7 +30,7 @@ def output_root() -> Path:
 
 
 def run_folder(study: str) -> Path:
-    """``runs/<study>``: everything that a study computes; deleting it loses nothing a rerun does not restore."""
+    """``runs/<study>``: everything that a study computes; a rerun restores it."""
     return output_root() / "runs" / study
 
 
@@ -35,12 +40,12 @@ def models_folder(study: str) -> Path:
 
 
 def report_folder(study: str) -> Path:
-    """``reports/<study>``: what a study shows."""
+    """``reports/<study>``: the pages of a study."""
     return output_root() / "reports" / study
 
 
 def cache_folder(kind: str) -> Path:
-    """``runs/cache/<kind>``: content-keyed files that studies share."""
+    """``runs/cache/<kind>``: files that studies share, named by their content."""
     return output_root() / "runs" / "cache" / kind
 
 
@@ -51,29 +56,29 @@ def run_name(notebook: str, run: int) -> str:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a name beside ``path`` to write to; it takes the place of ``path`` only if nothing went wrong."""
+    """Yields a temporary path to write to; it replaces ``path`` only if no error occurs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        yield beside
-        os.replace(beside, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes ``value`` as readable JSON, keys in the order given."""
-    with atomic_write(path) as beside:
-        beside.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of ``table`` as JSON takes them, without its index; what is missing is None."""
+    """The rows of ``table`` as dictionaries for JSON, without its index; missing values are None."""
     return json.loads(table.to_json(orient="records", double_precision=15))
 
 
-def read_json(path: Path, cure: str) -> Any:
-    """Reads what an earlier step wrote; raises InputError with the ``cure`` if it is not there."""
+def read_json(path: Path, fix: str) -> Any:
+    """Reads what an earlier step wrote; raises InputError with the ``fix`` if it is missing."""
     if not path.is_file():
-        raise InputError(f"{path} does not exist: the step that makes it has not run. Fix: {cure}")
+        raise InputError(f"{path} does not exist: the step that makes it has not run. Fix: {fix}")
     return json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Samplers and class weights: how often a training case is seen, and how much it counts."""
+"""Samplers and class weights: how often an epoch shows a training case, and how much it counts in the loss."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,9 +13,9 @@ from lesion_utils.errors import InputError, first_ten
 def epoch_sizes(labels: np.ndarray, sampler: str, class_size: int | None = None) -> dict[int, int]:
     """Images of each class that one epoch shows; ``labels`` are class indices, (n,).
 
-    ``none``: as they are. ``over`` / ``under``: all classes as the largest / smallest. ``equal`` / ``root``: all
-    alike / proportional to the square root of the class sizes, in an epoch of about n images. With ``class_size``
-    ``over`` raises the smaller classes to it, ``under`` cuts the larger ones to it, ``equal`` brings all to it.
+    ``none``: class sizes as they are. ``over`` / ``under``: all classes as large as the largest / smallest. ``equal`` /
+    ``root``: all the same / proportional to the square root of the class sizes, in an epoch of about n images. With
+    ``class_size``, ``over`` raises smaller classes to it, ``under`` cuts larger ones to it, ``equal`` does both.
     """
     classes, counts = np.unique(labels, return_counts=True)
     sizes = {
@@ -29,7 +29,7 @@ def epoch_sizes(labels: np.ndarray, sampler: str, class_size: int | None = None)
 
 
 def epoch_rows(labels: np.ndarray, sampler: str, seed: int, class_size: int | None = None) -> np.ndarray:
-    """Rows of the training cases in the order in which one epoch shows them; draw anew with another ``seed``."""
+    """Rows of the training cases in the order in which one epoch shows them; ``seed`` decides the draw."""
     sizes = epoch_sizes(labels, sampler, class_size)
     rows = np.arange(len(labels)).reshape(-1, 1)
     counts = {name: int((labels == name).sum()) for name in sizes}
@@ -45,8 +45,8 @@ def class_weights(
 ) -> dict[int, float] | None:
     """Weight of each class index in the loss: None, ``balanced`` (inversely proportional to class size), or as given.
 
-    Given by name, a class that is not named weighs 1; ``names`` are those of the indices. Raises InputError for a name
-    that is none of them.
+    In weights by name, a class that is not named weighs 1; ``names[index]`` is the name of a class. Raises InputError
+    for an unknown name.
     """
     if kind == "none":
         return None
@@ -54,6 +54,9 @@ def class_weights(
     if isinstance(kind, str):
         weights = compute_class_weight(kind, classes=classes, y=labels)
         return dict(zip(classes.tolist(), weights.tolist(), strict=True))
-    if odd := sorted(set(kind) - set(names)):
-        raise InputError(f"recipe key `class_weights`: no class {first_ten(odd)}. Expected some of {', '.join(names)}.")
+    if unknown := sorted(set(kind) - set(names)):
+        raise InputError(
+            f"recipe key `class_weights`: no class {first_ten(unknown)}. Expected some of {', '.join(names)}. "
+            f"Fix: correct the name."
+        )
     return {index: kind.get(names[index], 1.0) for index in classes.tolist()}

@@ -1,6 +1,6 @@
-"""TensorFlow, imported without its start-up noise and set up so that a run can be repeated.
+"""TensorFlow, imported without its start-up messages and set up for reproducible runs.
 
-The rooms that compute with Keras take ``keras`` and ``tf`` from here.
+Modules that compute with Keras import ``keras`` and ``tf`` from here.
 """
 
 import os
@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    # The lines come from C++ before any log level applies, with times and process ids that no check could match.
+    # C++ writes these lines before any log level applies, with times and process ids that no check could match.
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -29,10 +29,10 @@ with _silent_stderr():
     import keras
     import tensorflow as tf
 
-    # Touching the context makes TensorFlow say the rest of its lines here.
+    # The first use of the context writes the remaining lines.
     tf.config.list_physical_devices()
 
-tf.get_logger().setLevel("ERROR")  # many models in one process are no fault here, as its "retracing" warning has it
+tf.get_logger().setLevel("ERROR")  # its "retracing" warning: many models in one process are intended
 
 __all__ = ["keras", "start", "tf"]
 
@@ -40,7 +40,7 @@ __all__ = ["keras", "start", "tf"]
 def start(threads: int) -> None:
     """Fixes the number of threads and makes operations deterministic; results depend on ``threads``.
 
-    Call it before the first computation. Raises InputError if TensorFlow already runs with other threads.
+    Call it before the first computation. Raises InputError if TensorFlow already runs with another number.
     """
     if tf.config.threading.get_intra_op_parallelism_threads() == threads:
         return

@@ -72,14 +72,7 @@ class Trained:
 
 
 def train(
-    recipe: Recipe,
-    cases: pd.DataFrame,
-    *,
-    seed: int,
-    threads: int,
-    weights: str | None,
-    folder: Path,
-    title: str = "",
+    recipe: Recipe, cases: pd.DataFrame, *, seed: int, threads: int, weights: str | None, folder: Path, title: str = ""
 ) -> Trained:
     """Trains ``recipe`` on the training cases and predicts validation and test.
 
@@ -110,7 +103,8 @@ def train(
     if not (is_complete and json.loads((folder / PROVENANCE).read_text(encoding="utf-8")) == provenance):
         start(threads)
         keras.backend.clear_session()
-        _train(name, _Data(recipe, cases, seed), pictures, threads, weights, folder, title, provenance)
+        training = _Training(_Data(recipe, cases, seed), pictures, threads, weights, provenance["weights"])
+        _train(name, training, folder, title, provenance)
     with np.load(folder / "probabilities.npz") as arrays:
         probabilities = dict(arrays)
     predictions.write(folder, cases, probabilities, provenance)
@@ -265,21 +259,13 @@ class _Training:
         return model, probabilities
 
 
-def _train(
-    name: str,
-    data: _Data,
-    pictures: CachedArrays,
-    threads: int,
-    weights: str | None,
-    folder: Path,
-    title: str,
-    provenance: dict,
-) -> None:
-    training = _Training(data, pictures, threads, weights, provenance["weights"])
+def _train(name: str, training: _Training, folder: Path, title: str, provenance: dict) -> None:
     history = training.fit(name)
     model, probabilities = training.predict()
     (folder / PROVENANCE).unlink(missing_ok=True)
-    handover.write(folder, model, history, data.cases, data.recipe, probabilities, title, provenance["leaky"])
+    handover.write(
+        folder, model, history, training.data.cases, training.recipe, probabilities, title, provenance["leaky"]
+    )
     with atomic_write(folder / "model.keras") as new:
         model.save(new)
     with atomic_write(folder / "history.csv") as new:

@@ -93,5 +93,5 @@ def test_a_class_size_bounds_the_sampler(sampler, sizes):
 
 def test_weights_by_name_leave_the_others_at_one():
     assert class_weights(labels_of([3, 3]), {"mel": 3.0}, ["bcc", "mel"]) == {0: 1.0, 1: 3.0}
-    with pytest.raises(InputError, match=r"`class_weights`: no class melanoma\. Expected some of bcc, mel\."):
+    with pytest.raises(InputError, match=r"`class_weights`.*melanoma.*bcc, mel\."):
         class_weights(labels_of([3, 3]), {"melanoma": 3.0}, ["bcc", "mel"])
