@@ -40,9 +40,9 @@ def paired_arms(
     ``copies``: one Augmentor copy of each image of half the test lesions, chosen by ``split_seed``, goes into the leaky
     arm; copies of as many images of training lesions go into the clean arm. Both arms have the copies as further rows.
 
-    Both arms otherwise leave out the training lesions that the clean arm takes images of. Each has as many images as the
-    test lesion that it replaces, or the next larger number; several smaller lesions are used only where no lesion is
-    large enough. Ties are drawn by ``seed``, and for ``copies`` by ``split_seed``, so that all runs share one set of
+    Both arms otherwise leave out the training lesions that the clean arm takes images of. Each has as many images as
+    the test lesion that it replaces, or the next larger number; several smaller lesions are used only where no lesion
+    is large enough. Ties are drawn by ``seed``, and for ``copies`` by ``split_seed``, so that all runs share one set of
     pictures. Raises InputError where nothing can leak or training has too few images.
     """
     cases = cases.reset_index(drop=True)
@@ -95,10 +95,10 @@ def _matched(cases: pd.DataFrame, leaked: pd.DataFrame, rng: np.random.Generator
             as_large, large_enough = ([size for size in sizes if size >= n] for n in (views[lesion], missing))
             fits = as_large or large_enough or sizes[-1:]
             if not fits:
+                needed, available = ((table["label"] == label).sum() for table in (leaked, training))
                 raise InputError(
-                    f"the size of a leak cannot be measured: the leaky arm adds {(leaked['label'] == label).sum()} "
-                    f"images of {label}, but training has only {(training['label'] == label).sum()}. Expected as many images "
-                    f"of other lesions. Fix: a smaller test_fraction."
+                    f"the size of a leak cannot be measured: the leaky arm adds {needed} images of {label}, but "
+                    f"training has only {available} of other lesions. Expected as many. Fix: a smaller test_fraction."
                 )
             replacement = free[label][fits[0]].pop()
             images = rows[replacement][:missing]

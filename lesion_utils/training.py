@@ -88,7 +88,7 @@ def train(
     cases = _with_copies(use_share(cases, recipe.training_share, seed), recipe, seed)
     pictures = load_pictures(cases["path"], recipe.backbone.image_size, threads)
     leaky = refuse_leak(name, cases, recipe.allow_leak)
-    provenance = {
+    provenance: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
         "seed": seed,
         "threads": threads,

@@ -106,9 +106,9 @@ def test_what_cannot_be_measured_is_refused():
         paired_arms(case_table(*train, ("test", "nv", 1), ("test", "mel", 1)), "siblings", 0, 0)
     with pytest.raises(InputError, match="of copies cannot be measured: no class has two test lesions"):
         paired_arms(case_table(*train, ("test", "nv", 1), ("test", "mel", 1)), "copies", 0, 0)
-    with pytest.raises(InputError, match="leaky arm adds 2 images of nv, and training has 1, too few to add"):
+    with pytest.raises(InputError, match=r"2 images of nv.*only 1"):
         paired_arms(case_table(*train, ("test", "nv", 3)), "siblings", 0, 0)
-    with pytest.raises(InputError, match="leaky arm adds 1 images of df, and training has 0, too few to add"):
+    with pytest.raises(InputError, match=r"1 images of df.*only 0"):
         paired_arms(case_table(*train, ("test", "df", 2)), "siblings", 0, 0)
 
 
