@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
+from prediction_tables import CLASSES, CLASSES_P, table_of
 from pydantic import Field, create_model
+from sklearn.metrics import cohen_kappa_score
 
 from lesion_utils import backbones, pipeline, reports
 from lesion_utils.backbones import Backbone
@@ -20,6 +22,8 @@ from lesion_utils.claims.verdicts import collect_claims, shown, summary
 from lesion_utils.datasets import LAYOUTS, Layout, read_any
 from lesion_utils.datasets.case_table import COLUMNS, image_paths, read_published
 from lesion_utils.errors import InputError
+from lesion_utils.evaluation import PredictionTable, compare, judge, metric_list
+from lesion_utils.evaluation.metric_list import METRICS, Entry
 from lesion_utils.paths import run_folder
 from lesion_utils.recipes import BackboneOptions, Recipe
 from lesion_utils.study import CLAIMS, StudyParams
@@ -169,3 +173,30 @@ def test_a_notebook_is_a_file_and_one_entry_of_the_registry(tiny_study, tmp_path
     index = reports.write_reports(tiny_study)
     assert 'href="06_extra.html"' in index.read_text(encoding="utf-8")
     assert "tiny 0" in index.with_name("06_extra.html").read_text(encoding="utf-8")
+
+
+# a metric
+
+
+def test_a_metric_is_one_function_and_one_entry(monkeypatch):
+    def cohens_kappa(counts):
+        n = counts.sum((1, 2))
+        observed = np.trace(counts, axis1=1, axis2=2) / n
+        expected = (counts.sum(1) * counts.sum(2)).sum(1) / n**2
+        return (observed - expected) / (1 - expected)
+
+    def confidence(truth, probabilities):
+        return probabilities.max(1)
+
+    kappa = Entry("Cohen's kappa", lambda of: cohens_kappa(of.counts), kinds=("overall", "view"))
+    monkeypatch.setattr(metric_list, "METRICS", [*METRICS, kappa, Entry("confidence", case_values=confidence)])
+    frame = table_of([12, 15, 20, 60])
+    judged = judge(PredictionTable(frame, 200))
+    stated = frame[CLASSES_P].to_numpy()
+    predicted = np.array(CLASSES)[stated.argmax(1)]
+    assert judged.loc["Cohen's kappa", "value"] == pytest.approx(cohen_kappa_score(frame["label"], predicted))
+    assert judged.loc["confidence", "value"] == pytest.approx(stated.max(1).mean())
+    for name in ("Cohen's kappa", "melanoma Cohen's kappa", "confidence"):
+        assert judged.loc[name, "low"] < judged.loc[name, "value"] < judged.loc[name, "high"]
+    compared = compare(PredictionTable(frame, 200), PredictionTable(frame), wanted=["Cohen's kappa"])
+    assert compared["value"].tolist() == [0]
