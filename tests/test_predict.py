@@ -178,7 +178,8 @@ def test_a_recipe_that_the_study_has_not_or_that_is_not_trained(study, isic2018_
 
 
 @pytest.mark.parametrize(
-    ("values", "other"), [({"seed": 5}, "seed"), ({"split_seed": 1}, "cases"), ({"baseline": {"cnn": {}}}, "recipe")]
+    ("values", "other"),
+    [({"seed": 5}, "seed"), ({"split_seed": 1}, "split_seed"), ({"baseline": {"cnn": {}}}, "recipe")],
 )
 def test_a_model_of_other_parameters(study, isic2018_folder, table_file, values, other):
     changed = type(study)(**(study.model_dump() | values))

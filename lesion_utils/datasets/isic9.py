@@ -1,6 +1,6 @@
-"""The 9-class ISIC set as it is passed around: ``Train|Test/<class>/<ISIC id>.jpg``, no table, no lesions.
+"""The 9-class ISIC set as it is shared: ``Train|Test/<class>/<ISIC id>.jpg``, without a table or lesions.
 
-Many of its images are HAM10000's; where that data set's table is at hand, lesions and patients come from it.
+Many of its images are HAM10000's; where that data set's table is available, lesions and patients come from it.
 """
 
 import re
@@ -12,17 +12,6 @@ from lesion_utils.datasets import ham10000
 from lesion_utils.datasets.case_table import COLUMNS
 from lesion_utils.errors import InputError, first_ten
 
-CLASSES = {
-    "actinic keratosis": "one of two classes that HAM10000 holds in akiec",
-    "basal cell carcinoma": "bcc in HAM10000",
-    "dermatofibroma": "df in HAM10000",
-    "melanoma": "mel in HAM10000",
-    "nevus": "nv in HAM10000",
-    "pigmented benign keratosis": "one of two classes that HAM10000 holds in bkl",
-    "seborrheic keratosis": "one of two classes that HAM10000 holds in bkl",
-    "squamous cell carcinoma": "one of two classes that HAM10000 holds in akiec",
-    "vascular lesion": "vasc in HAM10000",
-}
 TO_HAM10000 = {
     "actinic keratosis": "akiec",
     "basal cell carcinoma": "bcc",
@@ -34,7 +23,11 @@ TO_HAM10000 = {
     "squamous cell carcinoma": "akiec",
     "vascular lesion": "vasc",
 }
-PARTS = {"Train": "train", "Test": "test"}  # folder: value of `published_split`
+CLASSES = {
+    name: f"{'one of two classes that are ' * (label in ('akiec', 'bkl'))}{label} in HAM10000"
+    for name, label in TO_HAM10000.items()
+}
+FOLDERS = {"Train": "train", "Test": "test"}  # value of `published_split`
 NAME = re.compile(r"(ISIC_\d{7})(?:[ _]?\(\d+\))?\.(?:jpg|jpeg|png)", flags=re.IGNORECASE)  # "(1)": a browser's copy
 FIX = "Fix: make study STUDY=isic9 DATA=<folder>."
 LAYOUT = "Train/<class>/ISIC_<7 digits>.jpg and Test/<class>/ISIC_<7 digits>.jpg"
@@ -42,7 +35,7 @@ LAYOUT = "Train/<class>/ISIC_<7 digits>.jpg and Test/<class>/ISIC_<7 digits>.jpg
 
 def roots(folder: Path) -> list[Path]:
     """``folder`` and the folders in it, as far as they hold both ``Train`` and ``Test``."""
-    return [path for path in (folder, *_folders(folder)) if all((path / part).is_dir() for part in PARTS)]
+    return [path for path in (folder, *_folders(folder)) if all((path / name).is_dir() for name in FOLDERS)]
 
 
 def root(folder: Path) -> Path:
@@ -52,93 +45,82 @@ def root(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise InputError(f"data folder {folder} does not exist. Expected {LAYOUT} in it. {FIX}")
-    found = roots(folder)
-    if not found:
-        there = first_ten(path.name for path in _folders(folder)) or "none"
+    sets = roots(folder)
+    if not sets:
+        contents = first_ten(path.name for path in _folders(folder)) or "none"
         raise InputError(
-            f"{folder} holds no folders Train and Test, nor does a folder in it; folders there: {there}. "
+            f"neither {folder} nor a folder in it has the folders Train and Test; folders in it: {contents}. "
             f"Expected {LAYOUT}. {FIX}"
         )
-    if len(found) > 1:
-        raise InputError(
-            f"{folder} holds more than one data set: {first_ten(path.relative_to(folder) for path in found)} each have "
-            f"Train and Test. Fix: name one of them."
-        )
-    return found[0]
+    if len(sets) > 1:
+        names = first_ten(path.relative_to(folder) for path in sets)
+        raise InputError(f"{folder} has more than one data set with Train and Test: {names}. Fix: use one of them.")
+    return sets[0]
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images below ``folder`` (see ``root``), by part, class and name; hidden files are no part of the set.
+    """All images below ``folder`` (see ``root``), by split, class and name; hidden files are ignored.
 
-    Raises InputError for a folder without its images, a file that is no image by its name, a class that is not one
-    of the nine, and Train and Test with different classes.
+    Raises InputError for a class folder without images, a file that is not an image by its name, a class that is not
+    one of the nine, and Train and Test with different classes.
     """
     top = root(folder)
-    classes = {part: [path.name for path in _folders(top / part)] for part in PARTS}
-    if none := [part for part in PARTS if not classes[part]]:
-        raise InputError(f"{top / none[0]} holds no class folder. Expected {LAYOUT}.")
-    if odd := sorted(set(classes["Train"]) ^ set(classes["Test"])):
-        raise InputError(f"{top}: class folder(s) in one of Train and Test alone: {first_ten(odd)}. Expected in both.")
-    if strange := sorted(set(classes["Train"]) - set(CLASSES)):
-        raise InputError(f"{top}: unknown class folder(s) {first_ten(strange)}. Expected some of {', '.join(CLASSES)}.")
-    files, stray, empty = [], [], []
-    for place in (top / part / name for part in PARTS for name in classes[part]):
-        there = _visible(place)
-        images = [path for path in there if path.is_file() and NAME.fullmatch(path.name)]
-        files += images
-        stray += [path for path in there if path not in images]
-        empty += [] if there else [place]
-    stray += [path for path in (*_visible(top / "Train"), *_visible(top / "Test")) if not path.is_dir()]
-    for problem, paths in (("no image by its name", stray), ("a class folder without an image", empty)):
-        if paths:
-            names = first_ten(path.relative_to(top).as_posix() for path in paths)
-            raise InputError(f"{top}: {problem}: {names}. Expected {LAYOUT} (or .jpeg, .png). Fix: take it out.")
+    classes = {name: {path.name for path in _folders(top / name)} for name in FOLDERS}
+    pairs = [path for name in FOLDERS for path in _folders(top / name)]
+    content = {path: _visible(path) for path in pairs}
+    files = [path for paths in content.values() for path in paths if path.is_file() and NAME.fullmatch(path.name)]
+    others = {path for paths in content.values() for path in paths} - set(files)
+    others |= {path for name in FOLDERS for path in _visible(top / name) if not path.is_dir()}
+    for problem, names in (
+        ("no class folder in", [name for name in FOLDERS if not classes[name]]),
+        ("class folder(s) in only one of Train and Test", classes["Train"] ^ classes["Test"]),
+        (f"class folder(s) other than {', '.join(CLASSES)}", classes["Train"] - set(CLASSES)),
+        ("not an image by its name", [path.relative_to(top).as_posix() for path in others]),
+        ("class folder(s) without an image", [path.relative_to(top).as_posix() for path in pairs if not content[path]]),
+    ):
+        if names:
+            raise InputError(f"{top}: {problem}: {first_ten(sorted(names))}. Expected {LAYOUT} (or .jpeg, .png).")
     return files
 
 
-def _folders(place: Path) -> list[Path]:
-    return [path for path in _visible(place) if path.is_dir()]
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in _visible(folder) if path.is_dir()]
 
 
-def _visible(place: Path) -> list[Path]:
-    return [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
+def _visible(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
 
 
 def read(folder: Path, ham: Path | None) -> pd.DataFrame:
-    """The case table of a 9-class folder, one row a file, in the order of the image ids.
+    """The case table of a 9-class folder, one row per file, in the order of the image ids.
 
-    ``image_id`` is ``<Train|Test>/<class>/<file name without its end>``, since an ISIC id may stand more than once;
-    ``published_split`` is the part. ``ham`` is a folder with HAM10000's metadata table (its images are not needed):
-    an image that it knows takes its lesion, age, sex, site and kind of diagnosis, its label as ``ham10000_label``
-    and the source ``HAM10000``; any other is a lesion of its own and of the source ``other``. Without ``ham`` nothing
-    of this is known. Raises InputError as ``image_files`` and ``ham10000.metadata`` do, and for two files that differ
-    in the end of their name alone.
+    ``image_id`` is ``<Train|Test>/<class>/<file name without suffix>``, since ISIC ids may be duplicate.
+    ``ham`` is a folder with HAM10000's metadata table (its images are not needed): an image in that table takes its
+    lesion, age, sex, site and kind of diagnosis, its label as ``ham10000_label`` and the source ``HAM10000``; any other
+    image is a lesion of its own and has the source ``other``. Without ``ham`` none of this is known. Raises InputError
+    as ``image_files`` and ``ham10000.metadata`` do, and for two files whose names differ in their suffix only.
     """
     files = image_files(folder)
-    names = pd.Series(["/".join((*path.parts[-3:-1], path.stem)) for path in files])
-    if (twice := names.duplicated()).any():
-        raise InputError(f"{folder}: files that differ in the end of their name alone: {first_ten(names[twice])}.")
     cases = pd.DataFrame(
         {
-            "image_id": names,
-            "isic_id": [NAME.fullmatch(path.name)[1].upper() for path in files],  # type: ignore[index]
+            "image_id": ["/".join((*path.parts[-3:-1], path.stem)) for path in files],
+            "isic_id": [path.name[:12].upper() for path in files],
             "path": [str(path) for path in files],
             "label": [path.parent.name for path in files],
+            "published_split": [FOLDERS[path.parts[-3]] for path in files],
         }
     )
-    known = ham10000.metadata(ham).set_index("image_id") if ham else pd.DataFrame(columns=list(_FROM_HAM10000.values()))
+    if (duplicates := cases["image_id"].duplicated()).any():
+        names = first_ten(cases.loc[duplicates, "image_id"])
+        raise InputError(f"{folder}: files whose names differ in their suffix only: {names}. Fix: keep one of each.")
+    taken = ["lesion_id", "age", "sex", "localization", "dx_type"]
+    known = ham10000.metadata(ham).set_index("image_id") if ham else pd.DataFrame(columns=[*taken, "label"])
     inside = cases["isic_id"].isin(known.index)
-    for name, theirs in _FROM_HAM10000.items():
-        cases[name] = cases["isic_id"].map(known[theirs]).astype(object).where(inside, None)
+    for column in (*taken, "label"):
+        values = cases["isic_id"].map(known[column]).astype(object).where(inside, None)
+        cases["ham10000_label" if column == "label" else column] = values
     return cases.assign(
         lesion_id=cases["lesion_id"].where(inside, cases["isic_id"]),
         age=cases["age"].astype(float),
         source=inside.map({True: "HAM10000", False: "other"}) if ham else None,
-        published_split=[PARTS[path.parts[-3]] for path in files],
     ).sort_values("image_id", ignore_index=True)[[*COLUMNS, "ham10000_label"]]
-
-
-_FROM_HAM10000 = {
-    **{name: name for name in ("lesion_id", "age", "sex", "localization", "dx_type")},
-    "ham10000_label": "label",
-}

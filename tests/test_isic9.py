@@ -120,35 +120,35 @@ def test_copies_by_augmentor_find_their_sources_though_ids_hold_slashes_and_spac
 
 def test_a_folder_that_is_not_there_or_holds_no_train_and_test(tmp_path):
     assert "nowhere does not exist. Expected Train/<class>/ISIC_" in refused(tmp_path / "nowhere")
-    assert "holds no folders Train and Test, nor does a folder in it; folders there: none." in refused(tmp_path)
+    assert all(fact in refused(tmp_path) for fact in (str(tmp_path), "Train and Test", "none", "DATA="))
     (tmp_path / "some" / "Train").mkdir(parents=True)
-    assert "folders there: some. Expected Train/<class>/" in refused(tmp_path)
+    assert ": some." in refused(tmp_path)
 
 
 def test_two_sets_in_one_folder(copied):
     shutil.copytree(copied / "A set with spaces", copied / "Another")
-    assert "holds more than one data set: A set with spaces, Another each have" in refused(copied)
+    assert "A set with spaces, Another" in refused(copied)
 
 
 def test_a_part_without_classes_and_a_class_in_one_part_alone(copied):
     top = copied / "A set with spaces"
     shutil.rmtree(top / "Test" / "nevus")
-    assert "class folder(s) in one of Train and Test alone: nevus. Expected in both." in refused(copied)
+    assert "only one of Train and Test: nevus." in refused(copied)
     shutil.rmtree(top / "Test")
     (top / "Test").mkdir()
-    assert "Test holds no class folder. Expected Train/<class>/" in refused(copied)
+    assert "no class folder in: Test." in refused(copied)
 
 
 def test_a_class_that_is_none_of_the_nine(copied):
     for part in ("Train", "Test"):
         (copied / "A set with spaces" / part / "nevus").rename(copied / "A set with spaces" / part / "nv")
-    assert "unknown class folder(s) nv. Expected some of actinic keratosis, basal" in refused(copied)
+    assert all(fact in refused(copied) for fact in (": nv.", "actinic keratosis, basal"))
 
 
 def test_a_class_folder_without_an_image(copied):
     for path in (copied / "A set with spaces" / "Test" / "nevus").iterdir():
         path.unlink()
-    assert "a class folder without an image: Test/nevus." in refused(copied)
+    assert "without an image: Test/nevus." in refused(copied)
 
 
 @pytest.mark.parametrize(
@@ -158,13 +158,15 @@ def test_a_file_that_is_no_image_by_its_name(copied, name):
     top = copied / "A set with spaces"
     path = top / name if name.startswith("Train") else top / "Train" / "nevus" / name
     path.mkdir() if name.endswith("/") else path.write_text("")
-    assert f"no image by its name: {path.relative_to(top).as_posix()}. Expected Train/<class>/ISIC_" in refused(copied)
+    assert f"not an image by its name: {path.relative_to(top).as_posix()}. Expected Train/<class>/ISIC_" in refused(
+        copied
+    )
 
 
 def test_two_files_that_differ_in_the_end_of_their_name_alone(copied):
     image = copied / "A set with spaces" / "Train" / "nevus" / "ISIC_0000300.jpg"
     shutil.copy(image, image.with_suffix(".jpeg"))
-    assert "differ in the end of their name alone: Train/nevus/ISIC_0000300." in refused(copied)
+    assert ": Train/nevus/ISIC_0000300." in refused(copied)
 
 
 # the digest, and the layouts told apart
@@ -190,11 +192,9 @@ def test_a_layout_is_told_by_what_lies_in_the_folder(isic9_folder, phantom_folde
     pd.testing.assert_frame_equal(read_any(isic9_folder, ham), isic9.read(isic9_folder, ham))
     pd.testing.assert_frame_equal(read_any(phantom_folder), ham10000.read(phantom_folder))
     for place in (tmp_path, isic9_folder / "A set with spaces" / "Train" / "nevus"):
-        with pytest.raises(
-            InputError, match=r"known\. Expected one of: ISIC2018_Task3_Test_Input/ .*lesion_id.*Train/"
-        ):
+        with pytest.raises(InputError, match=r"Expected one of: ISIC2018_Task3_Test_Input/ .*lesion_id.*Train/"):
             read_any(place)
-    with pytest.raises(InputError, match="nowhere is no folder"):
+    with pytest.raises(InputError, match="nowhere is not a folder"):
         read_any(tmp_path / "nowhere")
 
 
