@@ -1,13 +1,13 @@
-"""Does the audit find all that was planted in phantoms, and nothing else?
+"""Does the audit find everything that was planted in phantoms, and nothing else?
 
     .venv/bin/python benchmarks/audit.py        # minutes; writes audit.json beside itself
 
 A phantom gets copies of images under other ids and lesions, copies under other labels, a source that goes with
-melanoma, and, after a split by lesion, leaks: some images change the part, some copies take the id of their original,
-and some are flipped and encoded again. What the audit must then say is counted from the plan, pair by pair, without the
-audit's code. Findings are compared as they are shown: what, where, and how many images, lesions and groups; one that
-differs in any counts as missed and as a false alarm. That HAM10000's ``follow_up`` (and ``confocal``) reveals the label
-is true of every phantom and counts as neither.
+melanoma, and leaks after a split by lesion: some images change their split, some copies take the id of their original,
+and some are flipped and encoded again. The expected findings are counted from the plan, pair by pair, without the
+audit's code. A finding is compared as it is shown: what, where, and how many images, lesions and groups. A finding
+that differs in any of these counts both as missed and as a false alarm. Every phantom shares one property of
+HAM10000: ``follow_up`` and ``confocal`` reveal the label. That finding is left out.
 """
 
 import tempfile
@@ -26,8 +26,8 @@ from lesion_utils.splits import split_by_lesion
 
 PHANTOMS, LESIONS, THREADS = 20, 150, 2
 PLANTED = {"duplicates": 8, "conflicting_labels": 5, "source_shortcut": 0.8}
-MOVED, SAME_ID, FLIPPED = 0.05, 2, 2  # share of images that change the part; copies of one id; copies flipped
-PARTS = ("train", "validation", "test")
+MOVED, SAME_ID, FLIPPED = 0.05, 2, 2  # share of images that change their split; copies of one id; copies flipped
+SPLITS = ("train", "validation", "test")
 TRUE_OF_ALL = "dx_type reveals the label"
 
 
@@ -46,7 +46,7 @@ def planted_cases(folder: Path, options: Phantom) -> pd.DataFrame:
     if options.duplicates:
         rng = np.random.default_rng(options.seed)
         moved = rng.random(len(cases)) < MOVED
-        cases.loc[moved, "split"] = rng.choice(PARTS, moved.sum())
+        cases.loc[moved, "split"] = rng.choice(SPLITS, moved.sum())
         duplicates = rng.permutation(np.flatnonzero(truth["duplicate_of"][cases["image_id"]] != ""))
         cases.loc[duplicates[:SAME_ID], "isic_id"] = cases.loc[duplicates[:SAME_ID], "origin"]
         for row in duplicates[-FLIPPED:]:
@@ -58,7 +58,7 @@ def planted_cases(folder: Path, options: Phantom) -> pd.DataFrame:
 
 def expected(cases: pd.DataFrame, shortcut: bool) -> dict[tuple[str, str], tuple[int, int, int]]:
     """What the audit must find in ``planted_cases``: (what, where) to the numbers of images, lesions and groups."""
-    found = {}
+    expectation = {}
     rows = cases.to_dict("records")
     for kind, key in (
         ("same id", "isic_id"),
@@ -66,24 +66,24 @@ def expected(cases: pd.DataFrame, shortcut: bool) -> dict[tuple[str, str], tuple
         ("same pixels", "origin"),
         ("near-duplicate", "near"),
     ):
-        linked = [(one, other) for one, other in combinations(rows, 2) if one[key] == other[key]]
-        for place in [*((part, part) for part in PARTS), *combinations(PARTS, 2)]:
-            here = [pair for pair in linked if sorted((pair[0]["split"], pair[1]["split"])) == sorted(place)]
-            where = f"within {place[0]}" if place[0] == place[1] else f"between {place[0]} and {place[1]}"
-            found[kind, where] = _counts([row for pair in here for row in pair], key)
-    torn = [
+        linked = [(first, second) for first, second in combinations(rows, 2) if first[key] == second[key]]
+        for splits in [*((split, split) for split in SPLITS), *combinations(SPLITS, 2)]:
+            here = [pair for pair in linked if sorted((pair[0]["split"], pair[1]["split"])) == sorted(splits)]
+            where = f"within {splits[0]}" if splits[0] == splits[1] else f"between {splits[0]} and {splits[1]}"
+            expectation[kind, where] = _counts([row for pair in here for row in pair], key)
+    conflicting = [
         row
-        for one, other in combinations(rows, 2)
-        if one["origin"] == other["origin"] and one["label"] != other["label"]
-        for row in (one, other)
+        for first, second in combinations(rows, 2)
+        if first["origin"] == second["origin"] and first["label"] != second["label"]
+        for row in (first, second)
     ]
-    found["one image under two labels", "all cases"] = _counts(torn, "origin")
+    expectation["one image under two labels", "all cases"] = _counts(conflicting, "origin")
     if shortcut:
-        found["source is confounded with the class", "all cases"] = (
+        expectation["source is confounded with the class", "all cases"] = (
             *(len(cases), cases["lesion_id"].nunique()),
             cases["source"].nunique(),
         )
-    return {place: counts for place, counts in found.items() if counts[0]}
+    return {finding: counts for finding, counts in expectation.items() if counts[0]}
 
 
 def _counts(rows: list[dict], key: str) -> tuple[int, int, int]:
@@ -109,15 +109,15 @@ def main() -> None:
     for name, plant in (("planted", PLANTED), ("nothing planted", {})):
         pairs = [compared(Phantom(lesions=LESIONS, seed=1000 + k, **plant), THREADS) for k in range(PHANTOMS)]
         right = [set(must.items()) & set(found.items()) for must, found in pairs]
-        must, found = (sum(len(one[side]) for one in pairs) for side in (0, 1))
-        kinds = sorted({what for one, _ in pairs for what, _ in one})
+        must, found = (sum(len(pair[side]) for pair in pairs) for side in (0, 1))
+        kinds = sorted({what for must_be, _ in pairs for what, _ in must_be})
         out[f"{PHANTOMS} phantoms, {name}"] = {
             "must be found": must,
             "found": sum(map(len, right)),
             "recall": sum(map(len, right)) / must,
             "false alarms": found - sum(map(len, right)),
             "must be found, by kind": {
-                kind: sum(what == kind for one, _ in pairs for what, _ in one) for kind in kinds
+                kind: sum(what == kind for must_be, _ in pairs for what, _ in must_be) for kind in kinds
             },
         }
     write_json(Path(__file__).with_suffix(".json"), out)

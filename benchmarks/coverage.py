@@ -1,16 +1,16 @@
-"""Do the intervals hold the truth as often as they say? Simulated studies at the size of HAM10000's test set.
+"""Do the intervals contain the truth as often as they claim? Simulated studies of the size of HAM10000's test set.
 
     .venv/bin/python benchmarks/coverage.py        # minutes; writes coverage.json beside itself
 
-A study has a fifth of HAM10000's lesions of each class, each with as many images as a lesion of its class there has,
-drawn at random. A classifier names the images of class c rightly with probability SENSITIVITY[c]: with probability
-``correlation`` it answers alike on all images of a lesion, else on each by itself, so that this is the correlation of
-two images of a lesion. The package's own draws and metrics make a 95 % interval by lesion and, for comparison, one that
-takes images for independent; each is held against the known truth.
+A study has a fifth of HAM10000's lesions of each class; each lesion has as many images as a lesion of its class, drawn
+at random. A classifier is right on images of class c with probability SENSITIVITY[c]. With probability ``correlation``
+it answers alike on all images of a lesion, otherwise on each image by itself, so this is the correlation of two images
+of a lesion. The package's own draws and metrics make a 95% CI over lesions and, for comparison, one over images as if
+they were independent. Both are compared with the known truth.
 
-The number of lesions a class is the same in every study, as in a stratified split, while the bootstrap lets it vary:
-for accuracy the interval is a little wide for that. With 15 lesions of dermatofibroma and 20 vascular ones the
-percentile interval of balanced accuracy is a little narrow.
+The number of lesions per class is the same in every study, as in a stratified split, but varies in the bootstrap: for
+accuracy the interval is a little wide. With 15 dermatofibromas and 20 vascular lesions the percentile interval of
+balanced accuracy is a little narrow.
 """
 
 from pathlib import Path
@@ -67,7 +67,7 @@ def true_values() -> dict[str, float]:
 
 
 def intervals(lesion: np.ndarray, truth: np.ndarray, named: np.ndarray, resamples: int, seed: int) -> pd.DataFrame:
-    """The intervals of one study if ``lesion`` tells which images belong together; one row a metric."""
+    """The intervals of one study if ``lesion`` says which images belong together; one row per metric."""
     weights, _ = lesion_draws(lesion, truth, len(LESIONS), resamples, seed, at_least=MIN_LESIONS)
     counts = metrics.confusion_counts(truth, named, len(LESIONS), weights)
     draws = (
@@ -79,23 +79,23 @@ def intervals(lesion: np.ndarray, truth: np.ndarray, named: np.ndarray, resample
 
 
 def coverage(correlation: float, studies: int = STUDIES, resamples: int = RESAMPLES, seed: int = SEED) -> pd.DataFrame:
-    """The share of the studies whose interval holds the truth, and its mean width, by lesion and by image."""
+    """The share of the studies whose interval contains the truth, and its mean width, by lesion and by image."""
     truth_of = pd.Series(true_values())
-    found: dict[str, list[pd.DataFrame]] = {"lesion": [], "image": []}
+    rows_of: dict[str, list[pd.DataFrame]] = {"lesion": [], "image": []}
     for study in range(studies):
         lesion, truth, named = simulated(correlation, np.random.default_rng([seed, study]))
         for unit, together in (("lesion", lesion), ("image", np.arange(len(lesion)))):
             rows = intervals(together, truth, named, resamples, study)
             covers = (rows["low"] <= truth_of) & (truth_of <= rows["high"])
-            found[unit].append(pd.DataFrame({"coverage": covers, "width": rows["high"] - rows["low"]}))
-    means = {unit: pd.concat(rows).groupby(level=0, sort=False).mean() for unit, rows in found.items()}
+            rows_of[unit].append(pd.DataFrame({"coverage": covers, "width": rows["high"] - rows["low"]}))
+    means = {unit: pd.concat(rows).groupby(level=0, sort=False).mean() for unit, rows in rows_of.items()}
     return pd.concat(means, axis=1).set_axis(
         [f"{name} by {unit}" for unit in means for name in ("coverage", "width")], axis=1
     )
 
 
 def main() -> None:
-    """Runs all studies and writes what came of them."""
+    """Runs all studies and writes the results."""
     lesion, truth, _ = simulated(CORRELATIONS[0], np.random.default_rng([SEED, 0]))
     classes = {
         name: {"lesions": int(np.unique(lesion[truth == index]).size), "sensitivity": SENSITIVITY[name]}

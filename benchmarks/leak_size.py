@@ -1,20 +1,20 @@
-"""Does the paired estimate of a leak's size tell the truth? Simulated studies whose answer is known.
+"""Is the paired estimate of a leak's size correct? Simulated studies with a known answer.
 
     .venv/bin/python benchmarks/leak_size.py         # a quarter of an hour; writes leak_size.json beside itself
-    .venv/bin/python benchmarks/leak_size.py rule    # only what the verdict says, minutes; or only: coverage
+    .venv/bin/python benchmarks/leak_size.py rule    # only the verdicts, minutes; or only: coverage
 
-A study has lesions, one to three images each, whose features are a class mean plus what the lesion's views share plus
-what they do not; of the variance within a class the lesion's part is ``shared``. Where it is 0, siblings are no more
-alike than other lesions of the class and the true effect is 0; at PLANTED it is the mean of many more studies. A
-learner that memorises (nearest neighbours) is trained on both arms of the package's ``paired_arms``, and the package's
-``leak_effect.paired`` judges them.
+A simulated study has lesions with one to three images. The features of an image are a class mean, a part that all
+images of the lesion share, and a part of its own; ``shared`` is the lesion's share of the variance within a class. At
+0 images of one lesion are no more alike than other lesions of the class, so the true effect is 0. At PLANTED the true
+effect is the mean of many more studies. A learner that memorises (nearest neighbours) is trained on both arms of the
+package's ``paired_arms``, and the package's ``run_differences`` judges them.
 
-``coverage``: this learner is deterministic, leak of siblings; each interval is held against the truth.
+``coverage``: a deterministic learner and a leak of siblings. Each interval is compared with the truth.
 
-``rule``: how often the interval covers 0, and how often ``verdict``, which asks the signs of the pairs too, says higher
-or lower; for siblings and copies, 2 and 5 pairs, the learner without and with the luck of training. That luck is drawn
-anew for each training: every feature is stretched by exp(LUCK x a standard normal number). A copy shares with its
-source what siblings share, ``shared``. No picture is written: rows without a file replace ``make_offline_copies``.
+``rule``: how often the interval covers 0, and how often ``verdict``, which also needs equal signs in the pairs, says
+higher or lower; for siblings and copies, 2 and 5 pairs, without and with luck of training. Luck differs for each
+training: every feature is multiplied by exp(LUCK x a standard normal number). A copy shares with its source what
+siblings share. No picture is written: rows without a file replace ``make_offline_copies``.
 """
 
 import sys
@@ -37,10 +37,10 @@ from lesion_utils.predictions import LEAK_SPLITS as PARTS
 LESIONS = {"bkl": 500, "mel": 500, "nv": 1000}
 VIEWS = [0.6, 0.3, 0.1]  # probability of one, two, three images of a lesion
 FEATURES, SEPARATION, NEIGHBOURS = 12, 1.2, 3
-REPEATS = 3  # pairs of trainings a study
+REPEATS = 3  # pairs of runs per study
 PLANTED = 0.8  # the lesion's share of the variance within a class
 STUDIES, STUDIES_FOR_TRUTH, RESAMPLES = 100, 400, 1000
-# of the verdicts
+# for the verdicts
 FEWER = {"bkl": 250, "mel": 250, "nv": 500}
 PAIRS = (2, 5)
 LUCK = 0.3

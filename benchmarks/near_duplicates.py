@@ -1,17 +1,17 @@
-"""From how many equal bits on are two pictures near-duplicates? Chosen on phantoms, checked on HAM10000.
+"""How similar must two pictures be to count as near-duplicates? Chosen on phantoms, checked on HAM10000.
 
     .venv/bin/python benchmarks/near_duplicates.py [HAM10000 [ISIC9]]    # minutes; writes near_duplicates.json
 
-Choice of the size: that which best tells copies (``COPIES``: re-encoded, resized, flipped, turned) from pictures
-of different lesions of one phantom, by d', the difference of the mean distances over the root of the summed variances
-(Green and Swets, Signal Detection Theory and Psychophysics, 1966), for the kind of copy that is hardest to tell. Choice
-of the threshold: the middle between the farthest copy and the nearest two lesions. Crops and second views of a lesion
-have no say: nothing promises that they are found, or that they are not. Of the sizes 16 and 24 the former has the wider
-gap in share of its bits, the latter the larger d'; HAM10000 had been looked at when d' was preferred, so the size is
-not a blind choice, and what each size does on HAM10000 is recorded.
+Hash size: the one that best separates copies (``COPIES``: re-encoded, resized, flipped, rotated) from pictures of
+different lesions of one phantom. The measure is d', the difference of the mean distances divided by the root of the
+summed variances (Green and Swets, Signal Detection Theory and Psychophysics, 1966), for the hardest kind of copy.
+Threshold: the middle between the farthest copy and the nearest two lesions. Crops and second views of a lesion do not
+enter, because no method promises to find them or to leave them out. Size 16 has the wider gap as a share of its bits,
+size 24 the larger d'. HAM10000 was looked at before d' was preferred, so the size is not a blind choice; the results of
+each size on HAM10000 are recorded.
 
-Check: the same pairs on HAM10000, and every pair of its images; the same images in the 9-class ISIC set, which
-somebody else re-encoded and squeezed into a square.
+Check: the same kinds of pairs on HAM10000, and every pair of its images; and the same images in the 9-class ISIC set,
+where they were re-encoded and squeezed into a square.
 """
 
 import io
