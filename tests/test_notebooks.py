@@ -108,6 +108,7 @@ def test_it_uses_every_parameter_it_declares_and_no_other(name):
         "data",
         "ham10000",
         "isic2018",
+        "leaks",
         "split_rule",
         "references",
         "phantom",
