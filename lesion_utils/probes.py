@@ -1,10 +1,9 @@
-"""Shortcut probes: what a classifier reads from things that do not show the lesion.
+"""Shortcut probes: how much of the diagnosis can be predicted without the lesion.
 
-A small forest sees the frame of the picture alone, or what is around its centre, or the file, or what is known of the
-patient. What it can tell of the diagnosis, a network may have learnt too (shortcut learning: Geirhos et al., Nature
-Machine Intelligence 2:665, 2020; masked dermoscopy: Bissoto et al., CVPR Workshops 2019). A lesion that reaches the
-frame is seen there. Every case is judged by a forest that has not seen its lesion, and the tables go to ``evaluation``
-as any other.
+A small forest sees the frame of the picture alone, the picture without its centre, the file, or the patient's data.
+Whatever it can predict, a network may have learnt too (shortcut learning: Geirhos et al., Nature Machine Intelligence
+2:665, 2020; masked dermoscopy: Bissoto et al., CVPR Workshops 2019). A lesion that reaches the frame is visible there.
+Every case is predicted by a forest that has not seen its lesion.
 """
 
 from collections.abc import Callable
@@ -29,21 +28,21 @@ PROBES = {
     "metadata": "age, sex and site",
 }
 FOLDS, TREES = 5, 100
-GRID = 30  # cells a side of the averaged picture that a probe sees, whatever the shape of the picture
-METADATA = ("age", "sex", "localization")  # never dx_type: how a diagnosis was made tells it
+GRID = 30  # cells per side of the averaged picture that a probe sees, whatever the shape of the picture
+METADATA = ("age", "sex", "localization")  # never dx_type: how a diagnosis was made reveals it
 
 
 def unavailable(cases: pd.DataFrame, kind: str) -> str:
     """Why ``cases`` cannot be probed by ``kind``, or "" if they can."""
     lesions = cases.groupby("label")["lesion_id"].nunique()
     if len(rare := lesions[lesions < FOLDS]):
-        found = first_ten(f"{label} ({count})" for label, count in rare.items())
-        return f"{FOLDS} folds need {FOLDS} lesions of each class; fewer have {found}"
+        counts = first_ten(f"{label} ({count})" for label, count in rare.items())
+        return f"{FOLDS} folds need {FOLDS} lesions of each class; fewer have {counts}"
     if kind == "metadata":
-        # else to be known or not would tell the class
+        # otherwise missing values would reveal the class
         known = cases[[*METADATA]].notna().any(axis=1).groupby(cases["label"]).any()
         if not known.all():
-            return f"neither age nor sex nor site is known of any case of {first_ten(known.index[~known])}"
+            return f"age, sex and site are missing for all cases of {first_ten(known.index[~known])}"
     return ""
 
 
@@ -55,14 +54,14 @@ def probe(cases: pd.DataFrame, kind: str, threads: int, seed: int) -> pd.DataFra
     where the probe is unavailable.
     """
     if why := unavailable(cases, kind):
-        raise InputError(f"the probe of {PROBES[kind]} cannot be done: {why}.")
+        raise InputError(f"the probe {kind!r} ({PROBES[kind]}) is not possible: {why}.")
     forest = ExtraTreesClassifier(
         TREES, min_samples_leaf=5, bootstrap=True, max_samples=0.5, n_jobs=threads, random_state=seed
     )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    known = FEATURES[kind](cases, threads)
+    features = FEATURES[kind](cases, threads)
     scores = cross_val_predict(
-        forest, known, cases["label"], groups=cases["lesion_id"], cv=folds, method="predict_proba"
+        forest, features, cases["label"], groups=cases["lesion_id"], cv=folds, method="predict_proba"
     )
     return predictions.build(cases, sorted(cases["label"].unique()), scores)
 
@@ -100,12 +99,12 @@ FEATURES: dict[str, Callable[[pd.DataFrame, int], np.ndarray]] = {
 def _opened(paths: tuple[str, ...], threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Each picture as the means of GRID x GRID equal cells, (n, GRID, GRID, 3) uint8; its bytes, width, height, (n, 3).
 
-    Three probes share them. Raises InputError naming the first file that cannot be decoded.
+    Kept for three probes. Raises InputError naming the first file that cannot be decoded.
     """
 
     def one(path: str) -> tuple[np.ndarray, tuple[int, int, int]]:
         picture = open_image(path)
-        # BOX: no cell holds anything of its neighbour
+        # BOX: no cell contains pixels of its neighbours
         cells = np.asarray(picture.resize((GRID, GRID), Image.Resampling.BOX))
         return cells, (Path(path).stat().st_size, *picture.size)
 

@@ -124,18 +124,18 @@ def test_its_cases_stand_among_the_studys_as_the_test_part(phantom_folder, isic2
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "facts"),
     [
-        ({"split": "by_lesion"}, "the split is 'by_lesion' of 'ham10000'"),
-        ({"split_rule": "system_002"}, "'system_002' on 'ham10000'"),
-        ({"dataset": "isic9"}, "'system_000' on 'isic9'"),
+        ({"split_rule": "by_lesion"}, ("'by_lesion'", "'ham10000'")),
+        ({"split_rule": "system_002"}, ("'system_002'", "'ham10000'")),
+        ({"dataset": "isic9"}, ("'system_000'", "'isic9'")),
     ],
 )
-def test_it_belongs_to_one_split_of_one_layout(phantom_folder, isic9_folder, isic2018_folder, values, said):
+def test_it_belongs_to_one_split_of_one_layout(phantom_folder, isic9_folder, isic2018_folder, values, facts):
     data = isic9_folder if "dataset" in values else phantom_folder
     with pytest.raises(InputError) as error:
         read_cases(study_on(data, isic2018_folder, **values))
-    assert f"study 'mine': key `isic2018` is set, but {said}. Expected `split: system_000` on" in str(error.value)
+    assert all(fact in str(error.value) for fact in (*facts, "'mine'", "`isic2018`", "`split_rule: system_000`"))
 
 
 def test_an_image_of_both_sets(phantom_folder, copied):
@@ -144,7 +144,7 @@ def test_an_image_of_both_sets(phantom_folder, copied):
     image.rename(image.with_name(f"{name}.jpg"))
     table.loc[2, "image"] = name
     table.to_csv(copied / TABLE, index=False)
-    with pytest.raises(InputError, match=rf"1 image\(s\) stand both in .*: {name}\. Expected none\. Fix: use the two"):
+    with pytest.raises(InputError, match=rf"1 image\(s\).*: {name}\..*Fix:"):
         read_cases(study_on(phantom_folder, copied))
 
 

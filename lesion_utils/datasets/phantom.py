@@ -1,18 +1,18 @@
 """The phantom: made-up dermoscopy-like pictures with known truth, in the HAM10000 layout.
 
 The phantom is a test object, never a medical result: every picture carries the word PHANTOM in its lower right
-corner and was drawn by the code below from random numbers. A folder holds ``HAM10000_images_part_1/``,
+corner and is drawn from random numbers. A folder holds ``HAM10000_images_part_1/``,
 ``HAM10000_images_part_2/`` (JPEG, 200 x 150 px), ``HAM10000_metadata.csv`` (HAM10000's columns and words, with the
 source in ``dataset``), ``phantom_truth.csv`` (what was planted) and ``phantom.json`` (what made it).
 
 ``signal`` s in [0, 1]: each lesion has one look, and seven looks exist, one typical of each class. With probability
-sqrt(s) a lesion has the look of its class, else one drawn uniformly from all seven. No classifier that sees pictures
-alone can thus expect a balanced accuracy above sqrt(s) + (1 - sqrt(s)) / 7: 0.14 at s = 0, 0.81 at 0.6, 1 at 1. The
-looks overlap, so real classifiers stay below. Nothing else in a picture depends on the class; age, sex and site do, as
-in HAM10000, and so does the number of views a lesion has.
+sqrt(s) a lesion has the look of its class, otherwise a look drawn uniformly from all seven. From pictures alone, no
+classifier can therefore expect a balanced accuracy above sqrt(s) + (1 - sqrt(s)) / 7: 0.14 at s = 0, 0.81 at 0.6, 1 at
+1. The looks overlap, so real classifiers stay below. Nothing else in a picture depends on the class; age, sex, site and
+the number of views do, as in HAM10000.
 
-Every random draw has a generator of its own, keyed by (seed, purpose, lesion, view): what is planted on top changes
-neither the ids nor the bytes of the rest.
+Every random draw has its own generator, keyed by (seed, purpose, lesion, view): planted images change neither the ids
+nor the bytes of the other images.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def _rng(seed: int, purpose: int, *index: int) -> np.random.Generator:
 
 
 def lesion_counts(lesions: int) -> dict[str, int]:
-    """How many of ``lesions`` (14 or more) each class has: HAM-like order, at least two each."""
+    """Lesions of each class, of ``lesions`` (14 or more) in all: HAM10000's order of sizes, at least two each."""
     exact = {dx: lesions * share / sum(FACTS["lesions"].values()) for dx, share in FACTS["lesions"].items()}
     counts = {dx: max(2, int(value)) for dx, value in exact.items()}
     by_remainder = sorted(CLASSES, key=lambda dx: (counts[dx] - exact[dx], -FACTS["lesions"][dx]))
@@ -80,11 +80,10 @@ def lesion_counts(lesions: int) -> dict[str, int]:
 
 
 def plan(options: Phantom) -> pd.DataFrame:
-    """All images of the phantom, in the order of their ids, before any is drawn.
+    """All images of the phantom in the order of their ids, before any is drawn.
 
     Columns: those of ``HAM10000_metadata.csv`` and ``phantom_truth.csv``, and ``lesion`` and ``view`` (what to draw).
-
-    Raises InputError where more copies are planted than there are images to copy.
+    Raises InputError if more copies are planted than there are images to copy.
     """
     seed = options.seed
     rows = []
@@ -99,12 +98,12 @@ def plan(options: Phantom) -> pd.DataFrame:
     if options.duplicates + options.conflicting_labels > images:
         raise InputError(
             f"phantom: {options.duplicates} duplicates and {options.conflicting_labels} conflicting labels need "
-            f"as many images to copy, {options.lesions} lesions have {images}; plant fewer or ask for more lesions"
+            f"as many images to copy, {options.lesions} lesions have {images}. Fix: plant fewer or use more lesions."
         )
     # Duplicates copy the first images of one fixed order and conflicts the last, so neither moves the other.
     order = _rng(seed, _DUPLICATE).permutation(images)
     sources = [*order[: options.duplicates], *order[::-1][: options.conflicting_labels]]
-    # Copies take the next ids of a random order, so an id tells neither the class nor what was planted.
+    # Copies take the next ids of a random order, so an id reveals neither the class nor what was planted.
     slots = _rng(seed, _IMAGE_ID).permutation(999_999)[: images + len(sources)] + 1
     lesion_slots = _rng(seed, _LESION_ID).permutation(999_999)[: lesion + len(sources)] + 1
     for row, slot in zip(rows, slots[:images], strict=True):
@@ -169,7 +168,7 @@ def _draw(rng: np.random.Generator, weights: dict[str, float]) -> str:
 
 
 def image_path(image_id: str) -> str:
-    """Where an image lies in the folder; the part tells nothing but the id."""
+    """The path of an image in the folder; the part depends on the id only."""
     return f"HAM10000_images_part_{1 if int(image_id[5:]) <= 9_500_000 else 2}/{image_id}.jpg"
 
 
@@ -182,30 +181,30 @@ def pictures(table: pd.DataFrame, seed: int) -> Iterator[tuple[str, Image.Image]
 
 
 def write(folder: Path, options: Phantom) -> None:
-    """Writes the whole phantom to ``folder``, replacing a phantom that lies there; all of it or nothing.
+    """Writes the whole phantom to ``folder``, or nothing; a phantom in ``folder`` is replaced.
 
-    Raises InputError where ``folder`` holds something that is not a phantom, or more copies than images are asked.
+    Raises InputError as ``plan`` does, and if ``folder`` has other content.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / "phantom.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: holds something that is not a phantom and is left alone; name an empty folder")
+        raise InputError(f"{folder} has content that is not a phantom. Expected an empty folder. Fix: use another one.")
     table = plan(options)
-    there_before = _holds(folder, options)
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)  # left by a killed run of the same number
+    was_current = _is_current(folder, options)
+    new = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(new, ignore_errors=True)  # left by a killed run with the same process id
     try:
-        _write_into(beside, table, options)
-        if _holds(folder, options) and not there_before:
+        _write_into(new, table, options)
+        if _is_current(folder, options) and not was_current:
             return  # another process was faster
         if folder.exists():
-            aside = beside.with_suffix(".old")
-            folder.rename(aside)
-            beside.rename(folder)
-            shutil.rmtree(aside)
+            old = new.with_suffix(".old")
+            folder.rename(old)
+            new.rename(folder)
+            shutil.rmtree(old)
         else:
-            beside.rename(folder)
+            new.rename(folder)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _write_into(folder: Path, table: pd.DataFrame, options: Phantom) -> None:
@@ -237,17 +236,17 @@ def _identity(options: Phantom) -> str:
     return json.dumps({"options": options.model_dump(), "version": version()}, indent=1, sort_keys=True) + "\n"
 
 
-def _holds(folder: Path, options: Phantom) -> bool:
-    made_by = folder / "phantom.json"
-    return made_by.is_file() and made_by.read_text() == _identity(options)
+def _is_current(folder: Path, options: Phantom) -> bool:
+    identity = folder / "phantom.json"
+    return identity.is_file() and identity.read_text() == _identity(options)
 
 
 def ensure(folder: Path, options: Phantom) -> Path:
-    """``folder``, after writing the phantom there unless it holds this very one, drawn by this very module.
+    """``folder``, after writing the phantom there unless it has been written with these options and this code.
 
     Raises InputError as ``write`` does.
     """
     folder = Path(folder)
-    if not _holds(folder, options):
+    if not _is_current(folder, options):
         write(folder, options)
     return folder

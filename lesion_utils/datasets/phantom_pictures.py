@@ -1,6 +1,6 @@
-"""How a phantom's pictures are drawn: a skin, a lesion with the look of a class, and many views of it.
+"""The phantom's pictures: a skin, a lesion with the look of a class, and several views of it.
 
-Nothing is traced from a photograph: all comes from random numbers. Every picture carries the word PHANTOM.
+Nothing is traced from a photograph: everything is random numbers. Every picture carries the word PHANTOM.
 """
 
 from functools import cache
@@ -23,13 +23,13 @@ def _grid() -> tuple[np.ndarray, ...]:
 
 
 def _noise(rng: np.random.Generator, cells: int, side: int = _SIDE) -> np.ndarray:
-    """Smooth noise, about standard normal: (side, side), ``cells`` bumps a side."""
+    """Smooth noise, about standard normal: (side, side), ``cells`` bumps per side."""
     coarse = rng.standard_normal((cells, cells)).astype(np.float32) * 1.4  # interpolation shrinks the spread
     return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC), float)
 
 
 class _Lesion:
-    """Maps of what absorbs (melanin, blood) and of what lies over it, on a square of _SIDE px."""
+    """Maps of absorption (melanin, blood) and of what covers the lesion, on a square of _SIDE px."""
 
     def __init__(self, rng: np.random.Generator, radius: float, ragged: float, soft: float, rough: float) -> None:
         self.rng, self.radius = rng, radius
@@ -114,14 +114,14 @@ class _Lesion:
         return np.asarray(image.reduce(2), float) / 255 * self.inside
 
     def layers(self) -> tuple[Image.Image, Image.Image]:
-        """What the skin's light is multiplied by (RGB, 255: clear) and what lies over it (colour, opacity)."""
+        """What the skin's light is multiplied by (RGB, 255: clear) and what covers it (colour, opacity)."""
         # Real tissue is uneven at every scale; flat patches look painted.
         fine, coarse = _noise(self.rng, 40), _noise(self.rng, 18)
         melanin = (np.maximum(self.melanin, 0) * np.clip(1 + 0.2 * fine + 0.15 * coarse, 0.1, 2))[..., None]
         blood = (np.maximum(self.blood, 0) * np.clip(1 + 0.2 * coarse - 0.1 * fine, 0.1, 2))[..., None]
         through = np.exp(-melanin * [0.38, 0.72, 1.0] - blood * [0.14, 0.95, 0.72])
         over = np.rint(self.over * np.clip(0.85 + 0.15 * coarse + 0.1 * fine, 0.2, 1)[..., None]).astype(np.uint8)
-        # CMYK only stands for "four plain channels": Pillow multiplies RGBA by its alpha when it resamples.
+        # CMYK as four plain channels: Pillow multiplies RGBA by its alpha when it resamples.
         return (
             Image.fromarray(np.rint(255 * through).astype(np.uint8)),
             Image.frombytes("CMYK", (_SIDE, _SIDE), over.tobytes()),
@@ -241,7 +241,7 @@ LOOKS = {"akiec": _akiec, "bcc": _bcc, "bkl": _bkl, "df": _df, "mel": _mel, "nv"
 
 
 class Subject:
-    """One lesion on its skin: what all its views show."""
+    """One lesion on its skin, the same in all its views."""
 
     def __init__(self, look: str, rng: np.random.Generator) -> None:
         tone = rng.dirichlet([0.7] * len(_SKINS)) @ _SKINS * rng.uniform(0.88, 1.04)
@@ -299,7 +299,7 @@ def _lens() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @cache
 def _stamp() -> tuple[Image.Image, tuple[int, int], Image.Image]:
-    """The word PHANTOM as it stands on every picture, where, and its opacity."""
+    """The word PHANTOM for every picture, its position and its opacity."""
     word, mask = Image.new("RGB", (WIDTH, HEIGHT), (20, 20, 20)), Image.new("L", (WIDTH, HEIGHT))
     font, corner = ImageFont.load_default(size=9), (WIDTH - 3, HEIGHT - 2)
     ImageDraw.Draw(mask).text(corner, "PHANTOM", fill=170, font=font, anchor="rd", stroke_width=1)
