@@ -86,7 +86,7 @@ def _image_data_generator(augmentation: Augmentation) -> Engine:
     )
 
     def change(pictures: np.ndarray, seed: np.random.SeedSequence) -> np.ndarray:
-        numbers = seed.generate_state(len(pictures)).tolist()
+        numbers = seed.generate_state(len(pictures)).tolist()  # the generator seeds numpy's global state with them
         return np.stack([generator.random_transform(*pair) for pair in zip(pictures, numbers, strict=True)])
 
     return change

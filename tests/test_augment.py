@@ -50,6 +50,12 @@ def test_zero_changes_nothing(engine):
     assert np.array_equal(make_augmenter(none, 0)(pictures(), 0), pictures())
 
 
+@pytest.mark.parametrize("kind", ["brightness", "contrast"])
+def test_the_generator_refuses_changes_of_colour(kind):
+    with pytest.raises(ValueError, match=f"`{kind}`|keras_layers"):
+        augmentation_of("image_data_generator", **{kind: 0.1})
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("flip", "axes"), [("horizontal", [2]), ("vertical", [1]), ("both", [1, 2])])
 def test_flips_keep_every_pixel_and_each_axis_is_flipped_by_itself(engine, flip, axes):
