@@ -30,7 +30,7 @@ check: $(READY)
 
 # Root may open JupyterLab only if told so; in a container everybody is root.
 lab: $(READY)
-	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # Executes the notebooks at their committed values and stores their text outputs, which `make test` compares.
 refresh-notebooks: $(READY)

@@ -34,6 +34,8 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
         driver = webdriver.Chrome(options, service)
         family = family_of(service.process.pid)
         try:
+            # Without a user a page has no focus, and JupyterLab then has no current notebook.
+            driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
             yield driver
         finally:
             driver.quit()
