@@ -24,6 +24,16 @@ settings.register_profile("study", derandomize=True, deadline=None)
 settings.load_profile("study")
 
 
+REAL_DATA = {"real_isic9", "real_ham", "real_weights"}  # fixtures that skip where ../shared lacks the files
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Marks the tests that use files in ../shared."""
+    for item in items:
+        if REAL_DATA & set(item.fixturenames):
+            item.add_marker("real_data")
+
+
 @pytest.fixture(scope="session")
 def threads() -> int:
     return int(os.environ.get("LESION_THREADS", 2))
@@ -177,7 +187,7 @@ def siim2020_folder(tmp_path_factory) -> Path:
 def real_isic9(real_ham) -> Path:
     folder = SHARED / "data" / "isic9"
     if not folder.is_dir():
-        pytest.skip("no real 9-class set in ../shared/data/isic9")
+        pytest.skip("the 9-class ISIC folders are not in ../shared/data/isic9")
     return folder
 
 
@@ -185,7 +195,7 @@ def real_isic9(real_ham) -> Path:
 def real_ham() -> Path:
     folder = SHARED / "data" / "ham10000"
     if not folder.is_dir():
-        pytest.skip("no real HAM10000 in ../shared/data/ham10000")
+        pytest.skip("HAM10000 is not in ../shared/data/ham10000")
     return folder
 
 
@@ -193,5 +203,5 @@ def real_ham() -> Path:
 def real_weights() -> Path:
     folder = SHARED / "weights"
     if not folder.is_dir():
-        pytest.skip("no ImageNet weights in ../shared/weights")
+        pytest.skip("ImageNet weights are not in ../shared/weights")
     return folder

@@ -47,6 +47,7 @@ def test_the_ledger_holds_every_system_and_no_claim_twice():
     assert len({claim.id for claim in LEDGER}) == len(LEDGER)
 
 
+@pytest.mark.real_data
 @pytest.mark.parametrize("system", sorted({claim.id[:3] for claim in LEDGER}))
 def test_every_quote_stands_in_the_systems_own_text(system):
     texts = sorted((SHARED / "seeds").glob(f"{system}_*.txt"))

@@ -12,6 +12,7 @@ SIMULATION = runpy.run_path(str(PROJECT / "benchmarks" / "coverage.py"))
 FULL = json.loads((PROJECT / "benchmarks" / "coverage.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_lesion_interval_holds_the_truth_and_the_image_interval_does_not():
     found = SIMULATION["coverage"](0.8, studies=80, resamples=150, seed=1)
     # three standard errors of 80 studies below what 95 % intervals should do

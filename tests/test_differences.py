@@ -81,6 +81,7 @@ def test_each_arm_may_be_held_against_its_own():
         effects(tables, {"best": "none"}, 50)
 
 
+@pytest.mark.slow
 def test_factors_without_effect_are_hardly_ever_called_one():
     wrong, total = 0, 0
     for study in range(25):

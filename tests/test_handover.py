@@ -111,6 +111,7 @@ def test_every_form_gives_the_models_probabilities_whatever_the_type_and_number_
     assert np.allclose(predict(pictures[:3].astype(np.float32)), expected[:3], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_saved_model_serves_without_this_project(exported, model):
     code = (
         "import sys, numpy, tensorflow as tf; loaded = tf.saved_model.load(sys.argv[1]);"
@@ -300,6 +301,7 @@ def test_a_history_of_something_else(copied, array, problem):
 # the command
 
 
+@pytest.mark.slow
 def test_a_copied_folder_and_the_images_are_all_it_takes(copied, cases, scores, phantom_folder, tmp_path):
     words = [sys.executable, "-m", "lesion_utils", "evaluate", str(copied), "--data", str(phantom_folder)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -328,6 +330,7 @@ def test_a_copied_folder_and_the_images_are_all_it_takes(copied, cases, scores, 
     ]
 
 
+@pytest.mark.slow
 def test_each_form_can_be_named_and_a_pickle_only_with_its_flag(exported, phantom_folder, tmp_path):
     tables = []
     for form in FORMS:
@@ -418,6 +421,7 @@ def test_curves_show_loss_and_accuracy_of_training_and_validation():
 # the study
 
 
+@pytest.mark.slow
 def test_a_study_judges_the_models_that_it_exports_and_no_other(phantom_folder, tmp_path):
     net = {"backbone": {"image_size": [24, 32]}, "phases": [{"epochs": 1}]}
     recipes = {"as_run": net | {"exports": ["saved_model"]}, "plain": net}

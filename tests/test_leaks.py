@@ -235,6 +235,7 @@ def test_an_effect_without_tables_says_how_to_make_them(tiny_study):
 
 
 @pytest.mark.parametrize("kind", ["siblings", "copies"])
+@pytest.mark.slow
 def test_both_arms_are_trained_and_only_the_leaky_one_is_called_so(tiny_study, kind):
     study = leaking(tiny_study, small={"recipe": "cnn", "kind": kind, "runs": 1})
     train_leaks(study, make_case_tables(study)["corrected"])
@@ -243,6 +244,7 @@ def test_both_arms_are_trained_and_only_the_leaky_one_is_called_so(tiny_study, k
     assert leaky["image_id"].equals(clean["image_id"]) and not leaky["p_nv"].equals(clean["p_nv"])
 
 
+@pytest.mark.slow
 def test_a_small_simulation_finds_a_planted_leak_and_no_other():
     simulation = runpy.run_path(str(PROJECT / "benchmarks" / "leak_size.py"))
     few = {"studies": 10, "resamples": 300, "lesions": {"bkl": 100, "mel": 100, "nv": 200}}
@@ -255,6 +257,7 @@ def test_a_small_simulation_finds_a_planted_leak_and_no_other():
 
 
 @pytest.mark.parametrize("kind", ["siblings", "copies"])
+@pytest.mark.slow
 def test_a_small_simulation_with_the_luck_of_training_calls_a_planted_leak_higher_and_no_other(kind):
     simulation = runpy.run_path(str(PROJECT / "benchmarks" / "leak_size.py"))
     part = (5, "test images that can leak", "accuracy")

@@ -79,6 +79,7 @@ def test_the_published_matrix():
     assert_is_the_published_one(judged(dataset="ham10000"))
 
 
+@pytest.mark.real_data
 def test_the_published_matrix_as_it_is_in_its_file():
     files = sorted((SHARED / "seeds").glob("001*"))
     if not files:

@@ -119,6 +119,7 @@ def test_a_cut_that_does_not_exist_and_a_picture_too_small_are_refused():
 
 
 @pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.slow
 def test_frozen_batch_norm_stays_as_it_is_through_a_training_step(frozen):
     recipe = recipe_of(MOBILE | {"cut": "block_1_project_BN"})
     network = build(recipe, 3, None, 0)
@@ -167,6 +168,7 @@ def test_only_what_is_asked_learns(train, learning):
         ("inception_v3", "mixed1", "mixed0"),  # whose branches lie between
     ],
 )
+@pytest.mark.slow
 def test_a_network_in_two_says_what_it_says_in_one(backbone, layer, cut):
     size = (80, 80) if backbone == "inception_v3" else (32, 32)
     width = {} if backbone == "inception_v3" else {"alpha": 0.25 if backbone == "mobilenet_v1" else 0.35}
@@ -470,6 +472,7 @@ def test_class_weights_act_on_a_loss_of_each_case_and_not_on_one_of_the_batch(ki
     assert cosine(moved["per_case", False], moved["per_batch", False]) > 0.999
 
 
+@pytest.mark.slow
 def test_layers_without_a_name_are_named_by_their_place_in_any_process():
     options = BackboneOptions(name="inception_resnet_v2", image_size=(75, 75), cut="batch_normalization_195")
     build(recipe_of(MOBILE), 3, None, 0)  # what was built before does not count

@@ -19,6 +19,7 @@ def project(tmp_path, ham_folder) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_a_dry_run_plans_it_and_its_index_is_written(project):
     words = ("some/tiny", "--data", str(project.data))
     planned = project.run("study", *words, "--dry-run")

@@ -127,6 +127,7 @@ def test_the_defaults_of_the_model_are_the_quick_values():
     assert {key for key in quick if quick[key] != defaults[key]} == {*STAGES, "leaks"}
 
 
+@pytest.mark.slow
 def test_a_change_reruns_what_depends_on_it_alone():
     quick = load_study("quick")
 

@@ -193,6 +193,7 @@ def grouped_balanced_accuracy(signal: float) -> float:
     return balanced_accuracy_score(table["dx"], predicted)
 
 
+@pytest.mark.slow
 def test_pictures_show_the_class_at_signal_one_and_nothing_at_zero():
     assert grouped_balanced_accuracy(0.0) < 0.25  # chance: 0.14
     assert grouped_balanced_accuracy(1.0) > 0.55

@@ -137,6 +137,7 @@ def test_a_file_that_is_no_picture_is_named(pictures, kind):
         probe(cases, kind, 2, 0)
 
 
+@pytest.mark.slow
 def test_on_the_phantom_the_marked_source_is_seen_and_patients_differ_as_planted(phantom_folder, tmp_path):
     phantom.write(tmp_path / "marked", Phantom(lesions=100, source_shortcut=1.0))
     plain, marked = (ham10000.read(folder) for folder in (phantom_folder, tmp_path / "marked"))

@@ -9,6 +9,8 @@ from lesion_utils.cases import make_case_tables
 from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.study import load_study
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory, threads):

@@ -284,6 +284,7 @@ def test_parameters_are_shown_as_yaml_where_they_differ_from_the_defaults(study,
 
 
 @needs_chromium
+@pytest.mark.browser
 def test_the_pages_fit_a_window_of_1280_pixels_and_need_no_network(study, report, tmp_path):
     reports.write_stamp(study, "02_baseline_cnn", "ValueError: " + "/a_long_folder" * 40, 3)
     publish_numbers(study, "01_eda", {"wide": WIDE})

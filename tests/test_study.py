@@ -18,6 +18,8 @@ import yaml
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.paths import PROJECT
 
+pytestmark = pytest.mark.slow
+
 CNN = {"backbone": {"image_size": [24, 32]}, "hidden": 8, "phases": [{"epochs": 1}]}
 TINY = {
     "study": "tiny",
