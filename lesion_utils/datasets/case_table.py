@@ -47,6 +47,13 @@ def is_jpeg(path: Path) -> bool:
     return path.suffix.lower() in (".jpg", ".jpeg")
 
 
+def jpegs(folder: Path, images: str, name: str) -> list[Path]:
+    """All JPEGs in the folder ``images`` of ``folder``, in the order of their names; InputError if it is missing."""
+    if not (folder / images).is_dir():
+        raise InputError(f"{folder} has no folder {images}. Expected the images in it, as {name}.jpg.")
+    return sorted(path for path in (folder / images).iterdir() if is_jpeg(path))
+
+
 def image_paths(path: Path, ids: pd.Series, files: Sequence[Path], folder: Path, expected: str) -> pd.Series:
     """The file of each of ``ids``, which are those of the table in ``path``.
 

@@ -1,4 +1,4 @@
-"""HAM10000 as Kaggle and Dataverse give it: two image folders and a metadata table; or any set with such a table.
+"""HAM10000 as on Kaggle and Dataverse: two image folders and a metadata table; or any set with such a table.
 
 Source: Tschandl, Rosendahl and Kittler, Sci Data 5:180161 (2018); 10,015 images of 7,470 lesions.
 """
@@ -39,7 +39,7 @@ SUFFIXES = (".csv", ".tsv", ".tab")
 
 
 def metadata_files(folder: Path) -> list[Path]:
-    """The table of HAM10000 in ``folder``, or else all tables there with its columns."""
+    """The table of HAM10000 in ``folder``, or otherwise all tables in it with the same columns."""
     published = [folder / name for name in NAMES if (folder / name).is_file()][:1]
     return published or [path for path in sorted(folder.glob("*")) if path.suffix in SUFFIXES and _has_columns(path)]
 
@@ -51,17 +51,17 @@ def metadata_file(folder: Path) -> Path:
             f"data folder {folder} does not exist. Expected HAM10000_images_part_1/, HAM10000_images_part_2/ and "
             f"{NAMES[0]} in it. Fix: make study STUDY=ham10000 DATA=<that folder>."
         )
-    found = metadata_files(folder)
-    if not found:
+    tables = metadata_files(folder)
+    if not tables:
         raise InputError(
             f"{folder} has no metadata table. Expected one of {', '.join(NAMES)} in it, or another table with the "
             f"columns {', '.join(NEEDED)}."
         )
-    if len(found) > 1:
+    if len(tables) > 1:
         raise InputError(
-            f"{folder} has more than one metadata table: {first_ten(path.name for path in found)}. Fix: keep one."
+            f"{folder} has more than one metadata table: {first_ten(path.name for path in tables)}. Fix: keep one."
         )
-    return found[0]
+    return tables[0]
 
 
 def _has_columns(path: Path) -> bool:
@@ -73,7 +73,7 @@ def _has_columns(path: Path) -> bool:
 def image_files(folder: Path) -> list[Path]:
     """All JPEGs in the image folders ``HAM10000_images*`` of ``folder``, in the order of their names.
 
-    Where there is no such folder: all JPEGs in ``folder`` and in the folders in it.
+    Without such a folder: all JPEGs in ``folder`` and in the folders in it.
     """
     images = list(folder.glob("HAM10000_images*/*")) or [*folder.glob("*"), *folder.glob("*/*")]
     return sorted(path for path in images if is_jpeg(path))

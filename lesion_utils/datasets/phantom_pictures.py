@@ -36,7 +36,7 @@ class _Lesion:
         x, y, distance, cosines, sines = _grid()
         orders = np.arange(1, 10)
         wave = rng.normal(size=(2, 9)) * ragged / orders**1.1
-        # einsum, not BLAS: threads must neither change a bit nor spin beside so small a sum.
+        # einsum, not BLAS: the result must not depend on the number of threads.
         outline = 1 + np.einsum("k,kyx", wave[0], cosines) + np.einsum("k,kyx", wave[1], sines)
         turn, squeeze = rng.uniform(0, np.pi), rng.uniform(0, 0.3)
         stretch = 1 + squeeze * ((x * np.cos(turn) + y * np.sin(turn)) ** 2 / (distance**2 + 1) - 0.5)

@@ -1,8 +1,8 @@
 """The training set of SIIM-ISIC 2020: ``jpeg/train/<image_name>.jpg`` and ``train.csv``, two classes, with patients.
 
-Source: Rotemberg and others, Sci Data 8:34 (2021); 33,126 images of 2,056 patients. Malignant there is melanoma alone.
-Lesions are not given, patients are: images are grouped, split and resampled by patient, ``lesion_id`` is the patient.
-That is stricter than by lesion, and a patient may have images of both classes.
+Source: Rotemberg and others, Sci Data 8:34 (2021); 33,126 images of 2,056 patients. Malignant means melanoma only.
+The set has patients but no lesions: ``lesion_id`` is the patient, so images are grouped, split and resampled by
+patient. That is stricter than by lesion. A patient may have images of both classes.
 """
 
 from pathlib import Path
@@ -14,14 +14,14 @@ from lesion_utils.datasets.case_table import (
     COLUMNS,
     ages,
     image_paths,
-    is_jpeg,
+    jpegs,
     read_published,
     words_or_none,
 )
 from lesion_utils.errors import InputError
 from lesion_utils.tables import refuse_rows, require_one_of
 
-CLASSES = {"benign": "everything that is no melanoma", "melanoma": "malignant in this set"}
+CLASSES = {"benign": "everything that is not melanoma", "melanoma": "malignant in this set"}
 IMAGES = "jpeg/train"
 TABLE = "train.csv"
 NEEDED = (
@@ -46,18 +46,15 @@ def table_file(folder: Path) -> Path:
 
 def image_files(folder: Path) -> list[Path]:
     """All JPEGs of the set, in the order of their names; raises InputError if their folder is missing."""
-    if not (folder / IMAGES).is_dir():
-        raise InputError(f"{folder} has no folder {IMAGES}. Expected the images in it, as <image_name>.jpg.")
-    return sorted(path for path in (folder / IMAGES).iterdir() if is_jpeg(path))
+    return jpegs(folder, IMAGES, "<image_name>")
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """The case table, one row an image, in the order of the image ids; ``label`` is benign or melanoma.
+    """The case table, one row per image, in the order of the image ids; ``label`` is benign or melanoma.
 
-    ``lesion_id`` is the patient. The table of cases has no place for ``diagnosis``, which says less than the label for
-    most images (``unknown``). Raises InputError for a missing folder, table or column, an empty or repeated id, a label
-    that is neither benign nor malignant or contradicts ``target``, an age that is no number, a row without its image
-    and an image without its row.
+    ``lesion_id`` is the patient. ``diagnosis`` is left out: it is ``unknown`` for most images. Raises InputError for a
+    missing folder, table or column, an empty or duplicate id, a label that is neither benign nor malignant or
+    contradicts ``target``, an age that is not a number, a row without an image and an image without a row.
     """
     path = table_file(folder)
     table = read_published(path, NEEDED, ids=("image_name", "patient_id"))
