@@ -183,15 +183,15 @@ def test_a_scaled_run_judges_a_difference_and_no_absolute_figure():
         claim({"kind": "training", "study": "s", "recipe": "a", "reference": "b", "quantity": "gap"}),
     ]
     data = claim({"kind": "data", "study": "s", "fact": "images"})
-    found = Measured(0.5, 0.4, 0.6, 100)
+    number = Measured(0.5, 0.4, 0.6, 100)
     for one in (value, gap):
-        row = row_of(one, found, "64 px instead of 180")
+        row = row_of(one, number, "64 px instead of 180")
         assert (row["verdict"], row["scaled"], row["measured"], row["n"]) == ("cannot be checked here", True, 0.5, 100)
         assert row["why"].endswith("64 px instead of 180")
-        assert row_of(one, found)["verdict"] == "holds" and "why" not in row_of(one, found)
+        assert row_of(one, number)["verdict"] == "holds" and "why" not in row_of(one, number)
     for one in contrasts:
-        assert row_of(one, found, "64 px")["verdict"] == "holds" and row_of(one, found, "64 px")["scaled"] is True
-    assert row_of(data, found, "64 px")["verdict"] == "holds" and row_of(data, found, "64 px")["scaled"] is False
+        assert row_of(one, number, "64 px")["verdict"] == "holds" and row_of(one, number, "64 px")["scaled"] is True
+    assert row_of(data, number, "64 px")["verdict"] == "holds" and row_of(data, number, "64 px")["scaled"] is False
 
 
 def test_a_row_says_why_there_is_no_verdict():
@@ -262,32 +262,32 @@ def study():
     cases["split"] = np.where(np.arange(300) % 3 == 0, "validation", np.where(np.arange(300) % 3 == 1, "train", "test"))
     run_folder(params.study).mkdir(parents=True)
     cases.to_csv(run_folder(params.study) / "cases.csv", index=False)
-    for repeat in range(3):
-        at = params.model_copy(update={"run": repeat})
+    for run in range(3):
+        at = params.model_copy(update={"run": run})
         for number, (name, recipe) in enumerate(params.recipes.items()):
             rows = cases
             if recipe.offline_copies:
-                copies = cases.sample(90, random_state=repeat)
+                copies = cases.sample(90, random_state=run)
                 copies = copies.assign(image_id=copies["image_id"] + "-copy", split="validation_copies")
                 learnt = cases.sample(30, random_state=9).pipe(
                     lambda one: one.assign(image_id=one["image_id"] + "-copy2")
                 )
                 rows = pd.concat([cases, copies, learnt.assign(split="train")], ignore_index=True)
             scores = {
-                part: scored(rows[rows["split"] == part], 1 + number + (part == "validation_copies"), repeat)
-                for part in predictions.splits_of(params, name)
+                split: scored(rows[rows["split"] == split], 1 + number + (split == "validation_copies"), run)
+                for split in predictions.splits_of(params, name)
             }
-            provenance = {"recipe": recipe.model_dump(mode="json"), "seed": repeat, "leaky": recipe.allow_leak}
+            provenance = {"recipe": recipe.model_dump(mode="json"), "seed": run, "leaky": recipe.allow_leak}
             predictions.write(at.model_folder(name), rows, scores, provenance)
-            folder = run_folder(params.study) / "models" / name / f"r{repeat}"
+            folder = run_folder(params.study) / "models" / name / f"r{run}"
             folder.mkdir(parents=True, exist_ok=True)
-            history = {"accuracy": [0.9, 0.7, 0.8 + 0.03 * repeat], "val_accuracy": [0.5, 0.6, 0.4]}
+            history = {"accuracy": [0.9, 0.7, 0.8 + 0.03 * run], "val_accuracy": [0.5, 0.6, 0.4]}
             pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
     return params
 
 
-def tables(params, recipe, part="validation", repeats=range(3)):
-    return [predictions.read(params, recipe, part, repeat) for repeat in repeats]
+def tables(params, recipe, split="validation", runs=range(3)):
+    return [predictions.read(params, recipe, split, run) for run in runs]
 
 
 def compared(arm, reference, **options):
@@ -300,15 +300,15 @@ def measured(params, **estimand):
 
 
 def test_a_value_is_that_of_the_judge(study):
-    found = measured(study, kind="metric", recipe="plain", metric="melanoma two-way accuracy", split="test")
+    number = measured(study, kind="metric", recipe="plain", metric="melanoma two-way accuracy", split="test")
     row = judge(PredictionTable(tables(study, "plain", "test"), 200)).loc["melanoma two-way accuracy"]
-    assert found == (row["value"], row["low"], row["high"], 100, "", False, 3)
+    assert number == (row["value"], row["low"], row["high"], 100, "", False, 3)
     table = tables(study, "plain", "test")
     among = [one[one["label"] != "nv"] for one in table]
-    found = measured(study, kind="metric", recipe="plain", metric="melanoma AUC", split="test", among=["mel", "bkl"])
+    number = measured(study, kind="metric", recipe="plain", metric="melanoma AUC", split="test", among=["mel", "bkl"])
     assert (
-        found.value == judge(PredictionTable(among, 200)).loc["melanoma AUC", "value"]
-        and found.n == len(among[0]) < 100
+        number.value == judge(PredictionTable(among, 200)).loc["melanoma AUC", "value"]
+        and number.n == len(among[0]) < 100
     )
     with pytest.raises(InputError, match=r"df.*bkl, mel, nv"):
         measured(study, kind="metric", recipe="plain", metric="melanoma AUC", among=["df"])
@@ -319,37 +319,37 @@ def test_a_value_is_that_of_the_judge(study):
 
 
 def test_a_figure_as_a_system_reported_it_is_of_originals_and_copies(study):
-    found = measured(study, kind="metric", recipe="copied", metric="accuracy", with_copies=True)
+    number = measured(study, kind="metric", recipe="copied", metric="accuracy", with_copies=True)
     each = [
         judge(PredictionTable(pd.concat([one, copies], ignore_index=True), 200)).loc["accuracy"]
         for one, copies in zip(tables(study, "copied"), tables(study, "copied", "validation_copies"), strict=True)
     ]
-    assert found.value == pytest.approx(np.mean([row["value"] for row in each])) and found.n == 190
-    assert (found.low, found.high) == (min(row["low"] for row in each), max(row["high"] for row in each))
+    assert number.value == pytest.approx(np.mean([row["value"] for row in each])) and number.n == 190
+    assert (number.low, number.high) == (min(row["low"] for row in each), max(row["high"] for row in each))
     plain = {"kind": "metric", "recipe": "plain", "metric": "accuracy"}
     assert measured(study, **plain, with_copies=True) == measured(study, **plain)
 
 
-def test_a_difference_is_paired_and_holds_what_every_repeat_makes(study):
-    found = measured(study, kind="metric", recipe="copied", reference="plain", metric="accuracy")
+def test_a_difference_is_paired_and_holds_what_every_run_makes(study):
+    number = measured(study, kind="metric", recipe="copied", reference="plain", metric="accuracy")
     row = compared(tables(study, "copied"), tables(study, "plain")).loc["accuracy"]
     singles = [
         compared(one, other).loc["accuracy", "value"]
         for one, other in zip(tables(study, "copied"), tables(study, "plain"), strict=True)
     ]
-    assert found.value == row["value"]
-    assert found.low == pytest.approx(min(row["low"], *singles)) and found.high == pytest.approx(
+    assert number.value == row["value"]
+    assert number.low == pytest.approx(min(row["low"], *singles)) and number.high == pytest.approx(
         max(row["high"], *singles)
     )
     once = study.model_copy(update={"runs": 1})
-    found = measured(once, kind="metric", recipe="copied", reference="plain", metric="accuracy")
+    number = measured(once, kind="metric", recipe="copied", reference="plain", metric="accuracy")
     row = compared(tables(once, "copied")[0], tables(once, "plain")[0]).loc["accuracy"]
-    assert found[:3] == tuple(row[["value", "low", "high"]])
+    assert number[:3] == tuple(row[["value", "low", "high"]])
 
 
 def test_copies_are_held_against_originals_by_independent_draws(study):
     once = study.model_copy(update={"runs": 1})
-    found = measured(
+    number = measured(
         once,
         kind="metric",
         with_copies=True,
@@ -360,7 +360,7 @@ def test_copies_are_held_against_originals_by_independent_draws(study):
     )
     both = pd.concat([tables(once, "copied")[0], tables(once, "copied", "validation_copies")[0]], ignore_index=True)
     row = compared(both, tables(once, "plain")[0], paired=False).loc["accuracy"]
-    assert found == (*row[["value", "low", "high"]], 190, "", True, 1)
+    assert number == (*row[["value", "low", "high"]], 190, "", True, 1)
     same = {"kind": "metric", "recipe": "also", "reference": "copied", "metric": "accuracy", "with_copies": True}
     others = [
         pd.concat([one, copies])
@@ -376,21 +376,21 @@ def test_copies_are_held_against_originals_by_independent_draws(study):
         reference="plain",
         metric="accuracy",
     )
-    assert three.low <= found.low < found.high <= three.high  # the copies differ by repeat
+    assert three.low <= number.low < number.high <= three.high  # the copies differ by run
 
 
 def test_a_model_that_names_one_class_for_all_is_no_side_of_a_contrast(study):
-    for repeat in range(3):
-        path = predictions.table_path(study.study, "also", repeat, "test")
+    for run in range(3):
+        path = predictions.table_path(study.study, "also", run, "test")
         pd.read_csv(path).assign(p_bkl=0.1, p_mel=0.8, p_nv=0.1).to_csv(path, index=False)
     contrast = {"kind": "metric", "split": "test", "metric": "melanoma sensitivity"}
     for recipe, reference, value in (("also", "plain", 1), ("plain", "also", -1)):
-        found = measured(study, **contrast, recipe=recipe, reference=reference)
-        assert math.isnan(found.low) and math.isnan(found.high) and 0 < value * found.value < 1
-        assert found.note.startswith("also ")
+        number = measured(study, **contrast, recipe=recipe, reference=reference)
+        assert math.isnan(number.low) and math.isnan(number.high) and 0 < value * number.value < 1
+        assert number.note.startswith("also ")
     other = measured(study, **contrast, recipe="copied", reference="plain")
     assert not other.note and other.low <= other.value <= other.high
-    # one repeat that has learnt is enough
+    # one run that has learnt is enough
     predictions.table_path(study.study, "copied", 2, "test").replace(path)
     assert not measured(study, **contrast, recipe="also", reference="plain").note
 
@@ -438,20 +438,20 @@ def test_the_gap_to_training_is_of_the_epoch_that_was_kept(study):
     ],
 )
 def test_a_fact_of_the_cases_is_counted(study, fact, value):
-    found = measured(study, kind="data", **fact)
-    assert found.value == found.low == found.high == pytest.approx(value)
+    number = measured(study, kind="data", **fact)
+    assert number.value == number.low == number.high == pytest.approx(value)
 
 
 def test_facts_of_copies_and_facts_that_cannot_be_counted(study):
     cases = pd.read_csv(run_folder(study.study) / "cases.csv")
     copies = tables(study, "copied", "validation_copies")[0]
     shown = pd.concat([cases.loc[cases["split"] == "validation", "lesion_id"], copies["lesion_id"]])
-    found = measured(study, kind="data", fact="shared with training", recipe="copied")
+    number = measured(study, kind="data", fact="shared with training", recipe="copied")
     originals = cases.loc[cases["split"] == "train", "lesion_id"]
     learnt = pd.concat([originals, cases.sample(30, random_state=9)["lesion_id"]])
-    assert found.value == pytest.approx(shown.isin(learnt).mean())
-    assert found.value > shown.isin(originals).mean()
-    assert found.n == 190
+    assert number.value == pytest.approx(shown.isin(learnt).mean())
+    assert number.value > shown.isin(originals).mean()
+    assert number.n == 190
     with pytest.raises(InputError, match=r"df.*nv, mel, bkl"):
         measured(study, kind="data", fact="class share", of="df")
     with pytest.raises(InputError, match="bkl, nv"):
@@ -525,7 +525,7 @@ def test_the_table_tells_every_claim_and_the_command_prints_it():
     assert done.exit_code == 0
     rows = json.loads((report_folder("published") / "claims.json").read_text())
     assert summary(rows) in done.output
-    counts = [int(part.split()[0]) for part in summary(rows).split(": ")[1].split(", ")]
+    counts = [int(split.split()[0]) for split in summary(rows).split(": ")[1].split(", ")]
     lines = [line for line in done.output.splitlines() if re.match(r"\| \d{3} \|", line)]
     assert sum(counts) == len(LEDGER) == len(lines)
     assert all(line.replace("\\|", "").count("|") == 7 for line in lines)

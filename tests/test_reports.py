@@ -206,12 +206,12 @@ def test_no_page_fetches_anything(study, report):
 
 
 def rows_of(study: StudyParams) -> dict[str, list[str]]:
-    """The cells of each row of the index, by the name in the first, without the repeat beneath it."""
+    """The cells of each row of the index, by the name in the first, without the run below it."""
     _, *rows = read(reports.write_index(study)).rows
     return {row[0].split()[0]: [cell.strip() for cell in row] for row in rows}
 
 
-def test_the_index_has_a_row_for_each_planned_notebook_and_repeat(study):
+def test_the_index_has_a_row_for_each_planned_notebook_and_run(study):
     reports.write_stamp(study, "01_eda", "", 12.4)
     reports.write_stamp(study, "02_baseline_cnn", "ValueError: a<b", 3)
     statuses = {name: row[1] for name, row in rows_of(study).items()}
