@@ -16,11 +16,10 @@ from lesion_utils.study import ARMS, Judging, StudyParams, arm_name
 
 
 def leak_differences(params: StudyParams, leak: str) -> pd.DataFrame:
-    """The differences, leaky arm minus clean arm, that the leak ``leak`` of the study makes.
+    """The rows of ``run_differences``, leaky arm minus clean arm, for one leak of the study.
 
-    The rows of ``run_differences`` with a column ``images``: first on all test images, then on those that can leak;
-    indexed by the names of the prediction tables (``test``, ``test_can_leak``) and of the metrics. Raises InputError
-    for an unknown leak, or tables that are missing or of other parameters.
+    Indexed by test set (``test``, ``test_can_leak``), which the column ``images`` describes, and metric. Raises
+    InputError for an unknown leak, or tables that are missing or of other parameters.
     """
     if leak not in params.leaks:
         raise InputError(f"study {params.study!r} has no leak {leak!r}; it has {', '.join(params.leaks) or 'none'}.")
@@ -38,12 +37,10 @@ def leak_differences(params: StudyParams, leak: str) -> pd.DataFrame:
 
 
 def run_differences(table: PredictionTable, reference: PredictionTable) -> pd.DataFrame:
-    """Two arms compared: the first run of ``table`` with the first of ``reference``, and so on.
+    """The rows of ``compare``, and what single runs show: the first of ``table`` minus the first of ``reference``, …
 
-    The rows of ``compare``: the mean over the runs, with an interval that resamples the test lesions and takes the
-    trained models as given. Models also differ from run to run, so there are ``least`` and ``most``, the smallest and
-    the largest difference in a single run (NaN where the row is not estimable), and ``runs``, their number per arm;
-    ``sentences.verdict`` asks all of them to agree.
+    The interval resamples lesions and takes the trained models as given. So ``least`` and ``most`` are the smallest and
+    the largest difference of a single run, NaN where the row is not estimable, and ``runs`` is their number per arm.
     """
     rows = compare(table, reference)
     each = _differences_per_run(table, reference, rows)
@@ -58,18 +55,14 @@ def ablation_differences(
 ) -> pd.DataFrame:
     """What each arm of an ablation changes in the metrics ``wanted``: arm minus ``reference``, or minus its own.
 
-    ``arms`` holds a table for each arm, the reference among them; their runs are paired by seed. The rows are those of
-    ``compare`` on the averaged probabilities of the runs, indexed by arm and metric; with
+    ``arms`` has a table for each arm and reference; their runs are paired by seed. The rows are those of ``compare`` on
+    the averaged probabilities of the runs, indexed by arm and metric, with ``least, most, runs`` as in
+    ``run_differences``, ``single``, the list of the differences of single seeds, ``p_holm, family`` of ``holm``, and
 
-    - ``least``, ``most``: the smallest and the largest difference that a single seed makes; ``runs``: the number of
-      seeds; ``single``: the list of these differences (NaN and empty where the row is not estimable);
-    - ``p_holm``, ``family``: of ``holm``, over the arms;
     - ``verdict``: *helps* or *harms* if the adjusted p-value is under 5% and every one of two or more seeds has the
-      sign of the whole, else *no effect shown*; of one seed, which cannot show an effect, *higher*, *lower* or *no
-      difference shown at this n*; or *not estimable*.
+      sign of the whole, otherwise *no effect shown*; of one seed the verdict of ``sentences``.
 
-    Raises InputError for an unknown reference, no arm but the reference, or arms that differ in the number of their
-    runs or in their cases.
+    Raises InputError for an unknown reference, no other arm, or arms that differ in their cases or number of runs.
     """
     own = {name: reference for name in arms if name != reference} if isinstance(reference, str) else reference
     named = {*own, *own.values(), *([reference] if isinstance(reference, str) else [])}
@@ -100,10 +93,7 @@ def metrics_per_run(table: PredictionTable, wanted: Sequence[str], options: Judg
 
 
 def averaged(table: PredictionTable) -> PredictionTable:
-    """One run with the mean of the probabilities of the runs of ``table``; leaky if one of them is.
-
-    Raises InputError if a run has no probabilities.
-    """
+    """One run with the mean of the probabilities of the runs; raises InputError if a run has none."""
     stated = [run.probabilities for run in table.runs if run.probabilities is not None]
     if not stated:
         raise InputError("predictions without probabilities cannot be averaged. Expected columns p_<class>.")

@@ -29,10 +29,9 @@ def judge(
     """The metrics of a prediction table with 95% bootstrap intervals over lesions.
 
     With several runs each number is the mean over the runs; the interval resamples lesions, not runs. A table without
-    probabilities gets the metrics that need none, and one row that says so. ``options`` sets the specificity and
-    sensitivity of points on the ROC curve. Their thresholds are chosen on the judged cases themselves, in each draw, so
-    they describe the curve; a frozen operating point is in ``operating``. ``views`` replaces the classes that count as
-    melanoma and malignant; ``options.views`` adds to them. ``wanted``: names of the metrics to compute; None: all.
+    probabilities gets the metrics that need none, and one row that says so. ``options`` sets the points on the ROC
+    curve, whose thresholds are chosen on the judged cases (for a frozen point see ``operating``). ``views`` replaces
+    the classes of melanoma and malignant; ``options.views`` adds to them. ``wanted``: metrics to compute; None: all.
 
     One row per metric, indexed by its name; columns
 
@@ -64,43 +63,36 @@ def compare(
 ) -> pd.DataFrame:
     """Differences ``table`` minus ``reference`` (of the means over the runs), for the rows of ``judge`` in ``wanted``.
 
-    Paired: on the same cases and the same draws of lesions, those of ``table``. Not ``paired``: each on its own cases
-    and its own draws; ``n`` and ``lesions`` are those of ``table``, and lesions in both are drawn twice, so the
-    interval is rather too wide.
-
-    Columns as in ``judge`` (``metric`` is "difference in …"), and ``p``: the two-sided bootstrap p-value, which is the
-    level at which the interval just reaches 0, 2 (1 + draws on the rarer side of 0) / (1 + draws), at most 1 (Davison
-    and Hinkley, 1997, chapters 4 and 5). Raises InputError for different classes or, if paired, cases, labels or
-    lesions.
+    Paired: on the same cases and draws of lesions, those of ``table``. Not ``paired``: each on its own cases and draws;
+    lesions in both are drawn twice, so the interval is rather too wide. Columns as in ``judge``, and ``p``, the
+    two-sided bootstrap p-value: the level at which the interval just reaches 0, 2 (1 + draws on the rarer side of 0) /
+    (1 + draws), at most 1 (Davison and Hinkley, 1997, chapters 4 and 5). Raises InputError for different classes or, if
+    paired, cases, labels or lesions.
     """
-    sides: list[tuple[PredictionTable, list[Run]]]
     if paired:
-        both, first = table.with_runs_of(reference), len(table.runs)
-        sides = [(both, both.runs[:first]), (both, both.runs[first:])]
+        first = second = table.with_runs_of(reference)
+        runs, reference_runs = first.runs[: len(table.runs)], first.runs[len(table.runs) :]
+    elif set(table.classes) == set(reference.classes):
+        first, second = table, PredictionTable(reference.frames, table.resamples, table.seed + 1, reference.name)
+        runs, reference_runs = first.runs, second.runs
     else:
-        if set(table.classes) != set(reference.classes):
-            raise InputError(
-                f"The prediction tables have different classes: {', '.join(table.classes)}; "
-                f"{', '.join(reference.classes)}."
-            )
-        independent = PredictionTable(reference.frames, table.resamples, table.seed + 1, reference.name)
-        sides = [(table, table.runs), (independent, independent.runs)]
-    named = [{metric.name: metric for metric in metrics_of(side, options or Judging(), views)} for side, _ in sides]
-    names = [name for name in wanted if all(name in of_side for of_side in named)]
+        classes = f"{', '.join(table.classes)}; {', '.join(reference.classes)}"
+        raise InputError(f"The prediction tables have different classes: {classes}.")
+    ours, theirs = ({m.name: m for m in metrics_of(side, options or Judging(), views)} for side in (first, second))
     notes = {
-        name: next(filter(None, (_note(side, of[name]) for (side, _), of in zip(sides, named, strict=True))), "")
-        for name in names
+        name: _note(first, ours[name]) or _note(second, theirs[name])
+        for name in wanted
+        if {name} <= ours.keys() & theirs.keys()
     }
-    estimable = [name for name in names if not notes[name]]
-    ours, others = (
-        _values(side, [of[name] for name in estimable], runs) for (side, runs), of in zip(sides, named, strict=True)
-    )
+    estimable = [name for name, note in notes.items() if not note]
+    values = _values(first, [ours[name] for name in estimable], runs)
+    reference_values = _values(second, [theirs[name] for name in estimable], reference_runs)
     rows = []
-    for name in names:
-        values = None if notes[name] else ours[name] - others[name]
-        row = _row(sides[0][0], named[0][name], values, difference=True)
-        row["note"] = notes[name] or row["note"]
-        rows.append(row | {"p": np.nan if values is None or row["note"] else _p_value(values[1:])})
+    for name, note in notes.items():
+        difference = None if note else values[name] - reference_values[name]
+        row = _row(first, ours[name], difference, difference=True)
+        row["note"] = note or row["note"]
+        rows.append(row | {"p": np.nan if difference is None or row["note"] else _p_value(difference[1:])})
     return _framed(rows, table.leaky or reference.leaky)
 
 
@@ -113,14 +105,8 @@ def confusion(table: PredictionTable) -> pd.DataFrame:
 
 def classification_report(table: PredictionTable) -> pd.DataFrame:
     """scikit-learn's report on the first run: precision, recall, f1-score and support (images) of each class."""
-    report = sklearn_report(
-        table.truth,
-        table.predicted,
-        labels=range(table.k),
-        target_names=table.classes,
-        output_dict=True,
-        zero_division=0,
-    )
+    options = {"labels": range(table.k), "target_names": table.classes, "output_dict": True, "zero_division": 0}
+    report = sklearn_report(table.truth, table.predicted, **options)
     report["accuracy"] = {"f1-score": report["accuracy"], "support": len(table)}  # placed as in its printed form
     return pd.DataFrame(report).T.astype({"support": int})
 
