@@ -1,11 +1,10 @@
 """Whether stated probabilities can be taken at their word: calibration error, reliability, temperature scaling.
 
 The expected calibration error is the mean gap between stated confidence and observed share over bins of equal mass
-(Naeini, Cooper and Hauskrecht, AAAI 2015; bins of equal mass: Nguyen and O'Connor, EMNLP 2015). It is biased upward:
-even a perfectly calibrated model gets more than 0 from a finite sample, and more from a smaller one. So it is shown
-beside what a perfectly calibrated model would get from the same probabilities and lesions (consistency resampling:
-Bröcker and Smith, Weather and Forecasting 22:651, 2007; Vaicenavicius and others, AISTATS 2019). It never has a
-bootstrap interval: each resample adds that bias once more, so the interval would lie above the value.
+(Naeini, Cooper and Hauskrecht, AAAI 2015; Nguyen and O'Connor, EMNLP 2015). It is biased upward: even a perfectly
+calibrated model gets more than 0 from a finite sample. So it is shown beside what such a model would get from the same
+probabilities and lesions (consistency resampling: Bröcker and Smith, Weather and Forecasting 22:651, 2007;
+Vaicenavicius and others, AISTATS 2019), and without a bootstrap interval, which would add the bias once more.
 """
 
 from collections.abc import Iterator
@@ -53,14 +52,13 @@ def calibration(
         needed = {"these cases": table.lesions}
         if name != TOP:
             needed = {name: table.size(hit)[1], f"not {name}": table.size(~hit)[1]}
-        row = {"metric": f"expected calibration error, {name}", "value": np.nan}
-        row |= {"calibrated": np.nan, "calibrated_95": np.nan}
-        row |= {"n": len(table), "lesions": table.lesions, "note": not_estimable(needed, 0, simulations)}
-        if not row["note"]:
+        note, numbers = not_estimable(needed, 0, simulations), [np.nan] * 3
+        if not note:
             draws = np.concatenate(simulated[name])
-            row["value"] = float(_errors(stated, hit[None], bin_of[name])[0])
-            row |= {"calibrated": float(draws.mean()), "calibrated_95": float(np.quantile(draws, 0.95))}
-        rows.append(row)
+            numbers = [_errors(stated, hit[None], bin_of[name])[0], draws.mean(), np.quantile(draws, 0.95)]
+        row = dict(zip(("value", "calibrated", "calibrated_95"), map(float, numbers), strict=True))
+        counts = {"n": len(table), "lesions": table.lesions, "note": note}
+        rows.append({"metric": f"expected calibration error, {name}"} | row | counts)
     return pd.DataFrame(rows).assign(leaky=table.leaky).set_axis(list(events), axis=0)
 
 

@@ -65,7 +65,7 @@ class Question:
 
     @property
     def largest(self) -> np.ndarray:
-        """1 for the largest class, 0 for the others."""
+        """Like ``shares``: 1 for the largest class, 0 for the others."""
         return np.eye(len(self.shares))[self.shares.argmax()]
 
     @property
@@ -85,9 +85,8 @@ class Entry:
     """One metric, of all classes or of a group (a class or view) against the rest.
 
     It is computed by ``compute``, or is the mean over the cases of ``case_values(truth, probabilities)``, (n,).
-    ``needs`` says which cases it cannot be estimated without: of each class, of the group (positives), of the rest, or
-    of both. ``share_of`` says of which cases it is a share, which decides its n and whether 0 and 1 get an exact
-    interval; predicted: those predicted as the group. Braces in ``name`` are filled in from the study's ``judging``.
+    ``needs``: the cases that it cannot be estimated without. ``share_of``: the cases that it is a share of, which
+    decides its n and whether 0 and 1 get an exact interval. Braces in ``name`` are filled from the study's ``judging``.
     """
 
     name: str
@@ -95,7 +94,7 @@ class Entry:
     case_values: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     kinds: Sequence[str] = (OVERALL,)
     needs: str = ""  # "", classes, positives, rest, both
-    share_of: str = ""  # "", all, positives, rest, predicted
+    share_of: str = ""  # "", all, positives, rest, predicted (as the group)
     probabilities: bool = False  # it needs them
     more_classes_than: int = 1  # it says nothing of fewer classes
 

@@ -12,15 +12,8 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.bootstrap import (
-    ESTIMATE,
-    MAX_REDRAWN,
-    estimate_row,
-    not_estimable,
-    percentile_interval,
-    share_draws,
-    unknown,
-)
+from lesion_utils.evaluation import bootstrap
+from lesion_utils.evaluation.bootstrap import estimate_row, not_estimable, share_draws, unknown
 from lesion_utils.evaluation.calibration import calibration
 from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.views import Views
@@ -60,11 +53,10 @@ class OperatingPoint:
     def caution(self, table: PredictionTable) -> str:
         """``chosen on …: optimistic`` if cases of ``table``, or of their lesions, were chosen on; else ``""``."""
         shared = table.frame["image_id"].isin(self.image_ids) | table.frame["lesion_id"].isin(self.lesion_ids)
-        if not shared.any():
-            return ""
         if shared.all():
             return "chosen on the same cases: optimistic"
-        return f"chosen on {shared.sum():,} of these {len(table):,} cases or on their lesions: optimistic"
+        some = f"chosen on {shared.sum():,} of these {len(table):,} cases or on their lesions: optimistic"
+        return some if shared.any() else ""
 
     def __str__(self) -> str:
         if self.note:
@@ -134,7 +126,7 @@ def judge_at(point: OperatingPoint, table: PredictionTable, prevalence: float) -
     Predictive values follow by Bayes' theorem, draw by draw. If sensitivity or specificity is 0 or 1, the interval
     comes from both exact intervals together, which is wider. Raises InputError for a table without the view.
     """
-    _check_share(prevalence, "prevalence")
+    _check_shares("prevalence", prevalence)
     called, positive = point.called(table), point.is_positive(table)
     whole = {"n": len(table), "lesions": table.lesions}
     asked = {"sensitivity": (called, positive, point.view), "specificity": (~called, ~positive, f"not {point.view}")}
@@ -145,17 +137,14 @@ def judge_at(point: OperatingPoint, table: PredictionTable, prevalence: float) -
         for name in ("PPV", "NPV"):
             metric = {"metric": f"{point.view} {name} at prevalence {at:.3g}{words}"}
             rows[name + end] = metric | _predictive(name, at, list(shares.values()), draws) | whole
-    frame = pd.DataFrame(rows.values(), index=list(rows), columns=["metric", *ESTIMATE])
+    frame = pd.DataFrame(rows.values(), index=list(rows), columns=["metric", *bootstrap.ESTIMATE])
     if point.note:
         frame = frame.assign(**unknown(point.note))
     return frame.assign(caution=point.caution(table), leaky=table.leaky)
 
 
 def missed(point: OperatingPoint, table: PredictionTable) -> pd.DataFrame:
-    """The cases of the view that ``point`` does not call, in the order of ``table``.
-
-    Columns ``image_id, lesion_id, label`` and ``lesion_missed``: whether no image of the lesion is called.
-    """
+    """The cases of the view that ``point`` does not call; ``lesion_missed``: no image of the lesion is called."""
     called, positive = point.called(table), point.is_positive(table)
     cases = table.frame.loc[positive & ~called, ["image_id", "lesion_id", "label"]]
     return cases.assign(lesion_missed=~cases["lesion_id"].isin(table.lesion_ids[called & positive]))
@@ -192,9 +181,8 @@ def decision_curve(
     ``n, lesions, note``; ``caution``, if the probabilities are not calibrated, since then a threshold probability does
     not mean what it says. Raises InputError for a table without probabilities or such a view.
     """
-    for name, share in [*(("threshold probability", cut) for cut in thresholds), ("prevalence", prevalence)]:
-        if share is not None:
-            _check_share(share, name)
+    _check_shares("threshold probability", *thresholds)
+    _check_shares("prevalence", *([] if prevalence is None else [prevalence]))
     classes = table.view(view, views)
     stated, positive = table.probability_of(classes), table.is_labelled(classes)
     needed, own, cut = _needed(table, positive, view), positive.mean(), np.asarray(thresholds, np.float64)
@@ -216,13 +204,11 @@ def decision_curve(
 
 
 def _with_sensitivity(stated: np.ndarray, positive: np.ndarray, asked: float) -> float:
-    """The highest threshold that calls at least the share ``asked`` of the positives."""
     needed = ceil(asked * positive.sum() - 1e-9)  # 0.9 * 10 is a little above 9
     return float(np.sort(stated[positive])[-needed])
 
 
 def _with_specificity(stated: np.ndarray, positive: np.ndarray, asked: float) -> float:
-    """The lowest threshold, of the probabilities stated, that calls no more of the others than is allowed."""
     allowed = floor((1 - asked) * (~positive).sum() + 1e-9)
     if allowed == (~positive).sum():
         return float(stated.min())
@@ -241,19 +227,18 @@ def _predictive_value(name: str, prevalence: float, sensitivity: np.ndarray, spe
 
 
 def _predictive(name: str, prevalence: float, shares: Sequence[dict], draws: Sequence[np.ndarray]) -> dict:
-    """``value, low, high, note`` of a predictive value, from the rows and the draws of sensitivity and specificity."""
     values = _predictive_value(name, prevalence, *draws)
     undefined = np.isnan(values)
     value, *ends = (
         float(_predictive_value(name, prevalence, *(row[end] for row in shares))) for end in ("value", "low", "high")
     )
     note = next((row["note"] for row in shares if np.isnan(row["value"])), "")
-    if not note and (np.isnan(value) or undefined.mean() > MAX_REDRAWN):
+    if not note and (np.isnan(value) or undefined.mean() > bootstrap.MAX_REDRAWN):
         note = f"{'no' if name == 'PPV' else 'every'} case is called in {undefined.mean():.0%} of draws"
     if note:
         return unknown(note)
     exact = any(row["value"] in (0, 1) for row in shares)
-    low, high = ends if exact else percentile_interval(values[~undefined])
+    low, high = ends if exact else bootstrap.percentile_interval(values[~undefined])
     return {"value": value, "low": low, "high": high, "note": ""}
 
 
@@ -287,6 +272,7 @@ def _needed(table: PredictionTable, positive: np.ndarray, view: str) -> dict[str
     return {view: table.size(positive)[1], f"not {view}": table.size(~positive)[1]}
 
 
-def _check_share(share: float, name: str) -> None:
-    if not 0 < share < 1:
-        raise InputError(f"{name} {share} is out of range. Expected a share above 0 and below 1.")
+def _check_shares(name: str, *shares: float) -> None:
+    for share in shares:
+        if not 0 < share < 1:
+            raise InputError(f"{name} {share} is out of range. Expected a share above 0 and below 1.")

@@ -77,6 +77,7 @@ class PredictionTable:
             self.classes = sorted({label for frame in self.frames for label in _classes(frame)})
         self.k, self.truth = len(self.classes), pd.Index(self.classes).get_indexer(first["label"])
         self.runs = [self._run(frame) for frame in self.frames]
+        self.predicted = self.runs[0].predicted
         self.lesion_ids = first["lesion_id"].to_numpy()
         self.lesion_codes, unique = pd.factorize(self.lesion_ids)
         self.lesions = len(unique)
@@ -93,10 +94,6 @@ class PredictionTable:
 
     def __len__(self) -> int:
         return len(self.frame)
-
-    @property
-    def predicted(self) -> np.ndarray:
-        return self.runs[0].predicted
 
     @property
     def probabilities(self) -> np.ndarray:

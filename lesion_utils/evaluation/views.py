@@ -44,10 +44,7 @@ def views_of(classes: Sequence[str], views: Views = None) -> dict[str, list[str]
 def asked_views(
     classes: Sequence[str], melanoma: str | None = None, malignant: Sequence[str] | None = None
 ) -> dict[str, list[str]]:
-    """``views_of`` the classes, with ``melanoma`` or ``malignant`` given by the caller.
-
-    Raises InputError for an unknown class, or if a given view has no class or all of them.
-    """
+    """``views_of`` the classes, with ``melanoma`` or ``malignant`` given by the caller: some classes, not all."""
     given = {"melanoma": None if melanoma is None else [melanoma], "malignant": malignant}
     asked = {view: list(names) for view, names in given.items() if names is not None}
     views = views_of(classes, views_of(classes) | asked)
