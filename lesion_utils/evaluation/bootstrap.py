@@ -66,19 +66,13 @@ def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
 
 
 def exact_interval(share: float, lesions: int) -> tuple[float, float]:
-    """Clopper and Pearson's 95% interval of a share of 0 or 1 among ``lesions`` independent lesions.
-
-    Where all cases are right, or all wrong, every draw repeats the same value and the bootstrap would show certainty.
-    """
+    """Clopper and Pearson's 95% interval of a share of 0 or 1, where all draws agree and would show certainty."""
     interval = binomtest(round(share * lesions), lesions).proportion_ci(LEVEL)
     return float(interval.low), float(interval.high)
 
 
 def wilson(hits: float, n: float) -> tuple[float, float]:
-    """Wilson's 95% interval (JASA 22:209, 1927) of the share ``hits / n``, for n above 0.
-
-    scipy's ``binomtest`` gives the same but takes whole numbers only; an effective sample size is not whole.
-    """
+    """Wilson's 95% interval (JASA 22:209, 1927) of ``hits / n``; scipy's takes no effective n, which is not whole."""
     share, z = hits / n, ndtri((1 + LEVEL) / 2)
     scale = 2 * (n + z**2)
     centre = (2 * n * share + z**2) / scale

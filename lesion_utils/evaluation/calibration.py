@@ -76,7 +76,7 @@ def calibration_sentence(row: pd.Series) -> str:
 
 
 def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins: int = BINS) -> pd.DataFrame:
-    """The reliability curve of the top label, or of the probability of a view (``of`` = ``melanoma``, …).
+    """The reliability curve of the top label, or of a view (``of`` = ``melanoma``, …).
 
     One row per bin of ``calibration``, in order, of the first run: ``stated``, the mean stated probability; ``value``,
     the observed share (accuracy for the top label), with its 95% CI ``low`` and ``high``, all from 0 to 1; ``n``
@@ -110,10 +110,7 @@ def fit_temperature(validation: PredictionTable) -> float:
 
 
 def apply_temperature(table: PredictionTable, temperature: float) -> PredictionTable:
-    """``table`` with each row of probabilities p as p^(1/T), scaled to sum to 1; the most probable class stays so.
-
-    A probability of 0 counts as 2e-16, as in the log loss. All runs get the same temperature.
-    """
+    """``table`` with each row of probabilities p (0 counts as 2e-16) as p^(1/T), scaled to sum to 1."""
     columns, frames = [f"p_{name}" for name in table.classes], []
     for frame in table.frames:
         scaled = softmax(_logits(frame[columns].to_numpy(np.float64)) / temperature, axis=1)
@@ -145,8 +142,7 @@ def _errors(stated: np.ndarray, hits: np.ndarray, bin_of: np.ndarray) -> np.ndar
 def _labels_if_calibrated(table: PredictionTable, simulations: int) -> Iterator[np.ndarray]:
     """Class indices, (n, some of the simulations), drawn from the stated probabilities; a lesion's images share noise.
 
-    The first of exponential clocks that run at the rates p is class c with probability p_c, whatever the other
-    images of the lesion state (an exponential race; the Gumbel-max trick is its logarithm).
+    The first of exponential clocks with rates p is class c with probability p_c (the Gumbel-max trick's exponential).
     """
     scores, rng = _normalised(table.probabilities), np.random.default_rng(table.seed)
     step = max(1, _BLOCK // scores.size)

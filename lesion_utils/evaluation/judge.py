@@ -99,8 +99,8 @@ def compare(
 def confusion(table: PredictionTable) -> pd.DataFrame:
     """Counts of images of the first run, (k, k): rows true, columns predicted, in the order of the classes."""
     counts = confusion_matrix(table.truth, table.predicted, labels=range(table.k))
-    names = {axis: pd.Index(table.classes, name=axis) for axis in ("true", "predicted")}
-    return pd.DataFrame(counts, index=names["true"], columns=names["predicted"])
+    true, predicted = (pd.Index(table.classes, name=name) for name in ("true", "predicted"))
+    return pd.DataFrame(counts, index=true, columns=predicted)
 
 
 def classification_report(table: PredictionTable) -> pd.DataFrame:
@@ -112,10 +112,7 @@ def classification_report(table: PredictionTable) -> pd.DataFrame:
 
 
 def roc_curves(table: PredictionTable) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """False and true positive rates of each class against the rest, of the first run.
-
-    A class without images, or with all of them, is left out; so is every class of a table without probabilities.
-    """
+    """False and true positive rates of each class against the rest, where there are any, of the first run."""
     curves = {}
     for index, name in enumerate(table.classes if table.has_probabilities else []):
         positive = table.truth == index
@@ -159,9 +156,8 @@ def _row(table: PredictionTable, metric: Metric, values: np.ndarray | None, diff
         "metric": f"difference in {metric.name}" if difference else metric.name,
         "kind": metric.kind,
         "about": metric.about.name if metric.about else "",
-        **{"value": value, "low": low, "high": high},
-        **{"n": images, "lesions": lesions, "positives": positives, "few": positives < FEW},
-        "note": note,
+        **{"value": value, "low": low, "high": high, "n": images, "lesions": lesions},
+        **{"positives": positives, "few": positives < FEW, "note": note},
     }
 
 

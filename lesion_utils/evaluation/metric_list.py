@@ -158,29 +158,16 @@ class Metric(NamedTuple):
 
 
 def metrics_of(table: PredictionTable, options: Judging, views: Views = None) -> list[Metric]:
-    """All metrics of ``table`` in the order of their rows: the five that a reader looks for first, then the rest.
-
-    The views are ``views``, else those that the class names say, and ``options.views``.
-    """
+    """All metrics of ``table`` in the order of their rows; views are ``views`` (or by name) and ``options.views``."""
     classes = [Group(name, np.arange(table.k) == index) for index, name in enumerate(table.classes)]
     asked = views_of(table.classes, views) | views_of(table.classes, options.views)
-    groups_of: dict[str, list[Group | None]] = {
-        OVERALL: [None],
-        VIEW: [Group(name, np.isin(table.classes, names)) for name, names in asked.items()],
-    }
+    groups = [(VIEW, Group(name, np.isin(table.classes, names))) for name, names in asked.items()]
     entries = [entry for entry in METRICS if table.k > entry.more_classes_than]
     entries = [entry for entry in entries if table.has_probabilities or not entry.probabilities]
-    rows = [
-        _metric(entry, kind, group, classes, options)
-        for kind, groups in groups_of.items()
-        for group in groups
-        for entry in entries
-        if kind in entry.kinds
-    ]
+    asked_of = [(entry, kind, group) for kind, group in [(OVERALL, None), *groups] for entry in entries]
     # of classes metric by metric, so that a reader compares classes
-    rows += [
-        _metric(entry, CLASS, group, classes, options) for entry in entries if CLASS in entry.kinds for group in classes
-    ]
+    asked_of += [(entry, CLASS, group) for entry in entries for group in classes]
+    rows = [_metric(entry, kind, of, classes, options) for entry, kind, of in asked_of if kind in entry.kinds]
     return sorted(rows, key=lambda metric: FIRST.index(metric.name) if metric.name in FIRST else len(FIRST))
 
 

@@ -46,17 +46,13 @@ def accuracy(counts: np.ndarray) -> np.ndarray:
 def baseline_accuracy(counts: np.ndarray, guess: np.ndarray) -> np.ndarray:
     """Expected accuracy of guessing class c with probability ``guess[c]``, (k,), whatever the image shows.
 
-    All of it on the largest class is the majority baseline; the shares of the classes are stratified guessing.
     ``guess`` comes from all cases and is the same in every draw: a rule fitted to each draw would look better.
     """
     return _ratio(counts.sum(2) @ guess, counts.sum((1, 2)))
 
 
 def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Mean sensitivity over all k classes; NaN if one of them weighs nothing.
-
-    Equal to the scorer of the ISIC challenges, except that it counts two equally probable classes as wrong.
-    """
+    """Mean sensitivity over all k classes; NaN if one has no weight. The ISIC scorer differs: to it ties are wrong."""
     return _ratio(np.diagonal(counts, axis1=1, axis2=2), counts.sum(2)).mean(1)
 
 
@@ -83,10 +79,7 @@ def f1(counts: np.ndarray, index: int) -> np.ndarray:
 
 
 def matthews(counts: np.ndarray) -> np.ndarray:
-    """Matthews correlation of k classes (Gorodkin, Comput. Biol. Chem. 28:367, 2004), from -1 to 1.
-
-    0 if only one class is predicted, or only one has cases, as in scikit-learn.
-    """
+    """Matthews correlation (Gorodkin, Comput. Biol. Chem. 28:367, 2004), -1 to 1; 0 if there is only one class."""
     true, predicted, total = counts.sum(2), counts.sum(1), counts.sum((1, 2))
     hits = np.trace(counts, axis1=1, axis2=2)
     together = hits * total - (true * predicted).sum(1)
@@ -106,18 +99,12 @@ def top_hits(truth: np.ndarray, probabilities: np.ndarray, top: int) -> np.ndarr
 
 
 def brier_losses(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Squared distance of the probabilities from the truth, summed over the classes: (n,) from 0 to 2.
-
-    Brier's own definition (Monthly Weather Review 78:1, 1950), also for two classes, where others halve it.
-    """
+    """Squared distance of the probabilities from the truth, (n,) from 0 to 2 (Brier, Mon. Weather Rev. 78:1, 1950)."""
     return ((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(1)
 
 
 def log_losses(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Minus the natural logarithm of the probability of the true class, (n,) from 0 to 36.04.
-
-    Probabilities are clipped at the precision of float64, as in scikit-learn, so that no case makes the mean infinite.
-    """
+    """Minus the natural logarithm of the probability of the true class, clipped as in scikit-learn: (n,) 0 to 36.04."""
     stated = np.take_along_axis(probabilities, truth[:, None], axis=1)[:, 0].astype(np.float64)
     return -np.log(np.clip(stated, *(edge := np.finfo(np.float64).eps, 1 - edge)))
 
@@ -170,10 +157,7 @@ class Curve:
         return _ratio(np.einsum("gb,gb->b", self.own, at_score), self.positives)
 
     def sensitivity_at(self, specificity: float) -> np.ndarray:
-        """The highest sensitivity of a threshold with at least this ``specificity``, not interpolated.
-
-        A threshold may be above all scores, so there is always one.
-        """
+        """The highest sensitivity of a threshold with at least this ``specificity``; it may be above all scores."""
         enough = _ratio(self.negatives - self.false, self.negatives) >= specificity
         best = np.where(enough, self.true, 0).max(0, initial=0)
         return np.where(self.negatives > 0, _ratio(best, self.positives), np.nan)
@@ -191,10 +175,7 @@ class Curve:
         return np.where((self.positives > 0) & (self.negatives > 0), area, np.nan)
 
     def partial_auc_to_zero(self, above: float) -> np.ndarray:
-        """Area under the part of the curve with sensitivity ``above`` or more, down to 0, from 0 to 1.
-
-        The scorer of the ISIC challenges since 2018 calls it ``auc_sens_80`` (for ``above`` 0.8).
-        """
+        """Area under the part of the curve with sensitivity ``above`` or more, 0 to 1: that of the ISIC 2018 scorer."""
         _, upper, at, _ = self._above(above)
         start = np.where(upper >= above, at, 1).min(0, initial=1)  # where the curve meets the line
         return self.partial_auc(above) + above * (1 - start)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from lesion_utils.evaluation import bootstrap
 from lesion_utils.evaluation.metrics import Ranking
 from lesion_utils.evaluation.views import Views, views_of
 from lesion_utils.tables import require_columns, require_filled, require_unique
+
+Frames: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]
 
 
 @dataclass
@@ -42,13 +45,12 @@ class PredictionTable:
         judge(table); compare(table, PredictionTable(other)); judge_at(point, table, prevalence=0.05)
 
     A frame has the columns ``image_id, lesion_id, label`` and a probability ``p_<class>`` for each class, or else
-    ``predicted``, the predicted class. With probabilities the predicted class is the most probable one (the first of
-    equals), whatever else the frame says. Rows of later frames may be in another order. ``name`` names the table in
-    messages. Raises InputError for a frame that breaks the contract, and for runs that differ in cases, labels,
-    lesions or classes.
+    ``predicted``. With probabilities the predicted class is the most probable one (the first of equals), whatever else
+    the frame says. Rows of later frames may be in another order. ``name`` names the table in messages. Raises
+    InputError for a frame that breaks the contract, and for runs that differ in cases, labels, lesions or classes.
 
-    The bootstrap draws of lesions are made once, when first needed, from ``resamples`` and ``seed``; every number about
-    the table uses them: ``weights``, (resamples, n), how often each case was drawn, and ``redrawn``.
+    Every number about the table uses the same bootstrap draws of lesions, made when first needed: ``weights``,
+    (resamples, n), how often each case was drawn, and ``redrawn``.
 
     - ``frames``: the frames, in the row order of the first; ``frame``: the first;
     - ``classes``: those of the ``p_`` columns in their order, else all labels and predictions by name; ``k`` of them;
@@ -58,12 +60,8 @@ class PredictionTable:
     """
 
     def __init__(
-        self,
-        frames: pd.DataFrame | Sequence[pd.DataFrame],
-        resamples: int = 2000,
-        seed: int = 0,
-        name: str = "the prediction table",
-    ):
+        self, frames: Frames, resamples: int = 2000, seed: int = 0, name: str = "the prediction table"
+    ) -> None:
         listed = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
         if not listed:
             raise InputError(f"{name}: no run. Expected the prediction tables of one or more runs.")
@@ -101,7 +99,7 @@ class PredictionTable:
         scores = self.runs[0].probabilities
         if scores is None:
             raise InputError(
-                f"{self.name}: it has predicted classes only. Expected a probability p_<class> for each class."
+                f"{self.name} has predicted classes only. Expected a probability p_<class> for each class."
             )
         return scores
 
@@ -129,10 +127,8 @@ class PredictionTable:
     def view(self, name: str, views: Views = None) -> tuple[str, ...]:
         """The classes of the view ``name``; raises InputError if these classes have no such view."""
         if name not in (existing := views_of(self.classes, views)):
-            raise InputError(
-                f"No view {name!r} for the classes {', '.join(self.classes)}; there is "
-                f"{', '.join(existing) or 'none'}. Fix: say which classes it counts."
-            )
+            classes, found = ", ".join(self.classes), ", ".join(existing) or "none"
+            raise InputError(f"No view {name!r} for the classes {classes}; there is {found}. Fix: say its classes.")
         return tuple(existing[name])
 
     def is_labelled(self, classes: Sequence[str]) -> np.ndarray:
@@ -148,10 +144,7 @@ class PredictionTable:
         return int(chosen.sum()), np.unique(self.lesion_codes[chosen]).size
 
     def share(self, hits: np.ndarray, among: np.ndarray, name: str) -> dict:
-        """The share of ``hits`` in ``among``, both (n,) bool, as a dict of ``bootstrap.ESTIMATE``.
-
-        ``name`` says in the note which cases ``among`` are. A share of 0 or 1 gets the exact interval.
-        """
+        """The share of ``hits`` ``among`` the cases called ``name``, both (n,) bool, as a dict of ``ESTIMATE``."""
         images, lesions = self.size(among)
         draws = bootstrap.share_draws(self.weights, hits[:, None], among)[:, 0]
         row = bootstrap.estimate_row(hits[among].mean() if images else np.nan, draws, {name: lesions}, images, lesions)

@@ -59,11 +59,10 @@ def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
 
 
 def holm(compared: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Rows of ``compare`` with ``p_holm``, the Holm-adjusted p-value, and ``family``, the size of its family.
+    """Rows of ``compare`` with ``p_holm``, the Holm-adjusted p-value (Scand. J. Statist. 6:65, 1979), and ``family``.
 
-    A family is the rows of one metric: all recipes compared with one reference. Frames by name are stacked, with the
-    names as the outer index. What is not estimable belongs to no family. The chance of one or more wrong verdicts in a
-    family stays under 5% (Holm, Scand. J. Statist. 6:65, 1979).
+    A family is the rows of one metric that are estimable; ``family`` is their number. Frames by name are stacked, with
+    the names as the outer index.
     """
     frame = compared.copy() if isinstance(compared, pd.DataFrame) else pd.concat(compared)
     families = frame.groupby(frame["metric"].to_numpy())["p"]
@@ -71,10 +70,9 @@ def holm(compared: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def verdict(row: pd.Series) -> str:
-    """What a row of ``compare`` shows: higher, lower, no difference shown at this n, or not estimable.
+    """What a row of ``compare`` shows, by its interval or, in a row of ``holm``, by the adjusted p-value.
 
-    By the interval or, in a row of ``holm``, by the adjusted p-value. Neither includes variation between runs, so in a
-    row of ``differences`` all of two or more runs must agree in sign.
+    Neither includes variation between runs, so in a row of ``differences`` two or more runs must agree in sign.
     """
     if np.isnan(row["value"]):
         return "not estimable"

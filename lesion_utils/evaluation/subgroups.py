@@ -1,7 +1,6 @@
 """How a classifier does by sex, age band, site, source and skin tone, and which of these cannot be tested.
 
-Groups have a fixed order and are never ranked: of many intervals some miss by chance, and a group's lesions may be
-harder.
+Groups are never ranked: of many intervals some miss by chance, and a group's lesions may be harder.
 """
 
 from collections.abc import Iterator
