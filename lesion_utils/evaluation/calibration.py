@@ -35,10 +35,7 @@ def calibration(
     One row each, indexed by ``top label``, ``melanoma``, …, of the first run; columns ``metric, value``, and what a
     perfectly calibrated model with the same probabilities would get on average (``calibrated``) and stay under in 95 of
     100 samples of this size (``calibrated_95``), all from 0 to 1; ``n`` images, ``lesions``, ``note``, ``leaky``. A
-    value above ``calibrated_95`` is more than chance. Raises InputError for a table without probabilities.
-
-    Each simulated sample draws a label from every image's own probabilities. Images of a lesion share the noise, since
-    a lesion has one diagnosis.
+    value above ``calibrated_95`` is more than chance.
     """
     events = _events(table, views)
     bin_of = {name: _bins(stated, bins) for name, (stated, _) in events.items()}
@@ -79,8 +76,7 @@ def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins
     """The reliability curve of the top label, or of a view (``of`` = ``melanoma``, …).
 
     One row per bin of ``calibration``, in order, of the first run: ``stated``, the mean stated probability; ``value``,
-    the observed share (accuracy for the top label), with its 95% CI ``low`` and ``high``, all from 0 to 1; ``n``
-    images, ``lesions``, ``note``. Raises InputError for a table without probabilities or without the view.
+    the observed share (accuracy for the top label), with ``low, high, n, lesions, note`` as in ``judge``.
     """
     events = _events(table, views)
     if of not in events:

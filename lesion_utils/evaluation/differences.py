@@ -23,8 +23,7 @@ def leak_differences(params: StudyParams, leak: str) -> pd.DataFrame:
     """
     if leak not in params.leaks:
         raise InputError(f"study {params.study!r} has no leak {leak!r}; it has {', '.join(params.leaks) or 'none'}.")
-    runs = range(params.leaks[leak].runs)
-    rows = {}
+    runs, rows = range(params.leaks[leak].runs), {}
     for split, images in predictions.LEAK_SPLITS.items():
         leaky, clean = (
             PredictionTable(
@@ -79,7 +78,7 @@ def ablation_differences(
         if runs > 1:
             row["metric"] += f" of the predictions averaged over {runs} seeds"
         each = _differences_per_run(arms[name], arms[base], row, options)
-        singles = pd.Series([each[metric].tolist() if metric in each else [] for metric in row.index], index=row.index)
+        singles = pd.Series({metric: each[metric].tolist() if metric in each else [] for metric in row.index})
         rows[name] = row.assign(least=each.min(), most=each.max(), runs=runs, single=singles)
     adjusted = holm(pd.concat(rows, names=["arm", "name"]))
     return adjusted.assign(verdict=[_ablation_verdict(row) for _, row in adjusted.iterrows()])

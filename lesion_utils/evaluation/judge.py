@@ -36,13 +36,11 @@ def judge(
     One row per metric, indexed by its name; columns
 
     - ``metric``; ``kind``: overall, view (melanoma or malignant against the rest) or class; ``about``: which;
-    - ``value, low, high``; ``n`` images of ``lesions`` lesions: those that the number is a share of, else all;
+    - ``value, low, high``: NaN where a class has too few lesions, too few are predicted as the class (precision), or
+      over 1% of the draws have no value. Where all draws agree, a share of 0 or 1 gets an exact interval, others none;
+    - ``n`` images of ``lesions`` lesions: those that the number is a share of, else all;
     - ``positives``: images of the class or view; ``few``: under 20 of them, so do not rank the row;
     - ``note``: why there is no value or interval; ``leaky``: see ``PredictionTable``.
-
-    Value and interval are NaN where a class has too few lesions, too few are predicted as the class (precision), or
-    over 1% of the draws have no value. Where all draws agree, a share of 0 or 1 gets an exact interval, other metrics
-    none.
     """
     chosen = [m for m in metrics_of(table, options or Judging(), views) if wanted is None or m.name in wanted]
     values = _values(table, [metric for metric in chosen if not _note(table, metric)], table.runs)
@@ -122,7 +120,7 @@ def roc_curves(table: PredictionTable) -> dict[str, tuple[np.ndarray, np.ndarray
 
 
 def _base(table: PredictionTable, metric: Metric) -> tuple[int, int]:
-    """Images and lesions that ``metric`` is a share of, else all; of several runs the fewest that one predicted."""
+    """Images and lesions that ``metric`` is a share of, else all; of several runs the fewest."""
     if metric.share_of_predicted and metric.about:
         return min(table.size(metric.about.member[run.predicted]) for run in table.runs)
     if metric.share_of is None:

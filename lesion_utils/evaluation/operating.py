@@ -37,10 +37,7 @@ class OperatingPoint:
     lesion_ids: frozenset[str] = field(default=frozenset(), repr=False)
 
     def called(self, table: PredictionTable) -> np.ndarray:
-        """Which cases of ``table`` are called, (n,) bool; none where no point could be chosen.
-
-        Raises InputError if the table lacks a class of the view, or probabilities that the threshold needs.
-        """
+        """Which cases of ``table`` are called, (n,) bool; none where no point could be chosen."""
         positive = table.view(self.view, {self.view: self.positive})
         if self.threshold is None:
             return np.isin(table.classes, positive)[table.predicted]
@@ -86,8 +83,7 @@ def choose(
     """The highest threshold with at least this ``sensitivity``, or the lowest with at least this ``specificity``.
 
     One of them is given, above 0 and up to 1, and is counted in images of ``validation``; ``chosen_on`` names this
-    table for the reader. With under 10 lesions with or without the diagnosis, the point's ``note`` says so, and
-    nothing that is judged at it is estimable. Raises InputError for a table without probabilities or such a view.
+    table for the reader. With under 10 lesions with or without the diagnosis, nothing is chosen and ``note`` says so.
     """
     asked = [share for share in (sensitivity, specificity) if share is not None]
     if len(asked) != 1 or not 0 < asked[0] <= 1:
@@ -95,22 +91,15 @@ def choose(
             "An operating point is chosen by either a sensitivity or a specificity, above 0 and up to 1; got "
             f"sensitivity {sensitivity} and specificity {specificity}."
         )
-    rule, threshold_of = (
-        (f"the lowest threshold with specificity of at least {specificity:g}", _with_specificity)
-        if sensitivity is None
-        else (f"the highest threshold with sensitivity of at least {sensitivity:g}", _with_sensitivity)
-    )
+    rule, threshold_of = f"the lowest threshold with specificity of at least {asked[0]:g}", _with_specificity
+    if sensitivity is not None:
+        rule, threshold_of = f"the highest threshold with sensitivity of at least {asked[0]:g}", _with_sensitivity
     classes = validation.view(view, views)
     stated, positive = validation.probability_of(classes), validation.is_labelled(classes)
     note = not_estimable(_needed(validation, positive, view), 0, 1)
+    threshold = np.nan if note else threshold_of(stated, positive, asked[0])
     return OperatingPoint(
-        view=view,
-        positive=classes,
-        threshold=np.nan if note else threshold_of(stated, positive, asked[0]),
-        rule=rule,
-        chosen_on=chosen_on,
-        n=len(validation),
-        lesions=validation.lesions,
+        *(view, classes, threshold, rule, chosen_on, len(validation), validation.lesions),
         note=note and f"{chosen_on}: {note}",
         image_ids=frozenset(validation.frame["image_id"]),
         lesion_ids=frozenset(validation.lesion_ids),
@@ -120,11 +109,10 @@ def choose(
 def judge_at(point: OperatingPoint, table: PredictionTable, prevalence: float) -> pd.DataFrame:
     """Sensitivity, specificity and predictive values of ``table`` at the frozen ``point``.
 
-    Columns as in ``judge``, and ``caution`` (``OperatingPoint.caution``, to be shown with every number). Indexed by
-    ``sensitivity, specificity, PPV, NPV`` (at the share of the diagnosis among these images), and ``PPV at prevalence,
-    NPV at prevalence`` (at ``prevalence``, above 0 and below 1, which is assumed to change neither of the first two).
-    Predictive values follow by Bayes' theorem, draw by draw. If sensitivity or specificity is 0 or 1, the interval
-    comes from both exact intervals together, which is wider. Raises InputError for a table without the view.
+    Columns as in ``judge``, and ``caution`` (``OperatingPoint.caution``). Indexed by ``sensitivity, specificity, PPV,
+    NPV`` (at the share of the diagnosis among these images), and ``PPV at prevalence, NPV at prevalence`` (above 0 and
+    below 1), by Bayes' theorem, draw by draw. If sensitivity or specificity is 0 or 1, their interval comes from both
+    exact intervals together, which is wider.
     """
     _check_shares("prevalence", prevalence)
     called, positive = point.called(table), point.is_positive(table)
@@ -176,10 +164,8 @@ def decision_curve(
 
     One row per threshold probability (above 0 and below 1), at the prevalence among these images and then, if given,
     at ``prevalence``, where probabilities too are moved by Bayes' theorem (Saerens, Latinne and Decaestecker, Neural
-    Comput 14:21, 2002). Columns ``at`` (``these images`` or ``stated``), ``prevalence, threshold``; ``value, low,
-    high``, the net benefit with its pointwise 95% CI; ``treat_all, treat_none``, that of treating everybody and nobody;
-    ``n, lesions, note``; ``caution``, if the probabilities are not calibrated, since then a threshold probability does
-    not mean what it says. Raises InputError for a table without probabilities or such a view.
+    Comput 14:21, 2002). Columns ``at, prevalence, threshold``; ``value, low, high``, the net benefit with its pointwise
+    95% CI; ``treat_all, treat_none``; ``n, lesions, note``; ``caution``: whether the probabilities are calibrated.
     """
     _check_shares("threshold probability", *thresholds)
     _check_shares("prevalence", *([] if prevalence is None else [prevalence]))
@@ -260,12 +246,11 @@ def _moved(stated: np.ndarray, own: float, prevalence: float) -> np.ndarray:
 
 def _uncalibrated(table: PredictionTable, view: str, views: Views) -> str:
     row = calibration(table, views).loc[view]
-    if not row["value"] > row["calibrated_95"]:
-        return ""
-    return (
+    caution = (
         f"the probabilities are not calibrated (calibration error {row['value']:.3f}; a calibrated model would stay "
         f"under {row['calibrated_95']:.3f}), so a threshold probability does not mean what it says"
     )
+    return caution if row["value"] > row["calibrated_95"] else ""
 
 
 def _needed(table: PredictionTable, positive: np.ndarray, view: str) -> dict[str, int]:

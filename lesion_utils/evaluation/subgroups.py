@@ -37,10 +37,9 @@ def subgroups(table: PredictionTable, point: OperatingPoint, cases: pd.DataFrame
     (``OperatingPoint.caution``) and ``leaky``. Raises InputError for an image without its row in ``cases``, or with
     several, and for an age that is not a number from 0 to 150.
     """
-    described = _described(table.frame, cases)
     right, called, positive = table.truth == table.predicted, point.called(table), point.is_positive(table)
     rows = []
-    for variable, group, inside in _groups(described):
+    for variable, group, inside in _groups(_described(table.frame, cases)):
         images, lesions = table.size(inside)
         about = {"variable": variable, "group": group, "images": images, "all_lesions": lesions}
         about["positives"] = int((inside & positive).sum())
@@ -50,11 +49,8 @@ def subgroups(table: PredictionTable, point: OperatingPoint, cases: pd.DataFrame
         }
         if point.note:
             at_point = {name: row | unknown(point.note) for name, row in at_point.items()}
-        numbers = {
-            "accuracy": table.share(right, inside, "this group"),
-            "balanced accuracy": _balanced_accuracy(table, inside),
-            **at_point,
-        }
+        numbers = {"accuracy": table.share(right, inside, "this group")}
+        numbers |= {"balanced accuracy": _balanced_accuracy(table, inside)} | at_point
         rows += [about | {"metric": name} | row | {"few": row["n"] < FEW} for name, row in numbers.items()]
     frame = pd.DataFrame(rows, columns=[*_GROUP, "metric", *ESTIMATE, "few"])
     return frame.assign(caution=point.caution(table), leaky=table.leaky)
@@ -70,9 +66,9 @@ def by_group(rows: pd.DataFrame) -> pd.DataFrame:
 def groups_caveat(rows: pd.DataFrame) -> str:
     """The caveat of the rows of ``subgroups``: how many there are, and that they are not a ranking."""
     shown = rows["value"].notna()
-    groups = rows.loc[shown, ["variable", "group"]].drop_duplicates()
+    groups = len(rows.loc[shown, ["variable", "group"]].drop_duplicates())
     return (
-        f"{shown.sum()} numbers of {len(groups)} groups: about one in twenty 95% CIs misses its value by chance, so "
+        f"{shown.sum()} numbers of {groups} groups: about one in twenty 95% CIs misses its value by chance, so "
         f"groups are not ranked. {(~shown).sum()} numbers are not estimable (too few lesions); "
         f"{(rows['few'] & shown).sum()} rest on under {FEW} images and are marked."
     )
