@@ -14,7 +14,7 @@ import pandas as pd
 from lesion_utils.errors import InputError
 from lesion_utils.paths import atomic_write, models_folder, read_json, write_json
 from lesion_utils.study import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm_name
-from lesion_utils.tables import parse_probabilities, require_columns, require_unique
+from lesion_utils.tables import parse_probabilities, require_columns, require_filled, require_unique
 
 STAGE_NOTEBOOKS = dict(
     zip(STAGES, ("02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning"), strict=True)
@@ -47,12 +47,23 @@ def is_leaky(table: pd.DataFrame) -> bool:
 
 
 def validate(table: pd.DataFrame, where: object) -> pd.DataFrame:
-    """Returns ``table`` unchanged if it keeps the contract; raises InputError naming ``where`` and the rows."""
-    require_columns(where, table, _NEEDED, f"Expected {', '.join(_NEEDED)} and p_<class> for each class.")
+    """Returns ``table`` unchanged if it keeps the contract; raises InputError naming ``where`` and the rows.
+
+    Without probabilities, a table with the predicted class in the column ``predicted`` can be judged too.
+    """
+    named = "predicted" in table and not classes_of(table)
+    needed = [*_NEEDED, "predicted"] if named else list(_NEEDED)
+    require_columns(where, table, needed, f"Expected {', '.join(_NEEDED)}, and p_<class> for each class or predicted.")
     if table.empty:
         raise InputError(f"{where} has no rows. Expected one row per image.")
     require_unique(where, table["image_id"])
-    parse_probabilities(where, table, classes_of(table))
+    for column in needed:  # blank lesions would count as one lesion, silently
+        text = table[column].where(table[column].notna(), "").astype(str)
+        require_filled(where, text, "Fix: fill it in; where lesions are not known, use the image_id as lesion_id.")
+    if not named:
+        parse_probabilities(where, table, classes_of(table))
+    elif len(classes := {*table["label"], *table["predicted"]}) < 2:
+        raise InputError(f"{where}: all labels and predictions are {classes.pop()!r}. Expected two or more classes.")
     return table
 
 

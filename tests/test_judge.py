@@ -300,7 +300,7 @@ def test_judge_refuses_what_it_cannot_read():
         judge(PredictionTable(table.assign(lesion_id=table["lesion_id"].where(~table.index.isin([3, 5]), "")), 20))
     with pytest.raises(InputError, match=r"missing column\(s\) lesion_id.*predicted"):
         judge(PredictionTable(named_only(table).drop(columns="lesion_id"), 20))
-    with pytest.raises(InputError, match="no row"):
+    with pytest.raises(InputError, match="no rows"):
         judge(PredictionTable(named_only(table).iloc[:0], 20))
 
 

@@ -13,7 +13,6 @@ from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import bootstrap
 from lesion_utils.evaluation.metrics import Ranking
 from lesion_utils.evaluation.views import Views, views_of
-from lesion_utils.tables import require_columns, require_filled, require_unique
 
 Frames: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]
 
@@ -65,7 +64,7 @@ class PredictionTable:
         listed = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
         if not listed:
             raise InputError(f"{name}: no run. Expected the prediction tables of one or more runs.")
-        first, *others = [_checked(frame, name) for frame in listed]
+        first, *others = [predictions.validate(frame, name) for frame in listed]
         self.frames = [first, *(_aligned(first, other) for other in others)]
         self.frame, self.resamples, self.seed, self.name = first, resamples, seed, name
         self.has_probabilities = all(predictions.classes_of(frame) for frame in self.frames)
@@ -156,24 +155,6 @@ class PredictionTable:
 
 def _classes(frame: pd.DataFrame) -> list[str]:
     return predictions.classes_of(frame) or sorted({*frame["label"], *frame["predicted"]})
-
-
-def _checked(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    needed = ["lesion_id"]
-    if predictions.classes_of(frame) or "predicted" not in frame:
-        predictions.validate(frame, where)
-    else:
-        needed = ["image_id", "lesion_id", "label", "predicted"]
-        require_columns(where, frame, needed, f"Expected {', '.join(needed)}.")
-        if frame.empty:
-            raise InputError(f"{where}: no row. Expected one row per image.")
-        require_unique(where, frame["image_id"])
-    for column in needed:  # blank lesions would count as one lesion, silently
-        text = frame[column].where(frame[column].notna(), "").astype(str)
-        require_filled(where, text, "Fix: fill it in; where lesions are not known, use the image_id as lesion_id.")
-    if len(classes := _classes(frame)) < 2:
-        raise InputError(f"{where}: all labels and predictions are {classes[0]!r}. Expected two or more classes.")
-    return frame
 
 
 def _aligned(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
