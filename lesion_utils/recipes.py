@@ -69,44 +69,29 @@ class Strict(BaseModel):
 class Augmentation(Strict):
     """Random changes of each training image, drawn anew in every epoch."""
 
-    engine: Literal["keras_layers", "image_data_generator"] = Field(
-        "keras_layers",
-        description="what changes a picture. keras_layers: Keras' random layers, one after another, each with its own "
-        "resampling; image_data_generator: one affine map per picture by Keras' ImageDataGenerator",
-    )
+    # what changes a picture. keras_layers: Keras' random layers, one after another, each with its own resampling;
+    # image_data_generator: one affine map per picture by Keras' ImageDataGenerator
+    engine: Literal["keras_layers", "image_data_generator"] = "keras_layers"
     flip: Literal["none", "horizontal", "vertical", "both"] = "none"
-    rotation: Fraction = Field(0.0, description="largest turn either way, as a fraction of a full turn")
-    zoom: Fraction = Field(
-        0.0,
-        description="largest change of scale either way; the same for both axes with keras_layers, drawn for each axis "
-        "with image_data_generator",
-    )
-    shift: Fraction = Field(0.0, description="largest shift either way, as a fraction of the side")
-    shear: Fraction = Field(
-        0.0, description="largest shear either way, as the tangent of its angle; on both axes with keras_layers"
-    )
-    brightness: Fraction = Field(0.0, description="largest change either way, as a fraction of the range")
-    contrast: Fraction = Field(0.0, description="largest relative change of contrast either way")
-    fill: Literal["reflect", "nearest", "black"] = Field("reflect", description="what lies outside a picture")
-    rotation_crop: Literal["none", "inscribed", "corner"] = Field(
-        "none",
-        description="what is cut out of a rotated picture and scaled up. inscribed: the largest upright rectangle "
-        "without fill (Esteva et al., Nature 542:115, 2017); corner: the lower right corner, mostly fill, which "
-        "system 000 takes by mistake",
-    )
+    rotation: Fraction = 0.0  # largest turn either way, as a fraction of a full turn
+    # largest change of scale either way; the same for both axes with keras_layers, drawn for each axis with
+    # image_data_generator
+    zoom: Fraction = 0.0
+    shift: Fraction = 0.0  # largest shift either way, as a fraction of the side
+    shear: Fraction = 0.0  # largest shear either way, as the tangent of its angle; on both axes with keras_layers
+    brightness: Fraction = 0.0  # largest change either way, as a fraction of the range
+    contrast: Fraction = 0.0  # largest relative change of contrast either way
+    fill: Literal["reflect", "nearest", "black"] = "reflect"  # what lies outside a picture
+    # what is cut out of a rotated picture and scaled up. inscribed: the largest upright rectangle without fill (Esteva
+    # et al., Nature 542:115, 2017); corner: the lower right corner, mostly fill, which system 000 takes by mistake
+    rotation_crop: Literal["none", "inscribed", "corner"] = "none"
 
     @model_validator(mode="after")
-    def _a_crop_follows_a_rotation(self) -> "Augmentation":
+    def _fields_agree(self) -> "Augmentation":
         if self.rotation_crop != "none" and not self.rotation:
             raise ValueError("`rotation_crop` needs a `rotation` above 0")
-        return self
-
-    @model_validator(mode="after")
-    def _the_generator_changes_shapes_only(self) -> "Augmentation":
         if self.engine == "image_data_generator" and (self.brightness or self.contrast):
-            raise ValueError(
-                "`brightness` and `contrast` need the engine keras_layers; expected 0 beside the generator"
-            )
+            raise ValueError("`brightness` and `contrast` need `engine: keras_layers`")
         return self
 
     @property
@@ -120,41 +105,34 @@ class Augmentation(Strict):
 class OfflineCopies(Strict):
     """Copies of images written to disk before training: by Augmentor (003, 004), or by other changes (001)."""
 
-    per_class: Positive = Field(30, description="copies added to every class, in each round")
-    one_of_each: bool = Field(False, description="one copy of each image, instead of `per_class`")
-    target_class_size: Positive | None = Field(
-        None, description="size to which copies raise every class but the largest, instead of `per_class` (system 001)"
-    )
-    rounds: Positive = Field(1, description="how often `per_class` copies are made; system 004 ran Augmentor twice")
-    before_split: bool = Field(
-        False,
-        description="copies are made of training and validation images, then dealt out to both at random, as systems "
-        "003 and 004 do; needs `allow_leak`",
-    )
-    rotation: float = Field(10, gt=0, le=25, description="largest rotation either way, degrees")
-    probability: Fraction = Field(0.7, description="nominal probability of a rotation; Augmentor rotates at p + 0.05")
-    change: Augmentation | None = Field(None, description="random changes that make a copy, instead of Augmentor's")
+    per_class: Positive = 30  # copies added to every class, in each round
+    one_of_each: bool = False  # one copy of each image, instead of `per_class`
+    # size to which copies raise every class but the largest, instead of `per_class` (system 001)
+    target_class_size: Positive | None = None
+    rounds: Positive = 1  # how often `per_class` copies are made; system 004 ran Augmentor twice
+    # copies are made of training and validation images, then dealt out to both at random, as systems 003 and 004 do;
+    # needs `allow_leak`
+    before_split: bool = False
+    rotation: float = Field(10, gt=0, le=25)  # largest rotation either way, degrees
+    probability: Fraction = 0.7  # nominal probability of a rotation; Augmentor rotates at p + 0.05
+    change: Augmentation | None = None  # random changes that make a copy, instead of Augmentor's
 
     @model_validator(mode="after")
     def _one_number_of_copies(self) -> "OfflineCopies":
         if self.one_of_each and self.target_class_size:
-            raise ValueError(
-                "`one_of_each` and `target_class_size` both set the number of copies; expected one of them"
-            )
+            raise ValueError("expected `one_of_each` or `target_class_size`, not both")
         return self
 
 
 class Phase(Strict):
     """One stretch of training: which layers learn, for how long, how fast."""
 
-    train: str = Field("all", description="`all`, `head`, or the first backbone layer whose weights are trained")
+    train: str = "all"  # `all`, `head`, or the first backbone layer whose weights are trained
     epochs: Positive = 8
     learning_rate: float = Field(1e-3, gt=0, le=1)
-    schedule: Literal["constant", "cosine", "step", "step_never_reached"] = Field(
-        "constant",
-        description="of the learning rate. step: divided by `step_divisor` every `step_every` epochs (Esteva et al., "
-        "2017); step_never_reached: the step of system 000, whose condition no epoch meets",
-    )
+    # of the learning rate. step: divided by `step_divisor` every `step_every` epochs (Esteva et al., 2017);
+    # step_never_reached: the step of system 000, whose condition no epoch meets
+    schedule: Literal["constant", "cosine", "step", "step_never_reached"] = "constant"
     step_every: Positive = 30
     step_divisor: float = Field(16, gt=1)
 
@@ -162,28 +140,25 @@ class Phase(Strict):
 class Plateau(Strict):
     """Lowers the learning rate when the recipe's `monitor` has stopped improving."""
 
-    patience: Positive = Field(2, description="epochs without a better `monitor` before the rate is lowered")
-    factor: float = Field(0.5, gt=0, lt=1, description="by which the rate is multiplied")
-    smallest: float = Field(0.0, ge=0, description="rate below which it is not lowered")
+    patience: Positive = 2  # epochs without a better `monitor` before the rate is lowered
+    factor: float = Field(0.5, gt=0, lt=1)  # by which the rate is multiplied
+    smallest: float = Field(0.0, ge=0)  # rate below which it is not lowered
 
 
 class BackboneOptions(Strict):
     """The network below the classifier. Frozen features are cached by all of these fields: see ``features.py``."""
 
     name: Literal[*BACKBONES] = "small_cnn"  # type: ignore[valid-type]
-    alpha: float = Field(1.0, gt=0, le=2, description="width multiplier of the MobileNets")
-    weights: str = Field("none", description="`none`, `imagenet`, or the path of a weights file")
-    cut: str | None = Field(None, description="layer whose output is the feature map; null: the last")
-    image_size: tuple[Positive, Positive] = Field((48, 64), description="height, width in pixels")
-    scaling: Literal["zero_to_one", "minus_one_to_one", "z_score", "z_score_by_split"] | None = Field(
-        None,
-        description="input range; null: the one the backbone was made for. z_score: standardised by mean and standard "
-        "deviation of all training values; z_score_by_split: training and validation by those of both, test by its own "
-        "(system 002)",
-    )
-    pooling: Literal["average", "flatten"] = Field("flatten", description="from feature map to features")
-    batch_norm: bool = Field(False, description="small CNN: batch normalisation after each convolution")
-    last_pooling: bool = Field(True, description="small CNN: max pooling also after the last convolution")
+    alpha: float = Field(1.0, gt=0, le=2)  # width multiplier of the MobileNets
+    weights: str = "none"  # `none`, `imagenet`, or the path of a weights file
+    cut: str | None = None  # layer whose output is the feature map; null: the last
+    image_size: tuple[Positive, Positive] = (48, 64)  # height, width in pixels
+    # input range; null: the one the backbone was made for. z_score: standardised by mean and standard deviation of all
+    # training values; z_score_by_split: training and validation by those of both, test by its own (system 002)
+    scaling: Literal["zero_to_one", "minus_one_to_one", "z_score", "z_score_by_split"] | None = None
+    pooling: Literal["average", "flatten"] = "flatten"  # from feature map to features
+    batch_norm: bool = False  # small CNN: batch normalisation after each convolution
+    last_pooling: bool = True  # small CNN: max pooling also after the last convolution
 
     def weights_file(self, folder: str | None) -> Path | None:
         """The local file with the weights; None if they are random or Keras downloads them.
@@ -222,79 +197,52 @@ class Recipe(Strict):
     """Everything that decides how a model is trained, but for the cases and the seed."""
 
     backbone: BackboneOptions = BackboneOptions()
-    standardise: bool = Field(False, description="standardise pooled features by their training mean and variance")
-    feature_dropout: Share = Field(0.0, description="dropout before the hidden layer")
-    hidden: Annotated[int, Field(ge=0)] = Field(128, description="units of a hidden dense layer; 0: none")
-    dropout: Share = Field(0.0, description="dropout before the last layer")
-    freeze_batch_norm: bool = Field(True, description="keep the batch-norm statistics of a pretrained backbone")
-    loss: Literal["cross_entropy", "focal", "binary_focal"] = Field(
-        "cross_entropy",
-        description="focal: of the true class; binary_focal: of each class against the rest, as system 000 writes it",
-    )
+    standardise: bool = False  # standardise pooled features by their training mean and variance
+    feature_dropout: Share = 0.0  # dropout before the hidden layer
+    hidden: Annotated[int, Field(ge=0)] = 128  # units of a hidden dense layer; 0: none
+    dropout: Share = 0.0  # dropout before the last layer
+    freeze_batch_norm: bool = True  # keep the batch-norm statistics of a pretrained backbone
+    # focal: of the true class; binary_focal: of each class against the rest, as system 000 writes it
+    loss: Literal["cross_entropy", "focal", "binary_focal"] = "cross_entropy"
     focal_gamma: float = Field(2.0, ge=0)
-    focal_alpha: float = Field(
-        0.25,
-        gt=0,
-        lt=1,
-        description="factor of `focal`; in `binary_focal` of the true class, the other classes get 1 - focal_alpha",
-    )
-    loss_reduction: Literal["per_case", "per_batch"] = Field(
-        "per_case",
-        description="per_batch: one loss value per batch, as in system 000, so that class weights cannot weigh cases",
-    )
-    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = Field(
-        "none", description="balanced: inversely proportional to the class sizes in training; or by class, else 1"
-    )
-    sampler: Literal["none", "over", "under", "equal", "root"] = Field(
-        "none",
-        description="class sizes of an epoch. over, under: all as the largest, the smallest; equal: all the same; "
-        "root: proportional to their square root; with equal and root an epoch has as many images as training",
-    )
-    class_size: Positive | None = Field(
-        None,
-        description="size that `over` raises smaller classes to, `under` cuts larger ones to, `equal` brings all to",
-    )
-    resample_each_epoch: bool = Field(True, description="the sampler draws anew in each epoch; system 000 draws once")
-    epoch_images: Positive | None = Field(None, description="images after which an epoch ends; null: all")
+    # factor of `focal`; in `binary_focal` of the true class, the other classes get 1 - focal_alpha
+    focal_alpha: float = Field(0.25, gt=0, lt=1)
+    # per_batch: one loss value per batch, as in system 000, so that class weights cannot weigh cases
+    loss_reduction: Literal["per_case", "per_batch"] = "per_case"
+    # balanced: inversely proportional to the class sizes in training; or by class, else 1
+    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
+    # class sizes of an epoch. over, under: all as the largest, the smallest; equal: all the same; root: proportional to
+    # their square root; with equal and root an epoch has as many images as training
+    sampler: Literal["none", "over", "under", "equal", "root"] = "none"
+    # size that `over` raises smaller classes to, `under` cuts larger ones to, `equal` brings all to
+    class_size: Positive | None = None
+    resample_each_epoch: bool = True  # the sampler draws anew in each epoch; system 000 draws once
+    epoch_images: Positive | None = None  # images after which an epoch ends; null: all
     augmentation: Augmentation = Augmentation()
-    feature_views: Annotated[int, Field(ge=0)] = Field(
-        0,
-        description="augmented views of each training picture whose frozen features a `head` phase learns from, a new "
-        "view in each epoch; 0: the picture itself",
-    )
+    # augmented views of each training picture whose frozen features a `head` phase learns from, a new view in each
+    # epoch; 0: the picture itself
+    feature_views: Annotated[int, Field(ge=0)] = 0
     offline_copies: OfflineCopies | None = None
-    training_share: float = Field(
-        1.0, gt=0, le=1, description="share of each class's training lesions that is used, for scaled-down runs"
-    )
+    # share of each class's training lesions that is used, for scaled-down runs
+    training_share: float = Field(1.0, gt=0, le=1)
     optimizer: Literal["adam", "sgd", "rmsprop"] = "adam"
-    optimizer_options: dict[Literal["momentum", "rho", "epsilon"], float] = Field(
-        {}, description="options of the optimizer that differ from Keras' defaults"
-    )
+    # options of the optimizer that differ from Keras' defaults
+    optimizer_options: dict[Literal["momentum", "rho", "epsilon"], float] = Field({})
     batch_size: Positive = 32
     phases: tuple[Phase, ...] = Field((Phase(),), min_length=1)
     monitor: Literal["val_loss", "val_accuracy", "val_balanced_accuracy"] = "val_loss"
-    keep: Literal["best", "last"] = Field("best", description="weights kept: best by `monitor`, or the last epoch's")
-    early_stopping: Positive | None = Field(None, description="epochs without a better `monitor` before a phase ends")
-    flip_views: bool = Field(False, description="predict the mean over a picture and its three flips")
-    prior_correction: float = Field(
-        0.0,
-        ge=0,
-        le=2,
-        description="probabilities are divided by the class shares of a training epoch to this power; 1: as if all "
-        "classes were equally frequent (logit adjustment; Menon et al., ICLR 2021)",
-    )
+    keep: Literal["best", "last"] = "best"  # weights kept: best by `monitor`, or the last epoch's
+    early_stopping: Positive | None = None  # epochs without a better `monitor` before a phase ends
+    flip_views: bool = False  # predict the mean over a picture and its three flips
+    # probabilities are divided by the class shares of a training epoch to this power; 1: as if all classes were equally
+    # frequent (logit adjustment; Menon et al., ICLR 2021)
+    prior_correction: float = Field(0.0, ge=0, le=2)
     reduce_lr: Plateau | None = None
-    case_table: Literal["corrected", "raw"] = Field(
-        "corrected", description="with the audit's corrections applied, or as published"
-    )
-    allow_leak: bool = Field(
-        False,
-        description="train although training shares a lesion or an image with validation or test; all results are "
-        "marked leaky",
-    )
-    exports: tuple[Literal["saved_model", "h5", "pickle"], ...] = Field(
-        (), description="further forms in which the trained model is written, with its history and its test cases"
-    )
+    case_table: Literal["corrected", "raw"] = "corrected"  # with the audit's corrections applied, or as published
+    # train although training shares a lesion or an image with validation or test; all results are marked leaky
+    allow_leak: bool = False
+    # further forms in which the trained model is written, with its history and its test cases
+    exports: tuple[Literal["saved_model", "h5", "pickle"], ...] = ()
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "Recipe":

@@ -28,23 +28,21 @@ VALIDATION_COPIES = "validation_copies"  # split of the copies that were made be
 class PairedLeak(Strict):
     """Two arms with one recipe that differ in one leak only; see ``leak_pairs.py``."""
 
-    recipe: Name = Field("small_cnn", description="a recipe of `baseline` or `transfer`")
-    kind: Literal["siblings", "copies"] = Field(
-        "siblings", description="what leaks: other images of test lesions, or augmented copies of test images"
-    )
-    runs: Positive = Field(3, description="runs of each arm, with seeds `seed`, `seed` + 1, …")
+    recipe: Name = "small_cnn"  # a recipe of `baseline` or `transfer`
+    # what leaks: other images of test lesions, or augmented copies of test images
+    kind: Literal["siblings", "copies"] = "siblings"
+    runs: Positive = 3  # runs of each arm, with seeds `seed`, `seed` + 1, …
 
 
 class Judging(Strict):
     """Options of the judge."""
 
-    specificity: float = Field(0.9, gt=0, lt=1, description="at which sensitivity is reported")
-    sensitivity: float = Field(0.9, gt=0, lt=1, description="at which specificity is reported")
-    partial_auc_above: float = Field(0.8, ge=0, lt=1, description="smallest sensitivity of the partial AUC")
-    prevalence: float = Field(0.05, gt=0, lt=1, description="of melanoma where the classifier would be used; for PPV")
-    views: dict[Name, tuple[str, ...]] = Field(
-        {}, description="groups of classes judged against all others, besides melanoma and malignant"
-    )
+    specificity: float = Field(0.9, gt=0, lt=1)  # at which sensitivity is reported
+    sensitivity: float = Field(0.9, gt=0, lt=1)  # at which specificity is reported
+    partial_auc_above: float = Field(0.8, ge=0, lt=1)  # smallest sensitivity of the partial AUC
+    prevalence: float = Field(0.05, gt=0, lt=1)  # of melanoma where the classifier would be used; for PPV
+    # groups of classes judged against all others, besides melanoma and malignant
+    views: dict[Name, tuple[str, ...]] = Field({})
 
 
 Count = Annotated[int, Field(ge=0)]
@@ -65,40 +63,34 @@ class StudyParams(Strict):
     """All parameters of a study. Relative paths are from the project root, whatever the working folder."""
 
     study: StudyName = "quick"
-    scaled_down_how: str = Field("", description="how the study is smaller than what it re-runs; empty: full-size")
-    measured_minutes: float | None = Field(None, gt=0, description="on two cores, training and reports")
-    dataset: str = Field("phantom", description="a layout of `datasets/registry.py` that has training images")
-    data: str | None = Field(None, description="folder of the dataset; the phantom needs none")
-    ham10000: str | None = Field(
-        None,
-        description="folder of HAM10000, which isic9 takes lesions from; null: the folder `ham10000` next to the data "
-        "folder, if there is one",
-    )
-    isic2018: str | None = Field(
-        None, description="folder of the ISIC 2018 Task 3 test set, the test split of `split_rule: system_000`"
-    )
-    weights: str | None = Field(None, description="folder of ImageNet weights; null: Keras downloads them")
+    scaled_down_how: str = ""  # how the study is smaller than what it re-runs; empty: full-size
+    measured_minutes: float | None = Field(None, gt=0)  # on two cores, training and reports
+    dataset: str = "phantom"  # a layout of `datasets/registry.py` that has training images
+    data: str | None = None  # folder of the dataset; the phantom needs none
+    # folder of HAM10000, which isic9 takes lesions from; null: the folder `ham10000` next to the data folder, if there
+    # is one
+    ham10000: str | None = None
+    isic2018: str | None = None  # folder of the ISIC 2018 Task 3 test set, the test split of `split_rule: system_000`
+    weights: str | None = None  # folder of ImageNet weights; null: Keras downloads them
     phantom: Phantom = Phantom()
-    split_rule: Literal["by_lesion", "system_000", "system_001", "system_002", "system_003"] = Field(
-        "by_lesion", description="by lesion, at random; or as a published system splits (003: and 004)"
-    )
+    # by lesion, at random; or as a published system splits (003: and 004)
+    split_rule: Literal["by_lesion", "system_000", "system_001", "system_002", "system_003"] = "by_lesion"
     test_fraction: float = Field(0.2, gt=0, lt=0.5)
     validation_fraction: float = Field(0.2, gt=0, lt=0.5)
-    split_seed: Count = Field(0, description="fixed once; trying others is a defect")
-    seed: Count = Field(0, description="training seed of run 0; run r trains with seed + r")
-    runs: Positive = Field(1, description="trainings of each recipe")
-    run: Count = Field(0, description="the run that a notebook executes")
-    threads: Positive = Field(2, description="results depend on it, so it is a parameter, not read off the machine")
-    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="bootstrap draws of each interval")
+    split_seed: Count = 0  # fixed once; trying others is a defect
+    seed: Count = 0  # training seed of run 0; run r trains with seed + r
+    runs: Positive = 1  # trainings of each recipe
+    run: Count = 0  # the run that a notebook executes
+    threads: Positive = 2  # results depend on it, so it is a parameter, not read off the machine
+    resamples: Annotated[int, Field(ge=100)] = 2000  # bootstrap draws of each interval
     judging: Judging = Judging()
-    show_samples: bool = Field(True, description="show pictures of cases; off for reports that are published")
+    show_samples: bool = True  # show pictures of cases; off for reports that are published
     baseline: dict[Name, Recipe] = Field({})
     rebalancing: dict[Name, Recipe] = Field({})
     transfer: dict[Name, Recipe] = Field({})
-    references: dict[Name, Name] = Field(
-        {}, description="recipe → the recipe it is compared with; by default the first on the same case table"
-    )
-    leaks: dict[Name, PairedLeak] = Field({}, description="leaks whose size is measured, by name")
+    # recipe → the recipe it is compared with; by default the first on the same case table
+    references: dict[Name, Name] = Field({})
+    leaks: dict[Name, PairedLeak] = Field({})  # leaks whose size is measured, by name
 
     @field_validator("dataset")
     @classmethod
