@@ -17,7 +17,8 @@ LESION = shlex.join([sys.executable, "-m", "lesion_utils"])
 
 def options(*names):
     given = {name: getattr(PARAMS, name) for name in names}
-    return shlex.join([config["study"], *(f"--{name}={value}" for name, value in given.items() if value is not None)])
+    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    return shlex.join([config["study"], *words, *(["--full"] if config.get("full") else [])])
 
 
 EVERYTHING = options(*pipeline.PLACES, "threads")

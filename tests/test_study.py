@@ -167,6 +167,17 @@ def test_a_later_run_estimates_from_the_durations_of_the_first(finished):
     assert set(NOTEBOOKS) <= set(durations)
 
 
+def test_own_files_and_folders_are_found_from_the_working_folder(finished, tmp_path):
+    (tmp_path / "a folder").mkdir()
+    own = json.loads(finished.yaml.read_text()) | {"study": "own"}
+    (tmp_path / "a folder" / "own.yml").write_text(json.dumps(own))
+    (tmp_path / "data").symlink_to(finished.data)
+    words = finished.command("study", "a folder/own.yml", "--data", "data", "--dry-run")
+    done = subprocess.run(words, cwd=tmp_path, env=finished.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(name in done.stdout for name in NOTEBOOKS)
+
+
 def test_a_moved_but_identical_data_folder_reruns_nothing(finished, tmp_path):
     assert finished.would_run(Path(shutil.copytree(finished.data, tmp_path / "elsewhere"))) == set()
 

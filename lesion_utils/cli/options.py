@@ -2,7 +2,9 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,14 +12,29 @@ import typer
 from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.study import load_study
 
-Study = Annotated[str, typer.Argument(help="name of a file in params/, or the path of a .yml file")]
-Data = Annotated[str | None, typer.Option(help="folder of the dataset")]
-Ham10000 = Annotated[
-    str | None, typer.Option(help="folder of HAM10000 for isic9; by default the folder `ham10000` beside the data")
+
+def _from_here(path: str | None) -> str | None:
+    """A folder as it was typed, seen from the working folder; paths in a study's file start at the project folder."""
+    return path and os.path.abspath(os.path.expanduser(path))
+
+
+def _study_from_here(study: str) -> str:
+    return os.path.abspath(study) if study.endswith((".yml", ".yaml")) and Path(study).is_file() else study
+
+
+def _folder(text: str) -> Any:
+    return typer.Option(help=text, metavar="FOLDER", callback=_from_here)
+
+
+Study = Annotated[
+    str, typer.Argument(help="name of a file in params/, or the path of a .yml file", callback=_study_from_here)
 ]
-Isic2018 = Annotated[str | None, typer.Option(help="folder of the ISIC 2018 Task 3 test set, for the split system_000")]
-Weights = Annotated[str | None, typer.Option(help="folder of ImageNet weights; by default Keras downloads them")]
+Data = Annotated[str | None, _folder("the dataset")]
+Ham10000 = Annotated[str | None, _folder("HAM10000, for isic9; by default the folder `ham10000` beside the data")]
+Isic2018 = Annotated[str | None, _folder("the ISIC 2018 Task 3 test set, for the split system_000")]
+Weights = Annotated[str | None, _folder("ImageNet weights; by default Keras downloads them")]
 Threads = Annotated[int | None, typer.Option(help="replaces the study's `threads`; results depend on it")]
+Full = Annotated[bool, typer.Option("--full", help="at the published size: the section `full` of the study's file")]
 
 Melanoma = Annotated[
     str | None, typer.Option(metavar="NAME", help="name of the melanoma class; by default recognised by name")
@@ -39,6 +56,7 @@ def _choose(
     isic2018: Isic2018 = None,
     weights: Weights = None,
     threads: Threads = None,
+    full: Full = False,
 ) -> None: ...
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import psutil
 import snakemake.cli
@@ -15,10 +15,10 @@ import typer
 from lesion_utils import pipeline
 from lesion_utils.cases import check_cases
 from lesion_utils.cli.exits import unusable_input_exits_2
-from lesion_utils.cli.options import Data, Ham10000, Isic2018, Study, Threads, Weights
+from lesion_utils.cli.options import Data, Full, Ham10000, Isic2018, Study, Threads, Weights
 from lesion_utils.cli.progress import Progress
 from lesion_utils.errors import InputError
-from lesion_utils.paths import PROJECT, report_folder, run_folder, write_json
+from lesion_utils.paths import PROJECT, report_folder, resolve, run_folder, write_json
 from lesion_utils.study import load_study
 
 ARGUMENTS = [
@@ -38,6 +38,7 @@ def study(
     isic2018: Isic2018 = None,
     weights: Weights = None,
     threads: Threads = None,
+    full: Full = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the jobs that would run")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="show the messages of Snakemake, too")] = False,
 ) -> None:
@@ -52,15 +53,18 @@ def study(
     typer.echo(f"study {study}: checking parameters and data")
     start = Path.cwd()
     with unusable_input_exits_2():
-        params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, weights=weights, threads=threads)
+        overrides = {"data": data, "ham10000": ham10000, "isic2018": isic2018, "weights": weights, "threads": threads}
+        params = load_study(study, full=full, **overrides)
         check_cases(params)  # before anything starts; `check-data` then decodes every image
         for recipe in params.recipes.values():
             recipe.backbone.weights_file(params.weights)
         folder = run_folder(params.study)
         folder.mkdir(parents=True, exist_ok=True)
-        values = {"study": study} | params.model_dump(include={*pipeline.PLACES, "threads"})
+        folders = {name: getattr(params, name) for name in pipeline.PLACES}
+        values: dict[str, Any] = {"study": study, "threads": params.threads} | ({"full": True} if full else {})
+        values |= {name: str(resolve(path)) for name, path in folders.items() if path}
         arguments = [*ARGUMENTS, "--directory", str(folder), "--config"]
-        arguments += [f"{name}={json.dumps(value)}" for name, value in values.items() if value is not None]
+        arguments += [f"{name}={json.dumps(value)}" for name, value in values.items()]
         _clear_stale_lock(folder, arguments)
     if dry_run:
         arguments.append("--dry-run")
