@@ -5,15 +5,6 @@ from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.sentences import estimate, holm, overview, sentence, verdict
 
 __all__ = [
-    "PredictionTable",
-    "classification_report",
-    "compare",
-    "confusion",
-    "estimate",
-    "holm",
-    "judge",
-    "overview",
-    "roc_curves",
-    "sentence",
-    "verdict",
-]
+    "PredictionTable", "classification_report", "compare", "confusion", "estimate", "holm",
+    "judge", "overview", "roc_curves", "sentence", "verdict",
+]  # fmt: skip

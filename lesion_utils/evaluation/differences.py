@@ -25,12 +25,8 @@ def leak_differences(params: StudyParams, leak: str) -> pd.DataFrame:
         raise InputError(f"study {params.study!r} has no leak {leak!r}; it has {', '.join(params.leaks) or 'none'}.")
     runs, rows = range(params.leaks[leak].runs), {}
     for split, images in predictions.LEAK_SPLITS.items():
-        leaky, clean = (
-            PredictionTable(
-                [predictions.read(params, arm_name(leak, arm), split, run) for run in runs], params.resamples
-            )
-            for arm in ARMS
-        )
+        frames = [[predictions.read(params, arm_name(leak, arm), split, run) for run in runs] for arm in ARMS]
+        leaky, clean = (PredictionTable(of_arm, params.resamples) for of_arm in frames)
         rows[split] = run_differences(leaky, clean).assign(images=images)
     return pd.concat(rows, names=["split", "name"])
 
@@ -103,7 +99,6 @@ def averaged(table: PredictionTable) -> PredictionTable:
 def _differences_per_run(
     table: PredictionTable, reference: PredictionTable, rows: pd.DataFrame, options: Judging | None = None
 ) -> pd.DataFrame:
-    """One line per run and a column for each of ``rows`` that is estimable."""
     estimable = rows.index[rows["value"].notna()]
     return metrics_per_run(table, estimable, options) - metrics_per_run(reference, estimable, options)
 

@@ -133,7 +133,7 @@ def _note(table: PredictionTable, metric: Metric) -> str:
     needed = {group.name: table.size(group.member[table.truth])[1] for group in metric.needs}
     if metric.share_of_predicted and metric.about:
         needed |= {f"predicted {metric.about.name}": _base(table, metric)[1]}
-    return bootstrap.not_estimable(needed, table.redrawn, table.resamples)
+    return bootstrap.not_estimable(needed, table.draws[1], table.resamples)
 
 
 def _row(table: PredictionTable, metric: Metric, values: np.ndarray | None, difference: bool = False) -> dict:

@@ -191,14 +191,12 @@ class Curve:
 
 
 def _by_case(weights: np.ndarray) -> np.ndarray:
-    """(n, B) float64, rows contiguous."""
     return np.ascontiguousarray(np.ascontiguousarray(weights.T), np.float64)
 
 
 def _grouping(groups: np.ndarray, size: int) -> csr_array:
     """The matrix, (size, n), that sums over the cases of each of ``size`` groups."""
-    n = len(groups)
-    return csr_array((np.ones(n), (groups, np.arange(n))), shape=(size, n))
+    return csr_array((np.ones(len(groups)), (groups, np.arange(len(groups)))), shape=(size, len(groups)))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, empty: float = np.nan) -> np.ndarray:

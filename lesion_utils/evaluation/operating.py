@@ -60,10 +60,9 @@ class OperatingPoint:
             return f"no operating point for {self.view} ({self.note})"
         if self.threshold is None:
             return f"{self.view} is predicted where {self.rule}"
-        return (
-            f"{self.view} is predicted at a probability of {self.threshold:.3g} or more: {self.rule} on "
-            f"{self.chosen_on} (n = {self.n:,} images, {self.lesions:,} lesions)"
-        )
+        counts = f"n = {self.n:,} images, {self.lesions:,} lesions"
+        reached = f"{self.view} is predicted at a probability of {self.threshold:.3g} or more"
+        return f"{reached}: {self.rule} on {self.chosen_on} ({counts})"
 
 
 def most_probable(table: PredictionTable, view: str = "melanoma", views: Views = None) -> OperatingPoint:

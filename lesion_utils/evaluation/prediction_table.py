@@ -48,8 +48,8 @@ class PredictionTable:
     the frame says. Rows of later frames may be in another order. ``name`` names the table in messages. Raises
     InputError for a frame that breaks the contract, and for runs that differ in cases, labels, lesions or classes.
 
-    Every number about the table uses the same bootstrap draws of lesions, made when first needed: ``weights``,
-    (resamples, n), how often each case was drawn, and ``redrawn``.
+    Every number about the table uses the same ``draws`` of lesions, made when first needed; ``weights``, (resamples,
+    n), says how often each case was drawn.
 
     - ``frames``: the frames, in the row order of the first; ``frame``: the first;
     - ``classes``: those of the ``p_`` columns in their order, else all labels and predictions by name; ``k`` of them;
@@ -68,9 +68,8 @@ class PredictionTable:
         self.frames = [first, *(_aligned(first, other) for other in others)]
         self.frame, self.resamples, self.seed, self.name = first, resamples, seed, name
         self.has_probabilities = all(predictions.classes_of(frame) for frame in self.frames)
-        if self.has_probabilities:
-            self.classes = predictions.classes_of(first)
-        else:
+        self.classes = predictions.classes_of(first)
+        if not self.has_probabilities:
             self.classes = sorted({label for frame in self.frames for label in _classes(frame)})
         self.k, self.truth = len(self.classes), pd.Index(self.classes).get_indexer(first["label"])
         self.runs = [self._run(frame) for frame in self.frames]
@@ -97,30 +96,23 @@ class PredictionTable:
         """Raises InputError if the table has predicted classes only."""
         scores = self.runs[0].probabilities
         if scores is None:
-            raise InputError(
-                f"{self.name} has predicted classes only. Expected a probability p_<class> for each class."
-            )
+            raise InputError(f"{self.name} has predicted classes only. Expected p_<class> for each class.")
         return scores
 
     @property
     def weights(self) -> np.ndarray:
-        return self._draws[0]
-
-    @property
-    def redrawn(self) -> int:
-        return self._draws[1]
+        return self.draws[0]
 
     @cached_property
-    def _draws(self) -> tuple[np.ndarray, int]:
-        # a class too rare for its own metrics must not change the draws of the others
-        return bootstrap.lesion_draws(
-            self.lesion_ids, self.truth, self.k, self.resamples, self.seed, at_least=bootstrap.MIN_LESIONS
-        )
+    def draws(self) -> tuple[np.ndarray, int]:
+        """Of ``bootstrap.lesion_draws``: the weights, (resamples, n), and how many draws were repeated."""
+        least = bootstrap.MIN_LESIONS  # a class too rare for its own metrics must not change the draws of the others
+        return bootstrap.lesion_draws(self.lesion_ids, self.truth, self.k, self.resamples, self.seed, least)
 
     def with_runs_of(self, other: "PredictionTable") -> "PredictionTable":
         """The runs of this table and then those of ``other``, on the draws of this one."""
         both = PredictionTable([*self.frames, *other.frames], self.resamples, self.seed, self.name)
-        both._draws = self._draws  # the same lesions and labels, so the same draws
+        both.draws = self.draws  # the same lesions and labels, so the same draws
         return both
 
     def view(self, name: str, views: Views = None) -> tuple[str, ...]:

@@ -95,7 +95,6 @@ def _rounded(row: Mapping[str, Any] | pd.Series) -> str:
 
 
 def _adjusted(p: pd.Series) -> np.ndarray:
-    """Holm's adjusted p-values; NaN stays and does not count."""
     values = p.to_numpy(np.float64)
     order = np.argsort(values)[: int(np.isfinite(values).sum())]  # NaN sorts last
     adjusted = np.full(len(values), np.nan)

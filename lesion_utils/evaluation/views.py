@@ -48,12 +48,9 @@ def asked_views(
     given = {"melanoma": None if melanoma is None else [melanoma], "malignant": malignant}
     asked = {view: list(names) for view, names in given.items() if names is not None}
     views = views_of(classes, views_of(classes) | asked)
-    for view, names in asked.items():
-        if view not in views:
-            raise InputError(
-                f"{view}: {', '.join(names) or 'no class'} cannot be compared with the rest. Expected some, but not "
-                f"all, of the classes {', '.join(classes)}."
-            )
+    for view in asked.keys() - views.keys():
+        names = ", ".join(asked[view]) or "no class"
+        raise InputError(f"{view}: {names}. Expected some, but not all, of the classes {', '.join(classes)}.")
     return views
 
 
