@@ -108,5 +108,4 @@ def estimate_row(value: float, draws: np.ndarray, lesions_needed: Mapping[str, i
 
 
 def unknown(note: str) -> dict:
-    """A number without value and interval, and why."""
     return {"value": np.nan, "low": np.nan, "high": np.nan, "note": note}

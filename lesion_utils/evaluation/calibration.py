@@ -92,8 +92,7 @@ def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins
 def fit_temperature(validation: PredictionTable) -> float:
     """The temperature T, 0.02 to 50, that minimises the log loss of ``apply_temperature(validation, T)``.
 
-    Guo, Pleiss, Sun and Weinberger, ICML 2017. T > 1: the model was overconfident. An end of the range means that no
-    temperature is best: the most probable class is always right, or the probabilities carry no information.
+    Guo, Pleiss, Sun and Weinberger, ICML 2017. T > 1: the model was overconfident. At an end of the range none is best.
     """
     logits, truth = _logits(validation.probabilities), validation.truth[:, None]
 
@@ -150,7 +149,6 @@ def _labels_if_calibrated(table: PredictionTable, simulations: int) -> Iterator[
 
 
 def _normalised(scores: np.ndarray) -> np.ndarray:
-    """Probabilities, which may be rounded, scaled to sum to 1."""
     return scores / scores.sum(1, keepdims=True)
 
 

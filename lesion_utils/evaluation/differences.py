@@ -99,8 +99,8 @@ def averaged(table: PredictionTable) -> PredictionTable:
 def _differences_per_run(
     table: PredictionTable, reference: PredictionTable, rows: pd.DataFrame, options: Judging | None = None
 ) -> pd.DataFrame:
-    estimable = rows.index[rows["value"].notna()]
-    return metrics_per_run(table, estimable, options) - metrics_per_run(reference, estimable, options)
+    names = rows.index[rows["value"].notna()]
+    return metrics_per_run(table, names, options) - metrics_per_run(reference, names, options)
 
 
 def _ablation_verdict(row: pd.Series) -> str:

@@ -179,8 +179,7 @@ def _undefined(values: np.ndarray) -> str:
 
 
 def _p_value(draws: np.ndarray) -> float:
-    """Two-sided p-value of no difference from the draws of one; draws of exactly 0 count on both sides."""
-    draws = draws[~np.isnan(draws)]
+    draws = draws[~np.isnan(draws)]  # draws of exactly 0 count on both sides
     rarer = min((draws <= 0).sum(), (draws >= 0).sum())
     return min(1.0, 2 * (1 + int(rarer)) / (1 + len(draws)))
 

@@ -65,18 +65,15 @@ class Question:
 
     @property
     def largest(self) -> np.ndarray:
-        """Like ``shares``: 1 for the largest class, 0 for the others."""
         return np.eye(len(self.shares))[self.shares.argmax()]
 
     @property
     def curve(self) -> metrics.Curve:
-        """The ROC curves of the group."""
         assert self.group is not None
         return self.block.curve(self.group.member.tobytes())
 
     @property
     def curves(self) -> list[metrics.Curve]:
-        """The ROC curves of every class against the rest."""
         return [self.block.curve(member.tobytes()) for member in np.eye(self.block.table.k, dtype=bool)]
 
 

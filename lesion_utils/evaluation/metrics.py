@@ -133,8 +133,8 @@ class Ranking:
 class Curve:
     """ROC curves of b draws, at the G distinct scores of the positives, from the highest down.
 
-    ``own`` (G, b) is the weight of the positives at each score, ``above`` (G + 1, b) that of the negatives between it
-    and the score before (last: below all), ``tied`` (G, b) that of the negatives at the score itself.
+    Weights: ``own`` (G, b) of the positives at each score, ``tied`` (G, b) of the negatives there, ``above`` (G + 1, b)
+    of the negatives between it and the score before (last: below all).
     """
 
     def __init__(self, own: np.ndarray, above: np.ndarray, tied: np.ndarray):

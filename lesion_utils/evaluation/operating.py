@@ -44,7 +44,6 @@ class OperatingPoint:
         return table.probability_of(positive) >= self.threshold
 
     def is_positive(self, table: PredictionTable) -> np.ndarray:
-        """Which cases of ``table`` are of the view by their label, (n,) bool."""
         return table.is_labelled(table.view(self.view, {self.view: self.positive}))
 
     def caution(self, table: PredictionTable) -> str:

@@ -150,7 +150,6 @@ def _classes(frame: pd.DataFrame) -> list[str]:
 
 
 def _aligned(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """``other`` in the row order of ``first``; InputError if they are not the same cases."""
     classes, of_other = predictions.classes_of(first), predictions.classes_of(other)
     if classes and of_other and set(classes) != set(of_other):
         raise InputError(f"The prediction tables have different classes: {', '.join(classes)}; {', '.join(of_other)}.")

@@ -34,7 +34,7 @@ def estimate(row: pd.Series) -> str:
 
 def span(low: float, high: float, sign: str = "") -> str:
     """``0.64-0.74``, or ``-0.05 to 0.04`` where an end has a sign; ``sign`` "+" shows that of both ends."""
-    digits = _digits(low, high)
+    digits = 3 if high - low < 0.02 else 2
     ends = [f"{end:{sign}z.{digits}f}" for end in (low, high)]
     return (" to " if sign or ends[0].startswith("-") else "-").join(ends)
 
@@ -86,12 +86,8 @@ def verdict(row: pd.Series) -> str:
     return "higher" if row["value"] > 0 else "lower"
 
 
-def _digits(low: float, high: float) -> int:
-    return 3 if high - low < 0.02 else 2
-
-
 def _rounded(row: Mapping[str, Any] | pd.Series) -> str:
-    return f"{row['value']:z.{_digits(row['low'], row['high'])}f}"
+    return f"{row['value']:z.{3 if row['high'] - row['low'] < 0.02 else 2}f}"
 
 
 def _adjusted(p: pd.Series) -> np.ndarray:

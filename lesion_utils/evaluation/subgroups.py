@@ -1,7 +1,4 @@
-"""How a classifier does by sex, age band, site, source and skin tone, and which of these cannot be tested.
-
-Groups are never ranked: of many intervals some miss by chance, and a group's lesions may be harder.
-"""
+"""How a classifier does by sex, age band, site, source and skin tone; groups are never ranked."""
 
 from collections.abc import Iterator
 
@@ -76,8 +73,7 @@ def groups_caveat(rows: pd.DataFrame) -> str:
 
 def untested(table: PredictionTable, cases: pd.DataFrame | None = None) -> list[str]:
     """Sentences about what was not tested: variables that are missing, or have fewer than two groups."""
-    described = _described(table.frame, cases)
-    reasons = {}
+    described, reasons = _described(table.frame, cases), {}
     for column, name in VARIABLES.items():
         if column not in described:
             reasons[name] = "not recorded"

@@ -1,7 +1,6 @@
 """Melanoma and malignant: the two questions that a clinician asks of any set of classes.
 
-Malignant counts melanoma, basal and squamous cell carcinoma, and actinic keratosis. The last is pre-malignant, but
-HAM10000's class ``akiec`` joins it with carcinoma in situ.
+Actinic keratosis is pre-malignant; it counts as malignant since HAM10000's ``akiec`` joins it with carcinoma in situ.
 """
 
 from collections.abc import Mapping, Sequence
