@@ -49,7 +49,10 @@ def locked() -> list[tuple[Requirement, list[str]]]:
 
 
 def dependencies(*extras: str) -> list[Requirement]:
-    named = [*DECLARED["dependencies"], *(one for extra in extras for one in DECLARED["optional-dependencies"][extra])]
+    named = [
+        *DECLARED["dependencies"],
+        *(text for extra in extras for text in DECLARED["optional-dependencies"][extra]),
+    ]
     return [Requirement(text) for text in named]
 
 
@@ -58,20 +61,20 @@ def pip_section() -> list[str]:
     return section
 
 
-# the three files against one another
+# the three files agree
 
 
 def test_the_nine_packages_are_dependencies_without_extras():
-    declared = {name_of(one): one for one in dependencies()}
+    declared = {name_of(requirement): requirement for requirement in dependencies()}
     assert set(declared) >= NINE
-    assert not any(one.extras for one in declared.values())
+    assert not any(requirement.extras for requirement in declared.values())
 
 
 def test_every_line_of_the_lock_is_an_exact_pin_with_hashes():
     assert len(locked()) > 100
     for requirement, hashes in locked():
         assert re.fullmatch(r"==[\w.!+]+", str(requirement.specifier)), requirement
-        assert hashes and all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in hashes), requirement
+        assert hashes and all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in hashes), requirement
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
@@ -80,20 +83,20 @@ def test_every_dependency_is_locked_once_for_each_python(python):
     assert python in SpecifierSet(DECLARED["requires-python"])
     for dependency in dependencies("dev"):
         versions = [
-            str(one.specifier).removeprefix("==")
-            for one, _ in locked()
-            if name_of(one) == name_of(dependency) and (not one.marker or one.marker.evaluate(machine))
+            str(pin.specifier).removeprefix("==")
+            for pin, _ in locked()
+            if name_of(pin) == name_of(dependency) and (not pin.marker or pin.marker.evaluate(machine))
         ]
         assert len(versions) == 1 and versions[0] in dependency.specifier, (dependency, versions)
 
 
 def test_the_extras_for_clusters_and_gpus_are_declared_and_not_locked():
-    assert [str(one) for one in DECLARED["optional-dependencies"]["gpu"]] == ["tensorflow[and-cuda]"]
+    assert [str(text) for text in DECLARED["optional-dependencies"]["gpu"]] == ["tensorflow[and-cuda]"]
     assert DECLARED["optional-dependencies"]["cluster"] == ["snakemake-executor-plugin-slurm"]
-    names = {name_of(one) for one, _ in locked()}
+    names = {name_of(pin) for pin, _ in locked()}
     assert "snakemake-executor-plugin-slurm" not in names
     assert not [name for name in names if name.startswith("nvidia")]
-    assert not any(one.extras for one, _ in locked())
+    assert not any(pin.extras for pin, _ in locked())
 
 
 def test_the_lock_names_no_place_to_load_from():
@@ -103,10 +106,10 @@ def test_the_lock_names_no_place_to_load_from():
 
 def test_conda_takes_its_packages_from_the_lock_alone():
     assert pip_section() == ["-r requirements.lock"]
-    others = [part for part in CONDA["dependencies"] if isinstance(part, str)]
-    (python,) = [part for part in others if part.startswith("python")]
+    packages = [part for part in CONDA["dependencies"] if isinstance(part, str)]
+    (python,) = [part for part in packages if part.startswith("python")]
     assert SpecifierSet(python.removeprefix("python")) == SpecifierSet(DECLARED["requires-python"])
-    assert sorted(others) == ["pip", python]
+    assert sorted(packages) == ["pip", python]
     assert (CONDA["name"], CONDA["channels"]) == ("lesion", ["conda-forge"])
 
 

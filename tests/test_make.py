@@ -57,7 +57,7 @@ def test_jupyterlab_shows_the_whole_project_and_root_may_open_it_in_a_container(
 
 
 def test_a_gpu_adds_cudas_libraries_once_with_the_tensorflow_of_the_lock(checkout):
-    (version,) = [str(one.specifier) for one, _ in locked() if name_of(one) == "tensorflow"]
+    (version,) = [str(pin.specifier) for pin, _ in locked() if name_of(pin) == "tensorflow"]
     installed, ran = make(checkout, "study", "GPU=1")
     assert installed[:2] == ["pip", "install"] and installed[-1] == f"tensorflow[and-cuda]{version}"
     assert ran == ["lesion", "study", "quick"]

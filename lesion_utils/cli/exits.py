@@ -1,4 +1,4 @@
-"""How a command ends when its input cannot be used, and how it shows what stands in a file of somebody's."""
+"""How a command ends when its input is unusable, and how it shows text from other people's files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,5 +19,5 @@ def unusable_input_exits_2() -> Iterator[None]:
 
 
 def harmless(text: object) -> str:
-    """``text`` without what a terminal would obey: control, direction and other invisible characters become \ufffd."""
-    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in str(text))
+    """``text`` without control, direction and other invisible characters that terminals obey: they become \ufffd."""
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in str(text))
