@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class InputError(Exception):
-    """Input that cannot be used: says what is wrong, where, what was expected, and the cure."""
+    """Input that cannot be used: says what is wrong, where, what was expected, and the fix."""
 
 
 def first_ten(items) -> str:

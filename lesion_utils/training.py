@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import predictions
+from lesion_utils.audit.images import pixel_digests
 from lesion_utils.augment import make_augmenter
 from lesion_utils.digests import code_digest
 from lesion_utils.errors import InputError
@@ -87,6 +88,7 @@ def train(
     given = split_digest(cases)
     cases = _with_copies(use_share(cases, recipe.training_share, seed), recipe, seed)
     pictures = load_pictures(cases["path"], recipe.backbone.image_size, threads)
+    cases = cases.assign(pixels=pixel_digests(cases, threads))  # where the case table has none
     leaky = refuse_leak(name, cases, recipe.allow_leak)
     provenance: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
