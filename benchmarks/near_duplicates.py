@@ -36,7 +36,7 @@ from lesion_utils.paths import write_json
 SEEDS, LESIONS = (101, 102, 103), 600  # of the phantoms
 SIZES = (8, 16, 24, 32)
 SAMPLE, SEED, THREADS = 1500, 0, 2
-QUANTILES = {"least": 0, "median": 0.5, "95 %": 0.95, "most": 1}
+QUANTILES = {"least": 0, "median": 0.5, "95%": 0.95, "most": 1}
 MOST_LISTED = 20
 
 
@@ -68,7 +68,7 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "flipped top to bottom": _turned(Image.Transpose.FLIP_TOP_BOTTOM),
     "turned by 90 degrees": _turned(Image.Transpose.ROTATE_90),
 }
-CROPS = {f"cropped by {percent} % a side": _cropped(percent) for percent in (1, 2, 5, 10)}
+CROPS = {f"cropped by {percent}% per side": _cropped(percent) for percent in (1, 2, 5, 10)}
 VIEWS = "two views of one lesion"
 STRANGERS = "different lesions"
 
@@ -110,8 +110,8 @@ def check_near_duplicates(cases: pd.DataFrame, sample: int, seed: int, threads: 
     """How many pairs of each kind of ``measured_distances`` are called near-duplicates at the ``THRESHOLD``.
 
     One row a kind: ``pairs, wanted`` (whether it should be found, being a copy)``, n, found, rate, low, high``: the
-    rate is from 0 to 1, NaN where there is no pair; its 95 % interval (Clopper and Pearson) is by lesion, a pair each,
-    and NaN for ``STRANGERS``, where a lesion stands in many pairs. Nothing is written.
+    rate is from 0 to 1, NaN where there is no pair; its 95% interval (Clopper and Pearson) is by lesion, a pair each,
+    and NaN for ``STRANGERS``, where a lesion is in many pairs. Nothing is written.
     """
     rows = []
     for kind, apart in measured_distances(cases, sample, seed, threads).items():

@@ -23,7 +23,7 @@ from lesion_utils.errors import InputError, first_ten
 
 PROBES = {
     "frame": "the border alone, a fifteenth of the height and width on each side",
-    "around": "the picture without its centre, an ellipse of 80 % of the height and width",
+    "around": "the picture without its centre, an ellipse of 80% of the height and width",
     "file": "the size of the file in bytes, and the picture's width and height",
     "metadata": "age, sex and site",
 }

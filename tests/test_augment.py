@@ -165,7 +165,7 @@ def test_the_generator_has_the_settings_of_the_published_code(study, recipe, set
 def test_the_crop_of_system_000_is_a_corner_and_mostly_fill():
     corner = Augmentation(rotation=0.5, rotation_crop="corner", fill="black", flip="vertical")
     table = visible_area_and_fill(corner, (128, 128), 2000)
-    # The system's own code gave 87 % fill on average on pictures of 299 px.
+    # The system's own code gave 87% fill on average on pictures of 299 px.
     assert table["fill"].mean() == pytest.approx(0.87, abs=0.02)
     assert table["area"].median() < 0.01
 

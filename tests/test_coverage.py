@@ -15,7 +15,7 @@ FULL = json.loads((PROJECT / "benchmarks" / "coverage.json").read_text(encoding=
 @pytest.mark.slow
 def test_the_lesion_interval_holds_the_truth_and_the_image_interval_does_not():
     found = SIMULATION["coverage"](0.8, studies=80, resamples=150, seed=1)
-    # three standard errors of 80 studies below what 95 % intervals should do
+    # three standard errors of 80 studies below what 95% intervals should do
     assert (found["coverage by lesion"] >= 0.87).all()
     assert (found["coverage by image"] <= found["coverage by lesion"] - 0.02).all()
     assert found.loc["melanoma sensitivity", "coverage by image"] < 0.88

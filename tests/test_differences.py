@@ -88,7 +88,7 @@ def test_factors_without_effect_are_hardly_ever_called_one():
         arms = {name: arm(1000 * study + 10 * number, repeats=3) for number, name in enumerate(("plain", "a", "b"))}
         verdicts = effects(arms, "plain", 199, wanted=["accuracy"])["verdict"]
         wrong, total = wrong + verdicts.isin(["helps", "harms"]).any(), total + 1
-    assert wrong / total <= 0.12  # of families: at most 5 % are expected, and three seeds must agree
+    assert wrong / total <= 0.12  # of families: at most 5% are expected, and three seeds must agree
 
 
 def test_a_metric_that_cannot_be_estimated_gets_no_verdict():

@@ -139,7 +139,7 @@ def test_wilson_intervals_are_scipys():
 
 
 def test_predictive_values_at_another_prevalence():
-    # sensitivity 0.9, specificity 0.8, at 1 %: 0.009 / (0.009 + 0.198)
+    # sensitivity 0.9, specificity 0.8, at 1%: 0.009 / (0.009 + 0.198)
     verdict = judge_matrix(pd.DataFrame([[90, 10], [40, 160]], ["mel", "nv"], ["mel", "nv"]), prevalences=[0.01])
     row = verdict.predictive.iloc[0]
     assert (row["view"], row["prevalence"]) == ("melanoma", 0.01)

@@ -287,7 +287,7 @@ def test_a_draw_that_lacks_a_class_is_redrawn_and_counted():
 def test_redrawing_ends_where_hardly_a_draw_holds_all_classes():
     weights, redrawn = lesion_draws(np.arange(30), np.arange(30), 31, resamples=200, seed=0)
     assert weights.shape == (200, 30)
-    assert redrawn >= 200  # so that the 1 % rule refuses what needs the classes
+    assert redrawn >= 200  # so that the 1% rule refuses what needs the classes
 
 
 def test_the_percentile_interval_leaves_a_fortieth_on_either_side():

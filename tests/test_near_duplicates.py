@@ -149,7 +149,7 @@ def test_the_check_counts_every_kind_and_writes_nothing(phantom_folder, threads,
     assert (found.loc[[*COPIES, *CROPS], "n"] == 15).all()
     assert (found.loc[[*COPIES], "rate"] == 1).all() and found.loc[[*COPIES], "low"].between(0.75, 0.8).all()
     assert found.loc[STRANGERS, ["n", "found"]].tolist() == [15 * 14 // 2, 0]
-    assert found.loc["cropped by 10 % a side", "rate"] < 0.5  # not promised, and not claimed
+    assert found.loc["cropped by 10% per side", "rate"] < 0.5  # not promised, and not claimed
     assert 0 < found.loc[VIEWS, "n"] <= 15
     assert found["wanted"].tolist() == [True] * 11 + [False] * 2
     assert not list(tmp_path.iterdir()) and sorted(phantom_folder.rglob("*")) == before

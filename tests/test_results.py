@@ -30,11 +30,11 @@ def test_results_are_small_say_what_is_wrong_with_them_and_make_the_table(output
     tables = {"good": table_of([15, 6, 20, 60]), "leak": table_of([15, 6, 20, 60], seed=1).assign(leaky=True)}
     judged = pd.concat(
         {
-            (name, part): judge(PredictionTable(table, 50))
+            (name, split): judge(PredictionTable(table, 50))
             for name, table in tables.items()
-            for part in ("validation", "test")
+            for split in ("validation", "test")
         },
-        names=["recipe", "part", "name"],
+        names=["recipe", "split", "name"],
     )
     write_results(StudyParams(study="tiny"), judged, "good")
     results = json.loads((output / "reports" / "tiny" / "results.json").read_text(encoding="utf-8"))
@@ -68,7 +68,7 @@ def test_a_study_without_a_test_part_has_results_and_a_table(output):
     tables = {"good": table_of([15, 15, 20, 60]), "leak": table_of([15, 15, 20, 60], seed=1).assign(leaky=True)}
     judged = pd.concat(
         {(name, "validation"): judge(PredictionTable(table, 50)) for name, table in tables.items()},
-        names=["recipe", "part", "name"],
+        names=["recipe", "split", "name"],
     )
     chosen, metric = choose(judged)
     assert (chosen, metric) == ("good", "balanced accuracy")
@@ -97,7 +97,7 @@ def test_the_size_of_a_leak_is_told_with_its_sign_its_interval_and_the_images_it
     effect = run_differences(PredictionTable([leaky, leaky], 50), PredictionTable([clean, clean])).assign(
         images="all test images"
     )
-    judged = pd.concat({("cnn", part): judge(PredictionTable(clean, 50)) for part in ("validation", "test")})
+    judged = pd.concat({("cnn", split): judge(PredictionTable(clean, 50)) for split in ("validation", "test")})
     write_results(params, judged, "cnn", {"copies": pd.concat({"test": effect})})
     results = json.loads((output / "reports" / "tiny" / "results.json").read_text(encoding="utf-8"))
     row = effect.loc["accuracy"]

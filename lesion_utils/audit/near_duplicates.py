@@ -4,7 +4,7 @@ A picture's hash is ImageHash's pHash (Zauner, Implementation and benchmarking o
 2010): which of the 24 x 24 lowest frequencies of the grey picture, resized to a square, are above their median. To find
 flips and quarter turns, one picture of each pair is hashed in all eight orientations. ``benchmarks/near_duplicates.py``
 chose size and threshold on phantoms and checked them on HAM10000; its results are in ``near_duplicates.json`` there.
-Copies cropped by more than about 2 % per side are mostly missed.
+Copies cropped by more than about 2% per side are mostly missed.
 """
 
 from concurrent.futures import ThreadPoolExecutor

@@ -60,7 +60,7 @@ def _draw(rng: np.random.Generator, counts: np.ndarray, rows: np.ndarray, member
 
 
 def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
-    """The 2.5 and 97.5 % quantiles of a metric's draws, (B,) (Efron's percentile interval)."""
+    """The 2.5 and 97.5% quantiles of a metric's draws, (B,) (Efron's percentile interval)."""
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 

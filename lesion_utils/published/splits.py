@@ -18,20 +18,20 @@ PUBLISHED_COUNTS: dict[str, dict[str, int | dict[str, int]]] = {
 
 
 def _system_000(cases: pd.DataFrame) -> pd.Series:
-    """15 % of the images, stratified, for validation; the test set is ISIC 2018 Task 3's."""
+    """15% of the images, stratified, for validation; the test set is ISIC 2018 Task 3's."""
     drawn = train_test_split(cases, test_size=0.15, random_state=47, stratify=cases["label"])[1]
     return _with_splits(cases, validation=drawn)
 
 
 def _system_001(cases: pd.DataFrame) -> pd.Series:
-    """17 % of the lesions with one image, stratified, for validation, which is the test set at once."""
+    """17% of the lesions with one image, stratified, for validation, which is the test set at once."""
     single = cases[cases.groupby("lesion_id")["label"].transform("size") == 1]
     drawn = train_test_split(single, test_size=0.17, random_state=101, stratify=single["label"])[1]
     return _with_splits(cases, validation=drawn)
 
 
 def _system_002(cases: pd.DataFrame) -> pd.Series:
-    """20 % of the images for test, 10 % of the others for validation."""
+    """20% of the images for test, 10% of the others for validation."""
     training, test = train_test_split(cases, test_size=0.2, random_state=1234)
     return _with_splits(cases, test=test, validation=train_test_split(training, test_size=0.1, random_state=2)[1])
 
