@@ -121,6 +121,7 @@ def test_the_saved_model_predicts_the_saved_scores(first, cases, threads):
         assert np.allclose(shown, first[1].probabilities[split], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_fresh_run_gives_the_same_scores_to_the_bit(first, cases, tiny_study):
     again = train_in(tiny_study, "cnn", cases)
     assert again.model_file != first[1].model_file
@@ -188,6 +189,7 @@ def test_a_training_that_knows_a_test_picture_stops_before_it_starts(leaking, th
         train_in(study_of(threads), "net", leaking)
 
 
+@pytest.mark.slow
 def test_a_leak_that_is_allowed_is_told_by_every_table(leaking, few, threads):
     for cases, leaky in ((leaking, True), (few, False)):
         study = study_of(threads, allow_leak=True, phases=[{"epochs": 1}])
@@ -197,6 +199,7 @@ def test_a_leak_that_is_allowed_is_told_by_every_table(leaking, few, threads):
             assert predictions.is_leaky(predictions.read(study, "net", split)) is leaky
 
 
+@pytest.mark.slow
 def test_cases_of_no_part_change_nothing_but_their_place(few, threads):
     study = study_of(threads, phases=[{"epochs": 1}])
     first = train_in(study, "net", few)
@@ -216,6 +219,7 @@ def test_threads_cannot_change_once_tensorflow_runs(first, threads):
 # what is learnt and kept
 
 
+@pytest.mark.slow
 def test_training_cases_are_learnt(few, threads):
     recipe = {"phases": [{"epochs": 6, "learning_rate": 3e-3}], "keep": "last", "batch_size": 8}
     trained = train_in(study_of(threads, **recipe), "net", few)
