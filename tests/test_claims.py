@@ -140,11 +140,6 @@ def test_each_direction_has_its_region(direction, margin, published, region):
     assert claim(facts, direction, margin, published=published).region == pytest.approx(region)
 
 
-def test_a_claim_that_nothing_measures_has_no_region():
-    with pytest.raises(InputError, match="000_y"):
-        _ = claim(None, id="000_y").region
-
-
 def test_a_declaration_changes_with_what_is_measured_and_when_it_holds_and_not_with_words():
     facts = {"kind": "data", "study": "s", "fact": "images"}
     first = claim(facts)

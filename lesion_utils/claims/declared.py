@@ -1,8 +1,7 @@
-"""What published systems claim, declared as data before the studies are run, and the rule that judges each claim.
+"""The claims of ``params/published/claims.yml``, declared before the studies are run, and the rule that judges them.
 
-``params/published/claims.yml`` lists the claims: the words, what is measured (the estimand), in which direction the
-claim points and by which margin. These give the region in which the number lies if the claim is true. The verdict
-compares this region with the interval that was measured, and uses nothing else.
+A claim says what is measured (the estimand), in which direction it points and by which margin. These give the region in
+which the number lies if the claim is true. The verdict compares only this region with the interval that was measured.
 """
 
 import functools
@@ -11,19 +10,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from lesion_utils.digests import digest
-from lesion_utils.errors import InputError, first_ten
+from lesion_utils.errors import InputError
 from lesion_utils.recipes import Fraction, Name, Positive
 from lesion_utils.study import CLAIMS, StudyName
 
-HOLDS, FAILS, UNDECIDED, UNCHECKED = "holds", "does not hold", "undecided", "cannot be checked here"
+VERDICTS = HOLDS, FAILS, UNDECIDED, UNCHECKED = "holds", "does not hold", "undecided", "cannot be checked here"
 
 
-class _Declared(BaseModel):
-    # `recipes.Strict` cannot serve: pydantic lets no validator of all fields see the one that tells the kinds apart.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class _Declared(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
+    pass  # `recipes.Strict` cannot serve: pydantic allows no validator of all fields on `kind`, which tells kinds apart
 
 
 class Metric(_Declared):
@@ -45,21 +43,15 @@ class Metric(_Declared):
         return self.with_copies if self.reference_with_copies is None else self.reference_with_copies
 
     def __str__(self) -> str:
+        own, reference = (_split(self.split, copies) for copies in (self.with_copies, self.reference_copies))
+        on = f" on {own}" if own != reference else ""
+        minus = f" minus that of {self.reference}" if self.reference else ""
         among = f" among {', '.join(self.among)}" if self.among else ""
-        own, other = (_split(self.split, copies) for copies in (self.with_copies, self.reference_copies))
-        text = f"{self.metric} of {self.recipe}"
-        if self.reference and own != other:
-            text += f" on {own} minus that of {self.reference}"
-        elif self.reference:
-            text += f" minus that of {self.reference}"
-        return f"{text} on {other if self.reference else own}{among}, {self.study}"
+        return f"{self.metric} of {self.recipe}{on}{minus} on {reference}{among}, {self.study}"
 
 
 class Training(_Declared):
-    """Training accuracy in the epoch whose weights were kept, or its gap to validation accuracy.
-
-    With ``reference`` minus the same of that recipe.
-    """
+    """Training accuracy in the epoch whose weights were kept, or its gap to validation accuracy; else as ``Metric``."""
 
     kind: Literal["training"]
     study: StudyName
@@ -135,7 +127,7 @@ class Data(_Declared):
             if ("{" + key + "}" in FACTS[self.fact]) != bool(value) and self.fact != "shared with training":
                 raise ValueError(f"`{key}: {value}` does not fit the fact `{self.fact}`")
         if bool(self.names) != (self.fact == "category code"):
-            raise ValueError("`names` belongs to the fact `category code`, and to no other")
+            raise ValueError("the fact `category code` needs `names`, and no other fact has them")
         return self
 
     def __str__(self) -> str:
@@ -164,11 +156,12 @@ class Claim(_Declared):
 
     @model_validator(mode="after")
     def _complete(self) -> "Claim":
+        measured = self.estimand is not None
         if (self.quote is None) == (self.states is None):
             raise ValueError("expected either `quote` (the system's text) or `states` (its code and outputs)")
-        if (self.estimand is None) != (self.direction is None) or (self.direction is None) != (self.margin is None):
+        if {measured} != {self.direction is not None, self.margin is not None}:
             raise ValueError("expected `estimand`, `direction` and `margin` together, or none of them")
-        if (self.estimand is None) != (self.why is not None):
+        if measured != (self.why is None):
             raise ValueError("expected `why` where there is no `estimand`, and only there")
         if self.published is None and self.direction in ("equals", "at_least", "at_most"):
             raise ValueError(f"the direction {self.direction} needs the number `published`")
@@ -185,11 +178,6 @@ class Claim(_Declared):
         return getattr(self.estimand, "study", None)
 
     @property
-    def absolute(self) -> bool:
-        """Whether the claim is about one model's own figure, not about a difference or about data."""
-        return isinstance(self.estimand, Metric | Training) and self.estimand.reference is None
-
-    @property
     def declaration(self) -> str:
         """Digest of what is measured and of when the claim holds; a measurement of another declaration is stale."""
         keys = {"estimand", "direction", "margin", "published"}
@@ -197,10 +185,8 @@ class Claim(_Declared):
 
     @property
     def region(self) -> tuple[float, float]:
-        """Where the number lies if the claim is true: lower and upper end, both included."""
-        if self.direction is None or self.margin is None:
-            raise InputError(f"claim {self.id} has no region: nothing can be measured. Fix: choose another claim.")
-        published, margin = self.published or 0.0, self.margin
+        """Where the number of a claim with an estimand lies if it is true: lower and upper end, both included."""
+        published, margin = self.published or 0.0, self.margin or 0.0
         return {
             "equals": (published - margin, published + margin),
             "at_least": (published - margin, math.inf),
@@ -209,7 +195,7 @@ class Claim(_Declared):
             "lower": (-math.inf, -margin),
             "not_higher": (-math.inf, margin),
             "no_difference": (-margin, margin),
-        }[self.direction]
+        }[str(self.direction)]
 
 
 def verdict_of(region: tuple[float, float], low: float, high: float) -> str:
@@ -225,10 +211,7 @@ def verdict_of(region: tuple[float, float], low: float, high: float) -> str:
 
 
 def read_ledger(path: Path = CLAIMS) -> list[Claim]:
-    """The claims of ``params/published/claims.yml``, or of another file, in their order.
-
-    Raises InputError naming the claim and the key for an invalid ledger, and for a duplicate id.
-    """
+    """The claims of a ledger in their order; raises InputError naming the claim and the key if it is invalid."""
     if not path.is_file():
         raise InputError(f"{path} does not exist. Expected a YAML list of claims. Fix: restore the file.")
     return list(_read(path, path.stat().st_mtime_ns))
@@ -238,23 +221,21 @@ def read_ledger(path: Path = CLAIMS) -> list[Claim]:
 def _read(path: Path, changed: int) -> tuple[Claim, ...]:
     try:
         values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(values, list):
+            raise InputError(f"{path.name}: expected a list of claims, found {type(values).__name__}.")
+        claims = TypeAdapter(tuple[Claim, ...]).validate_python(values)
     except yaml.YAMLError as error:
         raise InputError(f"{path.name} is not valid YAML: {error}") from error
-    if not isinstance(values, list):
-        raise InputError(f"{path.name}: expected a list of claims, found {type(values).__name__}.")
-    claims: dict[str, Claim] = {}
-    for number, value in enumerate(values, start=1):
-        name = value.get("id", f"number {number}") if isinstance(value, dict) else f"number {number}"
-        try:
-            claim = Claim.model_validate(value)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            raise InputError(f"{path.name}, claim {name}, key `{key}`: {first['msg']}. Fix: correct it.") from None
-        if claim.id in claims:
-            raise InputError(f"{path.name}: duplicate id {first_ten([claim.id])}. Fix: rename one of the two.")
-        claims[claim.id] = claim
-    return tuple(claims.values())
+    except ValidationError as error:
+        first = error.errors()[0]
+        number, key = int(first["loc"][0]), ".".join(map(str, first["loc"][1:]))
+        name = values[number].get("id") if isinstance(values[number], dict) else None
+        where = f"{path.name}, claim {name or f'number {number + 1}'}, key `{key}`"
+        raise InputError(f"{where}: {first['msg']}. Fix: correct it.") from None
+    ids = [claim.id for claim in claims]
+    if duplicates := sorted({name for name in ids if ids.count(name) > 1}):
+        raise InputError(f"{path.name}: duplicate id {', '.join(duplicates)}. Fix: rename one of the two.")
+    return claims
 
 
 def claims_of_study(study: str) -> list[Claim]:

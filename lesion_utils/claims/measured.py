@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,6 @@ from lesion_utils.evaluation import PredictionTable, compare, judge, metrics
 from lesion_utils.evaluation.bootstrap import percentile_interval, wilson
 from lesion_utils.evaluation.differences import metrics_per_run
 from lesion_utils.evaluation.views import views_of
-from lesion_utils.paths import run_folder
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
 
 MATRIX_RESAMPLES = 2000
@@ -52,17 +51,16 @@ def measure(params: StudyParams, estimand: Metric | Training | Data) -> Measured
 
 
 def _metric(params: StudyParams, estimand: Metric) -> Measured:
-    arms = {estimand.recipe: _tables(params, estimand.recipe, estimand.split, estimand.with_copies, estimand.among)}
-    if estimand.reference is None:
-        return _judged(params, [*arms.values()], estimand.metric)
-    copies = estimand.reference_copies
-    arms[estimand.reference] = _tables(params, estimand.reference, estimand.split, copies, estimand.among)
-    difference = _judged(params, [*arms.values()], estimand.metric)
-    for recipe, frames in arms.items():
+    copies = {estimand.recipe: estimand.with_copies}
+    if estimand.reference:
+        copies[estimand.reference] = estimand.reference_copies
+    arms = {name: _tables(params, name, estimand.split, own, estimand.among) for name, own in copies.items()}
+    number = _judged(params, [*arms.values()], estimand.metric)
+    for recipe, frames in arms.items() if estimand.reference else ():
         if all(len(np.unique(PredictionTable(frame).predicted)) == 1 for frame in frames):
             note = f"{recipe} predicts one class for every image: it learnt nothing that could be compared"
-            return difference._replace(low=math.nan, high=math.nan, note=note)
-    return difference
+            return number._replace(low=math.nan, high=math.nan, note=note)
+    return number
 
 
 def _tables(
@@ -107,11 +105,9 @@ def _same_cases(*tables: pd.DataFrame) -> bool:
 
 def _over_runs(runs: Sequence[Measured]) -> Measured:
     """The mean of all runs, with an interval that holds the interval of each."""
-    values, lows, highs = zip(*(run[:3] for run in runs), strict=True)
+    values, lows, highs = np.array([run[:3] for run in runs]).T
     leaky = any(run.leaky for run in runs)
-    return runs[0]._replace(
-        value=float(np.mean(values)), low=float(np.min(lows)), high=float(np.max(highs)), leaky=leaky
-    )
+    return runs[0]._replace(value=float(values.mean()), low=float(lows.min()), high=float(highs.max()), leaky=leaky)
 
 
 def _of_row(rows: pd.DataFrame, metric: str) -> Measured:
@@ -125,7 +121,7 @@ def _of_row(rows: pd.DataFrame, metric: str) -> Measured:
 
 
 def _training(params: StudyParams, estimand: Training) -> Measured:
-    recipes = [estimand.recipe, *([estimand.reference] if estimand.reference else [])]
+    recipes = [name for name in (estimand.recipe, estimand.reference) if name]
     number = functools.reduce(_minus, [_training_accuracy(params, recipe) for recipe in recipes])
     if estimand.quantity == "accuracy":
         return number
@@ -142,15 +138,20 @@ def _training_accuracy(params: StudyParams, name: str) -> Measured:
     """
     recipe, numbers = params.recipes[name], []
     for run in range(params.runs):
-        path = run_folder(params.study) / "models" / name / f"r{run}" / "history.csv"
+        path = params.models_folder / name / f"r{run}" / "history.csv"
         if not path.is_file():
             raise InputError(f"{path} does not exist. Fix: make study STUDY={params.study}.")
         history = pd.read_csv(path)
         sign = 1 if "accuracy" in recipe.monitor else -1
         kept = history.index[-1] if recipe.keep == "last" else (sign * history[recipe.monitor]).idxmax()
         images = recipe.epoch_images or predictions.read_provenance(params, name, "validation", run)["trained_on"]
-        numbers.append(Measured(*_wilson(float(history.at[kept, "accuracy"]), images), images))
+        numbers.append(_share(float(history.at[kept, "accuracy"]), images))
     return _over_runs(numbers)
+
+
+def _share(share: float, n: int) -> Measured:
+    hits = round(share * n)
+    return Measured(hits / n, *wilson(hits, n), n)
 
 
 def _minus(number: Measured, other: Measured) -> Measured:
@@ -161,27 +162,25 @@ def _minus(number: Measured, other: Measured) -> Measured:
     return number._replace(value=value, low=value - below, high=value + above)
 
 
+# Facts that follow from the number of images of each class, and from the class that the fact is about.
+_CLASS_FACTS: dict[str, Callable[[pd.Series, str | None], float]] = {
+    "images": lambda sizes, of: sizes.sum(),
+    "classes": lambda sizes, of: len(sizes),
+    "malignant classes": lambda sizes, of: len(views_of(sorted(sizes.index)).get("malignant", [])),
+    "class share": lambda sizes, of: sizes[of] / sizes.sum(),
+    "classes with fewer images": lambda sizes, of: (sizes < sizes[of]).sum(),
+    "largest to smallest class": lambda sizes, of: sizes.max() / sizes.min(),
+}
+
+
 def _fact(params: StudyParams, estimand: Data) -> Measured:
     cases = read_written_cases(params)
     if estimand.published_split:
         cases = cases[cases["published_split"] == estimand.published_split]
-    sizes, of = cases["label"].value_counts(), estimand.of
+    sizes, of, n = cases["label"].value_counts(), estimand.of, len(cases)
     if of is not None and of not in sizes:
         raise InputError(f"{params.study}: no class {of!r} among the cases. Expected one of {', '.join(sizes.index)}.")
-    n, value = len(cases), 0.0
     match estimand.fact:
-        case "images":
-            value = n
-        case "classes":
-            value = len(sizes)
-        case "malignant classes":
-            value = len(views_of(sorted(sizes.index)).get("malignant", []))
-        case "class share":
-            value = sizes[of] / n
-        case "classes with fewer images":
-            value = (sizes < sizes[of]).sum()
-        case "largest to smallest class":
-            value = sizes.max() / sizes.min()
         case "shared with training" if estimand.recipe:
             splits = _splits(params, estimand.recipe, "validation", True)
             counts = [predictions.read_provenance(params, estimand.recipe, split, 0) for split in splits]
@@ -197,8 +196,10 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
         case "category code":
             if unnamed := sorted(set(sizes.index) - set(estimand.names)):
                 raise InputError(f"{params.study}: no name for the label(s) {', '.join(unnamed)}. Fix: add it.")
-            names = pd.Categorical(cases["label"].map(estimand.names)).categories
+            names = pd.Categorical(sizes.index.map(estimand.names)).categories
             value = names.get_loc(estimand.names[str(of)])
+        case fact:
+            value = _CLASS_FACTS[fact](sizes, of)
     return Measured(float(value), float(value), float(value), n)
 
 
@@ -211,34 +212,24 @@ def measure_published(estimand: Matrix | Share) -> Measured:
     Raises InputError for an unknown number of a matrix.
     """
     if isinstance(estimand, Share):
-        own, base = Measured(*_wilson(estimand.share, estimand.n), estimand.n), estimand.baseline
-        other = _wilson(base, estimand.baseline_n) if estimand.baseline_n else (base, base, base)
-        return _minus(own, Measured(*other, estimand.baseline_n))
-    counts = pd.DataFrame(estimand.matrix)
+        base, n = estimand.baseline, estimand.baseline_n
+        return _minus(_share(estimand.share, estimand.n), _share(base, n) if n else Measured(base, base, base, None))
+    counts, metric = pd.DataFrame(estimand.matrix), estimand.metric
     verdict = judge_matrix(counts, classes=list(estimand.classes), resamples=MATRIX_RESAMPLES)
-    numbers, n = verdict.numbers, int(counts.to_numpy().sum())
-    if estimand.metric == "above the majority":
-        row, majority = numbers.loc["accuracy"], numbers.at["majority baseline accuracy", "value"]
-        return Measured(row["value"] - majority, row["low"] - majority, row["high"] - majority, n)
-    if estimand.metric == "macro F1":
+    if metric == "macro F1":
         draws = _macro_f1(multinomial_draws(verdict.counts, MATRIX_RESAMPLES, seed=0))
-        value = _macro_f1(counts.to_numpy(np.float64)[None])[0]
-        return Measured(float(value), *percentile_interval(draws[~np.isnan(draws)]), n)
-    name = estimand.metric.removeprefix("recall ")
-    if name != estimand.metric and name in verdict.by_class.index:
-        row = verdict.by_class.loc[name]
-        return Measured(row["recall"], row["recall_low"], row["recall_high"], int(row["n"]))
-    if estimand.metric not in numbers.index:
-        expected = f"{', '.join(numbers.index)}, recall <class>, macro F1, above the majority"
-        raise InputError(f"no number {estimand.metric!r} of a matrix. Expected one of {expected}.")
-    row = numbers.loc[estimand.metric]
-    return Measured(row["value"], row["low"], row["high"], int(row["n"]), row["note"])
+        interval = percentile_interval(draws[~np.isnan(draws)])
+        return Measured(float(_macro_f1(counts.to_numpy(np.float64)[None])[0]), *interval, int(counts.to_numpy().sum()))
+    recalls = verdict.by_class[["recall", "recall_low", "recall_high", "n"]].add_prefix("recall ", axis=0)
+    numbers = pd.concat([verdict.numbers, recalls.set_axis(["value", "low", "high", "n"], axis=1).assign(note="")])
+    above = numbers.at["majority baseline accuracy", "value"] if metric == "above the majority" else 0.0
+    name = "accuracy" if above else metric
+    if name not in numbers.index:
+        expected = ", ".join([*numbers.index, "macro F1", "above the majority"])
+        raise InputError(f"no number {metric!r} of a matrix. Expected one of {expected}.")
+    value, low, high, n, note = numbers.loc[name, ["value", "low", "high", "n", "note"]]
+    return Measured(value - above, low - above, high - above, int(n), note)
 
 
 def _macro_f1(counts: np.ndarray) -> np.ndarray:
     return np.mean([metrics.f1(counts, index) for index in range(counts.shape[1])], axis=0)
-
-
-def _wilson(share: float, n: int) -> tuple[float, float, float]:
-    hits = round(share * n)
-    return hits / n, *wilson(hits, n)

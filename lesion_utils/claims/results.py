@@ -31,26 +31,19 @@ def write_results(
     of ``leak_differences`` by leak.
     """
     kept = judged[(judged["kind"] != "class") | judged["metric"].str.startswith("sensitivity ")]
-    columns = ["recipe", "split", "metric", "kind", "value", "low", "high", "n", "lesions", "few", "leaky", "note"]
-    rows = _records(kept.rename_axis(["recipe", "split", "name"]).reset_index()[columns])
-    leak_rows = [
-        {"leak": name, "recipe": params.leaks[name].recipe, "kind": params.leaks[name].kind}
-        | {"pairs": params.leaks[name].runs}
-        | row
-        for name, frame in (leaks or {}).items()
-        for row in _records(
-            frame.assign(on=frame["images"], metric=frame.index.get_level_values(-1))[
-                ["on", "metric", "value", "low", "high", "least", "most", "n", "lesions", "few", "leaky", "note"]
-            ]
-        )
-    ]
-    about = {"study": params.study, "dataset": params.dataset, "runs": params.runs, "resamples": params.resamples}
-    path = report_folder(params.study) / "results.json"
-    write_json(path, about | {"chosen on validation": chosen, "rows": rows, "leaks": leak_rows})
+    rows = _records(kept.rename_axis(["recipe", "split", "name"]).reset_index(), "recipe", "split", "metric", "kind")
+    leak_rows = []
+    for name, frame in (leaks or {}).items():
+        leak = params.leaks[name]
+        frame = frame.assign(leak=name, recipe=leak.recipe, kind=leak.kind, pairs=leak.runs, on=frame["images"])
+        frame["metric"] = frame.index.get_level_values(-1)
+        leak_rows += _records(frame, "leak", "recipe", "kind", "pairs", "on", "metric")
+    about = params.model_dump(include={"study", "dataset", "runs", "resamples"}) | {"chosen on validation": chosen}
+    write_json(report_folder(params.study) / "results.json", about | {"rows": rows, "leaks": leak_rows})
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows for JSON, to 4 digits, without remarks that are not true or empty."""
-    numbers = frame.select_dtypes("float").columns
-    rows = records(frame.assign(**{name: frame[name].round(4) for name in numbers}))
+def _records(frame: pd.DataFrame, *names: str) -> list[dict[str, Any]]:
+    """Rows for JSON: ``names`` and the numbers, to 4 digits, without remarks that are not true or empty."""
+    numbers = ["value", "low", "high", "least", "most", "n", "lesions", "few", "leaky", "note"]
+    rows = records(frame[[*names, *(name for name in numbers if name in frame)]].round(4))
     return [{key: value for key, value in row.items() if value or key not in ("few", "leaky", "note")} for row in rows]

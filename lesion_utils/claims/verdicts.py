@@ -5,14 +5,12 @@ import os
 from typing import Any
 
 from lesion_utils.claims import declared
-from lesion_utils.claims.declared import FAILS, HOLDS, UNCHECKED, UNDECIDED, Claim, Data, Matrix, Share, verdict_of
+from lesion_utils.claims.declared import UNCHECKED, VERDICTS, Claim, Data, Matrix, Metric, Share, Training
 from lesion_utils.claims.measured import Measured, measure, measure_published
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.sentences import span
 from lesion_utils.paths import read_json, report_folder, write_json
 from lesion_utils.study import PUBLISHED, StudyParams, load_study
-
-SCALED = "a scaled-down run judges differences within the study, not absolute figures"
 
 
 def judge_claims(params: StudyParams) -> list[dict[str, Any]]:
@@ -33,36 +31,29 @@ def row_of(claim: Claim, number: Measured | None = None, scaled: str = "", why: 
     """The row of ``claim``, judged by ``number``, which a study measured that is ``scaled`` down (how) or not ("").
 
     Keys: ``id, system, source`` (text or audit), ``quote`` (the system's words, or what the audit says), ``estimand``
-    and ``holds_if`` (readable), ``published, measured, low, high`` (null: none), ``n, split, scaled``, ``leaky``
-    (whether a model has seen lesions or images that it was judged on), ``runs`` (of each recipe), ``verdict, recipe``,
-    ``report`` (a page, relative to the reports of published systems), ``declared`` (before or after the results were
-    known), ``note``, ``declaration`` (a digest), and ``why`` where there is no verdict. Without a number ``why`` says
-    why there is none.
+    and ``holds_if`` (readable), ``published, measured, low, high`` (null: none), ``n, split, scaled, leaky, runs`` (as
+    in ``Measured``), ``verdict, recipe, report`` (a page, relative to the reports of published systems), ``declared``
+    (before or after the results were known), ``note, declaration``, and ``why`` where there is no verdict. Without a
+    number ``why`` says why there is none.
     """
     estimand, verdict = claim.estimand, UNCHECKED
     value, low, high, n, note, leaky, runs = number or Measured(math.nan, math.nan, math.nan, None, claim.why or why)
     rounded = [None if math.isnan(end) else round(float(end), 4) for end in (value, low, high)]
-    if number and claim.absolute and scaled:
-        note = f"{SCALED}: {scaled}"
+    if number and scaled and isinstance(estimand, Metric | Training) and estimand.reference is None:
+        note = f"a scaled-down run judges differences within the study, not absolute figures: {scaled}"
     elif number:
-        verdict = verdict_of(claim.region, *(math.nan if end is None else end for end in rounded[1:]))
+        verdict = declared.verdict_of(claim.region, *(math.nan if end is None else end for end in rounded[1:]))
+    report = "01_eda.html" if isinstance(estimand, Data) else "05_evaluation.html"
     row = {
-        "id": claim.id,
-        "system": claim.id[:3],
-        "source": "text" if claim.quote else "audit",
-        "quote": claim.words,
+        **{"id": claim.id, "system": claim.id[:3], "source": "text" if claim.quote else "audit", "quote": claim.words},
         "estimand": str(estimand or "none"),
         "holds_if": _holds_if(*claim.region) if estimand else "",
         "published": claim.published,
         **dict(zip(("measured", "low", "high"), rounded, strict=True)),
-        "n": n,
-        "split": getattr(estimand, "split", None),
+        **{"n": n, "split": getattr(estimand, "split", None)},
         "scaled": bool(scaled) and not isinstance(estimand, Data),
-        "leaky": leaky,
-        "runs": runs,
-        "verdict": verdict,
-        "recipe": getattr(estimand, "recipe", None),
-        "report": _page(claim),
+        **{"leaky": leaky, "runs": runs, "verdict": verdict, "recipe": getattr(estimand, "recipe", None)},
+        "report": claim.study and os.path.relpath(report_folder(claim.study) / report, report_folder(PUBLISHED)),
         "declared": claim.declared,
         "note": claim.note or "",
         "declaration": claim.declaration,
@@ -77,10 +68,8 @@ def collect_claims() -> list[dict[str, Any]]:
     a study that has not run, or has not run since the claim was changed, says so.
     """
     claims = declared.read_ledger()
-    measurements: dict[str, dict[str, Any]] = {}
-    for study in dict.fromkeys(claim.study for claim in claims if claim.study):
-        if (path := report_folder(study) / "claims.json").is_file():
-            measurements |= {row["id"]: row for row in read_json(path, "")}
+    files = [report_folder(study) / "claims.json" for study in dict.fromkeys(claim.study for claim in claims) if study]
+    measurements = {row["id"]: row for file in files if file.is_file() for row in read_json(file, "")}
     return [_collected(claim, measurements.get(claim.id)) for claim in claims]
 
 
@@ -100,36 +89,31 @@ def _collected(claim: Claim, row: dict[str, Any] | None) -> dict[str, Any]:
 
 def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """``rows`` as pages and tables show them: with ``claim, published, here`` and ``remarks`` as text."""
-    return [
-        row
-        | {
-            "claim": f"“{row['quote']}”" if row["source"] == "text" else row["quote"],
-            "published": "" if row["published"] is None else f"{row['published']:,.6g}",
-            "here": _here(row),
-            "remarks": [
-                *([row["why"]] if row.get("why") else []),
-                *(["declared after the results were known"] if row["declared"] == "after" and row["holds_if"] else []),
-                *([row["note"]] if row["note"] else []),
-            ],
-        }
-        for row in rows
-    ]
+    return [row | _as_text(row) for row in rows]
+
+
+def _as_text(row: dict[str, Any]) -> dict[str, Any]:
+    late = "declared after the results were known" if row["declared"] == "after" and row["holds_if"] else ""
+    return {
+        "claim": f"“{row['quote']}”" if row["source"] == "text" else row["quote"],
+        "published": "" if row["published"] is None else f"{row['published']:,.6g}",
+        "here": "" if row["measured"] is None else _here(row),
+        "remarks": [remark for remark in (row.get("why"), late, row["note"]) if remark],
+    }
 
 
 def _here(row: dict[str, Any]) -> str:
     """What was measured, with its interval, n and runs."""
-    if row["measured"] is None:
-        return ""
-    value = row["measured"]
+    value, low, high, runs = (row[key] for key in ("measured", "low", "high", "runs"))
     number = f"{value:,.0f}" if value == round(value) else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"
-    details = ["no interval"] if row["low"] is None else []
-    if row["low"] is not None and row["low"] != row["high"]:
-        details = [f"95% CI {span(row['low'], row['high'])}"]
-    details += [f"n = {row['n']:,}"] if row["n"] is not None else []
-    details += [word for word, applies in (("leaky", row["leaky"]), ("scaled-down", row["scaled"])) if applies]
-    if row["runs"]:
-        details.append("one run per arm" if row["runs"] == 1 else f"{row['runs']} runs per arm")
-    return number + (f" ({'; '.join(details)})" if details else "")
+    details = [
+        "no interval" if low is None else f"95% CI {span(low, high)}" if low != high else "",
+        "" if row["n"] is None else f"n = {row['n']:,}",
+        "leaky" if row["leaky"] else "",
+        "scaled-down" if row["scaled"] else "",
+        "one run per arm" if runs == 1 else f"{runs} runs per arm" if runs else "",
+    ]
+    return f"{number} ({'; '.join(filter(None, details))})" if any(details) else number
 
 
 def _holds_if(low: float, high: float) -> str:
@@ -140,17 +124,9 @@ def _holds_if(low: float, high: float) -> str:
     return f"holds if {low:.5g}" if low == high else f"holds if from {low:.5g} to {high:.5g}"
 
 
-def _page(claim: Claim) -> str | None:
-    """The page that shows what is measured, relative to the reports of published systems."""
-    if claim.study is None:
-        return None
-    page = "01_eda.html" if isinstance(claim.estimand, Data) else "05_evaluation.html"
-    return os.path.relpath(report_folder(claim.study) / page, report_folder(PUBLISHED))
-
-
 def summary(rows: list[dict[str, Any]]) -> str:
     """How many claims there are of each verdict, in words."""
-    counts = [sum(row["verdict"] == verdict for row in rows) for verdict in (HOLDS, FAILS, UNDECIDED, UNCHECKED)]
+    counts = [sum(row["verdict"] == verdict for row in rows) for verdict in VERDICTS]
     return "{} claims: {} hold, {} do not hold, {} are undecided, {} cannot be checked here".format(len(rows), *counts)
 
 
