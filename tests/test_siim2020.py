@@ -3,10 +3,10 @@
 import re
 import shutil
 from pathlib import Path
-from typing import get_args
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from lesion_utils import reports
 from lesion_utils.cases import data_digest, data_title, layout, make_case_tables, read_cases
@@ -161,7 +161,13 @@ def test_a_row_without_its_image_and_an_image_without_its_row(copied):
 
 
 def test_every_data_set_of_a_study_is_a_layout_and_says_what_it_is():
-    assert set(get_args(StudyParams.model_fields["dataset"].annotation)) <= set(LAYOUTS)
+    for name, entry in LAYOUTS.items():
+        if entry.has_training:
+            assert StudyParams(dataset=name).dataset == name
+    with pytest.raises(ValidationError, match="siim2020"):  # the refusal lists the registered data sets
+        StudyParams(dataset="no_such_layout")
+    with pytest.raises(ValidationError):  # a test set alone is no study
+        StudyParams(dataset="isic2018")
     assert len({one.title for one in LAYOUTS.values()}) == len(LAYOUTS)
     assert layout(StudyParams()).made_up and not layout(StudyParams(dataset="siim2020")).made_up
 
