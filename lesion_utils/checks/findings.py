@@ -12,14 +12,12 @@ from lesion_utils.evaluation.sentences import span
 TOO_GOOD = 0.90
 
 
-def accuracy_not_above(accuracy: pd.Series, majority: float, always: str) -> list[str]:
-    """Accuracy whose interval reaches the ``majority`` baseline, the accuracy of always predicting ``always``."""
-    return _not_above(accuracy, majority, f"the accuracy of always predicting {always}")
-
-
-def auc_not_above_chance(auc: pd.Series) -> list[str]:
-    """An AUC, named in the row, whose interval reaches 0.5."""
-    return _not_above(auc, 0.5, "the AUC of guessing")
+def not_above(row: pd.Series, limit: float, meaning: str) -> list[str]:
+    """A judged number whose interval reaches ``limit``, which is the number of a classifier without skill."""
+    if not row["low"] <= limit:  # also NaN
+        return []
+    interval = f"95% CI {span(row['low'], row['high'])}"
+    return [f"{row['metric']} {row['value']:.3f} ({interval}) is not shown to be above {limit:.3f}, {meaning}"]
 
 
 def too_good(classes: Iterable[str], balanced_accuracy: float) -> list[str]:
@@ -30,10 +28,3 @@ def too_good(classes: Iterable[str], balanced_accuracy: float) -> list[str]:
         f"balanced accuracy {balanced_accuracy:.3f} on HAM10000's classes is above {TOO_GOOD}: a leak is likely "
         "(the best entry of the ISIC 2018 challenge had 0.885 on unseen lesions)"
     ]
-
-
-def _not_above(row: pd.Series, limit: float, meaning: str) -> list[str]:
-    if not row["low"] <= limit:
-        return []
-    interval = f"95% CI {span(row['low'], row['high'])}"
-    return [f"{row['metric']} {row['value']:.3f} ({interval}) is not shown to be above {limit:.3f}, {meaning}"]

@@ -1,17 +1,16 @@
 """A confusion matrix from a paper judged: what the counts show, how precisely, and what they hide.
 
-A matrix does not tell which images show the same lesion, so every interval here is by image. It is too narrow if a
-lesion has several images.
+Every interval is by image, since a matrix names no lesions; it is too narrow if a lesion has several images.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from lesion_utils.checks.findings import accuracy_not_above, too_good
+from lesion_utils.checks.findings import not_above, too_good
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import metrics
@@ -53,31 +52,29 @@ def judge_matrix(
     """Judges a confusion matrix, (k, k), rows true and columns predicted, as ``read_matrix`` returns it.
 
     ``classes`` names the classes of a matrix without names. ``dataset`` may be "ham10000": class counts are compared
-    with it, and seven classes without names get its names in alphabetical order. ``class_counts`` are the images of
-    each class where the matrix holds shares of its rows. ``melanoma`` and ``malignant`` name the classes of these
-    views; by default they are recognised by name (``views_of``). PPV and NPV are given at each of ``prevalences``
+    with it by a multinomial test, and seven classes without names get its names in alphabetical order.
+    ``class_counts`` are the images of each class where the matrix holds shares of its rows. ``melanoma`` and
+    ``malignant`` name the classes of these views (``asked_views``). PPV and NPV are given at each of ``prevalences``
     (above 0, below 1), for each view, or for each class where there is no view.
 
     Shares have Wilson's interval. Balanced accuracy and Matthews' correlation (Gorodkin, Comput Biol Chem 28:367, 2004)
     have that of ``resamples`` multinomial draws of the images, PPV and NPV that of Mercaldo, Lau and Zhou (Stat Med
-    26:2170, 2007). Class counts are compared with the data set's by a multinomial test.
-
-    Raises InputError for a matrix that does not hold counts of two or more classes.
+    26:2170, 2007). Raises InputError for a matrix that does not hold counts of two or more classes.
     """
     if wrong := [prevalence for prevalence in prevalences if not 0 < prevalence < 1]:
         raise InputError(f"prevalence {wrong[0]:g}: expected a number between 0 and 1.")
     notes: list[str] = []
     counts = _counts(_with_names(matrix, classes, dataset, notes), class_counts, notes)
     views = asked_views(list(counts.index), melanoma, malignant)
-    rows = [*_overall(counts, resamples, seed), *_of_views(counts, views)]
+    of_views, predictive = _of_views(counts, views or {name: [name] for name in counts.index}, prevalences)
+    rows = [*_overall(counts, resamples, seed), *(of_views if views else [])]
     numbers = pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "note"])
     numbers = numbers.set_axis(list(numbers["metric"]), axis=0)
     findings = _findings(counts, numbers)
-    if dataset is None:
-        notes.append("class counts were not compared with a data set (--dataset ham10000)")
-    else:
+    if dataset:
         findings += _unlike_ham10000(counts, seed)
-    predictive = _predictive(counts, views or {name: [name] for name in counts.index}, prevalences)
+    else:
+        notes.append("class counts were not compared with a data set (--dataset ham10000)")
     return MatrixVerdict(counts, numbers, _by_class(counts), predictive, findings, notes)
 
 
@@ -95,10 +92,8 @@ def _with_names(
     k, published = len(matrix), list(ham10000.CLASSES)
     if dataset not in (None, "ham10000"):
         raise InputError(f"unknown data set {dataset!r}. Expected ham10000.")
-    if matrix.shape != (k, k) or not 0 < k <= MOST_CLASSES:
-        raise InputError(
-            f"the matrix is {k} x {matrix.shape[1]}. Expected a square matrix of up to {MOST_CLASSES} classes."
-        )
+    if k > MOST_CLASSES:
+        raise InputError(f"the matrix is {k} x {k}. Expected a square matrix of up to {MOST_CLASSES} classes.")
     unnamed = all(str(name).isdigit() for name in matrix.index)
     if unnamed and classes is None and dataset and k == len(published):
         classes = published
@@ -130,9 +125,8 @@ def _counts(matrix: pd.DataFrame, class_counts: Sequence[float] | None, notes: l
         values = _from_shares(matrix, values, class_counts, notes)
     elif _are_shares(values):
         raise InputError(
-            "the matrix is normalised: it holds shares, and a share has no interval without its number of images. "
-            "Fix: paste the counts, or give the images of each class in the order of the rows: "
-            "--class-counts 26,30,…"
+            "the matrix is normalised: it holds shares, and a share has no interval without its number of images. Fix: "
+            "paste the counts, or give the images of each class in the order of the rows: --class-counts 26,30,…"
         )
     _refuse_cell(matrix, values != np.round(values), "is not a whole number")
     if values.sum() > MOST_IMAGES:
@@ -142,27 +136,21 @@ def _counts(matrix: pd.DataFrame, class_counts: Sequence[float] | None, notes: l
             f"every image is of one class, {matrix.index[values.sum(1).argmax()]}. Expected images of two or more "
             "classes; rows are true classes."
         )
-    return pd.DataFrame(values.astype(np.int64), index=matrix.index, columns=matrix.columns)
+    return pd.DataFrame(values.astype(np.int64), matrix.index, matrix.columns)
 
 
 def _refuse_cell(matrix: pd.DataFrame, bad: np.ndarray, problem: str) -> None:
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise InputError(
-            f"{matrix.iat[row, column]:g} {problem} (row {matrix.index[row]}, column {matrix.columns[column]}). "
-            "Expected a count of images."
-        )
+    for row, column in np.argwhere(bad):
+        cell = f"row {matrix.index[row]}, column {matrix.columns[column]}"
+        raise InputError(f"{matrix.iat[row, column]:g} {problem} ({cell}). Expected a count of images.")
 
 
 def _are_shares(values: np.ndarray) -> bool:
     """Whether rows, columns or all cells sum to 1, or to 100 with a fraction somewhere."""
-    k = len(values)
-    fractions = (values != np.round(values)).any()
+    fractions, k = (values != np.round(values)).any(), len(values)
     for sums in (values.sum(1), values.sum(0), values.sum(keepdims=True)):
-        filled = sums[sums > 0]
-        if np.allclose(filled, 1, atol=0.005 * k) and (fractions or np.size(sums) > 1):
-            return True
-        if fractions and np.allclose(filled, 100, atol=0.5 * k):
+        to_1, to_100 = (np.allclose(sums[sums > 0], whole, atol=0.005 * k * whole) for whole in (1, 100))
+        if (to_1 and (fractions or sums.size > 1)) or (to_100 and fractions):
             return True
     return False
 
@@ -171,12 +159,11 @@ def _from_shares(
     matrix: pd.DataFrame, values: np.ndarray, class_counts: Sequence[float], notes: list[str]
 ) -> np.ndarray:
     """Counts from shares of the rows; each row sums to its class count, by largest remainders."""
-    images = np.asarray(class_counts, np.float64)
-    if images.shape != (len(values),) or not (np.isfinite(images) & (images >= 0) & (images == images.round())).all():
+    images, sums = np.asarray(class_counts, np.float64), values.sum(1)
+    if images.shape != sums.shape or not (np.isfinite(images) & (images >= 0) & (images == images.round())).all():
         raise InputError(
             f"--class-counts {first_ten(class_counts)}: expected {len(values)} whole numbers, one for each row."
         )
-    sums = values.sum(1)
     if np.array_equal(sums, images):
         return values  # counts already
     off = np.minimum(abs(sums - 1), abs(sums - 100) / 100) > 0.005 * len(values)
@@ -202,17 +189,16 @@ def _share(hits: float, n: float) -> tuple[float, float, float]:
 
 def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[tuple]:
     """Accuracy, its two baselines, balanced accuracy and Matthews' correlation."""
-    cells = counts.to_numpy(np.float64)
-    n, images, unknown = int(cells.sum()), cells.sum(1), (np.nan, np.nan)
+    cells, images, unknown = counts.to_numpy(np.float64), counts.sum(axis=1), (np.nan, np.nan)
+    n, shares = int(images.sum()), images / images.sum()
     draws = multinomial_draws(counts, resamples, seed)
     complete = draws.sum(2)[:, images > 0].all(1)
     lacking = int((~complete).sum())
     note = "" if lacking <= MAX_REDRAWN * resamples else f"no interval: {lacking:,} of {resamples:,} draws lack a class"
-    few = first_ten(f"{name}, n = {size}" for name, size in counts.sum(axis=1).items() if size < MIN_IMAGES)
-    always, shares = counts.index[images.argmax()], images / n
+    few = first_ten(f"{name}, n = {size}" for name, size in images.items() if size < MIN_IMAGES)
     rows: list[tuple] = [
         ("accuracy", *_share(cells.trace(), n), n, ""),
-        ("majority baseline accuracy", shares.max(), *unknown, n, f"always {always}"),
+        ("majority baseline accuracy", shares.max(), *unknown, n, f"always {shares.idxmax()}"),
         ("stratified-random baseline accuracy", (shares**2).sum(), *unknown, n, "drawn by the classes' shares"),
     ]
     for name, metric in (("balanced accuracy", metrics.balanced_accuracy), ("Matthews correlation", metrics.matthews)):
@@ -233,40 +219,40 @@ def _by_class(counts: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, *sizes in zip(counts.index, np.diag(counts), counts.sum(axis=1), counts.sum(axis=0), strict=True):
         hits, n, predicted = map(int, sizes)
-        rows.append((str(name), hits, n, predicted, *_share(hits, n), *_share(hits, predicted), _size_note(n)))
-    shares = [f"{metric}{end}" for metric in ("recall", "precision") for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, index=list(counts.index), columns=["class", "hits", "n", "predicted", *shares, "note"])
+        rows.append((name, hits, n, predicted, *_share(hits, n), *_share(hits, predicted), _size_note(n)))
+    columns = ["class", "hits", "n", "predicted", *_with_ends("recall", "precision"), "note"]
+    return pd.DataFrame(rows, index=list(counts.index), columns=columns)
 
 
-def _two_by_two(counts: pd.DataFrame, members: Sequence[str]) -> np.ndarray:
-    """((true negatives, false positives), (false negatives, true positives)) of ``members`` against the rest."""
-    return metrics.merged(counts.to_numpy(np.float64), counts.index.isin(members))
+def _with_ends(*names: str) -> list[str]:
+    return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
 
 
-def _of_views(counts: pd.DataFrame, views: Mapping[str, Sequence[str]]) -> Iterator[tuple]:
+def _of_views(
+    counts: pd.DataFrame, views: Mapping[str, Sequence[str]], prevalences: Sequence[float]
+) -> tuple[list[tuple], pd.DataFrame]:
+    """Rows of sensitivity and specificity of each view, and the table of its PPV and NPV."""
+    rows: list[tuple] = []
+    predictive: list[tuple] = []
     for view, members in views.items():
-        table, names = _two_by_two(counts, members), ", ".join(members)
-        negatives, positives = table.sum(1)
+        table = metrics.merged(counts.to_numpy(np.float64), counts.index.isin(members))
+        (negatives, positives), names = table.sum(1), ", ".join(members)
         note = "; ".join(filter(None, [names, _size_note(positives)]))
-        yield f"{view} sensitivity", *_share(table[1, 1], positives), int(positives), note
-        yield f"{view} specificity", *_share(table[0, 0], negatives), int(negatives), names
-
-
-def _predictive(counts: pd.DataFrame, views: Mapping[str, Sequence[str]], prevalences: Sequence[float]) -> pd.DataFrame:
-    rows = []
-    for view, members in views.items():
-        table = _two_by_two(counts, members)
-        if table.sum(1).all():
-            own = table[1].sum() / table.sum()
-            for prevalence in sorted({own, *prevalences}):
-                npv = _ppv(table[::-1, ::-1], 1 - prevalence)  # the PPV of the absence of the diagnosis
-                rows.append((view, prevalence, prevalence == own, *_ppv(table, prevalence), *npv))
-    shares = [f"{metric}{end}" for metric in ("ppv", "npv") for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, columns=["view", "prevalence", "of_this_matrix", *shares])
+        rows.append((f"{view} sensitivity", *_share(table[1, 1], positives), int(positives), note))
+        rows.append((f"{view} specificity", *_share(table[0, 0], negatives), int(negatives), names))
+        own = positives / table.sum()
+        for prevalence in sorted({own, *prevalences}) if negatives and positives else ():
+            npv = _ppv(table[::-1, ::-1], 1 - prevalence)  # the PPV of the absence of the diagnosis
+            predictive.append((view, prevalence, prevalence == own, *_ppv(table, prevalence), *npv))
+    columns = ["view", "prevalence", "of_this_matrix", *_with_ends("ppv", "npv")]
+    return rows, pd.DataFrame(predictive, columns=columns)
 
 
 def _ppv(table: np.ndarray, prevalence: float) -> tuple[float, float, float]:
-    """PPV at a prevalence with its logit interval, from ``_two_by_two``; NaN where no image is predicted positive."""
+    """PPV at a prevalence with its logit interval; NaN where no image is predicted positive.
+
+    ``table`` is ((true negatives, false positives), (false negatives, true positives)).
+    """
     (rejected, false), (_, hits) = table
     negatives, positives = table.sum(1)
     right, wrong = hits / positives * prevalence, false / negatives * (1 - prevalence)
@@ -283,8 +269,10 @@ def _ppv(table: np.ndarray, prevalence: float) -> tuple[float, float, float]:
 
 
 def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
-    images, majority = counts.sum(axis=1), numbers.loc["majority baseline accuracy"]
-    findings = accuracy_not_above(numbers.loc["accuracy"], majority["value"], majority["note"].removeprefix("always "))
+    images, (baseline, always) = counts.sum(axis=1), numbers.loc["majority baseline accuracy", ["value", "note"]]
+    findings = not_above(
+        numbers.loc["accuracy"], baseline, f"the accuracy of {always.replace('always', 'always predicting', 1)}"
+    )
     if len(few := images[(images > 0) & (images < MIN_IMAGES)]):
         findings.append(
             f"classes of fewer than {MIN_IMAGES} images ({first_ten(f'{name}: {n}' for name, n in few.items())}): "
@@ -295,7 +283,7 @@ def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
     findings += too_good(counts.index, numbers.at["balanced accuracy", "value"])
     if (images == 100).all():
         findings.append(
-            "every row sums to 100: if these are percentages, n and every interval are wrong (--class-counts)"
+            "every row sums to 100: if these are percentages, all n and intervals are wrong (--class-counts)"
         )
     return findings
 

@@ -1,6 +1,5 @@
 """A trained model on further images: the same prediction table, ready to be judged.
 
-The model is a study's, on any other set of images, or one that was handed over, on the images it was reported on.
 Images that a model has seen in training, or that chose its epoch, are no test of it: in another set they are found by
 published id, lesion and pixels, and refused unless allowed.
 """
@@ -47,16 +46,17 @@ def predict_folder(
         raise InputError(f"{output.name!r} cannot be the prediction table. Expected a name that ends in .csv.")
     model_file, provenance, own = _trained(params, recipe)
     cases = read_any(folder, ham10000_folder(params))
-    classes = sorted(own["label"].unique())
-    names, cases = _classes_and_labels(classes, cases, folder)
-    seen = _seen(own, cases, params.threads)
+    classes, cases = _classes_and_labels(sorted(own["label"].unique()), cases, folder)
+    used = own[own["split"].isin(["train", "validation"])].assign(split="train")
+    joined = pd.concat([used, cases.assign(split="test")], ignore_index=True)
+    seen = find_leaks(joined.assign(pixels=pixel_digests(joined, params.threads)))
     if len(seen) and not allow_leak:
         raise InputError(
             f"the model has seen {len(seen):,} of the {len(cases):,} images in {folder}, or their lesions, in training "
             f"or validation: {first_ten(seen['image_id'])}. Expected images it has never seen. Fix: remove them; or "
             f"--allow-leak, which marks the table leaky."
         )
-    table = predict(model_file, cases, names, params.threads, leaky=not seen.empty)
+    table = _predict(model_file, cases, classes, params.threads, leaky=not seen.empty)
     table = table.join(cases[DESCRIBING].dropna(axis="columns", how="all"))
     about = {"classes": predictions.classes_of(table), "n": len(table), "set": folder.name}
     output.with_suffix(".json").unlink(missing_ok=True)
@@ -88,21 +88,13 @@ def predict_reported(
                 f"{where}: {problem}, {bad.sum():,} of {len(cases):,}: {first_ten(cases.loc[bad, 'image_id'])}. "
                 f"Expected the data set that it was trained on. Fix: --data with its folder, once for each folder."
             )
-    return predict(model_file, cases.assign(path=images["path"]), about.classes, threads, about.leaky, trust_pickle)
+    return _predict(model_file, cases.assign(path=images["path"]), about.classes, threads, about.leaky, trust_pickle)
 
 
-def predict(
-    model_file: Path,
-    cases: pd.DataFrame,
-    classes: Sequence[str],
-    threads: int,
-    leaky: bool = False,
-    trust_pickle: bool = False,
+def _predict(
+    model_file: Path, cases: pd.DataFrame, classes: Sequence[str], threads: int, leaky: bool, trust_pickle: bool = False
 ) -> pd.DataFrame:
-    """The prediction table of ``cases`` by the model in ``model_file``, whose probabilities are of ``classes``.
-
-    Probabilities of classes of the same name are summed.
-    """
+    """The prediction table of ``cases``; probabilities of ``classes`` of the same name are summed."""
     start(threads)
     model = handover.load(model_file, trust_pickle)
     scores = model(load_pictures(cases["path"], model.image_size, threads))
@@ -118,15 +110,11 @@ def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame
     """The trained model of ``recipe``, its provenance, and the cases of its study with their splits."""
     if recipe not in params.recipes:
         raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.recipes)}.")
-    folder = params.model_folder(recipe)
+    folder, chosen = params.model_folder(recipe), params.recipes[recipe]
     fix = f"make study STUDY={params.study}, with the same data and parameters."
     provenance = read_json(folder / PROVENANCE, fix)
-    own = read_case_tables(params)[params.recipes[recipe].case_table]
-    today = {
-        "recipe": params.recipes[recipe].model_dump(mode="json"),
-        "seed": params.training_seed,
-        "cases": split_digest(own),
-    }
+    own = read_case_tables(params)[chosen.case_table]
+    today = {"recipe": chosen.model_dump(mode="json"), "seed": params.training_seed, "cases": split_digest(own)}
     if changed := [name for name, value in today.items() if provenance[name] != value]:
         raise InputError(f"{folder / 'model.keras'} was made with another {' and '.join(changed)}. Fix: {fix}")
     return folder / "model.keras", provenance, own
@@ -139,10 +127,8 @@ def _classes_and_labels(classes: list[str], cases: pd.DataFrame, folder: Path) -
     names = [TO_HAM10000.get(name, name) for name in classes]
     labels = cases["label"].replace(TO_HAM10000)
     if unknown := sorted(set(labels) - set(names)):
-        raise InputError(
-            f"{folder}: label(s) that are not classes of the model: {first_ten(unknown)}. Expected some of "
-            f"{', '.join(classes)}."
-        )
+        expected = f"Expected some of {', '.join(classes)}."
+        raise InputError(f"{folder}: label(s) that are not classes of the model: {first_ten(unknown)}. {expected}")
     return names, cases.assign(label=labels)
 
 
@@ -150,10 +136,3 @@ def _summed(names: Sequence[str], scores: np.ndarray) -> tuple[list[str], np.nda
     """The different ``names`` in order, and the sum of the columns of ``scores`` (n, names) that each of them has."""
     different = sorted(set(names))
     return different, scores @ np.equal.outer(np.array(names, object), np.array(different, object)).astype(scores.dtype)
-
-
-def _seen(own: pd.DataFrame, cases: pd.DataFrame, threads: int) -> pd.DataFrame:
-    """The ``cases`` that are in training or validation of ``own``, with a column ``shares``: image or lesion."""
-    used = own[own["split"].isin(["train", "validation"])].assign(split="train")
-    joined = pd.concat([used, cases.assign(split="test")], ignore_index=True)
-    return find_leaks(joined.assign(pixels=pixel_digests(joined, threads)))

@@ -1,6 +1,7 @@
 """A confusion matrix as people paste it: rows true, columns predicted."""
 
 import re
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -34,10 +35,7 @@ def read_matrix(text: str) -> pd.DataFrame:
     """
     if not text.strip():
         raise InputError(f"the text is empty. Expected {EXPECTED}.")
-    blocks = list(_NESTED.finditer(text))
-    if len(blocks) > 1:
-        raise _two_matrices(*(_line_at(text, block.start()) for block in blocks[:2]))
-    rows, headers = (_in_brackets(text, blocks[0]), []) if blocks else _in_lines(text)
+    rows, headers = _in_brackets(text) or _in_lines(text)
     width = len(rows[0].numbers)
     if ragged := [row for row in rows if len(row.numbers) != width]:
         raise InputError(
@@ -51,17 +49,24 @@ def read_matrix(text: str) -> pd.DataFrame:
             f"the matrix is not square: {len(names)} x {len(columns)} (rows x columns), from line {rows[0].line} on. "
             f"Expected {EXPECTED}. Fix: leave out totals and other columns, and paste every row."
         )
-    return _named(values, names, columns)
+    index: list = names if all(names) else columns if all(columns) else list(range(len(names)))
+    if len(set(index)) < len(index):
+        raise InputError(f"duplicate class names: {first_ten(index)}.")
+    columns = columns if all(columns) else index
+    if set(columns) != set(index):
+        raise InputError(
+            f"rows and columns have different names: {first_ten(names)}; and {first_ten(columns)}. "
+            "Expected the same classes, rows true and columns predicted."
+        )
+    return pd.DataFrame(values, pd.Index(index, name="true"), pd.Index(columns, name="predicted"))[index]
 
 
-def _two_matrices(first: int, second: int) -> InputError:
-    return InputError(
-        f"more than one matrix in the text, at lines {first} and {second}. Fix: paste only the one that holds counts."
-    )
-
-
-def _line_at(text: str, position: int) -> int:
-    return 1 + text.count("\n", 0, position)
+def _refuse_second(lines: list[int]) -> None:
+    if len(lines) > 1:
+        raise InputError(
+            f"more than one matrix in the text, at lines {lines[0]} and {lines[1]}. Fix: paste only the one that holds "
+            "counts."
+        )
 
 
 def _number(cell: str) -> float | None:
@@ -71,16 +76,25 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _in_brackets(text: str, block: re.Match) -> list[_Row]:
+def _in_brackets(text: str) -> tuple[list[_Row], list] | None:
+    """The rows of the matrix in nested brackets and no headers; None without nested brackets."""
+
+    def line_at(position: int) -> int:
+        return 1 + text.count("\n", 0, position)
+
+    blocks = list(_NESTED.finditer(text))
+    _refuse_second([line_at(block.start()) for block in blocks[:2]])
+    if not blocks:
+        return None
     rows = []
-    for match in _LIST.finditer(text, block.start(), block.end()):
-        line, cells = _line_at(text, match.start()), [cell for cell in re.split(r"[,;\s]+", match[1]) if cell]
+    for match in _LIST.finditer(text, blocks[0].start(), blocks[0].end()):
+        line, cells = line_at(match.start()), [cell for cell in re.split(r"[,;\s]+", match[1]) if cell]
         if "..." in cells or "…" in cells:
             raise InputError(f"line {line} is shortened by '...'. Fix: print the whole matrix and paste it again.")
         if words := [cell for cell in cells if _number(cell) is None]:
             raise InputError(f"line {line}: {words[0]!r} is not a number. Expected counts.")
         rows.append(_Row(line, "", [float(cell) for cell in cells]))
-    return rows
+    return rows, []
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -95,10 +109,10 @@ def _cells(line: str, delimiter: str) -> list[str]:
 def _as_row(line: int, cells: list[str]) -> _Row | None:
     """``cells`` as a row of the matrix, or None if they are other text; InputError if they are neither."""
     values = [_number(cell) for cell in cells]
-    first = next((index for index, value in enumerate(values) if value is not None), len(values))
     numbers = [value for value in values if value is not None]
     if len(numbers) < 2:
         return None
+    first = values.index(numbers[0])
     if None in values[first:]:
         if 2 * len(numbers) < len(cells):
             return None
@@ -109,39 +123,34 @@ def _as_row(line: int, cells: list[str]) -> _Row | None:
 
 def _in_lines(text: str) -> tuple[list[_Row], list[list[str]]]:
     """The rows of the matrix and, nearest first, the cells of up to two lines before it."""
-    lines = [(i, line) for i, line in enumerate(text.splitlines(), 1) if not _RULE.fullmatch(line)]
+    lines = {number: line for number, line in enumerate(text.splitlines(), 1) if not _RULE.fullmatch(line)}
     if not lines:
         raise InputError(f"no number in the text. Expected {EXPECTED}.")
-    delimiter = max(
-        "\t;|, ", key=lambda mark: sum(_number(cell) is not None for _, line in lines for cell in _cells(line, mark))
-    )
-    runs: list[list[_Row]] = [[]]  # rows that follow each other
-    headers: list[list[list[str]]] = [[]]  # of each run
-    words: list[list[str]] = []
-    for i, line in lines:
-        cells = _cells(line, delimiter)
-        row = _as_row(i, cells)
-        if row is None:
-            words.append(cells)
-        elif words or not runs[-1]:
-            runs.append([row])
-            headers.append(words[:-3:-1])
-            words = []
+
+    def numbers_between(mark: str) -> int:
+        return sum(_number(cell) is not None for line in lines.values() for cell in _cells(line, mark))
+
+    delimiter = max("\t;|, ", key=numbers_between)
+    parsed = [(cells := _cells(line, delimiter), _as_row(number, cells)) for number, line in lines.items()]
+    runs: list[tuple[list[_Row], list[list[str]]]] = []  # rows that follow each other, and the text before them
+    headers: list[list[str]] = []
+    for is_text, block in groupby(parsed, key=lambda line: line[1] is None):
+        if is_text:
+            headers = [cells for cells, _ in list(block)[:-3:-1]]
         else:
-            runs[-1].append(row)
-    longest = max(range(len(runs)), key=lambda run: len(runs[run]))
-    if not runs[longest]:
+            runs.append(([row for _, row in block if row], headers))
+    if not runs:
         raise InputError(f"no row of numbers in the text. Expected {EXPECTED}.")
-    if more := [run for i, run in enumerate(runs) if len(run) > 1 and i != longest]:
-        raise _two_matrices(*sorted((runs[longest][0].line, more[0][0].line)))
-    first, *below = runs[longest]
+    rows, headers = max(runs, key=lambda run: len(run[0]))
+    others = [run[0].line for run, _ in runs if len(run) > 1 and run is not rows]
+    _refuse_second(sorted([rows[0].line, *others[:1]]))
+    first, *below = rows
     width = len(first.numbers) + 1
     if first.name or not below or any(row.name or len(row.numbers) != width for row in below):
-        return runs[longest], headers[longest]
+        return rows, headers
     # pandas prints unnamed classes as numbers: a header of them, and one before each row
-    return [_Row(row.line, f"{row.numbers[0]:g}", row.numbers[1:]) for row in below], [
-        [f"{number:g}" for number in first.numbers]
-    ]
+    numbered = [_Row(row.line, f"{row.numbers[0]:g}", row.numbers[1:]) for row in below]
+    return numbered, [[f"{number:g}" for number in first.numbers]]
 
 
 def _column_names(headers: list[list[str]], width: int) -> list[str]:
@@ -154,10 +163,7 @@ def _column_names(headers: list[list[str]], width: int) -> list[str]:
 
 
 def _without_totals(values: np.ndarray, names: list[str], columns: list[str]) -> np.ndarray:
-    """``values`` without a last row or column of totals, whose name is taken away too.
-
-    Raises InputError where totals do not add up or have no name.
-    """
+    """``values`` without a last row or column of totals, whose name is removed too."""
     for axis, (labels, what) in enumerate(((names, "row"), (columns, "column"))):
         if labels[-1].lower() in _TOTALS and len(labels) > 1:
             *addends, total = np.moveaxis(values, axis, 0)
@@ -172,18 +178,3 @@ def _without_totals(values: np.ndarray, names: list[str], columns: list[str]) ->
             "the class names before the rows."
         )
     return values
-
-
-def _named(values: np.ndarray, names: list[str], columns: list[str]) -> pd.DataFrame:
-    index: list = names if all(names) else columns if all(columns) else list(range(len(names)))
-    if len(set(index)) < len(index):
-        raise InputError(f"duplicate class names: {first_ten(index)}.")
-    if not all(columns):
-        columns = index
-    if set(columns) != set(index):
-        raise InputError(
-            f"rows and columns have different names: {first_ten(names)}; and {first_ten(columns)}. "
-            "Expected the same classes, rows true and columns predicted."
-        )
-    frame = pd.DataFrame(values, index=pd.Index(index, name="true"), columns=pd.Index(columns, name="predicted"))
-    return frame[index]

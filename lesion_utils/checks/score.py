@@ -1,14 +1,14 @@
 """A prediction table judged: the numbers, what speaks against them, and what they cannot show."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lesion_utils.checks.findings import accuracy_not_above, auc_not_above_chance, too_good
+from lesion_utils.checks.findings import not_above, too_good
 from lesion_utils.checks.matrix import MOST_CLASSES
 from lesion_utils.checks.predictions import Predictions
 from lesion_utils.errors import InputError, first_ten
@@ -90,7 +90,7 @@ def score(
     the classes of these views where they are not recognised (``asked_views``). Raises InputError where tables do not
     belong together or are too large.
     """
-    frame, options, nothing = predictions.frame, options or Judging(), pd.DataFrame()
+    frame, options, point, nothing = predictions.frame, options or Judging(), None, pd.DataFrame()
     if len(frame) * resamples > MOST_DRAWS:
         raise InputError(
             f"{len(frame):,} images with {resamples:,} resamples need too much memory. Expected up to "
@@ -104,7 +104,20 @@ def score(
     view = next(iter(views), "")
     if not view:
         notes.append("no class is recognised as melanoma or malignant (name it with --melanoma, --malignant)")
-    point = _point(table, predictions, validation, views, options.specificity, notes) if view else None
+    else:
+        chosen_on = PredictionTable(validation.frame, name="the validation table") if validation else table
+        if set(chosen_on.classes) != set(table.classes):
+            raise InputError(
+                f"the validation table has classes {first_ten(chosen_on.classes)}, the predictions have "
+                f"{first_ten(table.classes)}. Expected predictions of the same model."
+            )
+        if not table.has_probabilities:
+            point = most_probable(table, view, views)
+        else:
+            if validation and not (predictions.by_lesion and validation.by_lesion):
+                notes.append("lesions are not known in both tables, so shared lesions cannot be found")
+            name = "validation" if validation else "the judged images"
+            point = choose(chosen_on, view, specificity=options.specificity, views=views, chosen_on=name)
     numbers = judge(table, options, views)
     curves = [name for name in (view, TOP) if name and table.has_probabilities]
     return Score(
@@ -125,29 +138,6 @@ def score(
     )
 
 
-def _point(
-    table: PredictionTable,
-    predictions: Predictions,
-    validation: Predictions | None,
-    views: Mapping[str, Sequence[str]],
-    specificity: float,
-    notes: list[str],
-) -> OperatingPoint:
-    view, judged = next(iter(views)), "the judged images"
-    chosen_on = PredictionTable(validation.frame, name="the validation table") if validation else table
-    if set(chosen_on.classes) != set(table.classes):
-        raise InputError(
-            f"the validation table has classes {first_ten(chosen_on.classes)}, the predictions have "
-            f"{first_ten(table.classes)}. Expected predictions of the same model."
-        )
-    if not table.has_probabilities:
-        return most_probable(table, view, views)
-    if validation and not (predictions.by_lesion and validation.by_lesion):
-        notes.append("lesions are not known in both tables, so shared lesions cannot be found")
-    name = "validation" if validation else judged
-    return choose(chosen_on, view, specificity=specificity, views=views, chosen_on=name)
-
-
 def _findings(table: PredictionTable, numbers: pd.DataFrame, view: str, point: OperatingPoint | None) -> list[str]:
     findings = []
     if table.leaky:
@@ -155,10 +145,10 @@ def _findings(table: PredictionTable, numbers: pd.DataFrame, view: str, point: O
     if point and point.chosen_on == "validation" and (caution := point.caution(table)):
         findings.append(f"validation shares lesions or images with the test: the operating point was {caution}")
     majority = numbers.at["majority baseline accuracy", "value"]
-    findings += accuracy_not_above(numbers.loc["accuracy"], majority, "the largest class")
+    findings += not_above(numbers.loc["accuracy"], majority, "the accuracy of always predicting the largest class")
     findings += too_good(table.classes, numbers.at["balanced accuracy", "value"])
     if (auc := f"{view} AUC") in numbers.index:
-        findings += auc_not_above_chance(numbers.loc[auc])
+        findings += not_above(numbers.loc[auc], 0.5, "the AUC of guessing")
     labels = table.frame.groupby("lesion_id")["label"].nunique()
     if len(several := labels.index[labels > 1]):
         findings.append(f"{len(several):,} lesion(s) have images under more than one label: {first_ten(several)}")
@@ -193,22 +183,22 @@ def as_dict(score: Score) -> dict[str, Any]:
 
 def in_words(score: Score) -> dict[str, Any]:
     """The parts of a score that its page and its text both show, lesions counted only where they are known."""
-    unit, missed = "lesion" if score.by_lesion else "image", ""
+    missed, calibrated = "", [calibration_sentence(row) for _, row in score.calibration.iterrows()]
     if score.has_point:
         row, never = score.at_point.loc["sensitivity"], score.missed[score.missed["lesion_missed"]]
         missed = f"{len(score.missed):,} of {row['n']:,} {score.view} images are missed"
         if score.by_lesion:
             missed += f"; {never['lesion_id'].nunique():,} of {row['lesions']:,} lesions are missed in every image"
-
-    def counted(text: str) -> str:
-        return text if score.by_lesion else re.sub(r"images, [\d,]+ lesions", "images", text)
-
+    point, *calibrated = (
+        text if score.by_lesion else re.sub(r"images, [\d,]+ lesions", "images", text)
+        for text in (str(score.point or ""), *calibrated)
+    )
     return {
-        "point": counted(str(score.point or "")),
+        "point": point,
         "missed": missed,
-        "calibration": [counted(calibration_sentence(row)) for _, row in score.calibration.iterrows()],
+        "calibration": calibrated,
         "caveat": groups_caveat(score.groups) if len(score.groups) else "",
-        "unit": unit,
+        "unit": "lesion" if score.by_lesion else "image",
         "counts_head": "images (lesions)" if score.by_lesion else "images",
     }
 

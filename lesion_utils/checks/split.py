@@ -13,9 +13,9 @@ from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import exact_interval, wilson
 from lesion_utils.evaluation.views import asked_views
 from lesion_utils.paths import records
+from lesion_utils.splits import SPLITS
 from lesion_utils.tables import refuse_rows, require_columns, require_filled, require_one_of
 
-SPLITS = ("train", "validation", "test")
 PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))  # which of the first are in the second
 ANY = "any of these"
 CHANCE = 0.001  # a warning needs a p-value below this (over all classes together),
@@ -64,9 +64,8 @@ class LeakCheck:
             pairs = sorted(set(self.tied["part"] + " and " + self.tied["against"]))
             return f"LEAK between {', '.join(pairs)}: {', '.join(kinds)}"
         lesions, pictures = self.cases["lesion_id"].notna().any(), "same pixels" in set(self.shares["what"])
-        if lesions and pictures:
-            return "clean"
-        return f"clean, judged by {'' if lesions else 'image '}ids{' and pictures' if pictures else ''} only"
+        by = f"{'' if lesions else 'image '}ids{' and pictures' if pictures else ''}"
+        return "clean" if lesions and pictures else f"clean, judged by {by} only"
 
     def as_dict(self) -> dict[str, Any]:
         """The check as JSON takes it; a share of nothing is null."""
@@ -94,9 +93,9 @@ def leakcheck(
     ``table`` has one row per image: id, label, split, and the lesion where it is known, in columns named as ``names``
     says. If every image has a lesion of its own, lesions count as unknown. ``images`` is a folder with a picture for
     each id: the file's name with or without its ending, or its path in the folder. Without it, pixels and
-    near-duplicates are not checked. The check counts the images of test that are linked to training (``link_groups``),
-    of validation to training and of test to validation: all, and those of ``melanoma`` (by default recognised by name).
-    These shares describe this very split, so they have no interval.
+    near-duplicates are not checked. Images linked to another split (``link_groups``) are counted for each of ``PAIRS``:
+    all, and those of ``melanoma`` (by default recognised by name). These shares describe this very split, so they have
+    no interval.
 
     Warnings: a test split with a higher share of images of single-image lesions than the whole (``MORE_SINGLES``; by
     lesion, hypergeometric below ``CHANCE``), a class whose odds differ by the factor ``UNLIKE`` (normal with the design
@@ -120,11 +119,14 @@ def leakcheck(
     groups = link_groups(cases, threads, pictures=images is not None)
     if cases["lesion_id"].isna().all():
         groups = groups.drop(columns="same lesion")
-    shares, links = _overlaps(cases, groups, cases["label"].isin(melanomas))
+    shares, tied = _overlaps(cases, groups, cases["label"].isin(melanomas))
     in_test = cases["split"] == "test"
-    classes = _classes(cases, in_test)
+    whole = cases["label"].value_counts(normalize=True)
+    n = cases.loc[in_test, "label"].value_counts().reindex(whole.index, fill_value=0)
+    classes = pd.DataFrame({"whole": whole, "test": n / in_test.sum(), "n in test": n}).rename_axis("label")
     warnings = [*_single_images(cases, in_test), *_other_frequencies(cases, in_test, classes)]
-    return LeakCheck(cases, shares, links, classes, _baseline(cases, in_test), melanomas, unchecked, warnings)
+    baseline = _baseline(cases, cases[in_test])
+    return LeakCheck(cases, shares, tied, classes.reset_index(), baseline, melanomas, unchecked, warnings)
 
 
 def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
@@ -137,22 +139,20 @@ def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
     table = table.reset_index(drop=True)
     cases = pd.DataFrame({name: table[column].fillna("").astype(str) for name, column in columns.items()})
     for name, column in columns.items():
-        empty = "Fix: fill the cell in, or leave the column out." if name == "lesion_id" else "Fix: fill the cell in."
-        require_filled(where, cases[name].rename(column), empty)
-    ids = cases["image_id"]
+        leave_out = ", or leave the column out" if name == "lesion_id" else ""
+        require_filled(where, cases[name].rename(column), f"Fix: fill the cell in{leave_out}.")
+    ids, present = cases["image_id"], set(cases["split"])
     refuse_rows(where, table.duplicated(keep=False), "duplicate rows", ids, "Fix: keep one of them.")
     splits = {getattr(names, split): split for split in SPLITS}
     if len(splits) < len(SPLITS):
-        raise InputError(
-            f"--train {names.train}, --validation {names.validation}, --test {names.test}: expected three names."
-        )
+        options = ", ".join(f"--{split} {getattr(names, split)}" for split in SPLITS)
+        raise InputError(f"{options}: expected three names.")
     advice = "Fix: name the splits with --train, --validation, --test; remove rows of no split."
     require_one_of(where, cases["split"].rename(names.split), splits, "split", advice)
-    if missing := [name for name in (names.train, names.test) if name not in set(cases["split"])]:
+    if missing := [name for name in (names.train, names.test) if name not in present]:
         raise InputError(
-            f"{where}: no row of {' or '.join(missing)} in column {names.split}, only of "
-            f"{', '.join(sorted(set(cases['split'])))}. Expected training and test images. Fix: name these splits with "
-            "--train and --test."
+            f"{where}: no row of {' or '.join(missing)} in column {names.split}, only of {', '.join(sorted(present))}. "
+            "Expected training and test images. Fix: name these splits with --train and --test."
         )
     advice = "Fix: keep one row per image."
     refuse_rows(where, cases.duplicated(["image_id", "split"], keep=False), "duplicate image in one split", ids, advice)
@@ -179,40 +179,35 @@ def _paths(folder: Path, image_ids: pd.Series) -> pd.Series:
 
 
 def _overlaps(cases: pd.DataFrame, groups: pd.DataFrame, melanoma: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
-    shares, links = [], []
+    shares, tied = [], []
     for split, against in PAIRS:
         members, reference = cases["split"] == split, cases["split"] == against
         if not (members.any() and reference.any()):
             continue
         hits = pd.DataFrame({kind: linked_to(groups[kind], members, reference) for kind in groups})
-        for kind in groups:
-            first = cases.loc[reference, "image_id"].groupby(groups.loc[reference, kind]).first()
-            linked = {"image_id": cases.loc[hits[kind], "image_id"], "what": kind, "against": against}
-            partner = groups.loc[hits[kind], kind].map(first)
-            links.append(pd.DataFrame({"part": split, **linked, "partner": partner}))
         for kind, hit in {**hits, ANY: hits.any(axis=1)}.items():
             row: dict[str, Any] = {"part": split, "against": against, "what": kind}
             for prefix, counted in (("", members), ("melanoma ", members & melanoma)):
                 row |= {f"{prefix}images": int((hit & counted).sum()), f"{prefix}of": int(counted.sum())}
             shares.append(row)
+            if kind in groups:
+                first = cases.loc[reference, "image_id"].groupby(groups.loc[reference, kind]).first()
+                linked = {"image_id": cases.loc[hit, "image_id"], "what": kind, "against": against}
+                tied.append(pd.DataFrame({"part": split, **linked, "partner": groups.loc[hit, kind].map(first)}))
     table = pd.DataFrame(shares)
     for prefix in ("", "melanoma "):
         table[f"{prefix}share"] = table[f"{prefix}images"] / table[f"{prefix}of"].replace(0, np.nan)
-    return table, pd.concat(links, ignore_index=True)
-
-
-def _lesions(cases: pd.DataFrame) -> pd.Series:
-    """The unit that is sampled: the lesion, or the image where lesions are unknown."""
-    return cases["lesion_id"].fillna(cases["image_id"])
+    return table, pd.concat(tied, ignore_index=True)
 
 
 def _design_effects(cases: pd.DataFrame) -> pd.Series:
     """The factor by which images of one lesion raise the variance of each class's share over independent images.
 
     1 or more: the variance of the ratio estimator with lesions as clusters (Kish, Survey Sampling, 1965), over
-    p (1 - p) / n.
+    p (1 - p) / n. Where lesions are unknown, each image is its own.
     """
-    counts = cases.groupby([_lesions(cases), "label"]).size().rename_axis(["lesion", "label"])
+    lesion_ids = cases["lesion_id"].fillna(cases["image_id"])
+    counts = cases.groupby([lesion_ids, "label"]).size().rename_axis(["lesion", "label"])
     sizes = counts.groupby("lesion").transform("sum")
     share = cases["label"].value_counts(normalize=True)
     square, product = ((counts * factor).groupby("label").sum() for factor in (counts, sizes))
@@ -220,19 +215,12 @@ def _design_effects(cases: pd.DataFrame) -> pd.Series:
     return (spread / (len(cases) * share * (1 - share))).clip(lower=1)
 
 
-def _classes(cases: pd.DataFrame, in_test: pd.Series) -> pd.DataFrame:
-    whole = cases["label"].value_counts(normalize=True)
-    n = cases.loc[in_test, "label"].value_counts().reindex(whole.index, fill_value=0)
-    return pd.DataFrame({"whole": whole, "test": n / in_test.sum(), "n in test": n}).rename_axis("label").reset_index()
-
-
-def _baseline(cases: pd.DataFrame, in_test: pd.Series) -> dict[str, Any]:
+def _baseline(cases: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
     """The interval is Wilson's, with the number of images that the design effect of lesions leaves."""
     label = cases.loc[cases["split"] == "train", "label"].value_counts().index[0]
-    test = cases[in_test]
     share = float((test["label"] == label).mean())
     if share in (0, 1):
-        low, high = exact_interval(share, _lesions(test).nunique())
+        low, high = exact_interval(share, test["lesion_id"].fillna(test["image_id"]).nunique())
     else:
         n = len(test) / _design_effects(test)[label]
         low, high = wilson(share * n, n)
@@ -240,14 +228,12 @@ def _baseline(cases: pd.DataFrame, in_test: pd.Series) -> dict[str, Any]:
 
 
 def _single_images(cases: pd.DataFrame, in_test: pd.Series) -> list[str]:
-    if cases["lesion_id"].isna().all():
-        return []
-    images = cases.groupby("lesion_id")["image_id"].transform("nunique")
+    images = cases.groupby("lesion_id")["image_id"].transform("nunique")  # NaN where lesions are unknown
     whole, test = (images == 1).mean(), (images[in_test] == 1).mean()
     single = images.groupby(cases["lesion_id"]).first() == 1
     single_in_test = single[single.index.isin(cases.loc[in_test, "lesion_id"])]
     p = hypergeom.sf(single_in_test.sum() - 1, len(single), single.sum(), len(single_in_test))
-    if p >= CHANCE or test - whole < MORE_SINGLES:
+    if not p < CHANCE or test - whole < MORE_SINGLES:
         return []
     return [
         f"single-image lesions: {test:.1%} of the {in_test.sum():,} test images, {whole:.1%} of all images "
@@ -258,8 +244,7 @@ def _single_images(cases: pd.DataFrame, in_test: pd.Series) -> list[str]:
 
 def _other_frequencies(cases: pd.DataFrame, in_test: pd.Series, classes: pd.DataFrame) -> list[str]:
     if len(classes) == 1:
-        return [f"one class only, {classes['label'].iloc[0]}: nothing can be classified"]
-    classes = classes.set_index("label")
+        return [f"one class only, {classes.index[0]}: nothing can be classified"]
     variance = classes["whole"] * (1 - classes["whole"]) * _design_effects(cases)[classes.index] / in_test.sum()
     error = np.sqrt(variance * (1 - in_test.mean()))  # the test split is drawn from the whole
     p = 2 * norm.sf((classes["test"] - classes["whole"]).abs() / error) * len(classes)

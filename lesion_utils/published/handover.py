@@ -34,8 +34,6 @@ WITHIN = 1e-4  # largest difference of probabilities after a form is read back
 
 
 class Case(Strict):
-    """An image that the model was reported on."""
-
     image_id: str
     lesion_id: str
     label: str
@@ -68,10 +66,10 @@ def names(recipe: Recipe) -> tuple[str, ...]:
         f"backbone {recipe.backbone.name}": not BACKBONES[recipe.backbone.name].fits_h5,
     }
     if "h5" in recipe.exports and any(lost_in_h5.values()):
+        lost = ", ".join(key for key, used in lost_in_h5.items() if used)
         raise InputError(
-            f"recipe key `exports`: an .h5 file cannot hold a model with "
-            f"{', '.join(key for key, used in lost_in_h5.items() if used)}. Expected forms that Keras reads back "
-            f"unchanged. Fix: `exports: [saved_model]`, or pickle."
+            f"recipe key `exports`: an .h5 file cannot hold a model with {lost}. Expected forms that Keras reads back "
+            "unchanged. Fix: `exports: [saved_model]`, or pickle."
         )
     return (*(FORMS[form] for form in recipe.exports), HISTORY, ABOUT) if recipe.exports else ()
 
@@ -94,18 +92,24 @@ def write(
     recipe are removed. Raises InputError for a form that gives other probabilities when it is read back.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = names(recipe)
     for name in (ABOUT, HISTORY, *FORMS.values()):  # ``about.json`` first: without it the others do not count
         _remove(folder / name)
-    if not wanted:
+    if not names(recipe):
         return
     split = "test" if (cases["split"] == "test").any() else "validation"
     reported = cases[cases["split"] == split]
     classes = sorted(cases["label"].unique())
     right = scores[split].argmax(1) == pd.Index(classes).get_indexer(reported["label"])
+    pictures = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
     for form in recipe.exports:
-        _save(model, form, folder / FORMS[form])
-        _refuse_other_probabilities(model, form, folder / FORMS[form])
+        _save(model, form, path := folder / FORMS[form])
+        off = np.abs(load(path, trust_pickle=True)(pictures) - model.predict_on_batch(pictures)).max()
+        if off > WITHIN:
+            _remove(path)
+            raise InputError(
+                f"{path}: read back, this form of the model gives other probabilities, by up to {off:.2g}. Expected at "
+                f"most {WITHIN:g}. Fix: take {form} out of the recipe's `exports`."
+            )
     texts = history.select_dtypes(exclude="number")
     records = history.to_records(index=False, column_dtypes={name: f"U{texts[name].str.len().max()}" for name in texts})
     with atomic_write(folder / HISTORY) as new:
@@ -127,28 +131,15 @@ def write(
 
 
 def _save(model: keras.Model, form: str, path: Path) -> None:
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(model))
+        return
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # Keras warns that an .h5 file is an old form
     try:
-        if form == "saved_model":
-            model.export(path, verbose=False)
-        elif form == "h5":
-            model.save(path)
-        else:
-            path.write_bytes(pickle.dumps(model))
+        model.export(path, verbose=False) if form == "saved_model" else model.save(path)
     finally:
         logging.disable(disabled)
-
-
-def _refuse_other_probabilities(model: keras.Model, form: str, path: Path) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
-    off = float(np.abs(load(path, trust_pickle=True)(pictures) - model.predict_on_batch(pictures)).max())
-    if off > WITHIN:
-        _remove(path)
-        raise InputError(
-            f"{path}: read back, this form of the model gives other probabilities, by up to {off:.2g}. Expected at "
-            f"most {WITHIN:g}. Fix: take {form} out of the recipe's `exports`."
-        )
 
 
 def _remove(path: Path) -> None:
@@ -179,33 +170,35 @@ class Model(NamedTuple):
 
 
 def load(path: Path, trust_pickle: bool = False) -> Model:
-    """The model in ``path`` (``model_in``).
+    """The model in ``path`` (``model_in``); raises InputError for a path without a model and a file that is damaged.
 
-    Loading a pickle runs any code in it, so a pickle is refused unless ``trust_pickle``. Raises InputError for a path
-    without a model and a file that is damaged.
+    Loading a pickle runs any code in it, so a pickle is refused unless ``trust_pickle``.
     """
     path = model_in(path)
     if path.suffix == ".pkl" and not trust_pickle:
         raise InputError(
-            f"{path} is a pickle, and loading a pickle runs any program that is in it. Expected a file that you made, "
-            f"or whose maker you trust. Fix: load saved_model/, model.keras or model.h5 of the same folder; or, if you "
-            f"trust it, --trust-pickle (in Python trust_pickle=True)."
+            f"{path} is a pickle, and loading a pickle runs any program in it. Expected a file whose maker you trust. "
+            "Fix: load another form, such as saved_model/; or --trust-pickle (in Python trust_pickle=True)."
         )
     try:
-        return _read_saved_model(path) if path.is_dir() else _read_keras(path)
+        if path.is_dir():
+            return _read_saved_model(path)
+        model = (
+            pickle.loads(path.read_bytes()) if path.suffix == ".pkl" else keras.models.load_model(path, compile=False)
+        )
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"it holds a {type(model).__name__}, not a Keras model")
+        return Model(path, model.input_shape[1:3], model.predict_on_batch)
     except Exception as error:  # each form fails in ways of its own
-        reason = (str(error).splitlines() or [""])[0]
+        reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{path} cannot be loaded as a model ({type(error).__name__}: {reason}). Expected a complete file that "
-            f"this project wrote. Fix: copy it again, or make it again with make study."
+            f"{path} cannot be loaded as a model ({type(error).__name__}: {reason}). Expected a complete file that this "
+            "project wrote. Fix: copy it again, or make it again with make study."
         ) from error
 
 
 def model_in(path: Path) -> Path:
-    """The model that ``path`` names: itself, or the first of ``MODELS`` in an exported folder.
-
-    Raises InputError if there is none.
-    """
+    """The model that ``path`` names: itself, or the first of ``MODELS`` in an exported folder; InputError without."""
     is_folder = path.is_dir() and not (path / "saved_model.pb").exists()
     for candidate in [path / name for name in MODELS] if is_folder else [path]:
         if candidate.exists() and (candidate.is_dir() or candidate.suffix in (".keras", ".h5", ".pkl")):
@@ -225,35 +218,26 @@ def _read_saved_model(path: Path) -> Model:
     return Model(path, tuple(spec.shape[1:3]), outputs)
 
 
-def _read_keras(path: Path) -> Model:
-    is_pickle = path.suffix == ".pkl"
-    model = pickle.loads(path.read_bytes()) if is_pickle else keras.models.load_model(path, compile=False)
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"it holds a {type(model).__name__}, not a Keras model")
-    return Model(path, model.input_shape[1:3], model.predict_on_batch)
-
-
 def read_about(folder: Path) -> About:
     """``about.json`` of an exported folder; raises InputError if it is missing or not what ``write`` makes."""
-    path = folder / ABOUT
     try:
-        return About.model_validate_json(path.read_bytes())
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-    except ValidationError as error:
-        first = error.errors()[0]
-        problem = ": ".join(["is not valid", *filter(None, [".".join(map(str, first["loc"]))]), first["msg"]])
-    raise InputError(f"{path} {problem}. Expected the file written with the model. Fix: copy the whole folder again.")
+        return About.model_validate_json((folder / ABOUT).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise _unreadable(folder / ABOUT, error, "the file written with the model") from error
 
 
 def read_history(folder: Path) -> pd.DataFrame:
     """``history.npy`` of an exported folder, one row per epoch; raises InputError if it is missing or damaged."""
-    path = folder / HISTORY
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(folder / HISTORY, allow_pickle=False)
         return pd.DataFrame({name: array[name] for name in dict.fromkeys([*CURVES, *(array.dtype.names or [])])})
     except (OSError, ValueError, IndexError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}). Expected one record per epoch with {', '.join(CURVES)}. Fix: copy the "
-            f"whole folder again."
-        ) from error
+        raise _unreadable(folder / HISTORY, error, f"one record per epoch with {', '.join(CURVES)}") from error
+
+
+def _unreadable(path: Path, error: Exception, expected: str) -> InputError:
+    reason = str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        reason = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+    return InputError(f"{path} cannot be read ({reason}). Expected {expected}. Fix: copy the whole folder again.")
