@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from lesion_utils.checks import predictions as score_table
 from lesion_utils.checks.predictions import read_metadata, read_predictions
-from lesion_utils.checks.score import as_dict, estimate_cells, score
+from lesion_utils.checks.score import as_dict, estimate_cells, in_words, score
 from lesion_utils.checks.score_page import page_values
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000
@@ -304,7 +304,8 @@ def test_the_figure_is_inside_the_page_and_described_in_words(written):
 def test_the_same_table_gives_the_same_page(written, tmp_path):
     found = score(read(written, TABLE), resamples=100)
     for name in ("one.html", "two.html"):
-        write_page(tmp_path / name, "score.html.j2", **page_values(found, "table.csv"))
+        shown = in_words(found) | page_values(found)
+        write_page(tmp_path / name, "score.html.j2", score=found, name="table.csv", **shown)
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 

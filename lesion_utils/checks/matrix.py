@@ -269,10 +269,9 @@ def _ppv(table: np.ndarray, prevalence: float) -> tuple[float, float, float]:
 
 
 def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
-    images, (baseline, always) = counts.sum(axis=1), numbers.loc["majority baseline accuracy", ["value", "note"]]
-    findings = not_above(
-        numbers.loc["accuracy"], baseline, f"the accuracy of {always.replace('always', 'always predicting', 1)}"
-    )
+    images, majority = counts.sum(axis=1), numbers.at["majority baseline accuracy", "value"]
+    always = f"the accuracy of always predicting {images.idxmax()}"
+    findings = not_above(numbers.loc["accuracy"], majority, always)
     if len(few := images[(images > 0) & (images < MIN_IMAGES)]):
         findings.append(
             f"classes of fewer than {MIN_IMAGES} images ({first_ten(f'{name}: {n}' for name, n in few.items())}): "
@@ -282,9 +281,8 @@ def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
         findings.append(f"no image of {first_ten(none)}: balanced accuracy is not estimable")
     findings += too_good(counts.index, numbers.at["balanced accuracy", "value"])
     if (images == 100).all():
-        findings.append(
-            "every row sums to 100: if these are percentages, all n and intervals are wrong (--class-counts)"
-        )
+        percentages = "if these are percentages, n and every interval are wrong (--class-counts)"
+        findings.append(f"every row sums to 100: {percentages}")
     return findings
 
 

@@ -8,27 +8,23 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lesion_utils.checks.score import Score, estimate_cells, in_words
+from lesion_utils.checks.score import Score, estimate_cells
 from lesion_utils.figures import reliability_diagram
 from lesion_utils.predictions import labelled
 
 SHOWN = 10  # missed images that are named
 
 
-def page_values(score: Score, name: str) -> dict[str, Any]:
-    """What the template ``score.html.j2`` shows of ``score``, of the table called ``name``."""
+def page_values(score: Score) -> dict[str, Any]:
+    """What the template ``score.html.j2`` shows of ``score``, besides ``in_words``."""
     cells = [estimate_cells(row, score.by_lesion) for _, row in score.numbers.iterrows()]
     numbers = score.numbers.assign(shown=[shown for shown, _ in cells], counts=[counts for _, counts in cells])
+    titles = {"overall": "All classes", "view": "Diagnoses of interest", "class": "Each class"}
     groups = score.groups.groupby(["variable", "group"], sort=False) if len(score.groups) else ()
-    return in_words(score) | {
-        "score": score,
-        "name": name,
+    return {
         "percent": percent,
         "missed_rows": score.missed.head(SHOWN).to_dict("records"),
-        "numbers": {
-            title: numbers[numbers["kind"] == kind].to_dict("records")
-            for kind, title in (("overall", "All classes"), ("view", "Diagnoses of interest"), ("class", "Each class"))
-        },
+        "numbers": {title: numbers[numbers["kind"] == kind].to_dict("records") for kind, title in titles.items()},
         "groups": {names: rows.to_dict("records") for names, rows in groups},
         "figure": _embedded(score) if score.reliability else None,
         "figure_text": _described(score.reliability),

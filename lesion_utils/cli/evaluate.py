@@ -1,17 +1,12 @@
 """Judging an exported model again: from its folder and the images alone, without the study that made it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from lesion_utils.evaluation import PredictionTable
-    from lesion_utils.published.handover import About
+from lesion_utils.paths import atomic_write
 
 PRINTED = ("accuracy", "majority baseline accuracy", "balanced accuracy", "melanoma sensitivity")
 
@@ -44,32 +39,19 @@ def evaluate(
       lesion evaluate exported/model.h5 --data ../ham10000 --output judged_again
     """
     with unusable_input_exits_2():
-        from lesion_utils import evaluation  # imports TensorFlow
+        import matplotlib.pyplot as plt  # these imports are slow
+
+        from lesion_utils import evaluation, figures
         from lesion_utils.checks.other_images import predict_reported
+        from lesion_utils.predictions import labelled
         from lesion_utils.published import handover
 
         model = handover.model_in(model)
         folder = model.absolute().parent
         about, history = handover.read_about(folder), handover.read_history(folder)
         table = evaluation.PredictionTable(predict_reported(model, about, data, threads, trust_pickle))
-        source = about.source or data[0].name
-        _write(output or folder / "evaluated", source, about, history, table)
-    typer.echo(harmless(f"{model}: {len(table):,} images of {about.part} in {source}"))
-    for _, row in evaluation.judge(table, wanted=PRINTED).iterrows():
-        typer.echo(harmless(evaluation.sentence(row)))
-    typer.echo(f"accuracy on the same images when it was trained: {about.accuracy:.3f}")
-    typer.echo(harmless(f"written to {output or folder / 'evaluated'}"))
-
-
-def _write(output: Path, source: str, about: "About", history: "pd.DataFrame", table: "PredictionTable") -> None:
-    import matplotlib.pyplot as plt
-
-    from lesion_utils import evaluation, figures
-    from lesion_utils.paths import atomic_write
-    from lesion_utils.predictions import labelled
-
-    counts = evaluation.confusion(table)
-    title = labelled(f"{source}: {about.part}, n = {len(table):,}", about.leaky)
+    source, output = about.source or data[0].name, output or folder / "evaluated"
+    counts, title = evaluation.confusion(table), labelled(f"{source}: {about.part}, n = {len(table):,}", about.leaky)
     for name, figure in {
         "confusion_matrix.png": figures.confusion_matrix(counts, title),
         "confusion_matrix_normalised.png": figures.confusion_shares(counts, title),
@@ -84,3 +66,7 @@ def _write(output: Path, source: str, about: "About", history: "pd.DataFrame", t
     report = evaluation.classification_report(table).to_string(float_format="{:.3f}".format, na_rep="")
     with atomic_write(output / "classification_report.txt") as new:  # last: it says that the others are complete
         new.write_text(f"{title}\n\n{report}\n", encoding="utf-8")
+    lines = [f"{model}: {len(table):,} images of {about.part} in {source}"]
+    lines += [evaluation.sentence(row) for _, row in evaluation.judge(table, wanted=PRINTED).iterrows()]
+    lines.append(f"accuracy on the same images when it was trained: {about.accuracy:.3f}")
+    typer.echo(harmless("\n".join([*lines, f"written to {output}"])))

@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import typer
 
-from lesion_utils.checks.split import LeakCheck, Names
+from lesion_utils.checks.split import PAIRS, Names
 from lesion_utils.checks.split import leakcheck as check_split
 from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.cli.options import Melanoma
-from lesion_utils.cli.printing import finish, text_table
+from lesion_utils.cli.printing import finish
 from lesion_utils.tables import read_table
 
 DEFAULTS = Names()
@@ -56,24 +55,4 @@ def leakcheck(
         expected = f"{image_id}, {lesion_id or 'lesion_id'} (where lesions are known), {label}, {split_column}"
         names = Names(image_id, lesion_id, label, split_column, train, validation, test)
         check = check_split(read_table(split, expected), images, names, melanoma, threads, split)
-    finish(check.as_dict(), "leakcheck.txt.j2", as_json, check.leak, name=split.name, overlaps=_overlaps(check))
-
-
-def _overlaps(check: LeakCheck) -> dict[str, str]:
-    """A table for each pair of splits, by its title."""
-    tables = {}
-    for (split, against), rows in check.shares.groupby(["part", "against"], sort=False):
-        links = check.tied[(check.tied["part"] == split) & (check.tied["against"] == against)]
-        lines = []
-        for _, row in rows.iterrows():
-            examples = links[links["what"] == row["what"]][:EXAMPLES]
-            pairs = ", ".join(examples["image_id"] + " with " + examples["partner"])
-            lines.append((row["what"], _share(row, ""), _share(row, "melanoma "), pairs))
-        title = f"{split.capitalize()} images linked to {against} (counts of this very split, so no interval):"
-        tables[title] = text_table(("by", "images", "melanoma", "for example"), *lines)
-    return tables
-
-
-def _share(row: pd.Series, whose: str) -> str:
-    n = row[f"{whose}of"]
-    return f"{row[f'{whose}images']:,} of {n:,} ({row[f'{whose}share']:.2%})" if n else "none"
+    finish(check.as_dict(), "leakcheck.txt.j2", as_json, check.leak, name=split.name, pairs=PAIRS, examples=EXAMPLES)

@@ -1,17 +1,15 @@
 """Judging a confusion matrix from a paper. Exit codes: 0 clean, 1 something was found, 2 unusable input."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
-import pandas as pd
 import typer
 
-from lesion_utils.checks.matrix import MatrixVerdict, judge_matrix
+from lesion_utils.checks.matrix import judge_matrix
 from lesion_utils.checks.parse_matrix import EXPECTED, read_matrix
 from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.cli.options import Malignant, Melanoma, listed
-from lesion_utils.cli.printing import finish, text_table
+from lesion_utils.cli.printing import finish
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.sentences import span
 from lesion_utils.paths import records
@@ -66,36 +64,10 @@ def matrix(
             counts = [float(count) for count in listed(class_counts) or []] or None
         except ValueError as error:
             raise InputError(f"--class-counts {class_counts}: expected whole numbers, with commas between.") from error
-        verdict = judge_matrix(
-            read_matrix(_text(file)),
-            listed(classes),
-            counts,
-            dataset,
-            melanoma,
-            listed(malignant),
-            prevalence or [Judging().prevalence],
-        )
-    finish(as_dict(verdict), "matrix.txt.j2", as_json, bool(verdict.findings), **_tables(verdict))
-
-
-def _text(file: str) -> str:
-    """The text of ``file`` or of standard input; InputError if it is over 1 MB, unreadable, or not text."""
-    try:
-        with typer.get_binary_stream("stdin") if file == "-" else Path(file).open("rb") as stream:
-            data = stream.read(MOST_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}). Expected a text file with {EXPECTED}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not text in UTF-8 ({error}). Expected {EXPECTED}.") from error
-    if len(data) > MOST_BYTES:
-        raise InputError(f"{file} is longer than {MOST_BYTES / 1e6:g} MB. Expected {EXPECTED}. Fix: paste only that.")
-    return text
-
-
-def as_dict(verdict: MatrixVerdict) -> dict[str, Any]:
-    """The verdict as JSON takes it; a number that is not estimable is null."""
-    return {
+        prevalences, names = prevalence or [Judging().prevalence], listed(classes)
+        parsed = read_matrix(_text(file))
+        verdict = judge_matrix(parsed, names, counts, dataset, melanoma, listed(malignant), prevalences)
+    result = {
         "n": int(verdict.counts.to_numpy().sum()),
         "classes": list(verdict.counts.index),
         "counts": verdict.counts.to_numpy().tolist(),
@@ -104,35 +76,17 @@ def as_dict(verdict: MatrixVerdict) -> dict[str, Any]:
         "findings": verdict.findings,
         "notes": verdict.notes,
     }
+    finish(result, "matrix.txt.j2", as_json, bool(verdict.findings), span=span)
 
 
-def _tables(verdict: MatrixVerdict) -> dict[str, str]:
-    numbers = [
-        (row["metric"], _estimate(row, "value", "low", "high"), f"n = {row['n']:,}", row["note"])
-        for _, row in verdict.numbers.iterrows()
-    ]
-    by_class = []
-    for _, row in verdict.by_class.iterrows():
-        counts = [f"{row['hits']:,} of {row[size]:,}" for size in ("n", "predicted")]
-        by_class.append(
-            (row["class"], _share(row, "recall"), counts[0], _share(row, "precision"), counts[1], row["note"])
-        )
-    predictive = []
-    for _, row in verdict.predictive.iterrows():
-        prevalence = f"{row['prevalence']:.3g}" + (" (this matrix)" if row["of_this_matrix"] else "")
-        predictive.append((row["view"], prevalence, _share(row, "ppv"), _share(row, "npv")))
-    return {
-        "numbers": text_table(("", "value (95% CI)", "", ""), *numbers),
-        "by_class": text_table(("class", "recall", "", "precision", "", ""), *by_class),
-        "predictive": text_table(("", "at prevalence", "PPV", "NPV"), *predictive),
-    }
-
-
-def _share(row: pd.Series, name: str) -> str:
-    return _estimate(row, name, f"{name}_low", f"{name}_high")
-
-
-def _estimate(row: pd.Series, name: str, low: str, high: str) -> str:
-    if np.isnan(row[name]):
-        return "not estimable"
-    return f"{row[name]:z.3f}" + ("" if np.isnan(row[low]) else f" ({span(row[low], row[high])})")
+def _text(file: str) -> str:
+    try:
+        with typer.get_binary_stream("stdin") if file == "-" else Path(file).open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", error)
+        raise InputError(f"{file} cannot be read ({reason}). Expected text in UTF-8 with {EXPECTED}.") from error
+    if len(data) > MOST_BYTES:
+        raise InputError(f"{file} is longer than {MOST_BYTES / 1e6:g} MB. Expected {EXPECTED}. Fix: paste only that.")
+    return text

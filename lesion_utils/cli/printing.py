@@ -13,16 +13,18 @@ WIDEST = 64  # characters of a cell that is not the last of its row
 
 
 def finish(result: dict[str, Any], template: str, as_json: bool, problem: bool, **shown: Any) -> NoReturn:
-    """Prints ``result`` as JSON, or by ``template`` with further values ``shown``; exits with 1 for a ``problem``."""
-    text = json.dumps(result, indent=1) if as_json else harmless(render(template, result=result, **shown))
+    """Prints ``result`` as JSON, or by ``template`` with further values ``shown``; exits with 1 for a ``problem``.
+
+    Templates align a list of rows with ``table``.
+    """
+    text = json.dumps(result, indent=1) if as_json else harmless(render(template, result=result, table=_table, **shown))
     typer.echo(text.rstrip("\n"))
     raise typer.Exit(1 if problem else 0)
 
 
-def text_table(*rows: Sequence[str]) -> str:
-    """Rows of cells, the first of them the head, as lines with columns of equal width."""
-    lines = [
-        [*(cell if len(cell) <= WIDEST else cell[: WIDEST - 1] + "…" for cell in row[:-1]), row[-1]] for row in rows
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    short = [
+        [cell if len(cell) <= WIDEST else cell[: WIDEST - 1] + "…" for cell in row[:-1]] + [row[-1]] for row in rows
     ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    widths = [max(map(len, column)) for column in zip(*short, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in short)

@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import typer
 
 from lesion_utils.checks.predictions import read_metadata, read_predictions
-from lesion_utils.checks.score import Score, as_dict, estimate_cells, in_words
+from lesion_utils.checks.score import as_dict, estimate_cells, in_words
 from lesion_utils.checks.score import score as score_table
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
 from lesion_utils.cli.options import Malignant, Melanoma, listed
-from lesion_utils.cli.printing import finish, text_table
+from lesion_utils.cli.printing import finish
 from lesion_utils.errors import InputError
 from lesion_utils.study import Judging
 
@@ -79,29 +78,10 @@ def score(
             options=Judging(prevalence=prevalence, specificity=specificity),
             resamples=resamples,
         )
-        name = harmless(predictions.name)
+        shown = {"score": judged, "name": harmless(predictions.name)} | in_words(judged)
         if html:
             from lesion_utils.checks.score_page import page_values  # imports matplotlib
             from lesion_utils.reports import write_page
 
-            write_page(html, "score.html.j2", **page_values(judged, name))
-    words = in_words(judged)
-    shown = {"name": name, **words, **_tables(judged, words["counts_head"])}
-    finish(as_dict(judged), "score.txt.j2", as_json, bool(judged.findings), **shown)
-
-
-def _tables(score: Score, counts_head: str) -> dict[str, str]:
-    def table(rows: pd.DataFrame) -> str:
-        cells = [(row["metric"], *estimate_cells(row, score.by_lesion)) for _, row in rows.iterrows()]
-        return text_table(("", "value (95% CI)", counts_head), *cells) if cells else ""
-
-    groups = score.groups
-    if len(groups):
-        groups = groups[groups["metric"] == f"{score.view} sensitivity"]
-        groups = groups.assign(metric=groups["variable"] + ": " + groups["group"])
-    return {
-        "at_point": table(score.at_point) if score.has_point else "",
-        "overall": table(score.numbers[score.numbers["kind"] == "overall"]),
-        "views": table(score.numbers[score.numbers["kind"] == "view"]),
-        "groups": table(groups),
-    }
+            write_page(html, "score.html.j2", **shown, **page_values(judged))
+    finish(as_dict(judged), "score.txt.j2", as_json, bool(judged.findings), **shown, cells=estimate_cells)

@@ -183,17 +183,16 @@ def load(path: Path, trust_pickle: bool = False) -> Model:
     try:
         if path.is_dir():
             return _read_saved_model(path)
-        model = (
-            pickle.loads(path.read_bytes()) if path.suffix == ".pkl" else keras.models.load_model(path, compile=False)
-        )
+        pickled = path.suffix == ".pkl"
+        model = pickle.loads(path.read_bytes()) if pickled else keras.models.load_model(path, compile=False)
         if not isinstance(model, keras.Model):
             raise TypeError(f"it holds a {type(model).__name__}, not a Keras model")
         return Model(path, model.input_shape[1:3], model.predict_on_batch)
     except Exception as error:  # each form fails in ways of its own
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{path} cannot be loaded as a model ({type(error).__name__}: {reason}). Expected a complete file that this "
-            "project wrote. Fix: copy it again, or make it again with make study."
+            f"{path} cannot be loaded as a model ({type(error).__name__}: {reason}). Expected a complete file that "
+            "this project wrote. Fix: copy it again, or make it again with make study."
         ) from error
 
 
