@@ -86,9 +86,7 @@ def multinomial_draws(counts: pd.DataFrame, resamples: int, seed: int) -> np.nda
     return draws.reshape(resamples, *cells.shape).astype(np.float64)
 
 
-def _with_names(
-    matrix: pd.DataFrame, classes: Sequence[str] | None, dataset: str | None, notes: list[str]
-) -> pd.DataFrame:
+def _with_names(matrix: pd.DataFrame, classes: Sequence[str] | None, dataset: str | None, notes: list) -> pd.DataFrame:
     k, published = len(matrix), list(ham10000.CLASSES)
     if dataset not in (None, "ham10000"):
         raise InputError(f"unknown data set {dataset!r}. Expected ham10000.")
@@ -102,15 +100,11 @@ def _with_names(
     if len(names) != k or len(set(names)) != k:
         raise InputError(f"{len(set(names))} different names for a matrix of {k} classes: {first_ten(names)}.")
     if not unnamed and names != list(matrix.index):
-        raise InputError(
-            f"the matrix names its classes {first_ten(matrix.index)}; --classes says {first_ten(names)}. Expected the "
-            "same names in the same order. Fix: leave out --classes, or the names in the text."
-        )
+        differ = f"the matrix names its classes {first_ten(matrix.index)}; --classes says {first_ten(names)}"
+        raise InputError(f"{differ}. Expected the same names in the same order. Fix: leave out --classes.")
     if dataset and {name.lower() for name in names} != set(published):
-        raise InputError(
-            f"the classes {first_ten(names)} are not those of HAM10000, {', '.join(published)}. "
-            "Fix: name them with --classes, or leave out --dataset."
-        )
+        differ = f"the classes {first_ten(names)} are not those of HAM10000, {', '.join(published)}"
+        raise InputError(f"{differ}. Fix: name them with --classes, or leave out --dataset.")
     return pd.DataFrame(matrix.to_numpy(), pd.Index(names, name="true"), pd.Index(names, name="predicted"))
 
 
@@ -132,10 +126,8 @@ def _counts(matrix: pd.DataFrame, class_counts: Sequence[float] | None, notes: l
     if values.sum() > MOST_IMAGES:
         raise InputError(f"{values.sum():.3g} images. Expected at most {MOST_IMAGES:,.0f}.")
     if (values.sum(1) > 0).sum() < 2:
-        raise InputError(
-            f"every image is of one class, {matrix.index[values.sum(1).argmax()]}. Expected images of two or more "
-            "classes; rows are true classes."
-        )
+        name = matrix.index[values.sum(1).argmax()]
+        raise InputError(f"every image is of one class, {name}. Expected images in two or more rows, the true classes.")
     return pd.DataFrame(values.astype(np.int64), matrix.index, matrix.columns)
 
 
@@ -155,23 +147,18 @@ def _are_shares(values: np.ndarray) -> bool:
     return False
 
 
-def _from_shares(
-    matrix: pd.DataFrame, values: np.ndarray, class_counts: Sequence[float], notes: list[str]
-) -> np.ndarray:
+def _from_shares(matrix: pd.DataFrame, values: np.ndarray, class_counts: Sequence[float], notes: list) -> np.ndarray:
     """Counts from shares of the rows; each row sums to its class count, by largest remainders."""
     images, sums = np.asarray(class_counts, np.float64), values.sum(1)
     if images.shape != sums.shape or not (np.isfinite(images) & (images >= 0) & (images == images.round())).all():
-        raise InputError(
-            f"--class-counts {first_ten(class_counts)}: expected {len(values)} whole numbers, one for each row."
-        )
+        expected = f"expected {len(values)} whole numbers, one for each row"
+        raise InputError(f"--class-counts {first_ten(class_counts)}: {expected}.")
     if np.array_equal(sums, images):
         return values  # counts already
     off = np.minimum(abs(sums - 1), abs(sums - 100) / 100) > 0.005 * len(values)
     if (wrong := off & ((sums > 0) | (images > 0))).any():
-        raise InputError(
-            f"the row(s) of {first_ten(matrix.index[wrong])} sum neither to their class count nor to 1 or 100%. "
-            "Expected shares of the rows, or counts that agree with --class-counts."
-        )
+        rows = f"the row(s) of {first_ten(matrix.index[wrong])} sum neither to their class count nor to 1 or 100%"
+        raise InputError(f"{rows}. Expected shares of the rows, or counts that agree with --class-counts.")
     exact = values / np.where(sums > 0, sums, 1)[:, None] * images[:, None]
     counts = np.floor(exact)
     for row, missing in enumerate((images - counts.sum(1)).round().astype(int)):
@@ -183,7 +170,6 @@ def _from_shares(
 
 
 def _share(hits: float, n: float) -> tuple[float, float, float]:
-    """``hits / n`` with Wilson's interval; NaN where n is 0."""
     return (hits / n, *wilson(hits, n)) if n else (np.nan, np.nan, np.nan)
 
 
@@ -216,24 +202,19 @@ def _size_note(n: float) -> str:
 
 
 def _by_class(counts: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for name, *sizes in zip(counts.index, np.diag(counts), counts.sum(axis=1), counts.sum(axis=0), strict=True):
-        hits, n, predicted = map(int, sizes)
-        rows.append((name, hits, n, predicted, *_share(hits, n), *_share(hits, predicted), _size_note(n)))
-    columns = ["class", "hits", "n", "predicted", *_with_ends("recall", "precision"), "note"]
-    return pd.DataFrame(rows, index=list(counts.index), columns=columns)
-
-
-def _with_ends(*names: str) -> list[str]:
-    return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+    hits, n, predicted = np.diag(counts), counts.sum(axis=1), counts.sum()
+    table = pd.DataFrame({"class": counts.index, "hits": hits, "n": n, "predicted": predicted}, list(counts.index))
+    for name, of in (("recall", n), ("precision", predicted)):
+        shares = [_share(*pair) for pair in zip(hits, of, strict=True)]
+        table[[name, f"{name}_low", f"{name}_high"]] = shares
+    return table.assign(note=n.map(_size_note))
 
 
 def _of_views(
     counts: pd.DataFrame, views: Mapping[str, Sequence[str]], prevalences: Sequence[float]
 ) -> tuple[list[tuple], pd.DataFrame]:
     """Rows of sensitivity and specificity of each view, and the table of its PPV and NPV."""
-    rows: list[tuple] = []
-    predictive: list[tuple] = []
+    rows, predictive = [], []
     for view, members in views.items():
         table = metrics.merged(counts.to_numpy(np.float64), counts.index.isin(members))
         (negatives, positives), names = table.sum(1), ", ".join(members)
@@ -244,16 +225,13 @@ def _of_views(
         for prevalence in sorted({own, *prevalences}) if negatives and positives else ():
             npv = _ppv(table[::-1, ::-1], 1 - prevalence)  # the PPV of the absence of the diagnosis
             predictive.append((view, prevalence, prevalence == own, *_ppv(table, prevalence), *npv))
-    columns = ["view", "prevalence", "of_this_matrix", *_with_ends("ppv", "npv")]
-    return rows, pd.DataFrame(predictive, columns=columns)
+    shares = ["ppv", "ppv_low", "ppv_high", "npv", "npv_low", "npv_high"]
+    return rows, pd.DataFrame(predictive, columns=["view", "prevalence", "of_this_matrix", *shares])
 
 
 def _ppv(table: np.ndarray, prevalence: float) -> tuple[float, float, float]:
-    """PPV at a prevalence with its logit interval; NaN where no image is predicted positive.
-
-    ``table`` is ((true negatives, false positives), (false negatives, true positives)).
-    """
-    (rejected, false), (_, hits) = table
+    """PPV at a prevalence with its logit interval; NaN where no image is predicted positive."""
+    (rejected, false), (_, hits) = table  # rows true, columns predicted; negative first
     negatives, positives = table.sum(1)
     right, wrong = hits / positives * prevalence, false / negatives * (1 - prevalence)
     if right + wrong == 0:
@@ -297,14 +275,12 @@ def _unlike_ham10000(counts: pd.DataFrame, seed: int) -> list[str]:
         return []
     shares, usual = images / images.sum(), whole / whole.sum()
     gap = ((shares - usual) / usual**0.5).abs().idxmax()
-    like = ""
-    if _multinomial_p(images, single, seed) >= FITS:
-        like = (
-            ". They look like a hold-out of single-image lesions. If so, no lesion is shared with training, but "
-            "classes whose lesions were photographed several times are rarer than in HAM10000, melanoma most of all"
-        )
-    elif _multinomial_p(images, pd.Series(1, images.index), seed) >= FITS:
-        like = ". They look balanced: accuracy and precision hold for equally frequent classes only"
+    explanations = {
+        ". They look like a hold-out of single-image lesions. If so, no lesion is shared with training, but classes "
+        "whose lesions were photographed several times are rarer than in HAM10000, melanoma most of all": single,
+        ". They look balanced: accuracy and precision hold for equally frequent classes only": whole * 0 + 1,
+    }
+    like = next((text for text, of in explanations.items() if _multinomial_p(images, of, seed) >= FITS), "")
     return [
         f"class counts unlike HAM10000's (multinomial test, p = {p:.1g} < {UNLIKELY}), mostly {gap}: "
         f"{shares[gap]:.3f} of the images instead of {usual[gap]:.3f}{like}; accuracy, precision and predictive "

@@ -38,35 +38,27 @@ def read_matrix(text: str) -> pd.DataFrame:
     rows, headers = _in_brackets(text) or _in_lines(text)
     width = len(rows[0].numbers)
     if ragged := [row for row in rows if len(row.numbers) != width]:
-        raise InputError(
-            f"line {ragged[0].line} has {len(ragged[0].numbers)} numbers, line {rows[0].line} has {width}. "
-            f"Expected {EXPECTED}."
-        )
+        number, n = ragged[0].line, len(ragged[0].numbers)
+        raise InputError(f"line {number} has {n} numbers, line {rows[0].line} has {width}. Expected {EXPECTED}.")
     names, columns = [row.name for row in rows], _column_names(headers, width)
     values = _without_totals(np.array([row.numbers for row in rows]), names, columns)
     if len(names) != len(columns):
-        raise InputError(
-            f"the matrix is not square: {len(names)} x {len(columns)} (rows x columns), from line {rows[0].line} on. "
-            f"Expected {EXPECTED}. Fix: leave out totals and other columns, and paste every row."
-        )
+        size = f"{len(names)} x {len(columns)} (rows x columns), from line {rows[0].line} on. Expected {EXPECTED}"
+        raise InputError(f"the matrix is not square: {size}. Fix: leave out other columns, and paste every row.")
     index: list = names if all(names) else columns if all(columns) else list(range(len(names)))
     if len(set(index)) < len(index):
         raise InputError(f"duplicate class names: {first_ten(index)}.")
     columns = columns if all(columns) else index
     if set(columns) != set(index):
-        raise InputError(
-            f"rows and columns have different names: {first_ten(names)}; and {first_ten(columns)}. "
-            "Expected the same classes, rows true and columns predicted."
-        )
+        differ = f"rows and columns have different names: {first_ten(names)}; and {first_ten(columns)}"
+        raise InputError(f"{differ}. Expected the same classes, rows true and columns predicted.")
     return pd.DataFrame(values, pd.Index(index, name="true"), pd.Index(columns, name="predicted"))[index]
 
 
 def _refuse_second(lines: list[int]) -> None:
     if len(lines) > 1:
-        raise InputError(
-            f"more than one matrix in the text, at lines {lines[0]} and {lines[1]}. Fix: paste only the one that holds "
-            "counts."
-        )
+        several = f"more than one matrix in the text, at lines {lines[0]} and {lines[1]}"
+        raise InputError(f"{several}. Fix: paste only the one that holds counts.")
 
 
 def _number(cell: str) -> float | None:
@@ -173,8 +165,6 @@ def _without_totals(values: np.ndarray, names: list[str], columns: list[str]) ->
             labels.pop()
     sums = (values[:-1].sum(0), values[:, :-1].sum(1))
     if len(values) > 2 and not any(names) and all(map(np.array_equal, sums, (values[-1], values[:, -1]))):
-        raise InputError(
-            "the last row and the last column are sums of the others. Fix: remove them; if they are not totals, write "
-            "the class names before the rows."
-        )
+        not_totals = "if they are not totals, write the class names before the rows"
+        raise InputError(f"the last row and the last column are sums of the others. Fix: remove them; {not_totals}.")
     return values
