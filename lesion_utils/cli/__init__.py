@@ -5,7 +5,9 @@ Exit codes: 0 done, 1 a run failed or something was found, 2 unusable input.
 
 import ast
 import importlib
+import inspect
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,8 +58,8 @@ class Commands(typer.core.TyperGroup):
         if cmd_name not in MODULES:
             return None
         module = importlib.import_module(f"lesion_utils.cli.{MODULES[cmd_name]}")
-        command = typer.Typer(**SETTINGS)
-        command.command(cmd_name)(getattr(module, function_name(cmd_name)))
+        function, command = getattr(module, function_name(cmd_name)), typer.Typer(**SETTINGS)
+        command.command(cmd_name, help=f"{inspect.getdoc(function)}\n\n{details(cmd_name)}")(function)
         return typer.main.get_command(command)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -80,6 +82,12 @@ def summary(command: str) -> str:
         if isinstance(node, ast.FunctionDef) and node.name == function_name(command)
     ]
     return (ast.get_docstring(function) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def details(command: str) -> str:
+    """What ``help/<command>.txt`` adds to the first lines of a command's help; its lists keep their lines."""
+    file = Path(__file__).parent / "help" / f"{command}.txt"
+    return re.sub(r"^(?=\S.*:\n  )", "\b\n", file.read_text(encoding="utf-8"), flags=re.M) if file.exists() else ""
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help=__doc__, **SETTINGS)

@@ -22,22 +22,7 @@ def evaluate(
         bool, typer.Option("--trust-pickle", help="load a .pkl: this runs any code that the file holds")
     ] = False,
 ) -> None:
-    """Judge an exported model again on the images that it was reported on, and draw its figures.
-
-    The folder holds the model (saved_model/, model.keras, model.h5 or model.pkl), about.json and history.npy; nothing
-    else of the study is needed. The images that about.json lists are read out of --data. An image that is missing
-    there, or has another label, is refused.
-
-    Writes confusion_matrix.png, confusion_matrix_normalised.png (rows sum to one), class_errors.png, curves.png,
-    classification_report.txt and predictions.csv, which `lesion score` reads.
-
-    Exit codes: 0 done, 2 unusable input.
-
-    \b
-    Example:
-      lesion evaluate exported --data ../ham10000
-      lesion evaluate exported/model.h5 --data ../ham10000 --output judged_again
-    """
+    """Judge an exported model again on the images that it was reported on, and draw its figures."""
     with unusable_input_exits_2():
         import matplotlib.pyplot as plt  # these imports are slow
 

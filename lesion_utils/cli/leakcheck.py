@@ -35,22 +35,7 @@ def leakcheck(
     test: Annotated[str, typer.Option(metavar="NAME")] = DEFAULTS.test,
     threads: Annotated[int, typer.Option(min=1, help="that open pictures")] = 2,
 ) -> None:
-    """Check a split, ours or anybody's: does the test split share lesions or images with training?
-
-    Counts the test images that have the same id, the same lesion and, with --images, the same pixels or a
-    near-duplicate in training: all images, and melanoma. Does the same for validation against training and test
-    against validation. Warns of a test split of single-image lesions, or with other class frequencies than the whole
-    table. Gives the accuracy of always predicting the most frequent class. Says what was not checked.
-
-    \b
-    Examples:
-      lesion leakcheck split.csv
-      lesion leakcheck split.csv --images HAM10000_images --json
-      lesion leakcheck folds.csv --split fold --train 0 --test 1 --label diagnosis --melanoma MM
-
-    \b
-    Exit codes: 0 clean, with or without warnings; 1 two splits share something; 2 unusable input.
-    """
+    """Check a split, ours or anybody's: does the test split share lesions or images with training?"""
     with unusable_input_exits_2():
         expected = f"{image_id}, {lesion_id or 'lesion_id'} (where lesions are known), {label}, {split_column}"
         names = Names(image_id, lesion_id, label, split_column, train, validation, test)

@@ -36,27 +36,7 @@ def matrix(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     supports: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Judge a confusion matrix from a paper: rows true, columns predicted, pasted as it is.
-
-    Reads what numpy prints (brackets, with text around them), CSV, tabs, semicolons, JSON lists and markdown tables,
-    with or without class names; up to 1 MB. Prints accuracy next to its baselines, balanced accuracy, Matthews
-    correlation, recall and precision of each class, sensitivity and specificity for melanoma and for malignant
-    lesions, PPV and NPV at other prevalences, and findings that change how to read them. Intervals are by image.
-
-    \b
-    Examples:
-      lesion matrix matrix.txt --dataset ham10000
-      lesion matrix - --classes mel,nv --prevalence 0.01 --prevalence 0.1 < matrix.csv
-      lesion matrix shares.txt --class-counts 26,30,75,6,39,751,11 --json
-
-    \b
-    Exit codes: 0 clean; 2 unusable input; 1 if something was found:
-      accuracy not shown to be above that of always predicting the largest class
-      a class of fewer than 10 images, or of none
-      class counts unlike the data set's, or more images than it has
-      balanced accuracy above 0.90 on HAM10000's classes: a leak is likely
-      rows that all sum to 100: possibly percentages
-    """
+    """Judge a confusion matrix from a paper: rows true, columns predicted, pasted as it is."""
     with unusable_input_exits_2():
         if supports is not None:
             raise InputError(f"--supports was renamed. Fix: --class-counts {supports}")

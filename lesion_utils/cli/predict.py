@@ -23,22 +23,7 @@ def predict(
         bool, typer.Option("--allow-leak", help="also predict images that the model has seen, and mark the table leaky")
     ] = False,
 ) -> None:
-    """Predict a folder of images with a trained model of a study. `lesion score` reads the table.
-
-    Layouts: ISIC 2018 Task 3 test (ISIC2018_Task3_Test_Input/ and the one-hot ground truth); SIIM-ISIC 2020
-    (jpeg/train/ and train.csv); HAM10000, or any image folders with a table that has its columns;
-    Train|Test/<class>/<ISIC id>.jpg.
-
-    The model's own cases are needed too (--data, as for `lesion study`). Images in FOLDER that the model has seen in
-    training or validation are refused: images with the same id, the same lesion or the same pixels. A copy that was
-    encoded again under another id is not recognised.
-
-    Exit codes: 0 done, 2 unusable input.
-
-    \b
-    Example:
-      lesion predict ham10000 mobilenet_v2 ../isic2018 --data ../ham10000 --output isic2018.csv
-    """
+    """Predict a folder of images with a trained model of a study. `lesion score` reads the table."""
     with unusable_input_exits_2():
         params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, threads=threads)
         from lesion_utils.checks.other_images import predict_folder  # imports TensorFlow

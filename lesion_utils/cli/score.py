@@ -37,29 +37,7 @@ def score(
     malignant: Malignant = None,
     resamples: Annotated[int, typer.Option(min=100, help="bootstrap draws behind an interval")] = 2000,
 ) -> None:
-    """Judge a prediction table, ours or anybody's: every number with its interval, by lesion where lesions are known.
-
-    Columns: image_id; label; p_<class> for each class, from 0 to 1 with a sum of 1 in each row, or predicted;
-    lesion_id if known (otherwise intervals may be too narrow, and the output says so); age, sex, localization, source
-    and skin_tone for the table of subgroups. docs/prediction_table.md has the details.
-
-    Without --validation the operating point is chosen on the judged images, and called optimistic.
-
-    \b
-    Examples:
-      lesion score test.csv --validation validation.csv --html page.html
-      lesion score test.csv --metadata HAM10000_metadata.csv --prevalence 0.01
-      lesion score test.csv --melanoma malignant_melanoma --malignant malignant_melanoma,carcinoma --json
-
-    \b
-    Exit codes: 0 clean; 2 unusable input; 1 if something was found:
-      accuracy not shown to be above that of always predicting the largest class
-      AUC of melanoma not shown to be above 0.5
-      balanced accuracy above 0.90 on HAM10000's classes: a leak is likely
-      a table that is marked leaky
-      validation and test that share lesions or images
-      a lesion with images under more than one label
-    """
+    """Judge a prediction table, ours or anybody's: every number with its interval, by lesion where these are known."""
     with unusable_input_exits_2():
         for option, share in (("--prevalence", prevalence), ("--specificity", specificity)):
             if not 0 < share < 1:
