@@ -33,14 +33,12 @@ def predict_folder(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predicts the images in ``folder``, in any layout of ``read_any``, with the trained model of ``recipe``.
 
-    Writes the prediction table to ``output`` (.csv), with age, sex, localization and source where the set has them,
-    and a .json with its provenance next to it. Returns the table, and the cases that the model has seen. Classes are
-    the model's. Where the set's labels differ, but both are of the 9-class set or HAM10000, labels become HAM10000's,
-    and probabilities of classes that HAM10000 counts as one are summed.
-
-    Raises InputError for a recipe that is not trained or was trained with other parameters or cases, labels that are
-    not classes of the model, and, unless ``allow_leak``, for images that the model has seen; with it every row is
-    marked ``leaky``.
+    Writes the prediction table to ``output`` (.csv), with ``DESCRIBING`` where the set has these columns, and a .json
+    with its provenance next to it. Returns the table, and the cases that the model has seen. Classes are the model's.
+    Where the set's labels differ, but both are of the 9-class set or HAM10000, labels become HAM10000's, and
+    probabilities of classes that HAM10000 counts as one are summed. Raises InputError for a recipe that is not trained
+    or was trained with other parameters or cases, other labels, and, unless ``allow_leak``, for images that the model
+    has seen; with it every row is marked ``leaky``.
     """
     if output.suffix != ".csv":
         raise InputError(f"{output.name!r} cannot be the prediction table. Expected a name that ends in .csv.")
@@ -51,11 +49,11 @@ def predict_folder(
     joined = pd.concat([used, cases.assign(split="test")], ignore_index=True)
     seen = find_leaks(joined.assign(pixels=pixel_digests(joined, params.threads)))
     if len(seen) and not allow_leak:
-        raise InputError(
-            f"the model has seen {len(seen):,} of the {len(cases):,} images in {folder}, or their lesions, in training "
-            f"or validation: {first_ten(seen['image_id'])}. Expected images it has never seen. Fix: remove them; or "
-            f"--allow-leak, which marks the table leaky."
+        known = (
+            f"{len(seen):,} of the {len(cases):,} images in {folder}, or their lesions: {first_ten(seen['image_id'])}"
         )
+        fix = "Expected none of training or validation. Fix: remove them, or --allow-leak: the table is marked leaky."
+        raise InputError(f"the model has seen {known}. {fix}")
     table = _predict(model_file, cases, classes, params.threads, leaky=not seen.empty)
     table = table.join(cases[DESCRIBING].dropna(axis="columns", how="all"))
     about = {"classes": predictions.classes_of(table), "n": len(table), "set": folder.name}
@@ -84,10 +82,9 @@ def predict_reported(
         (images["label"] != cases["label"], "images with another label than when the model was reported"),
     ):
         if bad.any():
-            raise InputError(
-                f"{where}: {problem}, {bad.sum():,} of {len(cases):,}: {first_ten(cases.loc[bad, 'image_id'])}. "
-                f"Expected the data set that it was trained on. Fix: --data with its folder, once for each folder."
-            )
+            shown = f"{bad.sum():,} of {len(cases):,}: {first_ten(cases.loc[bad, 'image_id'])}"
+            fix = "Expected the data set that it was trained on. Fix: --data with its folder, once for each folder."
+            raise InputError(f"{where}: {problem}, {shown}. {fix}")
     return _predict(model_file, cases.assign(path=images["path"]), about.classes, threads, about.leaky, trust_pickle)
 
 
@@ -99,10 +96,8 @@ def _predict(
     model = handover.load(model_file, trust_pickle)
     scores = model(load_pictures(cases["path"], model.image_size, threads))
     if scores.shape[1] != len(classes):
-        raise InputError(
-            f"{model_file} gives {scores.shape[1]} probabilities per picture. Expected {len(classes)}, one for each of "
-            f"{', '.join(classes)}. Fix: copy the whole folder again."
-        )
+        expected = f"Expected {len(classes)}, one for each of {', '.join(classes)}. Fix: copy the whole folder again."
+        raise InputError(f"{model_file} gives {scores.shape[1]} probabilities per picture. {expected}")
     return predictions.build(cases, *_summed(classes, scores), leaky)
 
 

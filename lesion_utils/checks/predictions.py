@@ -53,10 +53,8 @@ def read_predictions(path: Path, cases: pd.DataFrame | None = None) -> Predictio
         tables.require_filled(path, frame["predicted"].rename("predicted class"), "Expected a class.")
         notes.append("without probabilities there is no operating point, AUC or calibration")
     else:
-        raise InputError(
-            f"{path}: neither probabilities (columns p_<class>) nor a column predicted; the table has "
-            f"{first_ten(frame.columns)}. Expected {EXPECTED}."
-        )
+        missing = f"{path}: neither probabilities (columns p_<class>) nor a column predicted"
+        raise InputError(f"{missing}; the table has {first_ten(frame.columns)}. Expected {EXPECTED}.")
     if frame["label"].nunique() < 2:
         raise InputError(f"{path}: every label is {frame['label'].iloc[0]!r}. Expected images of two or more classes.")
     frame, unknown = _with_lesions(path, _described(frame, ["label", *columns, "leaky"]), cases)

@@ -92,11 +92,9 @@ def score(
     """
     frame, options, point, nothing = predictions.frame, options or Judging(), None, pd.DataFrame()
     if len(frame) * resamples > MOST_DRAWS:
-        raise InputError(
-            f"{len(frame):,} images with {resamples:,} resamples need too much memory. Expected up to "
-            f"{MOST_DRAWS // 100:,} images. Fix: hand in the test images only, or --resamples "
-            f"{max(100, MOST_DRAWS // len(frame))}."
-        )
+        fix = f"Fix: hand in the test images only, or --resamples {max(100, MOST_DRAWS // len(frame))}"
+        too_many = f"{len(frame):,} images with {resamples:,} resamples need too much memory"
+        raise InputError(f"{too_many}. Expected up to {MOST_DRAWS // 100:,} images. {fix}.")
     table = PredictionTable(frame, resamples, seed)
     if table.k > MOST_CLASSES:
         raise InputError(f"{table.k:,} classes. Expected up to {MOST_CLASSES}, and the name of a class in each label.")
@@ -107,10 +105,8 @@ def score(
     else:
         chosen_on = PredictionTable(validation.frame, name="the validation table") if validation else table
         if set(chosen_on.classes) != set(table.classes):
-            raise InputError(
-                f"the validation table has classes {first_ten(chosen_on.classes)}, the predictions have "
-                f"{first_ten(table.classes)}. Expected predictions of the same model."
-            )
+            differ = f"classes {first_ten(chosen_on.classes)}, the predictions have {first_ten(table.classes)}"
+            raise InputError(f"the validation table has {differ}. Expected predictions of the same model.")
         if not table.has_probabilities:
             point = most_probable(table, view, views)
         else:

@@ -13,14 +13,10 @@ PRINTED = ("accuracy", "majority baseline accuracy", "balanced accuracy", "melan
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="folder of an exported model, or one of the models in it")],
-    data: Annotated[
-        list[Path], typer.Option(help="folder of images, in any layout that `lesion predict` reads; repeatable")
-    ],
+    data: Annotated[list[Path], typer.Option(help="folder of images, as for `lesion predict`; repeatable")],
     output: Annotated[Path | None, typer.Option(help="default: the folder `evaluated` next to the model")] = None,
     threads: Annotated[int, typer.Option(min=1, help="the last digits of the probabilities depend on it")] = 2,
-    trust_pickle: Annotated[
-        bool, typer.Option("--trust-pickle", help="load a .pkl: this runs any code that the file holds")
-    ] = False,
+    trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="load a .pkl: this runs any code in it")] = False,
 ) -> None:
     """Judge an exported model again on the images that it was reported on, and draw its figures."""
     with unusable_input_exits_2():

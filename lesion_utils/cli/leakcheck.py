@@ -17,13 +17,8 @@ EXAMPLES = 3  # shown of each kind
 
 
 def leakcheck(
-    split: Annotated[
-        Path, typer.Argument(metavar="SPLIT.csv", help="one row per image: image_id, lesion_id, dx, split")
-    ],
-    images: Annotated[
-        Path | None,
-        typer.Option(help="folder of the pictures, <image_id>.jpg: compares pixels and finds near-duplicates"),
-    ] = None,
+    split: Annotated[Path, typer.Argument(metavar="SPLIT.csv", help="a row per image: image_id, lesion_id, dx, split")],
+    images: Annotated[Path | None, typer.Option(help="folder of <image_id>.jpg, to compare pictures, too")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, with every linked image")] = False,
     melanoma: Melanoma = None,
     image_id: Annotated[str, typer.Option(metavar="COLUMN")] = DEFAULTS.image_id,

@@ -15,6 +15,7 @@ from lesion_utils.evaluation.sentences import span
 from lesion_utils.paths import records
 from lesion_utils.study import Judging
 
+PREVALENCE = Judging().prevalence
 MOST_BYTES = 1_000_000  # of pasted text
 BY_IMAGE = "Intervals are 95% CIs by image: a matrix does not name lesions. Too narrow if a lesion has several images."
 
@@ -31,7 +32,7 @@ def matrix(
     melanoma: Melanoma = None,
     malignant: Malignant = None,
     prevalence: Annotated[
-        list[float] | None, typer.Option(metavar="P", help=f"for PPV and NPV; repeatable [{Judging().prevalence:g}]")
+        list[float] | None, typer.Option(metavar="P", help=f"for PPV and NPV; repeatable [{PREVALENCE:g}]")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     supports: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -44,7 +45,7 @@ def matrix(
             counts = [float(count) for count in listed(class_counts) or []] or None
         except ValueError as error:
             raise InputError(f"--class-counts {class_counts}: expected whole numbers, with commas between.") from error
-        prevalences, names = prevalence or [Judging().prevalence], listed(classes)
+        prevalences, names = prevalence or [PREVALENCE], listed(classes)
         parsed = read_matrix(_text(file))
         verdict = judge_matrix(parsed, names, counts, dataset, melanoma, listed(malignant), prevalences)
     result = {

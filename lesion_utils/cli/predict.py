@@ -20,7 +20,7 @@ def predict(
     isic2018: Isic2018 = None,
     threads: Threads = None,
     allow_leak: Annotated[
-        bool, typer.Option("--allow-leak", help="also predict images that the model has seen, and mark the table leaky")
+        bool, typer.Option("--allow-leak", help="predict seen images, too, and mark them leaky")
     ] = False,
 ) -> None:
     """Predict a folder of images with a trained model of a study. `lesion score` reads the table."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lesion_utils.checks.predictions import read_metadata, read_predictions
+from lesion_utils.checks.predictions import METADATA, read_metadata, read_predictions
 from lesion_utils.checks.score import as_dict, estimate_cells, in_words
 from lesion_utils.checks.score import score as score_table
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
@@ -18,21 +18,13 @@ DEFAULTS = Judging()
 
 
 def score(
-    predictions: Annotated[
-        Path, typer.Argument(help="CSV, one row per image: image_id, label, p_<class>… or predicted")
-    ],
-    validation: Annotated[
-        Path | None, typer.Option(help="such a table of validation images: the operating point is chosen there")
-    ] = None,
-    metadata: Annotated[
-        Path | None, typer.Option(help="CSV with image_id, and if known lesion_id, age, sex, localization, source")
-    ] = None,
+    predictions: Annotated[Path, typer.Argument(help="CSV, a row per image: image_id, label, p_<class>… or predicted")],
+    validation: Annotated[Path | None, typer.Option(help="such a table, to choose the operating point on")] = None,
+    metadata: Annotated[Path | None, typer.Option(help=f"CSV of {METADATA}")] = None,
     html: Annotated[Path | None, typer.Option(help="write a page for clinicians; it needs no network")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     prevalence: Annotated[float, typer.Option(metavar="P", help="for PPV and NPV")] = DEFAULTS.prevalence,
-    specificity: Annotated[
-        float, typer.Option(metavar="S", help="that the operating point should have")
-    ] = DEFAULTS.specificity,
+    specificity: Annotated[float, typer.Option(metavar="S", help="of the operating point")] = DEFAULTS.specificity,
     melanoma: Melanoma = None,
     malignant: Malignant = None,
     resamples: Annotated[int, typer.Option(min=100, help="bootstrap draws behind an interval")] = 2000,

@@ -55,22 +55,14 @@ class About(Strict):
 
 
 def names(recipe: Recipe) -> tuple[str, ...]:
-    """The files and folders that ``write`` makes for ``recipe``; none if it exports nothing.
-
-    Raises InputError for a form that cannot hold the recipe's model.
-    """
-    lost_in_h5 = {
-        "flip_views": recipe.flip_views,
-        "prior_correction": recipe.prior_correction,
-        "standardise": recipe.standardise,  # its mean and variance are read, but not used
-        f"backbone {recipe.backbone.name}": not BACKBONES[recipe.backbone.name].fits_h5,
-    }
-    if "h5" in recipe.exports and any(lost_in_h5.values()):
-        lost = ", ".join(key for key, used in lost_in_h5.items() if used)
-        raise InputError(
-            f"recipe key `exports`: an .h5 file cannot hold a model with {lost}. Expected forms that Keras reads back "
-            "unchanged. Fix: `exports: [saved_model]`, or pickle."
-        )
+    """The files and folders that ``write`` makes for ``recipe``; InputError for a form that cannot hold its model."""
+    keys = ("flip_views", "prior_correction", "standardise")  # Keras reads the last one's mean and does not use it
+    lost_in_h5 = [key for key in keys if getattr(recipe, key)]
+    if not BACKBONES[recipe.backbone.name].fits_h5:
+        lost_in_h5.append(f"backbone {recipe.backbone.name}")
+    if "h5" in recipe.exports and lost_in_h5:
+        cannot = f"recipe key `exports`: an .h5 file cannot hold a model with {', '.join(lost_in_h5)}"
+        raise InputError(f"{cannot}. Expected forms that keep all of it. Fix: `exports: [saved_model]`, or pickle.")
     return (*(FORMS[form] for form in recipe.exports), HISTORY, ABOUT) if recipe.exports else ()
 
 
@@ -86,10 +78,10 @@ def write(
 ) -> None:
     """Writes what ``names`` lists into ``folder``; ``about.json`` comes last and says that the others are complete.
 
-    ``model`` predicts (see ``models.finished``), ``history`` has one row per epoch. ``about.json`` lists the test
-    cases of ``cases``, a table with splits, or the validation cases where there is no test; ``scores[split]``
-    (n, classes) are the model's probabilities of them. ``source`` is the title of the data set. Forms of an earlier
-    recipe are removed. Raises InputError for a form that gives other probabilities when it is read back.
+    ``history`` has one row per epoch. ``about.json`` lists the test cases of ``cases``, a table with splits, or the
+    validation cases where there is no test; ``scores[split]`` (n, classes) are the model's probabilities of them.
+    Forms of an earlier recipe are removed. Raises InputError for a form that gives other probabilities when it is read
+    back.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in (ABOUT, HISTORY, *FORMS.values()):  # ``about.json`` first: without it the others do not count
@@ -106,10 +98,8 @@ def write(
         off = np.abs(load(path, trust_pickle=True)(pictures) - model.predict_on_batch(pictures)).max()
         if off > WITHIN:
             _remove(path)
-            raise InputError(
-                f"{path}: read back, this form of the model gives other probabilities, by up to {off:.2g}. Expected at "
-                f"most {WITHIN:g}. Fix: take {form} out of the recipe's `exports`."
-            )
+            differs = f"{path}: read back, this form of the model gives other probabilities, by up to {off:.2g}"
+            raise InputError(f"{differs}. Expected at most {WITHIN:g}. Fix: take {form} out of the recipe's `exports`.")
     texts = history.select_dtypes(exclude="number")
     records = history.to_records(index=False, column_dtypes={name: f"U{texts[name].str.len().max()}" for name in texts})
     with atomic_write(folder / HISTORY) as new:
@@ -147,17 +137,12 @@ def _remove(path: Path) -> None:
 
 
 class Model(NamedTuple):
-    """A model that was read back, a function of pictures."""
-
     path: Path
     image_size: tuple[int, int]  # height, width
     outputs: Callable[[np.ndarray], np.ndarray]  # of one batch
 
     def __call__(self, pictures: np.ndarray | CachedArrays) -> np.ndarray:
-        """Probabilities (n, classes) float32 of pictures (n, height, width, 3), uint8 or float32, values 0 to 255.
-
-        Raises InputError for pictures of another size.
-        """
+        """Probabilities (n, classes) float32 of pictures (n, height, width, 3), uint8 or float32, values 0 to 255."""
         if pictures.shape[1:] != (expected := (*self.image_size, 3)):
             raise InputError(f"pictures of shape {pictures.shape[1:]}. The model in {self.path} expects {expected}.")
         probabilities = []
@@ -170,7 +155,7 @@ class Model(NamedTuple):
 
 
 def load(path: Path, trust_pickle: bool = False) -> Model:
-    """The model in ``path`` (``model_in``); raises InputError for a path without a model and a file that is damaged.
+    """The model in ``path`` (``model_in``); raises InputError for a damaged file.
 
     Loading a pickle runs any code in it, so a pickle is refused unless ``trust_pickle``.
     """
