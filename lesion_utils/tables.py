@@ -28,35 +28,28 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
     larger than 200 MB (it is not opened), not text, or not a table.
     """
     try:
-        table = _text_cells(path, expected)
+        if not path.is_file():
+            problem = "is a folder" if path.is_dir() else "does not exist"
+        elif (size := path.stat().st_size) > MOST_BYTES:
+            problem = f"has {size / 1e6:,.0f} MB; at most {MOST_BYTES / 1e6:,.0f} MB can be read"
+        elif not (table := _text_cells(path)).empty:
+            return table.fillna("").apply(lambda column: column.str.strip())  # a row may end early
+        else:
+            problem = "has no rows"
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not a text file in UTF-8 ({error}). Expected a CSV file with {expected}."
-        ) from error
+        problem = f"is not a text file in UTF-8 ({error})"
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}). Expected a CSV file with {expected}.") from error
+        problem = f"cannot be read ({error.strerror})"
     except (ValueError, csv.Error, pd.errors.ParserWarning) as error:  # pandas' own parser errors are ValueErrors
-        raise InputError(
-            f"{path} is not a table ({str(error).strip()}). Expected a CSV file with {expected}."
-        ) from error
-    if table.empty:
-        raise InputError(f"{path} has no rows. Expected a header and one row per image with {expected}.")
-    return table.fillna("").apply(lambda column: column.str.strip())  # a row may end early
+        problem = f"is not a table ({str(error).strip()})"
+    raise InputError(f"{path} {problem}. Expected a CSV file: a header and one row per image, with {expected}.")
 
 
-def _text_cells(path: Path, expected: str) -> pd.DataFrame:
-    if not path.is_file():
-        problem = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {problem}. Expected a CSV file with {expected}.")
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise InputError(
-            f"{path} has {size / 1e6:,.0f} MB; at most {MOST_BYTES / 1e6:,.0f} MB can be read. "
-            f"Fix: keep only the columns {expected}, or split the table."
-        )
+def _text_cells(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as file:
         start = file.read(65536)
         if not start.strip():
-            raise InputError(f"{path} has no rows. Expected a header and one row per image with {expected}.")
+            return pd.DataFrame()
         file.seek(0)
         delimiter = max(",;\t", key=start.splitlines()[0].count)
         header = [name.strip() for name in next(csv.reader(file, delimiter=delimiter))]
@@ -69,9 +62,6 @@ def _text_cells(path: Path, expected: str) -> pd.DataFrame:
 def blank(column: pd.Series) -> pd.Series:
     """Which cells of a column of text say nothing: empty ones, and nan, none, null, na and n/a in any case."""
     return column.str.strip().str.lower().isin(_NOTHING)
-
-
-# ----------------------------------------------------------------------------------------------------------- checks
 
 
 def refuse_rows(where: object, bad: pd.Series, problem: str, values: pd.Series, advice: str) -> None:
@@ -113,16 +103,11 @@ def parse_numbers(
     where: object, column: pd.Series, low: float, high: float, what: str = "", empty: Sequence[str] = ()
 ) -> pd.Series:
     """The column as float64, from ``low`` to ``high``; NaN for values in ``empty``. Refuses everything else."""
-    numbers = pd.to_numeric(column.where(~column.isin(empty)), errors="coerce")
+    numbers = pd.to_numeric(column.where(~column.isin(empty)), errors="coerce").astype(np.float64)
+    bad = ~numbers.between(low, high + ROUNDING) & ~column.isin(empty)
     advice = f"Expected a number from {low:g} to {high:g}, with a decimal point{', or an empty cell' if empty else ''}."
-    refuse_rows(
-        where,
-        ~numbers.between(low, high + ROUNDING) & ~column.isin(empty),
-        f"no valid {what or column.name}",
-        column,
-        advice,
-    )
-    return numbers.astype(np.float64)
+    refuse_rows(where, bad, f"no valid {what or column.name}", column, advice)
+    return numbers
 
 
 def parse_probabilities(where: object, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -134,21 +119,16 @@ def parse_probabilities(where: object, table: pd.DataFrame, classes: Sequence[st
     if len(classes) < 2 or "" in classes:
         raise InputError(
             f"{where}: probabilities of {first_ten(repr(name) for name in classes) or 'no class'} only. Expected a "
-            f"column p_<class> for each of two or more classes. Fix: add the missing columns; with one probability "
-            f"per image, the other class has 1 minus it."
+            f"column p_<class> for each of two or more classes. Fix: add the missing columns (1 minus the other class)."
         )
     columns = [f"p_{name}" for name in classes]
-    numbers = {name: parse_numbers(where, table[name], 0, 1, f"probability in {name}") for name in columns}
-    table = table.assign(**numbers)
+    table = table.assign(
+        **{name: parse_numbers(where, table[name], 0, 1, f"probability in {name}") for name in columns}
+    )
     advice = f"Fix: spell it like the class, or add its column p_<class>; classes are {first_ten(classes)}."
     refuse_rows(where, ~table["label"].isin(classes), "label without a column p_<class>", table["label"], advice)
     sums = table[columns].sum(axis=1)
-    refuse_rows(
-        where,
-        (sums - 1).abs() >= SUM_WITHIN,
-        f"probabilities that do not sum to 1 (within {SUM_WITHIN:g})",
-        sums.map("{:.4g}".format),
-        "Expected one softmax over all classes. Fix: if no class is missing, divide each row by its sum, or write "
-        "more digits.",
-    )
+    problem = f"probabilities that do not sum to 1 (within {SUM_WITHIN:g})"
+    advice = "Fix: if no class is missing, divide each row by its sum, or write more digits."
+    refuse_rows(where, (sums - 1).abs() >= SUM_WITHIN, problem, sums.map("{:.4g}".format), advice)
     return table

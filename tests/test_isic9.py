@@ -10,6 +10,7 @@ from conftest import ISIC9
 from lesion_utils import pipeline
 from lesion_utils.cases import data_digest, ham10000_folder, read_cases
 from lesion_utils.datasets import LAYOUTS, ham10000, isic9, read_any
+from lesion_utils.datasets.case_table import COLUMNS
 from lesion_utils.errors import InputError
 from lesion_utils.offline_copies import make_offline_copies
 from lesion_utils.paths import PROJECT
@@ -38,7 +39,7 @@ def refused(folder: Path) -> str:
 
 def test_one_row_a_file_with_the_published_id_the_class_and_the_part(isic9_folder):
     cases = read_cases(study_on(isic9_folder))
-    assert list(cases.columns) == [*ham10000.COLUMNS, "ham10000_label"]
+    assert list(cases.columns) == [*COLUMNS, "ham10000_label"]
     truth = {f"{place}/ISIC_{number:07}{tail}": f"ISIC_{number:07}" for place, number, tail, *_ in ISIC9}
     assert dict(zip(cases["image_id"], cases["isic_id"], strict=True)) == truth
     assert list(cases["image_id"]) == sorted(truth)

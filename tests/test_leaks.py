@@ -209,7 +209,7 @@ def test_each_pair_of_trainings_is_told_apart_and_one_that_disagrees_forbids_a_v
     assert found == pytest.approx([np.mean(each), min(each), max(each)])
     melanoma = rows.loc["melanoma sensitivity", ["least", "most"]].tolist()
     assert melanoma == pytest.approx([-1 / 40, 20 / 40])
-    assert accuracy["low"] > 0 and verdict(accuracy) == "no difference shown: the pairs disagree in sign"
+    assert accuracy["low"] > 0 and verdict(accuracy) == "no difference shown: the runs disagree in sign"
     assert (
         verdict(run_differences(PredictionTable(leaky[:2], 300), PredictionTable(clean[:2])).loc["accuracy"])
         == "higher"

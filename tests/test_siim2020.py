@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from lesion_utils import reports
 from lesion_utils.cases import data_digest, data_title, layout, make_case_tables, read_cases
 from lesion_utils.datasets import LAYOUTS, ham10000, read_any, siim2020
+from lesion_utils.datasets.case_table import COLUMNS
 from lesion_utils.errors import InputError
 from lesion_utils.splits import SPLITS, assert_disjoint
 from lesion_utils.study import StudyParams
@@ -51,7 +52,7 @@ def refused(folder: Path) -> str:
 
 def test_each_image_is_a_case_of_its_patient_and_malignant_is_melanoma(siim2020_folder):
     cases, drawn = read_cases(study_on(siim2020_folder)), ham10000.read(siim2020_folder.parent / "drawn")
-    assert list(cases.columns) == ham10000.COLUMNS
+    assert list(cases.columns) == COLUMNS
     for column in ("image_id", "isic_id", "age", "sex", "localization"):
         assert cases[column].equals(drawn[column]), column
     assert (cases["label"] == "melanoma").equals(drawn["label"] == "mel")

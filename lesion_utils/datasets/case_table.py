@@ -42,6 +42,20 @@ def words_or_none(column: pd.Series) -> pd.Series:
     return column.astype(object).where(~column.isin(MISSING), None)
 
 
+def case_table(cases: pd.DataFrame) -> pd.DataFrame:
+    """``cases`` in the order of the image ids; those of ``COLUMNS`` that it lacks are added without values."""
+    missing = {name: float("nan") if name == "age" else None for name in COLUMNS if name not in cases}
+    further = [name for name in cases if name not in COLUMNS]
+    return cases.assign(**missing).sort_values("image_id", ignore_index=True)[[*COLUMNS, *further]]
+
+
+def require_folder(folder: Path, expected: str, study: str) -> None:
+    """Refuses a data folder that does not exist; ``expected`` is its content, ``study`` one that reads it."""
+    if not folder.is_dir():
+        fix = f"make study STUDY={study} DATA=<folder>."
+        raise InputError(f"data folder {folder} does not exist. Expected {expected} in it. Fix: {fix}")
+
+
 def is_jpeg(path: Path) -> bool:
     """Whether a file is a JPEG by its name."""
     return path.suffix.lower() in (".jpg", ".jpeg")
@@ -60,20 +74,16 @@ def image_paths(path: Path, ids: pd.Series, files: Sequence[Path], folder: Path,
     ``folder`` holds the ``files``; ``expected`` says in the message where an image should be. Raises InputError for two
     files of one id, a row without an image, and an image without a row.
     """
-    by_id = {file.stem: str(file) for file in files}
-    if len(by_id) < len(files):
-        stems = pd.Series([file.stem for file in files])
+    stems = pd.Series([file.stem for file in files], dtype=str)
+    if len(duplicates := stems[stems.duplicated()]):
         where = "in more than one folder" if len({file.parent for file in files}) > 1 else "under two names"
-        duplicates = first_ten(stems[stems.duplicated()])
-        raise InputError(f"{folder}: images that appear {where}: {duplicates}. Fix: keep one file per image.")
-    if missing := [name for name in ids if name not in by_id]:
         raise InputError(
-            f"{path}: {len(missing)} row(s) without an image: {first_ten(missing)}. Expected {expected}. "
-            f"Fix: unpack all images there."
+            f"{folder}: images that appear {where}: {first_ten(duplicates)}. Fix: keep one file per image."
         )
-    if extra := sorted(set(by_id) - set(ids)):
-        raise InputError(
-            f"{folder}: {len(extra)} image(s) without a row in {path.name}: {first_ten(extra)}. "
-            f"Fix: use the table that belongs to these images."
-        )
-    return ids.map(by_id)
+    if len(missing := ids[~ids.isin(stems)]):
+        problem = f"{path}: {len(missing)} row(s) without an image: {first_ten(missing)}."
+        raise InputError(f"{problem} Expected {expected}. Fix: unpack all images there.")
+    if len(extra := stems[~stems.isin(ids)]):
+        problem = f"{folder}: {len(extra)} image(s) without a row in {path.name}: {first_ten(extra.sort_values())}."
+        raise InputError(f"{problem} Fix: use the table that belongs to these images.")
+    return ids.map(dict(zip(stems, map(str, files), strict=True)))

@@ -10,11 +10,12 @@ import pandas as pd
 
 from lesion_utils.datasets.case_table import (
     AS_PUBLISHED,
-    COLUMNS,
     ages,
+    case_table,
     image_paths,
     is_jpeg,
     read_published,
+    require_folder,
     words_or_none,
 )
 from lesion_utils.errors import InputError, first_ten
@@ -46,21 +47,16 @@ def metadata_files(folder: Path) -> list[Path]:
 
 def metadata_file(folder: Path) -> Path:
     """The one metadata table in ``folder``; raises InputError if the folder or the table is missing."""
-    if not folder.is_dir():
-        raise InputError(
-            f"data folder {folder} does not exist. Expected HAM10000_images_part_1/, HAM10000_images_part_2/ and "
-            f"{NAMES[0]} in it. Fix: make study STUDY=ham10000 DATA=<that folder>."
-        )
+    expected = f"HAM10000_images_part_1/, HAM10000_images_part_2/ and {NAMES[0]}"
+    require_folder(folder, expected, "ham10000")
     tables = metadata_files(folder)
     if not tables:
         raise InputError(
-            f"{folder} has no metadata table. Expected one of {', '.join(NAMES)} in it, or another table with the "
-            f"columns {', '.join(NEEDED)}."
+            f"{folder} has no metadata table. Expected one of {', '.join(NAMES)}, or a table with {', '.join(NEEDED)}."
         )
     if len(tables) > 1:
-        raise InputError(
-            f"{folder} has more than one metadata table: {first_ten(path.name for path in tables)}. Fix: keep one."
-        )
+        names = first_ten(path.name for path in tables)
+        raise InputError(f"{folder} has more than one metadata table: {names}. Fix: keep one.")
     return tables[0]
 
 
@@ -87,7 +83,7 @@ def read(folder: Path) -> pd.DataFrame:
     cases = metadata(folder)
     expected = f"<image_id>.jpg in {folder}/HAM10000_images_part_1/ or …_part_2/"
     paths = image_paths(metadata_file(folder), cases["image_id"], image_files(folder), folder, expected)
-    return cases.assign(isic_id=cases["image_id"], path=paths, published_split=None)[COLUMNS]
+    return case_table(cases.assign(isic_id=cases["image_id"], path=paths))
 
 
 def metadata(folder: Path) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.datasets.case_table import AS_PUBLISHED, COLUMNS, image_paths, jpegs, read_published
+from lesion_utils.datasets.case_table import AS_PUBLISHED, case_table, image_paths, jpegs, read_published
 from lesion_utils.errors import InputError
 from lesion_utils.tables import refuse_rows
 
@@ -20,12 +20,12 @@ NEEDED = ("image", *CLASSES)
 
 def truth_file(folder: Path) -> Path:
     """The ground-truth table, in ``folder`` or in a folder of the table's name; raises InputError if it is missing."""
-    candidates = [folder / f"{TRUTH}.csv", folder / TRUTH / f"{TRUTH}.csv"]
-    for path in candidates:
-        if path.is_file():
-            return path
-    expected = " or ".join(str(path.relative_to(folder)) for path in candidates)
-    raise InputError(f"{folder} has no ground truth. Expected {expected} with the columns {', '.join(NEEDED)}.")
+    names = (f"{TRUTH}.csv", f"{TRUTH}/{TRUTH}.csv")
+    if files := [folder / name for name in names if (folder / name).is_file()]:
+        return files[0]
+    raise InputError(
+        f"{folder} has no ground truth. Expected {' or '.join(names)} with the columns {', '.join(NEEDED)}."
+    )
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -45,12 +45,6 @@ def read(folder: Path) -> pd.DataFrame:
     marks = table[list(CLASSES)].apply(pd.to_numeric, errors="coerce")
     one_hot = marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1)
     refuse_rows(path, ~one_hot, "not one-hot", table["image"], f"Expected one 1 and six 0. {AS_PUBLISHED}")
-    image_folder = folder / IMAGES
-    expected = f"<image>.jpg in {image_folder}"
     cases = pd.DataFrame({name: table["image"] for name in ("image_id", "isic_id", "lesion_id")})
-    return (
-        cases.assign(path=image_paths(path, table["image"], files, image_folder, expected))
-        .assign(label=marks.idxmax(axis=1).str.lower(), age=float("nan"), published_split="test")
-        .assign(sex=None, localization=None, dx_type=None, source=None)
-        .sort_values("image_id", ignore_index=True)[COLUMNS]
-    )
+    paths = image_paths(path, table["image"], files, folder / IMAGES, f"<image>.jpg in {folder / IMAGES}")
+    return case_table(cases.assign(path=paths, label=marks.idxmax(axis=1).str.lower(), published_split="test"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lesion_utils.datasets import ham10000
-from lesion_utils.datasets.case_table import COLUMNS
+from lesion_utils.datasets.case_table import case_table, require_folder
 from lesion_utils.errors import InputError, first_ten
 
 TO_HAM10000 = {
@@ -29,7 +29,6 @@ CLASSES = {
 }
 FOLDERS = {"Train": "train", "Test": "test"}  # value of `published_split`
 NAME = re.compile(r"(ISIC_\d{7})(?:[ _]?\(\d+\))?\.(?:jpg|jpeg|png)", flags=re.IGNORECASE)  # "(1)": a browser's copy
-FIX = "Fix: make study STUDY=isic9 DATA=<folder>."
 LAYOUT = "Train/<class>/ISIC_<7 digits>.jpg and Test/<class>/ISIC_<7 digits>.jpg"
 
 
@@ -43,14 +42,13 @@ def root(folder: Path) -> Path:
 
     Raises InputError if there is none, or more than one.
     """
-    if not folder.is_dir():
-        raise InputError(f"data folder {folder} does not exist. Expected {LAYOUT} in it. {FIX}")
+    require_folder(folder, LAYOUT, "isic9")
     sets = roots(folder)
     if not sets:
         contents = first_ten(path.name for path in _folders(folder)) or "none"
         raise InputError(
             f"neither {folder} nor a folder in it has the folders Train and Test; folders in it: {contents}. "
-            f"Expected {LAYOUT}. {FIX}"
+            f"Expected {LAYOUT}. Fix: make study STUDY=isic9 DATA=<folder>."
         )
     if len(sets) > 1:
         names = first_ten(path.relative_to(folder) for path in sets)
@@ -113,14 +111,16 @@ def read(folder: Path, ham: Path | None) -> pd.DataFrame:
     if (duplicates := cases["image_id"].duplicated()).any():
         names = first_ten(cases.loc[duplicates, "image_id"])
         raise InputError(f"{folder}: files whose names differ in their suffix only: {names}. Fix: keep one of each.")
-    taken = ["lesion_id", "age", "sex", "localization", "dx_type"]
-    known = ham10000.metadata(ham).set_index("image_id") if ham else pd.DataFrame(columns=[*taken, "label"])
-    inside = cases["isic_id"].isin(known.index)
-    for column in (*taken, "label"):
-        values = cases["isic_id"].map(known[column]).astype(object).where(inside, None)
-        cases["ham10000_label" if column == "label" else column] = values
-    return cases.assign(
-        lesion_id=cases["lesion_id"].where(inside, cases["isic_id"]),
-        age=cases["age"].astype(float),
-        source=inside.map({True: "HAM10000", False: "other"}) if ham else None,
-    ).sort_values("image_id", ignore_index=True)[[*COLUMNS, "ham10000_label"]]
+    words = ["lesion_id", "sex", "localization", "dx_type", "ham10000_label"]
+    table = ham10000.metadata(ham) if ham else pd.DataFrame(columns=["image_id", "label"], dtype=object)
+    table = table.rename(columns={"image_id": "isic_id", "label": "ham10000_label"})
+    cases = cases.merge(table.reindex(columns=["isic_id", "age", *words]), how="left", on="isic_id")
+    inside = cases["lesion_id"].notna()
+    cases[words] = cases[words].astype(object).where(cases[words].notna(), None)
+    return case_table(
+        cases.assign(
+            lesion_id=cases["lesion_id"].where(inside, cases["isic_id"]),
+            age=cases["age"].astype(float),
+            source=inside.map({True: "HAM10000", False: "other"}) if ham else None,
+        )
+    )

@@ -1,15 +1,13 @@
-"""The phantom: made-up dermoscopy-like pictures with known truth, in the HAM10000 layout.
+"""The phantom: made-up dermoscopy-like pictures with known truth, in the HAM10000 layout; never a medical result.
 
-The phantom is a test object, never a medical result: every picture carries the word PHANTOM in its lower right
-corner and is drawn from random numbers. A folder holds ``HAM10000_images_part_1/``,
-``HAM10000_images_part_2/`` (JPEG, 200 x 150 px), ``HAM10000_metadata.csv`` (HAM10000's columns and words, with the
-source in ``dataset``), ``phantom_truth.csv`` (what was planted) and ``phantom.json`` (what made it).
+A folder holds ``HAM10000_images_part_1/``, ``…_part_2/`` (JPEG, 200 x 150 px), ``HAM10000_metadata.csv`` (HAM10000's
+columns and words, with the source in ``dataset``), ``phantom_truth.csv`` (what was planted) and ``phantom.json`` (what
+made it).
 
-``signal`` s in [0, 1]: each lesion has one look, and seven looks exist, one typical of each class. With probability
-sqrt(s) a lesion has the look of its class, otherwise a look drawn uniformly from all seven. From pictures alone, no
-classifier can therefore expect a balanced accuracy above sqrt(s) + (1 - sqrt(s)) / 7: 0.14 at s = 0, 0.81 at 0.6, 1 at
-1. The looks overlap, so real classifiers stay below. Nothing else in a picture depends on the class; age, sex, site and
-the number of views do, as in HAM10000.
+``signal`` s in [0, 1]: with probability sqrt(s) a lesion has the look of its class, otherwise a look drawn uniformly
+from those of all seven. From pictures alone, no classifier can therefore expect a balanced accuracy above
+sqrt(s) + (1 - sqrt(s)) / 7: 0.14 at s = 0, 0.81 at 0.6, 1 at 1. Looks overlap, so real classifiers stay below. Nothing
+else in a picture depends on the class; age, sex, site and the number of views do, as in HAM10000.
 
 Every random draw has its own generator, keyed by (seed, purpose, lesion, view): planted images change neither the ids
 nor the bytes of the other images.
@@ -40,8 +38,10 @@ TRUTH = ["image_id", "lesion_id", "dx", "look", "typical", "duplicate_of", "conf
 MARKED = "vienna_dias"
 MARKED_SHARE = 0.1  # of the lesions, where no shortcut is planted
 MOST_VIEWS = 6
-_TABLES = Path(__file__).with_suffix(".yml")
-FACTS = yaml.safe_load(_TABLES.read_text(encoding="utf-8"))  # what lesions of each class are like
+_SOURCES = [Path(__file__), Path(__file__).with_suffix(".yml"), Path(__file__).with_name("phantom_pictures.py")]
+FACTS = yaml.safe_load(_SOURCES[1].read_text(encoding="utf-8"))  # what lesions of each class are like
+# purposes of the generators
+_VIEW_COUNT, _RECORD, _LOOK, _SOURCE, _LESION, _VIEW, _IMAGE_ID, _LESION_ID, _DUPLICATE, _CONFLICT = range(1, 11)
 
 
 class Phantom(Strict):
@@ -55,16 +55,14 @@ class Phantom(Strict):
     source_shortcut: Fraction = Field(0.0, description="probability that a melanoma comes from the marked source")
 
 
-# Purposes of the generators.
-_VIEW_COUNT, _RECORD, _LOOK, _SOURCE, _LESION, _VIEW, _IMAGE_ID, _LESION_ID, _DUPLICATE, _CONFLICT = range(1, 11)
-
-
 def _rng(seed: int, purpose: int, *index: int) -> np.random.Generator:
     # Padded to four words: SeedSequence takes (1, 2) and (1, 2, 0) for the same key.
     return np.random.default_rng([purpose, *index, *[0] * (2 - len(index)), seed])
 
 
-# ---------------------------------------------------------------------------------------------------------- plan
+def _draw(rng: np.random.Generator, weights: dict[str, float]) -> str:
+    share = np.array(list(weights.values()), float)
+    return str(rng.choice(list(weights), p=share / share.sum()))
 
 
 def lesion_counts(lesions: int) -> dict[str, int]:
@@ -86,14 +84,11 @@ def plan(options: Phantom) -> pd.DataFrame:
     Raises InputError if more copies are planted than there are images to copy.
     """
     seed = options.seed
+    lesions = [(dx, views) for dx, count in lesion_counts(options.lesions).items() for views in _views(dx, count, seed)]
     rows = []
-    lesion = 0
-    for dx, count in lesion_counts(options.lesions).items():
-        views = _view_counts(count, FACTS["views"][dx], _rng(seed, _VIEW_COUNT, CLASSES.index(dx)))
-        for n in views:
-            record = _record(dx, lesion, options)
-            rows += [record | {"lesion": lesion, "view": view} for view in range(n)]
-            lesion += 1
+    for lesion, (dx, views) in enumerate(lesions):
+        record = _record(dx, lesion, options) | {"lesion": lesion}
+        rows += [record | {"view": view} for view in range(views)]
     images = len(rows)
     if options.duplicates + options.conflicting_labels > images:
         raise InputError(
@@ -102,32 +97,30 @@ def plan(options: Phantom) -> pd.DataFrame:
         )
     # Duplicates copy the first images of one fixed order and conflicts the last, so neither moves the other.
     order = _rng(seed, _DUPLICATE).permutation(images)
-    sources = [*order[: options.duplicates], *order[::-1][: options.conflicting_labels]]
-    # Copies take the next ids of a random order, so an id reveals neither the class nor what was planted.
-    slots = _rng(seed, _IMAGE_ID).permutation(999_999)[: images + len(sources)] + 1
-    lesion_slots = _rng(seed, _LESION_ID).permutation(999_999)[: lesion + len(sources)] + 1
-    for row, slot in zip(rows, slots[:images], strict=True):
-        row |= {"image_id": f"ISIC_{9_000_000 + slot}", "lesion_id": f"HAM_{9_000_000 + lesion_slots[row['lesion']]}"}
-    for k, i in enumerate(sources):
-        copy = rows[i] | {
-            "image_id": f"ISIC_{9_000_000 + slots[images + k]}",
-            "lesion_id": f"HAM_{9_000_000 + lesion_slots[lesion + k]}",
-        }
-        if k < options.duplicates:
-            copy["duplicate_of"] = rows[i]["image_id"]
-        else:
-            rng = _rng(seed, _CONFLICT, int(i))
-            dx = str(rng.choice([dx for dx in CLASSES if dx != rows[i]["dx"]]))
-            copy |= {"dx": dx, "dx_type": _draw(rng, FACTS["dx_types"][dx]), "conflict_of": rows[i]["image_id"]}
-        rows.append(copy)
+    for k in order[: options.duplicates]:
+        rows.append(rows[k] | {"duplicate_of": k})
+    for k in order[::-1][: options.conflicting_labels]:
+        rng = _rng(seed, _CONFLICT, int(k))
+        dx = str(rng.choice([dx for dx in CLASSES if dx != rows[k]["dx"]]))
+        rows.append(rows[k] | {"dx": dx, "dx_type": _draw(rng, FACTS["dx_types"][dx]), "conflict_of": k})
     table = pd.DataFrame(rows)
+    # Copies take the next ids of a random order, so an id reveals neither the class nor what was planted.
+    numbers = 9_000_001 + _rng(seed, _IMAGE_ID).permutation(999_999)[: len(table)]
+    table["image_id"] = [f"ISIC_{number}" for number in numbers]
+    lesion_numbers = 9_000_001 + _rng(seed, _LESION_ID).permutation(999_999)
+    own_lesion = table["lesion"].where(table.index < images, table.index - images + len(lesions))
+    table["lesion_id"] = [f"HAM_{number}" for number in lesion_numbers[own_lesion]]
+    for column in ("duplicate_of", "conflict_of"):
+        table[column] = table[column].map(table["image_id"]).fillna("")
     table["typical"] = table["look"] == table["dx"]
     return table.sort_values("image_id", ignore_index=True)
 
 
-def _view_counts(lesions: int, mean: float, rng: np.random.Generator) -> np.ndarray:
+def _views(dx: str, lesions: int, seed: int) -> np.ndarray:
+    """How many views each lesion of a class has."""
+    rng = _rng(seed, _VIEW_COUNT, CLASSES.index(dx))
     counts = np.ones(lesions, int)
-    for _ in range(round(lesions * mean) - lesions):
+    for _ in range(round(lesions * FACTS["views"][dx]) - lesions):
         counts[rng.choice(np.flatnonzero(counts < MOST_VIEWS))] += 1
     return counts
 
@@ -142,11 +135,10 @@ def _record(dx: str, lesion: int, options: Phantom) -> dict:
     dx_type = _draw(rng, FACTS["dx_types"][dx])
     age_known, sex_known = rng.random(2) > 0.01
     # At 0 every class has the same share of the marked source; at 1 all melanomas come from it and nothing else does.
+    shortcut = options.source_shortcut
+    marked_share = max((1 - shortcut) * MARKED_SHARE, shortcut * (dx == "mel"))
     rng = _rng(options.seed, _SOURCE, lesion)
-    marked_probability = (1 - options.source_shortcut) * MARKED_SHARE
-    if dx == "mel":
-        marked_probability = max(marked_probability, options.source_shortcut)
-    source = MARKED if rng.random() < marked_probability else _draw(rng, FACTS["sources"])
+    source = MARKED if rng.random() < marked_share else _draw(rng, FACTS["sources"])
     rng = _rng(options.seed, _LOOK, lesion)
     return {
         "dx": dx,
@@ -156,15 +148,10 @@ def _record(dx: str, lesion: int, options: Phantom) -> dict:
         "localization": site,
         "dataset": source,
         "look": dx if rng.random() < options.signal**0.5 else str(rng.choice(CLASSES)),
-        "duplicate_of": "",
-        "conflict_of": "",
-        "marked_source": source == MARKED and options.source_shortcut > 0,
+        "duplicate_of": None,
+        "conflict_of": None,
+        "marked_source": source == MARKED and shortcut > 0,
     }
-
-
-def _draw(rng: np.random.Generator, weights: dict[str, float]) -> str:
-    share = np.array(list(weights.values()), float)
-    return str(rng.choice(list(weights), p=share / share.sum()))
 
 
 def image_path(image_id: str) -> str:
@@ -180,12 +167,18 @@ def pictures(table: pd.DataFrame, seed: int) -> Iterator[tuple[str, Image.Image]
             yield row.image_id, subject.view(_rng(seed, _VIEW, int(lesion), row.view), row.marked_source)
 
 
+def ensure(folder: Path, options: Phantom) -> Path:
+    """``folder``, after ``write`` unless the phantom there has been written with these options and this code."""
+    if not _is_current(folder, options):
+        write(folder, options)
+    return folder
+
+
 def write(folder: Path, options: Phantom) -> None:
     """Writes the whole phantom to ``folder``, or nothing; a phantom in ``folder`` is replaced.
 
     Raises InputError as ``plan`` does, and if ``folder`` has other content.
     """
-    folder = Path(folder)
     if folder.exists() and not (folder / "phantom.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} has content that is not a phantom. Expected an empty folder. Fix: use another one.")
     table = plan(options)
@@ -196,13 +189,11 @@ def write(folder: Path, options: Phantom) -> None:
         _write_into(new, table, options)
         if _is_current(folder, options) and not was_current:
             return  # another process was faster
+        old = new.with_suffix(".old")
         if folder.exists():
-            old = new.with_suffix(".old")
             folder.rename(old)
-            new.rename(folder)
-            shutil.rmtree(old)
-        else:
-            new.rename(folder)
+        new.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -228,8 +219,7 @@ def _write_into(folder: Path, table: pd.DataFrame, options: Phantom) -> None:
 
 def version() -> str:
     """Changes with any byte of the files that plan and draw phantoms."""
-    files = [Path(__file__), _TABLES, Path(__file__).with_name("phantom_pictures.py")]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return hashlib.sha256(b"".join(file.read_bytes() for file in _SOURCES)).hexdigest()
 
 
 def _identity(options: Phantom) -> str:
@@ -239,14 +229,3 @@ def _identity(options: Phantom) -> str:
 def _is_current(folder: Path, options: Phantom) -> bool:
     identity = folder / "phantom.json"
     return identity.is_file() and identity.read_text() == _identity(options)
-
-
-def ensure(folder: Path, options: Phantom) -> Path:
-    """``folder``, after writing the phantom there unless it has been written with these options and this code.
-
-    Raises InputError as ``write`` does.
-    """
-    folder = Path(folder)
-    if not _is_current(folder, options):
-        write(folder, options)
-    return folder

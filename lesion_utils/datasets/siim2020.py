@@ -11,11 +11,12 @@ import pandas as pd
 
 from lesion_utils.datasets.case_table import (
     AS_PUBLISHED,
-    COLUMNS,
     ages,
+    case_table,
     image_paths,
     jpegs,
     read_published,
+    require_folder,
     words_or_none,
 )
 from lesion_utils.errors import InputError
@@ -34,11 +35,7 @@ LABELS = {"benign": "benign", "malignant": "melanoma"}
 
 def table_file(folder: Path) -> Path:
     """The table of the set; raises InputError if the folder or the table is missing."""
-    if not folder.is_dir():
-        raise InputError(
-            f"data folder {folder} does not exist. Expected {IMAGES}/ and {TABLE} in it. "
-            f"Fix: make study STUDY=<a study on this set> DATA=<that folder>."
-        )
+    require_folder(folder, f"{IMAGES}/ and {TABLE}", "<a study on this set>")
     if not (folder / TABLE).is_file():
         raise InputError(f"{folder} has no {TABLE}. Expected it with the columns {', '.join(NEEDED)}.")
     return folder / TABLE
@@ -62,18 +59,18 @@ def read(folder: Path) -> pd.DataFrame:
     contradicts = pd.to_numeric(table["target"], errors="coerce") != table["benign_malignant"].map(TARGETS)
     expected = f"Expected {' and '.join(f'{target} for {name}' for name, target in TARGETS.items())}. {AS_PUBLISHED}"
     refuse_rows(path, contradicts, "target contradicts benign_malignant", table["target"], expected)
-    image_folder = folder / IMAGES
-    expected = f"<image_name>.jpg in {image_folder}"
-    return (
-        table.rename(columns={"image_name": "image_id", "patient_id": "lesion_id"})
-        .assign(
-            isic_id=table["image_name"],
-            path=image_paths(path, table["image_name"], image_files(folder), image_folder, expected),
-            label=table["benign_malignant"].map(LABELS),
-            age=ages(path, table["age_approx"]),
-            sex=words_or_none(table["sex"]),
-            localization=words_or_none(table["anatom_site_general_challenge"]),
-            **dict.fromkeys(("dx_type", "source", "published_split")),
+    files, names = image_files(folder), table["image_name"]
+    return case_table(
+        pd.DataFrame(
+            {
+                "image_id": names,
+                "isic_id": names,
+                "path": image_paths(path, names, files, folder / IMAGES, f"<image_name>.jpg in {folder / IMAGES}"),
+                "label": table["benign_malignant"].map(LABELS),
+                "lesion_id": table["patient_id"],
+                "age": ages(path, table["age_approx"]),
+                "sex": words_or_none(table["sex"]),
+                "localization": words_or_none(table["anatom_site_general_challenge"]),
+            }
         )
-        .sort_values("image_id", ignore_index=True)[COLUMNS]
     )
