@@ -7,6 +7,9 @@ notebook uses and digests of data, weights and code. Run it through `make study`
 import shlex
 
 from lesion_utils import pipeline
+from lesion_utils.cases import data_folder
+from lesion_utils.paths import resolve
+from lesion_utils.predictions import STAGE_NOTEBOOKS
 from lesion_utils.study import STAGES, load_study
 
 PARAMS = load_study(**config)
@@ -23,7 +26,10 @@ def options(*names):
 
 EVERYTHING = options(*pipeline.PLACES, "threads")
 
-IMAGES = shlex.join(f"--data={folder}" for folder in pipeline.exported_images(PARAMS))
+# Recipes that export their model, with the notebook that trains them, and the images on which models are reported.
+EXPORTED = {name: STAGE_NOTEBOOKS[PARAMS.stage_of(name)] for name, recipe in PARAMS.recipes.items() if recipe.exports}
+FOLDERS = [data_folder(PARAMS), *([resolve(PARAMS.isic2018)] if PARAMS.isic2018 else [])] if EXPORTED else []
+IMAGES = shlex.join(f"--data={folder}" for folder in FOLDERS)
 
 
 onerror:
@@ -34,7 +40,7 @@ rule all:
     input:
         f"{REPORTS}/index.html",
         [job.outputs for job in JOBS],  # what is missing is made again, also where nothing later needs it
-        [f"evaluated/{recipe}/{name}" for recipe in pipeline.exported(PARAMS) for name in pipeline.EVALUATED],
+        [f"evaluated/{recipe}/{name}" for recipe in EXPORTED for name in pipeline.EVALUATED],
 
 
 # Before any notebook: every image is decoded, every weights file loaded.
@@ -107,7 +113,7 @@ rule reports:
 
 
 # An exported model is judged again by the command that its users have, from its folder and the images alone.
-for recipe, notebook in pipeline.exported(PARAMS).items():
+for recipe, notebook in EXPORTED.items():
 
     rule:
         name:

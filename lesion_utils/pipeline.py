@@ -1,6 +1,7 @@
 """The notebooks as jobs: what each reads and writes, its execution by papermill, and the form it is committed in."""
 
 import ast
+import functools
 import os
 import sys
 import tempfile
@@ -9,14 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from unittest.mock import patch
 
 import nbformat
 import psutil
 from traitlets.config import Config
 
-from lesion_utils.cases import case_table_files, data_digest, data_folder, layout
+from lesion_utils.cases import case_table_files, data_digest, layout
 from lesion_utils.claims.declared import claims_of_study
 from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import PROJECT, atomic_write, report_folder, resolve, run_folder, run_name
@@ -25,8 +26,7 @@ from lesion_utils.study import STAGES, StudyParams
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
 PACKAGE = PROJECT / "lesion_utils"
-CHECKED_DATA = "checked/data.json"
-CHECKED_PIXELS = "checked/pixels.json"
+CHECKED_DATA, CHECKED_PIXELS = "checked/data.json", "checked/pixels.json"
 PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: its content counts, not its path
 EVALUATED = (  # what `lesion evaluate` writes for an exported model
     *("confusion_matrix.png", "confusion_matrix_normalised.png", "class_errors.png", "curves.png"),
@@ -51,7 +51,6 @@ class Job:
 
 
 def notebook_path(notebook: str) -> Path:
-    """The committed notebook."""
     return PROJECT / "notebooks" / f"{notebook}.ipynb"
 
 
@@ -69,69 +68,63 @@ def parameters(notebook: str) -> dict[str, Any]:
 def plan(params: StudyParams) -> list[Job]:
     """The jobs of a study in order; a stage without a recipe has none."""
     jobs: list[Job] = []
-    for notebook, jobs_of in NOTEBOOKS.items():
-        for run, (inputs, outputs) in enumerate(jobs_of(params, jobs)):
+    for notebook, files_of in NOTEBOOKS.items():
+        for run, (inputs, outputs) in enumerate(files_of(params, jobs)):
             name = run_name(notebook, run)
             own = [f"executed/{name}.ipynb", f"stamps/{name}.json", f"numbers/{name}.json"]
             jobs.append(Job(notebook, run, inputs, own + outputs, depends_on(params, notebook)))
     return jobs
 
 
-Files = tuple[list[str], list[str]]  # inputs and outputs of one run of a notebook
+Files: TypeAlias = tuple[list[str], list[str]]  # inputs and outputs of one run of a notebook
 
 
 def _eda(params: StudyParams, jobs: list[Job]) -> list[Files]:
     corrections = [f"{reports_from_runs(params.study)}/corrections.csv"] if layout(params).corrected else []
-    return [([CHECKED_DATA], [*case_tables(params), *corrections])]
+    return [([CHECKED_DATA], [*_case_tables(params), *corrections])]
 
 
-def _training(stage: str) -> Callable[[StudyParams, list[Job]], list[Files]]:
-    def jobs_of(params: StudyParams, jobs: list[Job]) -> list[Files]:
-        recipes = getattr(params, stage)
-        leaks = [name for name, leak in params.leaks.items() if leak.recipe in recipes]
-        checked = [CHECKED_DATA, *([checked_weights(stage)] if wants_weights(params, stage) else [])]
-        files = []
-        for run in range(params.runs) if recipes else ():
-            paths = [
-                table_path(params.study, name, run, split) for name in recipes for split in splits_of(params, name)
-            ]
-            paths += [path for name in leaks for path in leak_tables(params, name)] if run == 0 else []
-            baseline = [job for job in jobs if stage == "rebalancing" and job.run == run and job.notebook != EDA]
-            inputs = [*checked, *case_tables(params), *(table for job in baseline for table in _tables(job))]
-            files.append((inputs, _with_json(params, paths)))
-        return files
-
-    return jobs_of
+def _training(stage: str, params: StudyParams, jobs: list[Job]) -> list[Files]:
+    recipes, files = getattr(params, stage), []
+    weights = [checked_weights(stage)] if wants_weights(params, stage) else []
+    for run in range(params.runs) if recipes else ():
+        tables = [table_path(params.study, name, run, split) for name in recipes for split in splits_of(params, name)]
+        for leak in params.model_copy(update={"run": run}).leaks_of(stage):
+            tables += leak_tables(params, leak)
+        compared = [job for job in jobs if job.run == run] if stage == "rebalancing" else []
+        inputs = [CHECKED_DATA, *weights, *_case_tables(params), *_prediction_tables(compared)]
+        files.append((inputs, _with_json(params, tables)))
+    return files
 
 
 def _evaluation(params: StudyParams, jobs: list[Job]) -> list[Files]:
-    reports, tables = reports_from_runs(params.study), [table for job in jobs for table in _tables(job)]
-    claims = [f"{reports}/claims.json"] if claims_of_study(params.study) else []
-    return [([*case_tables(params), *tables], [f"{reports}/results.json", *claims])] if tables else []
+    names = ["results.json", *(["claims.json"] if claims_of_study(params.study) else [])]
+    inputs, outputs = _prediction_tables(jobs), [f"{reports_from_runs(params.study)}/{name}" for name in names]
+    return [([*_case_tables(params), *inputs], outputs)] if inputs else []
 
 
 # Of each notebook: inputs and outputs of each of its runs, from the study and the jobs of the notebooks above it.
-NOTEBOOKS = {
+NOTEBOOKS: dict[str, Callable[[StudyParams, list[Job]], list[Files]]] = {
     EDA: _eda,
-    **{notebook: _training(stage) for stage, notebook in STAGE_NOTEBOOKS.items()},
+    **{notebook: functools.partial(_training, stage) for stage, notebook in STAGE_NOTEBOOKS.items()},
     EVALUATION: _evaluation,
 }
 
 
-def _tables(job: Job) -> list[str]:
-    """The prediction tables that a job writes, with the JSON beside each."""
-    return [path for path in job.outputs if "/predictions/" in f"/{path}"]
+def _prediction_tables(jobs: list[Job]) -> list[str]:
+    """The prediction tables that ``jobs`` write, with the JSON beside each."""
+    return [path for job in jobs for path in job.outputs if "/predictions/" in path]
+
+
+def _case_tables(params: StudyParams) -> list[str]:
+    """The case tables that notebook 01 writes and all others read."""
+    return _with_json(params, dict.fromkeys(case_table_files(params).values()))
 
 
 def _with_json(params: StudyParams, paths: Iterable[Path]) -> list[str]:
     """``paths`` and the JSON beside each, as seen from the run folder."""
     both = [path.with_suffix(suffix) for path in paths for suffix in (path.suffix, ".json")]
     return [str(path.relative_to(run_folder(params.study))) for path in both]
-
-
-def case_tables(params: StudyParams) -> list[str]:
-    """The case tables that notebook 01 writes and all others read, as seen from the run folder."""
-    return _with_json(params, dict.fromkeys(case_table_files(params).values()))
 
 
 def reports_from_runs(study: str) -> str:
@@ -180,21 +173,9 @@ def report_digest() -> str:
     return digest([path.read_text(encoding="utf-8") for path in (PACKAGE / "reports.py", *templates)])
 
 
-def exported(params: StudyParams) -> dict[str, str]:
-    """The recipes of the study that export their model, with the notebook that trains them."""
-    return {name: STAGE_NOTEBOOKS[params.stage_of(name)] for name, recipe in params.recipes.items() if recipe.exports}
-
-
-def exported_images(params: StudyParams) -> list[Path]:
-    """The folders of the images on which exported models were reported; none if no recipe exports."""
-    if not exported(params):
-        return []
-    return [data_folder(params), *([resolve(params.isic2018)] if params.isic2018 else [])]
-
-
 def values(params: StudyParams, notebook: str) -> dict[str, Any]:
     """The study's values of the parameters that a notebook uses, as plain data; folders from the project root."""
-    used = {name: value for name, value in params.model_dump(mode="json").items() if name in parameters(notebook)}
+    used = params.model_dump(mode="json", include=set(parameters(notebook)))
     folders = {name: os.path.relpath(resolve(used[name]), PROJECT) for name in PLACES if used.get(name)}
     return used | folders
 
@@ -207,8 +188,8 @@ def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
     name = run_name(notebook, params.run)
     executed, failed = (run_folder(params.study) / kind / f"{name}.ipynb" for kind in ("executed", "failed"))
     unfinished = executed.with_name(f".{name}.ipynb")
-    for path in (executed, failed):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (executed.parent, failed.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     start, error = time.time(), ""
     try:
         _papermill(notebook, unfinished, values(params, notebook), stdout_file=sys.stdout, stderr_file=sys.stderr)
@@ -257,9 +238,8 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The form in which an executed notebook is committed: text outputs and counts, no picture, no time, no path."""
     cells = []
     for number, cell in enumerate(notebook.cells):
-        kept = {"id": f"cell-{number:02d}", "metadata": {}, "source": cell.source}
-        if tags := [tag for tag in cell.metadata.get("tags", []) if tag != "papermill-error-cell-tag"]:
-            kept["metadata"] = {"tags": tags}
+        tags = [tag for tag in cell.metadata.get("tags", []) if tag != "papermill-error-cell-tag"]
+        kept = {"id": f"cell-{number:02d}", "metadata": {"tags": tags} if tags else {}, "source": cell.source}
         if cell.cell_type == "markdown":
             cells.append(nbformat.v4.new_markdown_cell(**kept))
         else:

@@ -1,7 +1,6 @@
 """What a study shows: a provenance stamp and an HTML report for each notebook, and the index of all."""
 
 import base64
-import functools
 import importlib.metadata
 import io
 import os
@@ -72,10 +71,13 @@ def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dic
 
 def _commit() -> str:
     """The commit, marked dirty if anything but the reports differs from it."""
-    git = functools.partial(subprocess.run, cwd=PROJECT, capture_output=True, text=True, check=True)
     try:
-        commit = git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
-        changed = git(["git", "status", "--porcelain", "--", ".", ":!reports"]).stdout
+        commit, changed = (
+            subprocess.run(
+                ["git", *words.split()], cwd=PROJECT, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in ("rev-parse --short=12 HEAD", "status --porcelain -- . :!reports")
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown (not a git checkout)"
     return f"{commit} (dirty: the tree had uncommitted changes)" if changed else commit
@@ -83,11 +85,9 @@ def _commit() -> str:
 
 def write_stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> None:
     """Writes the stamp beside the executed notebook, or beside the failed one."""
-    kind = "failed" if error else "stamps"
-    name = run_name(notebook, params.run)
-    failed = run_folder(params.study) / "failed" / f"{name}.json"
-    failed.unlink(missing_ok=True)
-    write_json(run_folder(params.study) / kind / f"{name}.json", stamp(params, notebook, error, seconds))
+    folder, file = run_folder(params.study), f"{run_name(notebook, params.run)}.json"
+    (folder / "failed" / file).unlink(missing_ok=True)
+    write_json(folder / ("failed" if error else "stamps") / file, stamp(params, notebook, error, seconds))
 
 
 def write_report(params: StudyParams, name: str) -> None:
@@ -134,48 +134,45 @@ def write_reports(params: StudyParams) -> Path:
 
 def write_index(params: StudyParams) -> Path:
     """``index.html``: one row per notebook and run that the study plans, done or not; returns its path."""
-    planned = plan(params)
-    rows = [_row(params, job) for job in planned]
-    for notebook in NOTEBOOKS:
-        if notebook not in {job.notebook for job in planned}:
-            rows.append(_empty_row(notebook, "no recipe"))
-    rows.sort(key=lambda row: (list(NOTEBOOKS).index(row["notebook"]), row["run"] or 0))
-    stamps = [row["stamp"] for row in rows if row["stamp"]]
-    first = [(name, stamps[-1][name]) for name in ("commit", "data digest", "finished")] if stamps else []
-    values = {"data": data_title(params), "grouped_by": layout(params).grouped_by, "made_up": layout(params).made_up}
-    values["exported"] = [name for name, recipe in params.recipes.items() if recipe.exports]
+    rows = [_row(params, job) for job in plan(params)]
+    idle = NOTEBOOKS.keys() - {row["notebook"] for row in rows}
+    rows += [{"notebook": notebook, "name": notebook, "status": "no recipe"} for notebook in idle]
+    rows.sort(key=lambda row: list(NOTEBOOKS).index(row["notebook"]))  # the runs of a notebook are in order already
+    stamps = [row["stamp"] for row in rows if "stamp" in row]
+    page = {
+        "rows": rows,
+        "stamp": [(name, stamps[-1][name]) for name in ("commit", "data digest", "finished")] if stamps else [],
+        "data": data_title(params),
+        "layout": layout(params),
+        "exported": [name for name, recipe in params.recipes.items() if recipe.exports],
+    }
     path = report_folder(params.study) / "index.html"
-    write_page(path, "index.html.j2", params=params, rows=rows, stamp=first, **values)
+    write_page(path, "index.html.j2", params=params, **page)
     return path
 
 
 def _row(params: StudyParams, job: Job) -> dict[str, Any]:
     folder, name = run_folder(params.study), job.name
-    row = _empty_row(job.notebook, "not run") | {"name": name, "run": job.run}
-    for kind in ("failed", "stamps"):
-        if (path := folder / kind / f"{name}.json").is_file():
-            row["stamp"] = stamp = read_json(path, "")
-            row |= {key: stamp[key] for key in ("status", "duration", "error")}
-            differing = StudyParams(**stamp["parameters"]).model_dump(mode="json", exclude_defaults=True)
-            row["parameters"] = _as_yaml({name: value for name, value in differing.items() if name != "study"})
-            made_from = stamp | {
-                "parameters": {key: stamp["parameters"].get(key) for key in job.depends_on["parameters"]}
-            }
-            changed = {key for key, value in job.depends_on.items() if made_from.get(key) != value}
-            if stamp["status"] == "done" and changed:
-                row["status"] = (
-                    f"done by the code of {stamp['commit']}" if changed == {"code digest"} else "out of date"
-                )
-            break
-    if row["status"].startswith("done"):
-        row["numbers"] = read_json(path, "") if (path := folder / "numbers" / f"{name}.json").is_file() else {}
-        row["link"] = f"{name}.html" if (report_folder(params.study) / f"{name}.html").is_file() else None
+    row: dict[str, Any] = {"notebook": job.notebook, "name": name, "run": job.run, "status": "not run"}
+    stamps = [path for kind in ("failed", "stamps") if (path := folder / kind / f"{name}.json").is_file()]
+    if not stamps:
+        return row
+    row["stamp"] = stamp = read_json(stamps[0], "")
+    row |= {key: stamp[key] for key in ("status", "duration", "error")}
+    differing = StudyParams(**stamp["parameters"]).model_dump(mode="json", exclude_defaults=True, exclude={"study"})
+    row["parameters"] = _as_yaml(differing)
+    if stamp["status"] == "failed":
+        return row
+    used = {key: stamp["parameters"].get(key) for key in job.depends_on["parameters"]}
+    made_from = stamp | {"parameters": used}
+    changed = {key for key, value in job.depends_on.items() if made_from.get(key) != value}
+    if changed - {"code digest"}:
+        return row | {"status": "out of date"}
+    if changed:
+        row["status"] = f"done by the code of {stamp['commit']}"
+    row["numbers"] = read_json(path, "") if (path := folder / "numbers" / f"{name}.json").is_file() else {}
+    row["link"] = f"{name}.html" if (report_folder(params.study) / f"{name}.html").is_file() else None
     return row
-
-
-def _empty_row(notebook: str, status: str) -> dict[str, Any]:
-    row = {"notebook": notebook, "name": notebook, "status": status, "duration": "", "error": ""}
-    return row | {"numbers": {}, "parameters": ""} | dict.fromkeys(("link", "run", "stamp"))
 
 
 def _as_yaml(value: Any) -> str:
@@ -193,10 +190,7 @@ def write_claims_page(rows: list[dict[str, Any]]) -> Path:
         index = report_folder(study) / "index.html"
         link = os.path.relpath(index, folder) if index.is_file() else ""
         if link or study in names:  # the full size where it was run
-            params = load_study(study)
-            studies.append(
-                {"name": study, "link": link, "scaled": params.scaled_down_how, "minutes": params.measured_minutes}
-            )
+            studies.append({"link": link, "params": load_study(study)})
     linked = [row | {"linked": bool(row["report"]) and (folder / str(row["report"])).is_file()} for row in rows]
     write_json(folder / "claims.json", rows)
     page = {"summary": verdicts.summary(rows), "studies": studies, "rows": verdicts.shown(linked)}
