@@ -1,6 +1,7 @@
 """What a study shows: a provenance stamp and an HTML report for each notebook, and the index of all."""
 
 import base64
+import functools
 import importlib.metadata
 import io
 import os
@@ -71,13 +72,10 @@ def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dic
 
 def _commit() -> str:
     """The commit, marked dirty if anything but the reports differs from it."""
+    git = functools.partial(subprocess.check_output, cwd=PROJECT, text=True, stderr=subprocess.DEVNULL)
     try:
-        commit, changed = (
-            subprocess.run(
-                ["git", *words.split()], cwd=PROJECT, capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for words in ("rev-parse --short=12 HEAD", "status --porcelain -- . :!reports")
-        )
+        commit = git(["git", "rev-parse", "--short=12", "HEAD"]).strip()
+        changed = git(["git", "status", "--porcelain", "--", ".", ":!reports"])
     except (OSError, subprocess.CalledProcessError):
         return "unknown (not a git checkout)"
     return f"{commit} (dirty: the tree had uncommitted changes)" if changed else commit
@@ -97,16 +95,11 @@ def write_report(params: StudyParams, name: str) -> None:
     folder = run_folder(params.study)
     made = read_json(folder / "stamps" / f"{name}.json", f"make study STUDY={params.study}")
     shown = [(key, value if isinstance(value, str) else _as_yaml(value)) for key, value in made.items() if value]
-    exporter = HTMLExporter(
-        extra_template_basedirs=[str(TEMPLATES)],
-        template_name="report",
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-    )
     book = nbformat.read(folder / "executed" / f"{name}.ipynb", as_version=4)
     for code in (part for part in book.cells if part.cell_type == "code"):
         code.outputs = [_smaller(output) for output in code.outputs if output.get("name") != "stderr"]
+    folded = dict.fromkeys(("exclude_input_prompt", "exclude_output_prompt", "exclude_anchor_links"), True)
+    exporter = HTMLExporter(extra_template_basedirs=[str(TEMPLATES)], template_name="report", **folded)
     heading = f"{name} - study {params.study} on {data_title(params)}"
     html, _ = exporter.from_notebook_node(book, {"metadata": {"name": heading}, "stamp": shown})
     with atomic_write(report_folder(params.study) / f"{name}.html") as beside:
@@ -159,12 +152,11 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
         return row
     row["stamp"] = stamp = read_json(stamps[0], "")
     row |= {key: stamp[key] for key in ("status", "duration", "error")}
-    differing = StudyParams(**stamp["parameters"]).model_dump(mode="json", exclude_defaults=True, exclude={"study"})
-    row["parameters"] = _as_yaml(differing)
+    asked = StudyParams(**stamp["parameters"])
+    row["parameters"] = _as_yaml(asked.model_dump(mode="json", exclude_defaults=True, exclude={"study"}))
     if stamp["status"] == "failed":
         return row
-    used = {key: stamp["parameters"].get(key) for key in job.depends_on["parameters"]}
-    made_from = stamp | {"parameters": used}
+    made_from = stamp | {"parameters": {key: stamp["parameters"].get(key) for key in job.depends_on["parameters"]}}
     changed = {key for key, value in job.depends_on.items() if made_from.get(key) != value}
     if changed - {"code digest"}:
         return row | {"status": "out of date"}
@@ -220,7 +212,7 @@ def _tracked_results(study: str) -> dict[str, Any]:
     """Rows by recipe, split and metric, and leaks by leak, set of images and metric."""
     results = read_json(PROJECT / "reports" / study / "results.json", f"make study STUDY={study}")
     tables: dict[str, dict] = {"rows": {}, "leaks": {}}
-    for name, keys in (("rows", ("recipe", "split")), ("leaks", ("leak", "on"))):
+    for name, first, second in (("rows", "recipe", "split"), ("leaks", "leak", "on")):
         for row in results[name]:
-            tables[name].setdefault(tuple(row[key] for key in keys), {})[row["metric"]] = row
+            tables[name].setdefault((row[first], row[second]), {})[row["metric"]] = row
     return tables | {"chosen": results["chosen on validation"]}
