@@ -122,7 +122,7 @@ def test_what_is_missed_is_said_with_its_denominator_also_where_nothing_is(writt
     sure[CLASSES_P] = np.eye(4)[pd.Categorical(TABLE["label"], categories=["bkl", "df", "mel", "nv"]).codes]
     done = lesion(written(sure))
     assert "0 of 50 melanoma images are missed; 0 of 25 lesions" in done.stdout
-    assert "None of the findings listed in --help." in done.stdout
+    assert "Nothing was found" in done.stdout
 
 
 def test_the_specificity_of_a_rare_view_is_not_marked_as_few(written):
