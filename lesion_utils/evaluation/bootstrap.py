@@ -17,7 +17,6 @@ LEVEL = 0.95  # of all intervals
 MIN_LESIONS = 10  # per class
 MAX_REDRAWN = 0.01  # share of the draws
 ESTIMATE = ["value", "low", "high", "n", "lesions", "note"]  # columns of an estimate
-EVERY_DRAW_AGREES = "no interval: every draw gives this value"
 
 _BLOCK = 2_000_000  # picks drawn at a time; changing it changes what a seed gives
 
@@ -31,37 +30,29 @@ def lesion_draws(
     and the number of redraws: a draw is repeated if it lacks a class that has ``at_least`` lesions or more. After
     ``resamples`` redraws, draws may still lack a class. The same seed and rows give the same draws.
     """
-    codes, lesions = pd.factorize(np.asarray(lesion_ids))
-    member = np.zeros((len(lesions), n_classes), np.float32)
+    codes, unique = pd.factorize(np.asarray(lesion_ids))
+    lesions, rng = len(unique), np.random.default_rng(seed)
+    member = np.zeros((lesions, n_classes), np.float32)
     member[codes, truth] = 1
     member = member[:, member.sum(0) >= max(at_least, 1)]
-    rng = np.random.default_rng(seed)
-    # uint8: a lesion is drawn about once, never 256 times
-    counts = np.empty((resamples, len(lesions)), np.uint8)
-    rows, redrawn = np.arange(resamples), 0
+    counts = np.empty((resamples, lesions), np.uint8)  # a lesion is drawn about once, never 256 times
+    rows, redrawn, step = np.arange(resamples), 0, max(1, _BLOCK // lesions)
     while True:
-        lacking = _draw(rng, counts, rows, member)
-        if len(lacking) == 0 or redrawn + len(lacking) > resamples:
-            return counts[:, codes], redrawn + len(lacking)
-        rows, redrawn = lacking, redrawn + len(lacking)
-
-
-def _draw(rng: np.random.Generator, counts: np.ndarray, rows: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Fills ``rows`` of ``counts``, (resamples, lesions); returns the rows that lack a class of ``member``."""
-    n_lesions = counts.shape[1]
-    step = max(1, _BLOCK // n_lesions)
-    lacking = []
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step]
-        picks = rng.integers(n_lesions, size=(len(block), n_lesions)) + n_lesions * np.arange(len(block))[:, None]
-        counts[block] = np.bincount(picks.ravel(), minlength=picks.size).reshape(picks.shape)
-        lacking.append(block[(counts[block].astype(np.float32) @ member == 0).any(1)])
-    return np.concatenate(lacking)
+        lacking = []
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step]
+            picks = rng.integers(lesions, size=(len(block), lesions)) + lesions * np.arange(len(block))[:, None]
+            counts[block] = np.bincount(picks.ravel(), minlength=picks.size).reshape(picks.shape)
+            lacking.append(block[(counts[block].astype(np.float32) @ member == 0).any(1)])
+        rows = np.concatenate(lacking)
+        redrawn += len(rows)
+        if len(rows) == 0 or redrawn > resamples:
+            return counts[:, codes], redrawn
 
 
 def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
-    """The 2.5 and 97.5% quantiles of a metric's draws, (B,) (Efron's percentile interval)."""
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    """The 2.5 and 97.5% quantiles of a metric's draws, (B,), without NaN (Efron's percentile interval)."""
+    low, high = np.quantile(draws[~np.isnan(draws)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -97,14 +88,26 @@ def share_draws(weights: np.ndarray, hits: np.ndarray, among: np.ndarray) -> np.
     return weighted_mean(hits[among].astype(np.float64), weights[:, among])
 
 
-def estimate_row(value: float, draws: np.ndarray, lesions_needed: Mapping[str, int], n: int, lesions: int) -> dict:
+def interval_row(value: float, draws: np.ndarray, share_of: int = 0) -> dict:
+    """``value, low, high, note`` from its draws, (B,); ``share_of``: lesions that it is a share of, or 0.
+
+    Where all draws agree, a share of 0 or 1 gets its exact interval, any other number none.
+    """
+    low, high = percentile_interval(draws)
+    if low == high and share_of and value in (0, 1):
+        low, high = exact_interval(value, share_of)
+    if low == high:
+        return unknown("no interval: every draw gives this value") | {"value": float(value)}
+    return {"value": float(value), "low": low, "high": high, "note": ""}
+
+
+def estimate_row(
+    value: float, draws: np.ndarray, lesions_needed: Mapping[str, int], n: int, lesions: int, is_share: bool = False
+) -> dict:
     """A dict of ``ESTIMATE`` from the ``draws``, (B,), of a number; draws of NaN count as redrawn."""
-    undefined = np.isnan(draws)
-    row = {"value": float(value), "low": np.nan, "high": np.nan, "n": n, "lesions": lesions, "note": ""}
-    if note := not_estimable(lesions_needed, int(undefined.sum()), len(draws)):
-        return row | unknown(note)
-    row["low"], row["high"] = percentile_interval(draws[~undefined])
-    return row | unknown(EVERY_DRAW_AGREES) | {"value": row["value"]} if row["low"] == row["high"] else row
+    note = not_estimable(lesions_needed, int(np.isnan(draws).sum()), len(draws))
+    row = unknown(note) if note else interval_row(value, draws, lesions if is_share else 0)
+    return dict.fromkeys(ESTIMATE) | {"n": n, "lesions": lesions} | row
 
 
 def unknown(note: str) -> dict:

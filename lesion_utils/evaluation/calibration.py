@@ -8,6 +8,7 @@ Vaicenavicius and others, AISTATS 2019), and without a bootstrap interval, which
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -37,26 +38,20 @@ def calibration(
     100 samples of this size (``calibrated_95``), all from 0 to 1; ``n`` images, ``lesions``, ``note``, ``leaky``. A
     value above ``calibrated_95`` is more than chance.
     """
-    events = _events(table, views)
-    bin_of = {name: _bins(stated, bins) for name, (stated, _) in events.items()}
-    simulated: dict[str, list[np.ndarray]] = {name: [] for name in events}
+    statements = _statements(table, views, bins)
+    simulated: dict[str, list[np.ndarray]] = {name: [] for name in statements}
     for labels in _labels_if_calibrated(table, simulations):
-        for name, (stated, event) in events.items():
-            simulated[name].append(_errors(stated, np.take_along_axis(event, labels, axis=1).T, bin_of[name]))
+        for name, of in statements.items():
+            simulated[name].append(of.errors(np.take_along_axis(of.makes_true, labels, axis=1).T))
     rows = []
-    for name, (stated, event) in events.items():
-        hit = event[np.arange(len(table)), table.truth]
-        needed = {"these cases": table.lesions}
-        if name != TOP:
-            needed = {name: table.size(hit)[1], f"not {name}": table.size(~hit)[1]}
-        note, numbers = not_estimable(needed, 0, simulations), [np.nan] * 3
-        if not note:
-            draws = np.concatenate(simulated[name])
-            numbers = [_errors(stated, hit[None], bin_of[name])[0], draws.mean(), np.quantile(draws, 0.95)]
-        row = dict(zip(("value", "calibrated", "calibrated_95"), map(float, numbers), strict=True))
-        counts = {"n": len(table), "lesions": table.lesions, "note": note}
-        rows.append({"metric": f"expected calibration error, {name}"} | row | counts)
-    return pd.DataFrame(rows).assign(leaky=table.leaky).set_axis(list(events), axis=0)
+    for name, of in statements.items():
+        needed = {"these cases": table.lesions} if name == TOP else table.lesions_with(of.hits, name)
+        note, draws = not_estimable(needed, 0, simulations), np.concatenate(simulated[name])
+        numbers = [np.nan] * 3 if note else [of.errors(of.hits[None])[0], draws.mean(), np.quantile(draws, 0.95)]
+        row: dict = {"metric": f"expected calibration error, {name}"}
+        row |= zip(("value", "calibrated", "calibrated_95"), numbers, strict=True)
+        rows.append(row | {"n": len(table), "lesions": table.lesions, "note": note})
+    return pd.DataFrame(rows).assign(leaky=table.leaky).set_axis(list(statements), axis=0)
 
 
 def calibration_sentence(row: pd.Series) -> str:
@@ -78,13 +73,12 @@ def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins
     One row per bin of ``calibration``, in order, of the first run: ``stated``, the mean stated probability; ``value``,
     the observed share (accuracy for the top label), with ``low, high, n, lesions, note`` as in ``judge``.
     """
-    events = _events(table, views)
-    if of not in events:
+    statements = _statements(table, views, bins)
+    if of not in statements:
         raise InputError(f"No probability of {of!r} is stated for the classes {', '.join(table.classes)}.")
-    stated, event = events[of]
-    hit, bin_of = event[np.arange(len(table)), table.truth], _bins(stated, bins)
+    stated, _, hits, bin_of = statements[of]
     return pd.DataFrame(
-        {"stated": stated[bin_of == index].mean()} | table.share(hit, bin_of == index, "this bin")
+        {"stated": stated[bin_of == index].mean()} | table.share(hits, bin_of == index, "this bin")
         for index in np.unique(bin_of)
     )
 
@@ -113,25 +107,31 @@ def apply_temperature(table: PredictionTable, temperature: float) -> PredictionT
     return PredictionTable(frames, table.resamples, table.seed, table.name)
 
 
-def _events(table: PredictionTable, views: Views) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What a probability is stated for: (n,) probabilities, and (n, k) bool, whether each label would make it true."""
+class _Statement(NamedTuple):
+    """What a probability is stated for each case: that the most probable class is right, or that a view is true."""
+
+    stated: np.ndarray  # (n,) probabilities
+    makes_true: np.ndarray  # (n, k) bool: the labels that would make it true
+    hits: np.ndarray  # (n,) bool: it is true
+    bin_of: np.ndarray  # (n,) from 0 up, of equal mass as far as ties, which stay together, allow
+
+    def errors(self, hits: np.ndarray) -> np.ndarray:
+        """Expected calibration error of each sample of ``hits``, (S, n) bool: (S,)."""
+        gaps = (hits - self.stated) @ (self.bin_of[:, None] == np.unique(self.bin_of)).astype(np.float64)
+        return np.abs(gaps).sum(1) / len(self.stated)
+
+
+def _statements(table: PredictionTable, views: Views, bins: int) -> dict[str, _Statement]:
     scores = _normalised(table.probabilities)
     events = {TOP: (scores.max(1), np.arange(table.k) == scores.argmax(1)[:, None])}
     for name, positive in views_of(table.classes, views).items():
         member = np.isin(table.classes, positive)
         events[name] = scores[:, member].sum(1).round(12), np.broadcast_to(member, scores.shape)
-    return events
-
-
-def _bins(stated: np.ndarray, bins: int) -> np.ndarray:
-    """The bin of each case, (n,) from 0 up, of equal mass as far as ties, which stay together, allow."""
-    return np.searchsorted(np.sort(stated), stated, "left") * bins // len(stated)
-
-
-def _errors(stated: np.ndarray, hits: np.ndarray, bin_of: np.ndarray) -> np.ndarray:
-    """Expected calibration error of each sample of ``hits``, (S, n) bool: (S,)."""
-    gaps = (hits - stated) @ (bin_of[:, None] == np.unique(bin_of)).astype(np.float64)
-    return np.abs(gaps).sum(1) / len(stated)
+    statements = {}
+    for name, (stated, makes_true) in events.items():
+        bin_of = np.searchsorted(np.sort(stated), stated, "left") * bins // len(stated)
+        statements[name] = _Statement(stated, makes_true, makes_true[np.arange(len(table)), table.truth], bin_of)
+    return statements
 
 
 def _labels_if_calibrated(table: PredictionTable, simulations: int) -> Iterator[np.ndarray]:

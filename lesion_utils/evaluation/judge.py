@@ -8,10 +8,9 @@ import pandas as pd
 from sklearn.metrics import classification_report as sklearn_report
 from sklearn.metrics import confusion_matrix, roc_curve
 
-from lesion_utils.errors import InputError
 from lesion_utils.evaluation import bootstrap, metrics
 from lesion_utils.evaluation.metric_list import OVERALL, Block, Metric, metrics_of
-from lesion_utils.evaluation.prediction_table import PredictionTable, Run
+from lesion_utils.evaluation.prediction_table import PredictionTable, Run, require_same_classes
 from lesion_utils.evaluation.views import Views
 from lesion_utils.study import Judging
 
@@ -43,7 +42,7 @@ def judge(
     - ``note``: why there is no value or interval; ``leaky``: see ``PredictionTable``.
     """
     chosen = [m for m in metrics_of(table, options or Judging(), views) if wanted is None or m.name in wanted]
-    values = _values(table, [metric for metric in chosen if not _note(table, metric)], table.runs)
+    values = _values(table, chosen, table.runs)
     rows = [_row(table, metric, values.get(metric.name)) for metric in chosen]
     if not table.has_probabilities and wanted is None:
         left_out = _row(table, Metric(NEEDS_PROBABILITIES, OVERALL, lambda block: block.counts), None)
@@ -70,26 +69,23 @@ def compare(
     if paired:
         first = second = table.with_runs_of(reference)
         runs, reference_runs = first.runs[: len(table.runs)], first.runs[len(table.runs) :]
-    elif set(table.classes) == set(reference.classes):
+    else:
+        require_same_classes(table.classes, reference.classes)
         first, second = table, PredictionTable(reference.frames, table.resamples, table.seed + 1, reference.name)
         runs, reference_runs = first.runs, second.runs
-    else:
-        classes = f"{', '.join(table.classes)}; {', '.join(reference.classes)}"
-        raise InputError(f"The prediction tables have different classes: {classes}.")
-    ours, theirs = ({m.name: m for m in metrics_of(side, options or Judging(), views)} for side in (first, second))
-    notes = {
-        name: _note(first, ours[name]) or _note(second, theirs[name])
-        for name in wanted
-        if {name} <= ours.keys() & theirs.keys()
-    }
-    estimable = [name for name, note in notes.items() if not note]
-    values = _values(first, [ours[name] for name in estimable], runs)
-    reference_values = _values(second, [theirs[name] for name in estimable], reference_runs)
+    ours, theirs = (
+        {m.name: m for m in metrics_of(side, options or Judging(), views) if m.name in wanted}
+        for side in (first, second)
+    )
+    values = _values(first, list(ours.values()), runs)
+    reference_values = _values(second, list(theirs.values()), reference_runs)
     rows = []
-    for name, note in notes.items():
-        difference = None if note else values[name] - reference_values[name]
+    for name in wanted:
+        if name not in ours or name not in theirs:
+            continue
+        difference = values[name] - reference_values[name] if name in values and name in reference_values else None
         row = _row(first, ours[name], difference, difference=True)
-        row["note"] = note or row["note"]
+        row["note"] = row["note"] or _note(second, theirs[name])
         rows.append(row | {"p": np.nan if difference is None or row["note"] else _p_value(difference[1:])})
     return _framed(rows, table.leaky or reference.leaky)
 
@@ -140,42 +136,31 @@ def _row(table: PredictionTable, metric: Metric, values: np.ndarray | None, diff
     """The row of ``metric`` from its point value and draws, (1 + B,); None where it is not estimable."""
     images, lesions = _base(table, metric)
     positives = len(table) if metric.about is None else table.size(metric.about.member[table.truth])[0]
-    note = _note(table, metric)
-    value = low = high = np.nan
-    if values is not None and not (note := _undefined(values)):
-        value, draws = float(values[0]), values[1:]
-        low, high = bootstrap.percentile_interval(draws[~np.isnan(draws)])
-        if low == high and not difference:
-            if (metric.share_of or metric.share_of_predicted) and value in (0, 1):
-                low, high = bootstrap.exact_interval(value, lesions)
-            else:
-                low, high, note = np.nan, np.nan, bootstrap.EVERY_DRAW_AGREES
-    return {
-        "metric": f"difference in {metric.name}" if difference else metric.name,
-        "kind": metric.kind,
-        "about": metric.about.name if metric.about else "",
-        **{"value": value, "low": low, "high": high, "n": images, "lesions": lesions},
-        **{"positives": positives, "few": positives < FEW, "note": note},
-    }
+    row: dict = {"metric": f"difference in {metric.name}" if difference else metric.name, "kind": metric.kind}
+    row |= {"about": metric.about.name if metric.about else "", "value": np.nan, "low": np.nan, "high": np.nan}
+    row |= {"n": images, "lesions": lesions, "positives": positives, "few": positives < FEW}
+    if values is None:
+        return row | {"note": _note(table, metric)}
+    value, draws = float(values[0]), values[1:]
+    if (missing := np.isnan(draws).sum()) > bootstrap.MAX_REDRAWN * len(draws) or np.isnan(value):
+        allowed = f"at most {100 * bootstrap.MAX_REDRAWN:g}% allowed"
+        return row | {"note": f"not defined in {missing:,} of {len(draws):,} draws, {allowed}"}
+    if difference:
+        low, high = bootstrap.percentile_interval(draws)
+        return row | {"value": value, "low": low, "high": high, "note": ""}
+    return row | bootstrap.interval_row(value, draws, lesions if metric.share_of or metric.share_of_predicted else 0)
 
 
 def _values(table: PredictionTable, chosen: list[Metric], runs: Sequence[Run]) -> dict[str, np.ndarray]:
-    """Point value and draws of each metric, (1 + B,): the mean over the runs."""
-    if not chosen:
+    """Point value and draws, (1 + B,), of each metric that is estimable: the mean over the runs."""
+    estimable = [metric for metric in chosen if not _note(table, metric)]
+    if not estimable:
         return {}
     values = []
     for weights in itertools.chain([np.ones((1, len(table)))], metrics.blocks(table.weights)):
         blocks = [Block(table, run, weights) for run in runs]
-        values.append([np.mean([metric.compute(block) for block in blocks], axis=0) for metric in chosen])
-    return dict(zip((metric.name for metric in chosen), np.concatenate(values, axis=1), strict=True))
-
-
-def _undefined(values: np.ndarray) -> str:
-    """Why too many of the values, (1 + B,), are not defined, or ""."""
-    missing, resamples = int(np.isnan(values[1:]).sum()), len(values) - 1
-    if not np.isnan(values[0]) and missing <= bootstrap.MAX_REDRAWN * resamples:
-        return ""
-    return f"not defined in {missing:,} of {resamples:,} draws, at most {100 * bootstrap.MAX_REDRAWN:g}% allowed"
+        values.append([np.mean([metric.compute(block) for block in blocks], axis=0) for metric in estimable])
+    return dict(zip((metric.name for metric in estimable), np.concatenate(values, axis=1), strict=True))
 
 
 def _p_value(draws: np.ndarray) -> float:

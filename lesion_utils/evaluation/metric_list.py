@@ -72,9 +72,10 @@ class Question:
         assert self.group is not None
         return self.block.curve(self.group.member.tobytes())
 
-    @property
-    def curves(self) -> list[metrics.Curve]:
-        return [self.block.curve(member.tobytes()) for member in np.eye(self.block.table.k, dtype=bool)]
+    def macro(self, area: str) -> np.ndarray:
+        """The mean over the classes of an area of their curves, (B,)."""
+        curves = [self.block.curve(member.tobytes()) for member in np.eye(self.block.table.k, dtype=bool)]
+        return np.mean([getattr(curve, area) for curve in curves], axis=0)
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,8 @@ METRICS: list[Entry] = [
     Entry("Matthews correlation", lambda of: metrics.matthews(of.counts)),
     _case("top-2 accuracy", case_values=partial(metrics.top_hits, top=2), share_of="all", more_classes_than=2),
     _case("top-3 accuracy", case_values=partial(metrics.top_hits, top=3), share_of="all", more_classes_than=3),
-    _case("macro AUC", lambda of: np.mean([curve.auc for curve in of.curves], axis=0), needs="classes"),
-    _case(
-        "macro average precision",
-        lambda of: np.mean([curve.average_precision for curve in of.curves], axis=0),
-        needs="classes",
-    ),
+    _case("macro AUC", lambda of: of.macro("auc"), needs="classes"),
+    _case("macro average precision", lambda of: of.macro("average_precision"), needs="classes"),
     _case("Brier score", case_values=metrics.brier_losses),
     _case("log loss", case_values=metrics.log_losses),
     _group("sensitivity", lambda of: metrics.sensitivity(of.counts, 1), needs="positives", share_of="positives"),
@@ -158,12 +155,12 @@ def metrics_of(table: PredictionTable, options: Judging, views: Views = None) ->
     """All metrics of ``table`` in the order of their rows; views are ``views`` (or by name) and ``options.views``."""
     classes = [Group(name, np.arange(table.k) == index) for index, name in enumerate(table.classes)]
     asked = views_of(table.classes, views) | views_of(table.classes, options.views)
-    groups = [(VIEW, Group(name, np.isin(table.classes, names))) for name, names in asked.items()]
+    groups = [Group(name, np.isin(table.classes, names)) for name, names in asked.items()]
     entries = [entry for entry in METRICS if table.k > entry.more_classes_than]
     entries = [entry for entry in entries if table.has_probabilities or not entry.probabilities]
-    asked_of = [(entry, kind, group) for kind, group in [(OVERALL, None), *groups] for entry in entries]
-    # of classes metric by metric, so that a reader compares classes
-    asked_of += [(entry, CLASS, group) for entry in entries for group in classes]
+    asked_of = [(entry, OVERALL, None) for entry in entries]
+    asked_of += [(entry, VIEW, group) for group in groups for entry in entries]
+    asked_of += [(entry, CLASS, group) for entry in entries for group in classes]  # so that a reader compares classes
     rows = [_metric(entry, kind, of, classes, options) for entry, kind, of in asked_of if kind in entry.kinds]
     return sorted(rows, key=lambda metric: FIRST.index(metric.name) if metric.name in FIRST else len(FIRST))
 
@@ -178,9 +175,7 @@ def _metric(entry: Entry, kind: str, group: Group | None, classes: list[Group], 
         name = f"{group.name} {name}" if kind == VIEW else f"{name} {group.name}"
 
     def compute(block: Block) -> np.ndarray:
-        if entry.compute is None:
-            return block.means[entry.name]
-        return entry.compute(Question(block, group, options))
+        return entry.compute(Question(block, group, options)) if entry.compute else block.means[entry.name]
 
     share_of = next(iter(groups[entry.share_of]), None)
     return Metric(name, kind, compute, group, groups[entry.needs], share_of, entry.share_of == "predicted")

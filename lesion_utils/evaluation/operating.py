@@ -89,15 +89,22 @@ def choose(
             "An operating point is chosen by either a sensitivity or a specificity, above 0 and up to 1; got "
             f"sensitivity {sensitivity} and specificity {specificity}."
         )
-    rule, threshold_of = f"the lowest threshold with specificity of at least {asked[0]:g}", _with_specificity
-    if sensitivity is not None:
-        rule, threshold_of = f"the highest threshold with sensitivity of at least {asked[0]:g}", _with_sensitivity
     classes = validation.view(view, views)
     stated, positive = validation.probability_of(classes), validation.is_labelled(classes)
-    note = not_estimable(_needed(validation, positive, view), 0, 1)
-    threshold = np.nan if note else threshold_of(stated, positive, asked[0])
+    note, threshold = not_estimable(validation.lesions_with(positive, view), 0, 1), np.nan
+    rule = f"the {{}} threshold with {{}} of at least {asked[0]:g}"
+    if sensitivity is not None:
+        rule = rule.format("highest", "sensitivity")
+        needed = ceil(sensitivity * positive.sum() - 1e-9)  # 0.9 * 10 is a little above 9
+        threshold = np.nan if note else np.sort(stated[positive])[-needed]
+    elif specificity is not None:
+        rule = rule.format("lowest", "specificity")
+        allowed = floor((1 - specificity) * (~positive).sum() + 1e-9)
+        first_too_many = np.r_[-np.inf, np.sort(stated[~positive])][-allowed - 1]
+        # if all are too many, a threshold just above them calls nobody
+        threshold = np.nan if note else min(stated[stated > first_too_many], default=np.nextafter(first_too_many, 2))
     return OperatingPoint(
-        *(view, classes, threshold, rule, chosen_on, len(validation), validation.lesions),
+        *(view, classes, float(threshold), rule, chosen_on, len(validation), validation.lesions),
         note=note and f"{chosen_on}: {note}",
         image_ids=frozenset(validation.frame["image_id"]),
         lesion_ids=frozenset(validation.lesion_ids),
@@ -169,90 +176,53 @@ def decision_curve(
     _check_shares("prevalence", *([] if prevalence is None else [prevalence]))
     classes = table.view(view, views)
     stated, positive = table.probability_of(classes), table.is_labelled(classes)
-    needed, own, cut = _needed(table, positive, view), positive.mean(), np.asarray(thresholds, np.float64)
-    once = np.ones((1, len(table)))
+    own, needed, cut = positive.mean(), table.lesions_with(positive, view), np.asarray(thresholds, np.float64)
+    weights = np.vstack([np.ones_like(table.weights[:1]), table.weights])  # all cases once, then the draws
     rows = []
     for at, share in {"these images": own, "stated": prevalence}.items():
         if share is None:
             continue
-        called = _moved(stated, own, share)[:, None] >= cut
-        values, draws = (_net_benefit(each, called, positive, share, cut) for each in (once, table.weights))
-        for index, threshold in enumerate(cut):
-            treat_all = share - (1 - share) * threshold / (1 - threshold)
+        moved = stated
+        if own not in (0, 1, share):  # otherwise nothing to move, or nothing that could be judged
+            yes, no = stated * share / own, (1 - stated) * (1 - share) / (1 - own)
+            moved = yes / (yes + no)
+        true, false = (share_draws(weights, moved[:, None] >= cut, among) for among in (positive, ~positive))
+        benefit = true * share - false * (1 - share) * cut / (1 - cut)
+        for threshold, (value, *draws) in zip(cut, benefit.T, strict=True):
             rows.append(
                 {"at": at, "prevalence": share, "threshold": threshold}
-                | estimate_row(values[0, index], draws[:, index], needed, len(table), table.lesions)
-                | {"treat_all": treat_all, "treat_none": 0.0}
+                | estimate_row(value, np.array(draws), needed, len(table), table.lesions)
+                | {"treat_all": share - (1 - share) * threshold / (1 - threshold), "treat_none": 0.0}
             )
-    return pd.DataFrame(rows).assign(caution=_uncalibrated(table, view, views), leaky=table.leaky)
-
-
-def _with_sensitivity(stated: np.ndarray, positive: np.ndarray, asked: float) -> float:
-    needed = ceil(asked * positive.sum() - 1e-9)  # 0.9 * 10 is a little above 9
-    return float(np.sort(stated[positive])[-needed])
-
-
-def _with_specificity(stated: np.ndarray, positive: np.ndarray, asked: float) -> float:
-    allowed = floor((1 - asked) * (~positive).sum() + 1e-9)
-    if allowed == (~positive).sum():
-        return float(stated.min())
-    first_too_many = np.sort(stated[~positive])[-allowed - 1]
-    above = stated[stated > first_too_many]
-    return float(above.min() if len(above) else np.nextafter(first_too_many, 2))  # the latter calls nobody
-
-
-def _predictive_value(name: str, prevalence: float, sensitivity: np.ndarray, specificity: np.ndarray) -> np.ndarray:
-    """PPV or NPV; NaN where no case, or every case, is called."""
-    right, wrong = np.asarray(sensitivity) * prevalence, (1 - np.asarray(specificity)) * (1 - prevalence)
-    if name == "NPV":
-        right, wrong = np.asarray(specificity) * (1 - prevalence), (1 - np.asarray(sensitivity)) * prevalence
-    with np.errstate(invalid="ignore"):
-        return right / (right + wrong)
-
-
-def _predictive(name: str, prevalence: float, shares: Sequence[dict], draws: Sequence[np.ndarray]) -> dict:
-    values = _predictive_value(name, prevalence, *draws)
-    undefined = np.isnan(values)
-    value, *ends = (
-        float(_predictive_value(name, prevalence, *(row[end] for row in shares))) for end in ("value", "low", "high")
-    )
-    note = next((row["note"] for row in shares if np.isnan(row["value"])), "")
-    if not note and (np.isnan(value) or undefined.mean() > bootstrap.MAX_REDRAWN):
-        note = f"{'no' if name == 'PPV' else 'every'} case is called in {undefined.mean():.0%} of draws"
-    if note:
-        return unknown(note)
-    exact = any(row["value"] in (0, 1) for row in shares)
-    low, high = ends if exact else bootstrap.percentile_interval(values[~undefined])
-    return {"value": value, "low": low, "high": high, "note": ""}
-
-
-def _net_benefit(
-    weights: np.ndarray, called: np.ndarray, positive: np.ndarray, prevalence: float, cut: np.ndarray
-) -> np.ndarray:
-    """Of ``called``, (n, m), at the threshold probabilities ``cut``, (m,): (B, m); NaN without cases of either side."""
-    true, false = (share_draws(weights, called, among) for among in (positive, ~positive))
-    return true * prevalence - false * (1 - prevalence) * cut / (1 - cut)
-
-
-def _moved(stated: np.ndarray, own: float, prevalence: float) -> np.ndarray:
-    """Probabilities at prevalence ``own`` moved to another; the likelihoods stay as they are."""
-    if own in (0, 1, prevalence):  # nothing to move, or nothing that could be judged
-        return stated
-    yes, no = stated * prevalence / own, (1 - stated) * (1 - prevalence) / (1 - own)
-    return yes / (yes + no)
-
-
-def _uncalibrated(table: PredictionTable, view: str, views: Views) -> str:
     row = calibration(table, views).loc[view]
     caution = (
         f"the probabilities are not calibrated (calibration error {row['value']:.3f}; a calibrated model would stay "
         f"under {row['calibrated_95']:.3f}), so a threshold probability does not mean what it says"
     )
-    return caution if row["value"] > row["calibrated_95"] else ""
+    caution = caution if row["value"] > row["calibrated_95"] else ""
+    return pd.DataFrame(rows).assign(caution=caution, leaky=table.leaky)
 
 
-def _needed(table: PredictionTable, positive: np.ndarray, view: str) -> dict[str, int]:
-    return {view: table.size(positive)[1], f"not {view}": table.size(~positive)[1]}
+def _predictive(name: str, prevalence: float, shares: Sequence[dict], draws: Sequence[np.ndarray]) -> dict:
+    """The row of PPV or NPV, by Bayes' theorem, from the rows and draws of sensitivity and specificity."""
+
+    def value_of(sensitivity: np.ndarray, specificity: np.ndarray) -> np.ndarray:
+        right, wrong = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+        if name == "NPV":
+            right, wrong = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+        with np.errstate(invalid="ignore"):
+            return right / (right + wrong)  # NaN where no case, or every case, is called
+
+    values = value_of(*draws)
+    value, *ends = value_of(*(np.array([row[end] for end in ("value", "low", "high")]) for row in shares)).tolist()
+    note, undefined = next((row["note"] for row in shares if np.isnan(row["value"])), ""), np.isnan(values).mean()
+    if not note and (np.isnan(value) or undefined > bootstrap.MAX_REDRAWN):
+        note = f"{'no' if name == 'PPV' else 'every'} case is called in {undefined:.0%} of draws"
+    if note:
+        return unknown(note)
+    exact = any(row["value"] in (0, 1) for row in shares)
+    low, high = ends if exact else bootstrap.percentile_interval(values)
+    return {"value": value, "low": low, "high": high, "note": ""}
 
 
 def _check_shares(name: str, *shares: float) -> None:

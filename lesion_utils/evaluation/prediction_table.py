@@ -70,7 +70,8 @@ class PredictionTable:
         self.has_probabilities = all(predictions.classes_of(frame) for frame in self.frames)
         self.classes = predictions.classes_of(first)
         if not self.has_probabilities:
-            self.classes = sorted({label for frame in self.frames for label in _classes(frame)})
+            named = (predictions.classes_of(frame) or [*frame["label"], *frame["predicted"]] for frame in self.frames)
+            self.classes = sorted({label for labels in named for label in labels})
         self.k, self.truth = len(self.classes), pd.Index(self.classes).get_indexer(first["label"])
         self.runs = [self._run(frame) for frame in self.frames]
         self.predicted = self.runs[0].predicted
@@ -134,25 +135,27 @@ class PredictionTable:
         """Images and lesions of the cases ``chosen``, (n,) bool."""
         return int(chosen.sum()), np.unique(self.lesion_codes[chosen]).size
 
+    def lesions_with(self, positive: np.ndarray, name: str) -> dict[str, int]:
+        """The lesions of the cases ``positive``, (n,) bool, and of the rest, by a name for the reader."""
+        return {name: self.size(positive)[1], f"not {name}": self.size(~positive)[1]}
+
     def share(self, hits: np.ndarray, among: np.ndarray, name: str) -> dict:
         """The share of ``hits`` ``among`` the cases called ``name``, both (n,) bool, as a dict of ``ESTIMATE``."""
         images, lesions = self.size(among)
         draws = bootstrap.share_draws(self.weights, hits[:, None], among)[:, 0]
-        row = bootstrap.estimate_row(hits[among].mean() if images else np.nan, draws, {name: lesions}, images, lesions)
-        if row["value"] in (0, 1):
-            row["low"], row["high"] = bootstrap.exact_interval(row["value"], lesions)
-            row["note"] = ""
-        return row
+        share = hits[among].mean() if images else np.nan
+        return bootstrap.estimate_row(share, draws, {name: lesions}, images, lesions, is_share=True)
 
 
-def _classes(frame: pd.DataFrame) -> list[str]:
-    return predictions.classes_of(frame) or sorted({*frame["label"], *frame["predicted"]})
+def require_same_classes(classes: Sequence[str], others: Sequence[str]) -> None:
+    if set(classes) != set(others):
+        raise InputError(f"The prediction tables have different classes: {', '.join(classes)}; {', '.join(others)}.")
 
 
 def _aligned(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     classes, of_other = predictions.classes_of(first), predictions.classes_of(other)
-    if classes and of_other and set(classes) != set(of_other):
-        raise InputError(f"The prediction tables have different classes: {', '.join(classes)}; {', '.join(of_other)}.")
+    if classes and of_other:
+        require_same_classes(classes, of_other)
     first, other = first.set_index("image_id"), other.set_index("image_id")
     if len(unmatched := first.index.symmetric_difference(other.index)):
         raise InputError(f"The prediction tables have different cases; in only one of them: {first_ten(unmatched)}.")

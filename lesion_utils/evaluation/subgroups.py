@@ -86,34 +86,26 @@ def untested(table: PredictionTable, cases: pd.DataFrame | None = None) -> list[
 
 def _described(table: pd.DataFrame, cases: pd.DataFrame | None) -> pd.DataFrame:
     """The groups of each case, in the rows of ``table``: strings, one column for each of ``VARIABLES`` that exists."""
-    source = table if cases is None else _matched(table, cases)
-    columns = {name: _plain(source[name]) for name in VARIABLES if name in source}
+    where, source = "the cases to group by", table
+    if cases is not None:
+        require_columns(where, cases, ["image_id"], "It links them to the predictions.")
+        wanted = cases[cases["image_id"].isin(table["image_id"])]
+        require_unique(where, wanted["image_id"])
+        if (lost := ~table["image_id"].isin(wanted["image_id"])).any():
+            raise InputError(
+                f"{where}: no row for {lost.sum():,} of {len(table):,} predictions: "
+                f"{first_ten(table.loc[lost, 'image_id'])}. Fix: give the metadata of all images that were predicted."
+            )
+        source = wanted.set_index("image_id").loc[table["image_id"]].reset_index()
+    columns = {}
+    for name in [name for name in VARIABLES if name in source]:
+        text = source[name].astype(object).where(source[name].notna(), "").astype(str).str.strip()
+        columns[name] = text.where(~text.str.lower().isin(["", "unknown", "nan", "none"]), MISSING)
     if "age" in columns:
-        columns["age"] = _bands(columns["age"])
+        years = parse_numbers(where, columns["age"], 0, 150, "age in years", empty=[MISSING])
+        bands = pd.cut(years, _AGE_EDGES, right=False, labels=AGE_BANDS)
+        columns["age"] = bands.astype(object).fillna(MISSING)
     return pd.DataFrame(columns, index=source.index).reset_index(drop=True)
-
-
-def _matched(table: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
-    where = "the cases to group by"
-    require_columns(where, cases, ["image_id"], "It links them to the predictions.")
-    wanted = cases[cases["image_id"].isin(table["image_id"])]
-    require_unique(where, wanted["image_id"])
-    if (lost := ~table["image_id"].isin(wanted["image_id"])).any():
-        raise InputError(
-            f"{where}: no row for {lost.sum():,} of {len(table):,} predictions: "
-            f"{first_ten(table.loc[lost, 'image_id'])}. Fix: give the metadata of all images that were predicted."
-        )
-    return wanted.set_index("image_id").loc[table["image_id"]].reset_index()
-
-
-def _plain(values: pd.Series) -> pd.Series:
-    text = values.astype(object).where(values.notna(), "").astype(str).str.strip()
-    return text.where(~text.str.lower().isin(["", "unknown", "nan", "none"]), MISSING)
-
-
-def _bands(ages: pd.Series) -> pd.Series:
-    years = parse_numbers("the cases to group by", ages, 0, 150, "age in years", empty=[MISSING])
-    return pd.cut(years, _AGE_EDGES, right=False, labels=AGE_BANDS).astype(object).fillna(MISSING)
 
 
 def _groups(described: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -132,12 +124,12 @@ def _balanced_accuracy(table: PredictionTable, inside: np.ndarray) -> dict:
     images, lesions = table.size(inside)
     if note := not_estimable(needed, 0, 1):
         return unknown(note) | {"n": images, "lesions": lesions}
-
-    def of(weights: np.ndarray) -> np.ndarray:
-        counts = metrics.confusion_counts(table.truth[inside], table.predicted[inside], table.k, weights)
-        return metrics.balanced_accuracy(counts)
-
-    return estimate_row(of(np.ones((1, images)))[0], of(table.weights[:, inside]), needed, images, lesions)
+    of_group = (table.truth[inside], table.predicted[inside], table.k)
+    value, draws = (
+        metrics.balanced_accuracy(metrics.confusion_counts(*of_group, weights))
+        for weights in (np.ones((1, images)), table.weights[:, inside])
+    )
+    return estimate_row(value[0], draws, needed, images, lesions)
 
 
 def _cell(row: pd.Series) -> str:

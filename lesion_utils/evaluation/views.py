@@ -34,9 +34,7 @@ def views_of(classes: Sequence[str], views: Views = None) -> dict[str, list[str]
             views.pop("malignant")
     for view, names in views.items():
         if unknown := [name for name in names if name not in classes]:
-            raise InputError(
-                f"view {view!r}: no class {', '.join(unknown)}. Expected some of {', '.join(map(str, classes))}."
-            )
+            raise InputError(f"view {view!r}: no class {', '.join(unknown)}. Expected some of {', '.join(classes)}.")
     return {view: list(names) for view, names in views.items() if 0 < len(set(names)) < len(classes)}
 
 
@@ -44,8 +42,8 @@ def asked_views(
     classes: Sequence[str], melanoma: str | None = None, malignant: Sequence[str] | None = None
 ) -> dict[str, list[str]]:
     """``views_of`` the classes, with ``melanoma`` or ``malignant`` given by the caller: some classes, not all."""
-    given = {"melanoma": None if melanoma is None else [melanoma], "malignant": malignant}
-    asked = {view: list(names) for view, names in given.items() if names is not None}
+    asked = {} if melanoma is None else {"melanoma": [melanoma]}
+    asked |= {} if malignant is None else {"malignant": list(malignant)}
     views = views_of(classes, views_of(classes) | asked)
     for view in asked.keys() - views.keys():
         names = ", ".join(asked[view]) or "no class"
@@ -53,5 +51,5 @@ def asked_views(
     return views
 
 
-def _plain(name: object) -> str:
-    return " ".join(str(name).casefold().replace("_", " ").replace("-", " ").replace("’", "'").split())
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").replace("’", "'").split())
