@@ -27,48 +27,53 @@ def _panels(rows: int = 1, columns: int = 1, width: float = 7.0, height: float =
     return plt.subplots(rows, columns, figsize=(width, height), dpi=DPI, layout="constrained", squeeze=False)
 
 
-def _panel(width: float = 7.0, height: float = 3.6, /, **labels: Any) -> tuple[Figure, Axes]:
-    """A figure with one panel; ``labels`` are its title and the names of its axes."""
+def _panel(
+    title: str, xlabel: str, ylabel: str, width: float = 7, height: float = 3.6, diagonal: bool = False
+) -> tuple[Figure, Axes]:
     figure, axes = _panels(width=width, height=height)
-    axes[0, 0].set(**labels)
+    axes[0, 0].set(title=title, xlabel=xlabel, ylabel=ylabel)
+    if diagonal:
+        axes[0, 0].plot([0, 1], [0, 1], color="grey", linestyle=":")
     return figure, axes[0, 0]
+
+
+def _heatmap(shares: pd.DataFrame, *panel: Any, **cells: Any) -> Figure:
+    figure, ax = _panel(*panel)
+    cells = {"annot": True, "fmt": ".2f"} | cells
+    sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, annot_kws={"size": 9}, ax=ax, **cells)
+    ax.set(xlabel=panel[1], ylabel=panel[2])  # seaborn has put the names of the table
+    ax.tick_params(axis="y", rotation=0)
+    ax.grid(False)
+    return figure
 
 
 def _with_images(sizes: pd.Series) -> list[str]:
     return [f"{name} (n = {n:,})" for name, n in sizes.items()]
 
 
-def _heatmap(ax: Axes, shares: pd.DataFrame, **options: Any) -> None:
-    sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, annot_kws={"size": 9}, ax=ax, **({"annot": True} | options))
-    ax.tick_params(axis="y", rotation=0)
-    ax.grid(False)
-
-
-def _interval(ax: Axes, place: int, row: dict | pd.Series, marker: str = "o") -> None:
+def _interval(ax: Axes, line: int, row: dict | pd.Series, marker: str = "o") -> None:
     if np.isnan(row["value"]):
-        ax.text(0, place, "not estimable", va="center", fontsize=8, color="grey")
+        ax.text(0, line, "not estimable", va="center", fontsize=8, color="grey")
         return
-    ax.plot([row["low"], row["high"]], [place, place], color=BLUE)
-    ax.plot(row["value"], place, marker, color=BLUE)
+    ax.plot([row["low"], row["high"]], [line, line], color=BLUE)
+    ax.plot(row["value"], line, marker, color=BLUE)
 
 
 def class_counts(cases: pd.DataFrame, title: str) -> Figure:
     """Images and lesions of each class, largest first."""
     counts = cases.groupby("label").agg(images=("image_id", "size"), lesions=("lesion_id", "nunique"))
-    figure, ax = _panel()
-    counts.sort_values("images", ascending=False).plot.barh(ax=ax, color=[BLUE, LIGHT_BLUE])
+    figure, ax = _panel(f"{title}: images and lesions of each class", "number", "diagnosis")
+    names = {"xlabel": "number", "ylabel": "diagnosis"}
+    counts.sort_values("images", ascending=False).plot.barh(ax=ax, color=[BLUE, LIGHT_BLUE], **names)
     ax.invert_yaxis()
-    ax.set(title=f"{title}: images and lesions of each class", xlabel="number", ylabel="diagnosis")
     return figure
 
 
 def shares_by_class(cases: pd.DataFrame, column: str, title: str) -> Figure:
     """Share of each value of ``column`` (diagnosis type, site, sex) within each class; missing is a value."""
     shares = pd.crosstab(cases["label"], cases[column].fillna("missing"), normalize="index")
-    figure, ax = _panel(*((9, 4.2) if shares.shape[1] > 6 else (7, 3.6)))
-    _heatmap(ax, shares, fmt=".2f")
-    ax.set(title=f"{title}: share of {column} within each class", xlabel=column, ylabel="diagnosis")
-    return figure
+    size = (9, 4.2) if shares.shape[1] > 6 else (7, 3.6)
+    return _heatmap(shares, f"{title}: share of {column} within each class", column, "diagnosis", *size)
 
 
 def ages(cases: pd.DataFrame, title: str) -> Figure:
@@ -86,7 +91,7 @@ def ages(cases: pd.DataFrame, title: str) -> Figure:
 def images_per_lesion(cases: pd.DataFrame, title: str) -> Figure:
     """How many images the lesions have."""
     lesions = cases.groupby("lesion_id").size().value_counts().sort_index()
-    figure, ax = _panel(7, 3, title=f"{title}: images per lesion", xlabel="images of a lesion", ylabel="lesions")
+    figure, ax = _panel(f"{title}: images per lesion", "images of a lesion", "lesions", 7, 3)
     ax.bar_label(ax.bar(lesions.index.astype(str), lesions, color=BLUE), fmt="{:,.0f}")
     return figure
 
@@ -124,45 +129,38 @@ def learning_curves(histories: dict[str, pd.DataFrame], title: str, metric: str 
 
 def confusion_matrix(counts: pd.DataFrame, title: str) -> Figure:
     """Counts of images, rows true and columns predicted; shaded by the share of each row."""
-    figure, ax = _panel(7, 4.6)
-    _heatmap(ax, counts.div(counts.sum(axis=1).clip(lower=1), axis=0), annot=counts, fmt="d")
-    ax.set(title=title, xlabel="predicted", ylabel="true")
-    return figure
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    return _heatmap(shares, title, "predicted", "true", 7, 4.6, annot=counts, fmt="d")
 
 
 def confusion_shares(counts: pd.DataFrame, title: str) -> Figure:
     """Shares of the images of each class, rows true and columns predicted: a row sums to 1, or is empty (n = 0)."""
-    figure, ax = _panel(7, 4.6)
     sizes = counts.sum(axis=1)
-    _heatmap(ax, counts.div(sizes.replace(0, np.nan), axis=0), fmt=".2f", yticklabels=_with_images(sizes))
-    ax.set(title=title, xlabel="predicted", ylabel="true")
-    return figure
+    shares = counts.div(sizes.replace(0, np.nan), axis=0)
+    return _heatmap(shares, title, "predicted", "true", 7, 4.6, yticklabels=_with_images(sizes))
 
 
 def class_errors(counts: pd.DataFrame, title: str) -> Figure:
     """Share of the images of each true class that were misclassified; a class without an image has no bar."""
-    labels = {"title": title, "xlabel": "share misclassified", "ylabel": "true class"}
-    figure, ax = _panel(7, 1.2 + 0.4 * len(counts), xlim=(0, 1.1), **labels)
+    figure, ax = _panel(title, "share misclassified", "true class", 7, 1.2 + 0.4 * len(counts))
     sizes = counts.sum(axis=1)
     wrong = 1 - np.diag(counts) / sizes.replace(0, np.nan)
     bars = ax.barh(_with_images(sizes), wrong.fillna(0), color=BLUE)
     ax.bar_label(bars, ["no image" if np.isnan(share) else f"{share:.2f}" for share in wrong], padding=3, fontsize=9)
+    ax.set_xlim(0, 1.1)
     ax.invert_yaxis()
     return figure
 
 
 def report(table: pd.DataFrame, title: str) -> Figure:
     """scikit-learn's classification report as a shaded table: precision, recall and F1, with the number of images."""
-    figure, ax = _panel(7, 4.6, title=title)
-    scores = table[["precision", "recall", "f1-score"]].astype(float)
-    _heatmap(ax, scores, fmt=".2f", yticklabels=_with_images(table["support"].astype(int)))
-    return figure
+    scores, sizes = table[["precision", "recall", "f1-score"]].astype(float), table["support"].astype(int)
+    return _heatmap(scores, title, "", "", 7, 4.6, yticklabels=_with_images(sizes))
 
 
 def roc(table: PredictionTable, title: str) -> Figure:
     """One-vs-rest ROC curve of each class, of the first run."""
-    figure, ax = _panel(7, 4.8, title=title, xlabel="1 - specificity", ylabel="sensitivity")
-    ax.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    figure, ax = _panel(title, "1 - specificity", "sensitivity", 7, 4.8, diagonal=True)
     for name, (false_positive, true_positive) in roc_curves(table).items():
         ax.plot(false_positive, true_positive, label=f"{name} (n = {table.is_labelled([name]).sum():,})")
     ax.legend(fontsize=8)
@@ -171,9 +169,9 @@ def roc(table: PredictionTable, title: str) -> Figure:
 
 def intervals(rows: pd.DataFrame, label: str, xlabel: str, title: str, zero: bool = False) -> Figure:
     """Point and 95% CI of each row, named by the column ``label``; ``zero``: differences, with a line at 0."""
-    figure, ax = _panel(8, 1.2 + 0.35 * len(rows), title=title, xlabel=f"{xlabel} (95% CI)")
-    for place, row in enumerate(rows.to_dict("records")):
-        _interval(ax, place, row)
+    figure, ax = _panel(title, f"{xlabel} (95% CI)", "", 8, 1.2 + 0.35 * len(rows))
+    for line, row in enumerate(rows.to_dict("records")):
+        _interval(ax, line, row)
     leaky = rows.get("leaky", pd.Series(False, index=rows.index))
     ax.set_yticks(range(len(rows)), [labelled(name, mark) for name, mark in zip(rows[label], leaky, strict=True)])
     ax.invert_yaxis()
@@ -202,16 +200,14 @@ def ablation(effects: pd.DataFrame, title: str) -> Figure:
     arms = list(dict.fromkeys(effects.index.get_level_values(0)))
     figure, axes = _panels(columns=2, width=13, height=1.6 + 0.45 * len(arms))
     for ax, metric in zip(axes[0], ("balanced accuracy", "melanoma sensitivity"), strict=True):
-        names = []
-        for place, arm in enumerate(arms):
-            if (arm, metric) not in effects.index:
-                names.append(f"{arm}: no such metric")
-                continue
-            row = effects.loc[(arm, metric)]
-            names.append(f"{arm}: {row['verdict']}")
-            _interval(ax, place, row, "D")
-            ax.scatter(row["single"], np.full(len(row["single"]), place + 0.2), s=12, color=ORANGE, zorder=3)
-        ax.set_yticks(range(len(arms)), names)
+        rows = effects[effects.index.get_level_values(1) == metric].droplevel(1).to_dict("index")
+        for line, row in enumerate(rows.get(arm) for arm in arms):
+            if row:
+                _interval(ax, line, row, "D")
+                ax.scatter(row["single"], np.full(len(row["single"]), line + 0.2), s=12, color=ORANGE, zorder=3)
+        ax.set_yticks(
+            range(len(arms)), [f"{arm}: {rows[arm]['verdict'] if arm in rows else 'no such metric'}" for arm in arms]
+        )
         ax.set_ylim(len(arms) - 0.5, -0.5)
         ax.axvline(0, color="grey", linestyle=":")
         ax.set_xlabel(f"{metric}, arm minus reference\n(95% CI; dots: single seeds)")
@@ -221,9 +217,8 @@ def ablation(effects: pd.DataFrame, title: str) -> Figure:
 
 def agreement(values: pd.DataFrame, title: str) -> Figure:
     """One point per recipe: its value on ``validation`` against its value on ``test``, with the line of agreement."""
-    unit = {"xlim": (0, 1), "ylim": (0, 1)}
-    figure, ax = _panel(7, 4.8, title=title, xlabel="validation", ylabel="test", **unit)
-    ax.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    figure, ax = _panel(title, "validation", "test", 7, 4.8, diagonal=True)
+    ax.set(xlim=(0, 1), ylim=(0, 1))
     for name, row in values.dropna().iterrows():
         ax.plot(row["validation"], row["test"], "o", label=name)
     if values.notna().all(axis=1).any():
@@ -236,9 +231,8 @@ def reliability_diagram(curves: dict[str, pd.DataFrame], title: str) -> Figure:
 
     On the diagonal the probabilities are calibrated. A bin that is not estimable is left out.
     """
-    labels = {"title": title, "xlabel": "stated probability", "ylabel": "observed share (95% CI)"}
-    figure, ax = _panel(7, 4.8, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), **labels)
-    ax.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    figure, ax = _panel(title, "stated probability", "observed share (95% CI)", 7, 4.8, diagonal=True)
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     for name, curve in curves.items():
         shown = curve.dropna(subset=["value"])
         line = ax.plot(shown["stated"], shown["value"], "o-", markersize=4, linewidth=1, label=name)[0]

@@ -51,8 +51,8 @@ def lesion_draws(
 
 
 def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
-    """The 2.5 and 97.5% quantiles of a metric's draws, (B,), without NaN (Efron's percentile interval)."""
-    low, high = np.quantile(draws[~np.isnan(draws)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    """The 2.5 and 97.5% quantiles of a metric's draws that are not NaN, (B,) (Efron's percentile interval)."""
+    low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
