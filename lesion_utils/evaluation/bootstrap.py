@@ -66,8 +66,7 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
     """Wilson's 95% interval (JASA 22:209, 1927) of ``hits / n``; scipy's takes no effective n, which is not whole."""
     share, z = hits / n, ndtri((1 + LEVEL) / 2)
     scale = 2 * (n + z**2)
-    centre = (2 * n * share + z**2) / scale
-    spread = z / scale * np.sqrt(4 * n * share * (1 - share) + z**2)
+    centre, spread = (2 * n * share + z**2) / scale, z / scale * np.sqrt(4 * n * share * (1 - share) + z**2)
     return (0.0 if hits == 0 else float(centre - spread)), (1.0 if hits == n else float(centre + spread))
 
 

@@ -1,10 +1,9 @@
 """Whether stated probabilities can be taken at their word: calibration error, reliability, temperature scaling.
 
 The expected calibration error is the mean gap between stated confidence and observed share over bins of equal mass
-(Naeini, Cooper and Hauskrecht, AAAI 2015; Nguyen and O'Connor, EMNLP 2015). It is biased upward: even a perfectly
-calibrated model gets more than 0 from a finite sample. So it is shown beside what such a model would get from the same
-probabilities and lesions (consistency resampling: Bröcker and Smith, Weather and Forecasting 22:651, 2007;
-Vaicenavicius and others, AISTATS 2019), and without a bootstrap interval, which would add the bias once more.
+(Naeini and others, AAAI 2015; Nguyen and O'Connor, EMNLP 2015). Even a perfectly calibrated model gets more than 0 from
+a finite sample, so the error is shown beside that of such a model with the same probabilities and lesions (consistency
+resampling: Bröcker and Smith, Weather and Forecasting 22:651, 2007). A bootstrap interval would add the bias again.
 """
 
 from collections.abc import Iterator
@@ -22,21 +21,17 @@ from lesion_utils.evaluation.views import Views, views_of
 
 TOP = "top label"
 BINS = 15
-SIMULATIONS = 1000
 TEMPERATURES = (0.02, 50.0)  # searched
 
 _BLOCK = 2_000_000  # numbers simulated at a time; changing it changes what a seed gives
 
 
-def calibration(
-    table: PredictionTable, views: Views = None, bins: int = BINS, simulations: int = SIMULATIONS
-) -> pd.DataFrame:
+def calibration(table: PredictionTable, views: Views = None, bins: int = BINS, simulations: int = 1000) -> pd.DataFrame:
     """Expected calibration error of the top label, and of the probability of each view that the classes have.
 
-    One row each, indexed by ``top label``, ``melanoma``, …, of the first run; columns ``metric, value``, and what a
-    perfectly calibrated model with the same probabilities would get on average (``calibrated``) and stay under in 95 of
-    100 samples of this size (``calibrated_95``), all from 0 to 1; ``n`` images, ``lesions``, ``note``, ``leaky``. A
-    value above ``calibrated_95`` is more than chance.
+    One row each, indexed by ``top label``, ``melanoma``, …, of the first run; columns ``metric, value``; the mean
+    (``calibrated``) and 95% quantile (``calibrated_95``) of a perfectly calibrated model, all from 0 to 1; ``n``
+    images, ``lesions``, ``note``, ``leaky``. A value above ``calibrated_95`` is more than chance.
     """
     statements = _statements(table, views, bins)
     simulated: dict[str, list[np.ndarray]] = {name: [] for name in statements}
@@ -90,8 +85,8 @@ def fit_temperature(validation: PredictionTable) -> float:
     """
     logits, truth = _logits(validation.probabilities), validation.truth[:, None]
 
-    def log_loss(log_temperature: float) -> float:
-        return -np.take_along_axis(log_softmax(logits / np.exp(log_temperature), axis=1), truth, axis=1).mean()
+    def log_loss(log_t: float) -> float:
+        return -np.take_along_axis(log_softmax(logits / np.exp(log_t), axis=1), truth, axis=1).mean()
 
     # convex in 1 / T (Guo and others, section 4.2), so there is one minimum
     best = minimize_scalar(log_loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})

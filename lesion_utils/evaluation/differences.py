@@ -32,10 +32,9 @@ def leak_differences(params: StudyParams, leak: str) -> pd.DataFrame:
 
 
 def run_differences(table: PredictionTable, reference: PredictionTable) -> pd.DataFrame:
-    """The rows of ``compare``, and what single runs show: the first of ``table`` minus the first of ``reference``, …
+    """The rows of ``compare``, with ``least`` and ``most``, the extreme differences of single runs paired in order.
 
-    The interval resamples lesions and takes the trained models as given. So ``least`` and ``most`` are the smallest and
-    the largest difference of a single run, NaN where the row is not estimable, and ``runs`` is their number per arm.
+    They are NaN where the row is not estimable. ``runs``: runs per arm. The interval takes the runs as given.
     """
     rows = compare(table, reference)
     each = _differences_per_run(table, reference, rows)
@@ -44,30 +43,26 @@ def run_differences(table: PredictionTable, reference: PredictionTable) -> pd.Da
 
 def ablation_differences(
     arms: Mapping[str, PredictionTable],
-    reference: str | Mapping[str, str],
+    references: Mapping[str, str],
     options: Judging | None = None,
     wanted: Sequence[str] = COMPARED,
 ) -> pd.DataFrame:
-    """What each arm of an ablation changes in the metrics ``wanted``: arm minus ``reference``, or minus its own.
+    """What each arm of an ablation changes: the metrics ``wanted`` of each arm in ``references`` minus its reference.
 
-    ``arms`` has a table for each arm and reference; their runs are paired by seed. The rows are those of ``compare`` on
-    the averaged probabilities of the runs, indexed by arm and metric, with ``least, most, runs`` as in
-    ``run_differences``, ``single``, the list of the differences of single seeds, ``p_holm, family`` of ``holm``, and
+    ``arms`` has the table of each name; runs are paired by seed. The rows are those of ``compare`` on the averaged
+    probabilities of the runs, indexed by arm and metric, with ``least, most, runs`` as in ``run_differences``,
+    ``single``, the list of the differences of single seeds, ``p_holm, family`` of ``holm``, and ``verdict``: *helps* or
+    *harms* if the adjusted p-value is under 5% and every one of two or more seeds has the sign of the whole, otherwise
+    *no effect shown*; of one seed the verdict of ``sentences``.
 
-    - ``verdict``: *helps* or *harms* if the adjusted p-value is under 5% and every one of two or more seeds has the
-      sign of the whole, otherwise *no effect shown*; of one seed the verdict of ``sentences``.
-
-    Raises InputError for an unknown reference, no other arm, or arms that differ in their cases or number of runs.
+    Raises InputError for an arm without a table, or arms that differ in their cases or number of runs.
     """
-    own = {name: reference for name in arms if name != reference} if isinstance(reference, str) else reference
-    named = {*own, *own.values(), *([reference] if isinstance(reference, str) else [])}
+    named = {*references, *references.values()}
     if unknown := sorted(named - set(arms)):
         raise InputError(f"no arm {unknown[0]!r} in the ablation. Expected one of {', '.join(arms)}.")
-    if not own:
-        raise InputError(f"the ablation has only the arm {', '.join(arms)}. Expected at least one other arm.")
     means = {name: averaged(arms[name]) for name in named}  # of a reference once, not for each arm
     rows = {}
-    for name, base in own.items():
+    for name, base in references.items():
         if (runs := len(arms[name].runs)) != (others := len(arms[base].runs)):
             raise InputError(f"{name} has {runs} runs, {base} has {others}. Fix: train every arm with the same seeds.")
         row = compare(means[name], means[base], wanted, options)

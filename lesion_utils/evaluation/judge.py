@@ -25,19 +25,18 @@ def judge(
     views: Views = None,
     wanted: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """The metrics of a prediction table with 95% bootstrap intervals over lesions.
+    """The metrics of a prediction table, of several runs their mean, with 95% bootstrap intervals over lesions.
 
-    With several runs each number is the mean over the runs; the interval resamples lesions, not runs. A table without
-    probabilities gets the metrics that need none, and one row that says so. ``options`` sets the points on the ROC
-    curve, whose thresholds are chosen on the judged cases (for a frozen point see ``operating``). ``views`` replaces
-    the classes of melanoma and malignant; ``options.views`` adds to them. ``wanted``: metrics to compute; None: all.
+    A table without probabilities gets the metrics that need none, and one row that says so. ``options`` sets the points
+    on the ROC curve, whose thresholds are chosen on the judged cases (for a frozen point see ``operating``). ``views``
+    replaces the classes of melanoma and malignant; ``options.views`` adds to them. ``wanted``: metrics; None: all.
 
     One row per metric, indexed by its name; columns
 
     - ``metric``; ``kind``: overall, view (melanoma or malignant against the rest) or class; ``about``: which;
     - ``value, low, high``: NaN where a class has too few lesions, too few are predicted as the class (precision), or
       over 1% of the draws have no value. Where all draws agree, a share of 0 or 1 gets an exact interval, others none;
-    - ``n`` images of ``lesions`` lesions: those that the number is a share of, else all;
+    - ``n`` images, ``lesions``: those that the number is a share of, else all;
     - ``positives``: images of the class or view; ``few``: under 20 of them, so do not rank the row;
     - ``note``: why there is no value or interval; ``leaky``: see ``PredictionTable``.
     """

@@ -49,19 +49,16 @@ class OperatingPoint:
     def caution(self, table: PredictionTable) -> str:
         """``chosen on …: optimistic`` if cases of ``table``, or of their lesions, were chosen on; else ``""``."""
         shared = table.frame["image_id"].isin(self.image_ids) | table.frame["lesion_id"].isin(self.lesion_ids)
-        if shared.all():
-            return "chosen on the same cases: optimistic"
-        some = f"chosen on {shared.sum():,} of these {len(table):,} cases or on their lesions: optimistic"
-        return some if shared.any() else ""
+        some = f"{shared.sum():,} of these {len(table):,} cases or on their lesions"
+        return f"chosen on {'the same cases' if shared.all() else some}: optimistic" if shared.any() else ""
 
     def __str__(self) -> str:
         if self.note:
             return f"no operating point for {self.view} ({self.note})"
         if self.threshold is None:
             return f"{self.view} is predicted where {self.rule}"
-        counts = f"n = {self.n:,} images, {self.lesions:,} lesions"
-        reached = f"{self.view} is predicted at a probability of {self.threshold:.3g} or more"
-        return f"{reached}: {self.rule} on {self.chosen_on} ({counts})"
+        chosen_on = f"{self.chosen_on} (n = {self.n:,} images, {self.lesions:,} lesions)"
+        return f"{self.view} is predicted at a probability of {self.threshold:.3g} or more: {self.rule} on {chosen_on}"
 
 
 def most_probable(table: PredictionTable, view: str = "melanoma", views: Views = None) -> OperatingPoint:
@@ -123,13 +120,13 @@ def judge_at(point: OperatingPoint, table: PredictionTable, prevalence: float) -
     called, positive = point.called(table), point.is_positive(table)
     whole = {"n": len(table), "lesions": table.lesions}
     asked = {"sensitivity": (called, positive, point.view), "specificity": (~called, ~positive, f"not {point.view}")}
-    shares = {name: table.share(*question) for name, question in asked.items()}
+    shares = [table.share(*question) for question in asked.values()]
     draws = [share_draws(table.weights, hit[:, None], among)[:, 0] for hit, among, _ in asked.values()]
-    rows = {name: {"metric": f"{point.view} {name}"} | row for name, row in shares.items()}
+    rows = {name: {"metric": f"{point.view} {name}"} | row for name, row in zip(asked, shares, strict=True)}
     for end, at, words in (("", positive.mean(), ", as among these images"), (" at prevalence", prevalence, "")):
         for name in ("PPV", "NPV"):
             metric = {"metric": f"{point.view} {name} at prevalence {at:.3g}{words}"}
-            rows[name + end] = metric | _predictive(name, at, list(shares.values()), draws) | whole
+            rows[name + end] = metric | _predictive(name, at, shares, draws) | whole
     frame = pd.DataFrame(rows.values(), index=list(rows), columns=["metric", *bootstrap.ESTIMATE])
     if point.note:
         frame = frame.assign(**unknown(point.note))
@@ -194,12 +191,12 @@ def decision_curve(
                 | estimate_row(value, np.array(draws), needed, len(table), table.lesions)
                 | {"treat_all": share - (1 - share) * threshold / (1 - threshold), "treat_none": 0.0}
             )
-    row = calibration(table, views).loc[view]
-    caution = (
-        f"the probabilities are not calibrated (calibration error {row['value']:.3f}; a calibrated model would stay "
-        f"under {row['calibrated_95']:.3f}), so a threshold probability does not mean what it says"
-    )
-    caution = caution if row["value"] > row["calibrated_95"] else ""
+    error, caution = calibration(table, views).loc[view], ""
+    if error["value"] > error["calibrated_95"]:
+        caution = (
+            f"the probabilities are not calibrated (calibration error {error['value']:.3f}; a calibrated model would "
+            f"stay under {error['calibrated_95']:.3f}), so a threshold probability does not mean what it says"
+        )
     return pd.DataFrame(rows).assign(caution=caution, leaky=table.leaky)
 
 

@@ -39,17 +39,14 @@ class Run:
 class PredictionTable:
     """What one or more runs of a model predict for the same cases. Build it once, then hand it to every function:
 
-        table = PredictionTable(frame)                  # one run
-        table = PredictionTable([frame_0, frame_1])     # several runs
+        table = PredictionTable([frame_of_run_0, frame_of_run_1])   # of one run: PredictionTable(frame)
         judge(table); compare(table, PredictionTable(other)); judge_at(point, table, prevalence=0.05)
 
     A frame has the columns ``image_id, lesion_id, label`` and a probability ``p_<class>`` for each class, or else
     ``predicted``. With probabilities the predicted class is the most probable one (the first of equals), whatever else
     the frame says. Rows of later frames may be in another order. ``name`` names the table in messages. Raises
     InputError for a frame that breaks the contract, and for runs that differ in cases, labels, lesions or classes.
-
-    Every number about the table uses the same ``draws`` of lesions, made when first needed; ``weights``, (resamples,
-    n), says how often each case was drawn.
+    Every number about the table uses the same ``draws`` of lesions.
 
     - ``frames``: the frames, in the row order of the first; ``frame``: the first;
     - ``classes``: those of the ``p_`` columns in their order, else all labels and predictions by name; ``k`` of them;
@@ -102,11 +99,12 @@ class PredictionTable:
 
     @property
     def weights(self) -> np.ndarray:
+        """How often each case is in each draw, (resamples, n)."""
         return self.draws[0]
 
     @cached_property
     def draws(self) -> tuple[np.ndarray, int]:
-        """Of ``bootstrap.lesion_draws``: the weights, (resamples, n), and how many draws were repeated."""
+        """``weights``, and how many draws were repeated (``bootstrap.lesion_draws``); made when first needed."""
         least = bootstrap.MIN_LESIONS  # a class too rare for its own metrics must not change the draws of the others
         return bootstrap.lesion_draws(self.lesion_ids, self.truth, self.k, self.resamples, self.seed, least)
 

@@ -26,13 +26,12 @@ def subgroups(table: PredictionTable, point: OperatingPoint, cases: pd.DataFrame
     """Accuracy, balanced accuracy, and sensitivity and specificity at the frozen ``point``, of each group.
 
     Groups come from the columns of ``VARIABLES`` (``age`` in years, put into ``AGE_BANDS``) in ``cases``, one row per
-    ``image_id``, or without ``cases`` in the frame of ``table``. Unknown values (None, NaN, empty, ``unknown``) are the
-    group ``missing``. A column with over 50 values makes no groups (see ``untested``).
+    ``image_id``, or in the frame of ``table``. Unknown values (None, NaN, empty, ``unknown``) are the group
+    ``missing``. A column with over 50 values makes no groups (see ``untested``).
 
-    One row per ``variable, group, metric``, with ``value, low, high, n, lesions, note`` as in ``judge``; the group's
-    ``images``, ``all_lesions`` and ``positives`` (images of the point's view); ``few``: ``n`` is under 20; ``caution``
-    (``OperatingPoint.caution``) and ``leaky``. Raises InputError for an image without its row in ``cases``, or with
-    several, and for an age that is not a number from 0 to 150.
+    One row per ``variable, group, metric``, with columns as in ``judge``; the group's ``images``, ``all_lesions`` and
+    ``positives`` (images of the point's view); ``few``: ``n`` is under 20; ``caution`` (``OperatingPoint.caution``).
+    Raises InputError for an image without exactly one row in ``cases``, and for an age outside 0 to 150 years.
     """
     right, called, positive = table.truth == table.predicted, point.called(table), point.is_positive(table)
     rows = []
