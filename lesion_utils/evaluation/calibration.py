@@ -6,7 +6,6 @@ a finite sample, so the error is shown beside that of such a model with the same
 resampling: Bröcker and Smith, Weather and Forecasting 22:651, 2007). A bootstrap interval would add the bias again.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +34,14 @@ def calibration(table: PredictionTable, views: Views = None, bins: int = BINS, s
     """
     statements = _statements(table, views, bins)
     simulated: dict[str, list[np.ndarray]] = {name: [] for name in statements}
-    for labels in _labels_if_calibrated(table, simulations):
+    rng, scores = np.random.default_rng(table.seed), _normalised(table.probabilities)
+    pace, step = (1 / np.maximum(scores, 1e-30)).astype(np.float32), max(1, _BLOCK // scores.size)
+    for start in range(0, simulations, step):
+        # labels of a calibrated model: the first of exponential clocks with rates p is class c with probability p_c
+        # (the Gumbel-max trick); images of a lesion share noise
+        noise = (table.lesions, min(step, simulations - start), table.k)
+        clocks = rng.standard_exponential(noise, np.float32)[table.lesion_codes] * pace[:, None]
+        labels = clocks.argmin(2)
         for name, of in statements.items():
             simulated[name].append(of.errors(np.take_along_axis(of.makes_true, labels, axis=1).T))
     rows = []
@@ -127,20 +133,6 @@ def _statements(table: PredictionTable, views: Views, bins: int) -> dict[str, _S
         bin_of = np.searchsorted(np.sort(stated), stated, "left") * bins // len(stated)
         statements[name] = _Statement(stated, makes_true, makes_true[np.arange(len(table)), table.truth], bin_of)
     return statements
-
-
-def _labels_if_calibrated(table: PredictionTable, simulations: int) -> Iterator[np.ndarray]:
-    """Class indices, (n, some of the simulations), drawn from the stated probabilities; a lesion's images share noise.
-
-    The first of exponential clocks with rates p is class c with probability p_c (the Gumbel-max trick's exponential).
-    """
-    scores, rng = _normalised(table.probabilities), np.random.default_rng(table.seed)
-    step = max(1, _BLOCK // scores.size)
-    pace = (1 / np.maximum(scores, 1e-30)).astype(np.float32)
-    for start in range(0, simulations, step):
-        size = min(step, simulations - start)
-        clocks = rng.standard_exponential((table.lesions, size, table.k), np.float32)
-        yield (clocks[table.lesion_codes] * pace[:, None]).argmin(2)
 
 
 def _normalised(scores: np.ndarray) -> np.ndarray:

@@ -60,10 +60,9 @@ def compare(
     """Differences ``table`` minus ``reference`` (of the means over the runs), for the rows of ``judge`` in ``wanted``.
 
     Paired: on the same cases and draws of lesions, those of ``table``. Not ``paired``: each on its own cases and draws;
-    lesions in both are drawn twice, so the interval is rather too wide. Columns as in ``judge``, and ``p``, the
-    two-sided bootstrap p-value: the level at which the interval just reaches 0, 2 (1 + draws on the rarer side of 0) /
-    (1 + draws), at most 1 (Davison and Hinkley, 1997, chapters 4 and 5). Raises InputError for different classes or, if
-    paired, cases, labels or lesions.
+    lesions in both are drawn twice, so the interval is rather too wide. Columns as in ``judge``, and ``p``, two-sided:
+    2 (1 + draws on the rarer side of 0) / (1 + draws), at most 1 (Davison and Hinkley, 1997, chapters 4 and 5). Raises
+    InputError for different classes or, if paired, cases, labels or lesions.
     """
     if paired:
         first = second = table.with_runs_of(reference)
@@ -72,16 +71,12 @@ def compare(
         require_same_classes(table.classes, reference.classes)
         first, second = table, PredictionTable(reference.frames, table.resamples, table.seed + 1, reference.name)
         runs, reference_runs = first.runs, second.runs
-    ours, theirs = (
-        {m.name: m for m in metrics_of(side, options or Judging(), views) if m.name in wanted}
-        for side in (first, second)
-    )
-    values = _values(first, list(ours.values()), runs)
-    reference_values = _values(second, list(theirs.values()), reference_runs)
+    ours, theirs = ({m.name: m for m in metrics_of(of, options or Judging(), views)} for of in (first, second))
+    names = [name for name in wanted if name in ours and name in theirs]
+    values = _values(first, [ours[name] for name in names], runs)
+    reference_values = _values(second, [theirs[name] for name in names], reference_runs)
     rows = []
-    for name in wanted:
-        if name not in ours or name not in theirs:
-            continue
+    for name in names:
         difference = values[name] - reference_values[name] if name in values and name in reference_values else None
         row = _row(first, ours[name], difference, difference=True)
         row["note"] = row["note"] or _note(second, theirs[name])

@@ -125,9 +125,7 @@ class Ranking:
 
     def curve(self, weights: np.ndarray) -> "Curve":
         """The ROC curve in each draw of ``weights``, (b, n); for many draws see ``over_draws``."""
-        sums = self._member @ _by_case(weights)
-        positives, above, tied = np.split(sums, [self.steps, 2 * self.steps + 1])
-        return Curve(positives, above, tied)
+        return Curve(*np.split(self._member @ _by_case(weights), [self.steps, 2 * self.steps + 1]))
 
 
 class Curve:
