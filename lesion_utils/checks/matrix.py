@@ -68,8 +68,8 @@ def judge_matrix(
     views = asked_views(list(counts.index), melanoma, malignant)
     of_views, predictive = _of_views(counts, views or {name: [name] for name in counts.index}, prevalences)
     rows = [*_overall(counts, resamples, seed), *(of_views if views else [])]
-    numbers = pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "note"])
-    numbers = numbers.set_axis(list(numbers["metric"]), axis=0)
+    columns = ["metric", "value", "low", "high", "n", "note"]
+    numbers = pd.DataFrame(rows, index=[row[0] for row in rows], columns=columns)
     findings = _findings(counts, numbers)
     if dataset:
         findings += _unlike_ham10000(counts, seed)
@@ -205,8 +205,7 @@ def _by_class(counts: pd.DataFrame) -> pd.DataFrame:
     hits, n, predicted = np.diag(counts), counts.sum(axis=1), counts.sum()
     table = pd.DataFrame({"class": counts.index, "hits": hits, "n": n, "predicted": predicted}, list(counts.index))
     for name, of in (("recall", n), ("precision", predicted)):
-        shares = [_share(*pair) for pair in zip(hits, of, strict=True)]
-        table[[name, f"{name}_low", f"{name}_high"]] = shares
+        table[[name, f"{name}_low", f"{name}_high"]] = list(map(_share, hits, of))
     return table.assign(note=n.map(_size_note))
 
 

@@ -1,7 +1,6 @@
 """A trained model on further images: the same prediction table, ready to be judged.
 
-Images that a model has seen in training, or that chose its epoch, are no test of it: in another set they are found by
-published id, lesion and pixels, and refused unless allowed.
+Images that the model has seen in training or validation are found by published id, lesion and pixels, and refused.
 """
 
 from collections.abc import Sequence

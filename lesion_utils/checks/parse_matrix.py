@@ -44,7 +44,7 @@ def read_matrix(text: str) -> pd.DataFrame:
     values = _without_totals(np.array([row.numbers for row in rows]), names, columns)
     if len(names) != len(columns):
         size = f"{len(names)} x {len(columns)} (rows x columns), from line {rows[0].line} on. Expected {EXPECTED}"
-        raise InputError(f"the matrix is not square: {size}. Fix: leave out other columns, and paste every row.")
+        raise InputError(f"the matrix is not square: {size}. Fix: leave out totals and other columns.")
     index: list = names if all(names) else columns if all(columns) else list(range(len(names)))
     if len(set(index)) < len(index):
         raise InputError(f"duplicate class names: {first_ten(index)}.")
@@ -70,17 +70,14 @@ def _number(cell: str) -> float | None:
 
 def _in_brackets(text: str) -> tuple[list[_Row], list] | None:
     """The rows of the matrix in nested brackets and no headers; None without nested brackets."""
-
-    def line_at(position: int) -> int:
-        return 1 + text.count("\n", 0, position)
-
     blocks = list(_NESTED.finditer(text))
-    _refuse_second([line_at(block.start()) for block in blocks[:2]])
+    _refuse_second([1 + text.count("\n", 0, block.start()) for block in blocks[:2]])
     if not blocks:
         return None
     rows = []
     for match in _LIST.finditer(text, blocks[0].start(), blocks[0].end()):
-        line, cells = line_at(match.start()), [cell for cell in re.split(r"[,;\s]+", match[1]) if cell]
+        line = 1 + text.count("\n", 0, match.start())
+        cells = [cell for cell in re.split(r"[,;\s]+", match[1]) if cell]
         if "..." in cells or "…" in cells:
             raise InputError(f"line {line} is shortened by '...'. Fix: print the whole matrix and paste it again.")
         if words := [cell for cell in cells if _number(cell) is None]:
@@ -118,11 +115,8 @@ def _in_lines(text: str) -> tuple[list[_Row], list[list[str]]]:
     lines = {number: line for number, line in enumerate(text.splitlines(), 1) if not _RULE.fullmatch(line)}
     if not lines:
         raise InputError(f"no number in the text. Expected {EXPECTED}.")
-
-    def numbers_between(mark: str) -> int:
-        return sum(_number(cell) is not None for line in lines.values() for cell in _cells(line, mark))
-
-    delimiter = max("\t;|, ", key=numbers_between)
+    cells_by = {mark: [cell for line in lines.values() for cell in _cells(line, mark)] for mark in "\t;|, "}
+    delimiter = max(cells_by, key=lambda mark: sum(_number(cell) is not None for cell in cells_by[mark]))
     parsed = [(cells := _cells(line, delimiter), _as_row(number, cells)) for number, line in lines.items()]
     runs: list[tuple[list[_Row], list[list[str]]]] = []  # rows that follow each other, and the text before them
     headers: list[list[str]] = []

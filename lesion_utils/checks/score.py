@@ -85,10 +85,9 @@ def score(
     """Judges a prediction table, with intervals bootstrapped over lesions.
 
     The operating point, at ``options.specificity``, is chosen on ``validation`` and frozen; without ``validation`` it
-    is chosen on the judged images themselves, and called optimistic. ``cases`` (``read_metadata``) describes the images
-    for the table of subgroups; by default the columns of the prediction table do. ``melanoma`` and ``malignant`` name
-    the classes of these views where they are not recognised (``asked_views``). Raises InputError where tables do not
-    belong together or are too large.
+    is chosen on the judged images, and called optimistic. ``cases`` (``read_metadata``) describes the images for the
+    table of subgroups instead of the prediction table. ``melanoma`` and ``malignant`` name the classes of these views
+    (``asked_views``). Raises InputError where tables do not belong together or are too large.
     """
     frame, options, point, nothing = predictions.frame, options or Judging(), None, pd.DataFrame()
     if len(frame) * resamples > MOST_DRAWS:
@@ -179,20 +178,21 @@ def as_dict(score: Score) -> dict[str, Any]:
 
 def in_words(score: Score) -> dict[str, Any]:
     """The parts of a score that its page and its text both show, lesions counted only where they are known."""
-    missed, calibrated = "", [calibration_sentence(row) for _, row in score.calibration.iterrows()]
+    missed, texts = (
+        "",
+        [str(score.point or ""), *(calibration_sentence(row) for _, row in score.calibration.iterrows())],
+    )
+    if not score.by_lesion:
+        texts = [re.sub(r"images, [\d,]+ lesions", "images", text) for text in texts]
     if score.has_point:
         row, never = score.at_point.loc["sensitivity"], score.missed[score.missed["lesion_missed"]]
         missed = f"{len(score.missed):,} of {row['n']:,} {score.view} images are missed"
         if score.by_lesion:
             missed += f"; {never['lesion_id'].nunique():,} of {row['lesions']:,} lesions are missed in every image"
-    point, *calibrated = (
-        text if score.by_lesion else re.sub(r"images, [\d,]+ lesions", "images", text)
-        for text in (str(score.point or ""), *calibrated)
-    )
     return {
-        "point": point,
+        "point": texts[0],
         "missed": missed,
-        "calibration": calibrated,
+        "calibration": texts[1:],
         "caveat": groups_caveat(score.groups) if len(score.groups) else "",
         "unit": "lesion" if score.by_lesion else "image",
         "counts_head": "images (lesions)" if score.by_lesion else "images",

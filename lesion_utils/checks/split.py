@@ -90,12 +90,10 @@ def leakcheck(
 ) -> LeakCheck:
     """What the splits of a data set share, and how its test split differs from the whole.
 
-    ``table`` has one row per image: id, label, split, and the lesion where it is known, in columns named as ``names``
-    says. If every image has a lesion of its own, lesions count as unknown. ``images`` is a folder with a picture for
-    each id: the file's name with or without its ending, or its path in the folder. Without it, pixels and
-    near-duplicates are not checked. Images linked to another split (``link_groups``) are counted for each of ``PAIRS``:
-    all, and those of ``melanoma`` (by default recognised by name). These shares describe this very split, so they have
-    no interval.
+    ``table`` has one row per image, in columns named as ``names`` says. If every image has a lesion of its own, lesions
+    count as unknown. ``images`` is a folder with a picture for each id: the file's name with or without its ending, or
+    its path in the folder. Without it, pixels and near-duplicates are not checked. Images linked to another split
+    (``link_groups``) are counted for each of ``PAIRS``: all, and those of ``melanoma`` (by default recognised by name).
 
     Warnings: a test split with a higher share of images of single-image lesions than the whole (``MORE_SINGLES``; by
     lesion, hypergeometric below ``CHANCE``), a class whose odds differ by the factor ``UNLIKE`` (normal with the design

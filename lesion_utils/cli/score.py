@@ -1,17 +1,21 @@
 """Judging a prediction table. Exit codes: 0 clean, 1 something was found, 2 unusable input."""
 
+import base64
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lesion_utils.checks.predictions import METADATA, read_metadata, read_predictions
-from lesion_utils.checks.score import as_dict, estimate_cells, in_words
+from lesion_utils.checks.score import Score, as_dict, estimate_cells, in_words
 from lesion_utils.checks.score import score as score_table
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
 from lesion_utils.cli.options import Malignant, Melanoma, listed
 from lesion_utils.cli.printing import finish
 from lesion_utils.errors import InputError
+from lesion_utils.predictions import labelled
+from lesion_utils.reports import write_page
 from lesion_utils.study import Judging
 
 DEFAULTS = Judging()
@@ -48,10 +52,23 @@ def score(
             options=Judging(prevalence=prevalence, specificity=specificity),
             resamples=resamples,
         )
-        shown = {"score": judged, "name": harmless(predictions.name)} | in_words(judged)
+        shown = {"score": judged, "name": harmless(predictions.name), "cells": estimate_cells} | in_words(judged)
         if html:
-            from lesion_utils.checks.score_page import page_values  # imports matplotlib
-            from lesion_utils.reports import write_page
+            write_page(html, "score.html.j2", **shown, figure=_diagram(judged))
+    finish(as_dict(judged), "score.txt.j2", as_json, bool(judged.findings), **shown)
 
-            write_page(html, "score.html.j2", **shown, **page_values(judged))
-    finish(as_dict(judged), "score.txt.j2", as_json, bool(judged.findings), **shown, cells=estimate_cells)
+
+def _diagram(score: Score) -> str:
+    """The reliability diagram as the address of an image that is inside the page; "" without probabilities."""
+    import matplotlib.pyplot as plt  # slow
+
+    from lesion_utils.figures import reliability_diagram
+
+    if not score.reliability:
+        return ""
+    figure = reliability_diagram(score.reliability, labelled("Stated and observed", score.table.leaky))
+    buffer = BytesIO()
+    with plt.rc_context({"svg.hashsalt": "score"}):  # the same page from the same table
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

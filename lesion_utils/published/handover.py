@@ -1,8 +1,7 @@
-"""A trained model for people who have nothing else of the study: in the forms they use, with what it takes to judge it.
+"""A trained model for people who have nothing else of the study, with what it takes to judge it.
 
-Next to ``model.keras``: ``saved_model/`` (TensorFlow's serving form), ``model.h5`` (Keras' old form), ``model.pkl`` (a
-pickle), ``history.npy`` (one record per epoch) and ``about.json`` (classes, picture size, recipe, the cases that the
-model was reported on). In every form the model takes pictures with values from 0 to 255 and gives probabilities.
+Next to ``model.keras``: ``saved_model/`` (TensorFlow's serving form), ``model.h5`` (Keras' old form), ``model.pkl``,
+``history.npy`` and ``about.json``. In every form the model takes pictures with values from 0 to 255.
 """
 
 import logging
