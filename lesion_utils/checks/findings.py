@@ -7,9 +7,7 @@ import pandas as pd
 from lesion_utils.datasets import ham10000
 from lesion_utils.evaluation.sentences import span
 
-# Balanced accuracy on HAM10000's classes above which a leak is likely: the best of the ISIC 2018 challenge had 0.885 on
-# its hidden test set (Codella and others, arXiv 1902.03368, 2019).
-TOO_GOOD = 0.90
+TOO_GOOD = 0.90  # the best of the ISIC 2018 challenge had 0.885 on hidden images (Codella, arXiv 1902.03368, 2019)
 
 
 def not_above(row: pd.Series, limit: float, meaning: str) -> list[str]:

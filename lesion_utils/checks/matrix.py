@@ -118,10 +118,8 @@ def _counts(matrix: pd.DataFrame, class_counts: Sequence[float] | None, notes: l
     if class_counts is not None:
         values = _from_shares(matrix, values, class_counts, notes)
     elif _are_shares(values):
-        raise InputError(
-            "the matrix is normalised: it holds shares, and a share has no interval without its number of images. Fix: "
-            "paste the counts, or give the images of each class in the order of the rows: --class-counts 26,30,…"
-        )
+        fix = "Fix: paste the counts, or give the images of each class in the order of the rows: --class-counts 26,30,…"
+        raise InputError(f"the matrix is normalised: a share has no interval without its number of images. {fix}")
     _refuse_cell(matrix, values != np.round(values), "is not a whole number")
     if values.sum() > MOST_IMAGES:
         raise InputError(f"{values.sum():.3g} images. Expected at most {MOST_IMAGES:,.0f}.")
@@ -174,7 +172,6 @@ def _share(hits: float, n: float) -> tuple[float, float, float]:
 
 
 def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[tuple]:
-    """Accuracy, its two baselines, balanced accuracy and Matthews' correlation."""
     cells, images, unknown = counts.to_numpy(np.float64), counts.sum(axis=1), (np.nan, np.nan)
     n, shares = int(images.sum()), images / images.sum()
     draws = multinomial_draws(counts, resamples, seed)
@@ -247,8 +244,7 @@ def _ppv(table: np.ndarray, prevalence: float) -> tuple[float, float, float]:
 
 def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
     images, majority = counts.sum(axis=1), numbers.at["majority baseline accuracy", "value"]
-    always = f"the accuracy of always predicting {images.idxmax()}"
-    findings = not_above(numbers.loc["accuracy"], majority, always)
+    findings = not_above(numbers.loc["accuracy"], majority, f"the accuracy of always predicting {images.idxmax()}")
     if len(few := images[(images > 0) & (images < MIN_IMAGES)]):
         findings.append(
             f"classes of fewer than {MIN_IMAGES} images ({first_ten(f'{name}: {n}' for name, n in few.items())}): "

@@ -28,10 +28,9 @@ def read_matrix(text: str) -> pd.DataFrame:
     """The confusion matrix in ``text``, (k, k) float64, rows true and columns predicted, whatever its numbers are.
 
     Reads nested brackets (numpy's print, JSON, Python) with text around them, or lines of cells between tabs,
-    semicolons, commas, bars or blanks, with or without a line of class names and names before the rows; rows and
-    columns of totals are left out where they add up. Index and columns hold the class names, 0 to k - 1 where the text
-    has none. Raises InputError if there is no matrix, more than one, a ragged one, one that is not square, or names of
-    rows and columns that disagree.
+    semicolons, commas, bars or blanks, with or without names of columns and rows; totals that add up are left out.
+    Index and columns hold the class names, 0 to k - 1 where the text has none. Raises InputError if there is no matrix,
+    more than one, or one that is ragged, not square, or has other names of rows than of columns.
     """
     if not text.strip():
         raise InputError(f"the text is empty. Expected {EXPECTED}.")

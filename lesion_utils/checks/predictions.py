@@ -26,8 +26,7 @@ class Predictions(NamedTuple):
 def read_metadata(path: Path) -> pd.DataFrame:
     """The table of cases in ``path``: ``image_id``, and ``lesion_id`` and ``DESCRIBING`` if it has them, all strings.
 
-    HAM10000's column ``dataset`` is the source. Raises InputError as ``read_table`` does, and for missing or duplicate
-    image ids.
+    HAM10000's column ``dataset`` is the source. Raises InputError as ``read_predictions`` does.
     """
     return _described(_read(path, METADATA, ["image_id"], ""), [])
 

@@ -80,7 +80,6 @@ def score(
     malignant: Sequence[str] | None = None,
     options: Judging | None = None,
     resamples: int = 2000,
-    seed: int = 0,
 ) -> Score:
     """Judges a prediction table, with intervals bootstrapped over lesions.
 
@@ -94,7 +93,7 @@ def score(
         fix = f"Fix: hand in the test images only, or --resamples {max(100, MOST_DRAWS // len(frame))}"
         too_many = f"{len(frame):,} images with {resamples:,} resamples need too much memory"
         raise InputError(f"{too_many}. Expected up to {MOST_DRAWS // 100:,} images. {fix}.")
-    table = PredictionTable(frame, resamples, seed)
+    table = PredictionTable(frame, resamples)
     if table.k > MOST_CLASSES:
         raise InputError(f"{table.k:,} classes. Expected up to {MOST_CLASSES}, and the name of a class in each label.")
     views, notes = asked_views(table.classes, melanoma, malignant), list(predictions.notes)
@@ -106,13 +105,13 @@ def score(
         if set(chosen_on.classes) != set(table.classes):
             differ = f"classes {first_ten(chosen_on.classes)}, the predictions have {first_ten(table.classes)}"
             raise InputError(f"the validation table has {differ}. Expected predictions of the same model.")
-        if not table.has_probabilities:
-            point = most_probable(table, view, views)
-        else:
-            if validation and not (predictions.by_lesion and validation.by_lesion):
-                notes.append("lesions are not known in both tables, so shared lesions cannot be found")
+        if table.has_probabilities:
             name = "validation" if validation else "the judged images"
             point = choose(chosen_on, view, specificity=options.specificity, views=views, chosen_on=name)
+            if validation and not (predictions.by_lesion and validation.by_lesion):
+                notes.append("lesions are not known in both tables, so shared lesions cannot be found")
+        else:
+            point = most_probable(table, view, views)
     numbers = judge(table, options, views)
     curves = [name for name in (view, TOP) if name and table.has_probabilities]
     return Score(

@@ -21,8 +21,7 @@ ANY = "any of these"
 CHANCE = 0.001  # a warning needs a p-value below this (over all classes together),
 UNLIKE = 1.25  # and a class whose odds in test differ from those in the whole by this factor or more,
 MORE_SINGLES = 0.05  # or a share of images of single-image lesions that is higher by this much or more
-
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,10 @@ class LeakCheck:
 
     @property
     def leak(self) -> bool:
-        """Whether two splits share anything."""
         return len(self.tied) > 0
 
     @property
     def verdict(self) -> str:
-        """One line."""
         if self.leak:
             kinds = [kind for kind in KINDS if kind in set(self.tied["what"])]
             pairs = sorted(set(self.tied["part"] + " and " + self.tied["against"]))
@@ -137,8 +134,8 @@ def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
     table = table.reset_index(drop=True)
     cases = pd.DataFrame({name: table[column].fillna("").astype(str) for name, column in columns.items()})
     for name, column in columns.items():
-        leave_out = ", or leave the column out" if name == "lesion_id" else ""
-        require_filled(where, cases[name].rename(column), f"Fix: fill the cell in{leave_out}.")
+        advice = "Fix: fill the cell in, or leave the column out." if name == "lesion_id" else "Fix: fill the cell in."
+        require_filled(where, cases[name].rename(column), advice)
     ids, present = cases["image_id"], set(cases["split"])
     refuse_rows(where, table.duplicated(keep=False), "duplicate rows", ids, "Fix: keep one of them.")
     splits = {getattr(names, split): split for split in SPLITS}
@@ -164,12 +161,12 @@ def _paths(folder: Path, image_ids: pd.Series) -> pd.Series:
         raise InputError(f"{folder} is not a folder. Expected the folder with the pictures of the table.")
     files: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _PICTURES:
+        if path.suffix.lower() in PICTURES:
             inside = path.relative_to(folder)
             for name in {path.name, path.stem, inside.as_posix(), inside.with_suffix("").as_posix()}:
                 files.setdefault(name, []).append(str(path))
     count = image_ids.map(lambda name: len(files.get(name, [])))
-    advice = f"Expected <image id>.jpg or another of {', '.join(_PICTURES)}. Fix: name the folder that holds them all."
+    advice = f"Expected <image id>.jpg or another of {', '.join(PICTURES)}. Fix: name the folder that holds them all."
     refuse_rows(folder, count == 0, "no picture for the image id", image_ids, advice)
     advice = "Fix: use the path of the file in the folder as its id, or keep one of the files."
     refuse_rows(folder, count > 1, "more than one picture for the image id", image_ids, advice)

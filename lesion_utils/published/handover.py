@@ -120,13 +120,13 @@ def write(
 
 
 def _save(model: keras.Model, form: str, path: Path) -> None:
-    if form == "pickle":
-        path.write_bytes(pickle.dumps(model))
-        return
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # Keras warns that an .h5 file is an old form
     try:
-        model.export(path, verbose=False) if form == "saved_model" else model.save(path)
+        if form == "pickle":
+            path.write_bytes(pickle.dumps(model))
+        else:
+            model.export(path, verbose=False) if form == "saved_model" else model.save(path)
     finally:
         logging.disable(disabled)
 
@@ -160,10 +160,8 @@ def load(path: Path, trust_pickle: bool = False) -> Model:
     """
     path = model_in(path)
     if path.suffix == ".pkl" and not trust_pickle:
-        raise InputError(
-            f"{path} is a pickle, and loading a pickle runs any program in it. Expected a file whose maker you trust. "
-            "Fix: load another form, such as saved_model/; or --trust-pickle (in Python trust_pickle=True)."
-        )
+        fix = "Fix: load another form; or, if you trust its maker, --trust-pickle (in Python trust_pickle=True)"
+        raise InputError(f"{path} is a pickle, and loading a pickle runs any program in it. {fix}.")
     try:
         if path.is_dir():
             return _read_saved_model(path)
