@@ -3,7 +3,7 @@
 Every interval is by image, since a matrix names no lesions; it is too narrow if a lesion has several images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,8 +68,7 @@ def judge_matrix(
     views = asked_views(list(counts.index), melanoma, malignant)
     of_views, predictive = _of_views(counts, views or {name: [name] for name in counts.index}, prevalences)
     rows = [*_overall(counts, resamples, seed), *(of_views if views else [])]
-    columns = ["metric", "value", "low", "high", "n", "note"]
-    numbers = pd.DataFrame(rows, index=[row[0] for row in rows], columns=columns)
+    numbers = pd.DataFrame(rows, [row[0] for row in rows], ["metric", "value", "low", "high", "n", "note"])
     findings = _findings(counts, numbers)
     if dataset:
         findings += _unlike_ham10000(counts, seed)
@@ -206,9 +205,7 @@ def _by_class(counts: pd.DataFrame) -> pd.DataFrame:
     return table.assign(note=n.map(_size_note))
 
 
-def _of_views(
-    counts: pd.DataFrame, views: Mapping[str, Sequence[str]], prevalences: Sequence[float]
-) -> tuple[list[tuple], pd.DataFrame]:
+def _of_views(counts: pd.DataFrame, views: dict[str, list], prevalences: Sequence[float]) -> tuple[list, pd.DataFrame]:
     """Rows of sensitivity and specificity of each view, and the table of its PPV and NPV."""
     rows, predictive = [], []
     for view, members in views.items():
