@@ -23,7 +23,6 @@ MOST_CLASSES = 50
 MOST_IMAGES = 1e9
 UNLIKELY = 0.001  # p below which class counts do not fit a data set
 FITS = 0.05  # p from which they fit another explanation
-
 _Z2 = 1.959964**2  # of a 95% interval
 
 

@@ -24,8 +24,7 @@ from lesion_utils.study import Judging
 
 MOST_DRAWS = 400_000_000  # images times resamples, a byte each
 
-# what no prediction table can show
-NEVER = (
+NEVER = (  # what no prediction table can show
     "Photographs by phone or camera, other dermatoscopes and other clinics than those of these images: not tested.",
     "Diagnoses outside these classes, and skin without a lesion: not tested.",
     "Outcomes for doctors and patients who use the classifier: not tested.",

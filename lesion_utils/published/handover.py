@@ -123,10 +123,12 @@ def _save(model: keras.Model, form: str, path: Path) -> None:
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # Keras warns that an .h5 file is an old form
     try:
-        if form == "pickle":
-            path.write_bytes(pickle.dumps(model))
+        if form == "saved_model":
+            model.export(path, verbose=False)
+        elif form == "h5":
+            model.save(path)
         else:
-            model.export(path, verbose=False) if form == "saved_model" else model.save(path)
+            path.write_bytes(pickle.dumps(model))
     finally:
         logging.disable(disabled)
 
