@@ -99,9 +99,7 @@ def _with_names(matrix: pd.DataFrame, classes: Sequence[str] | None, dataset: st
         raise InputError(f"{len(set(names))} different names for a matrix of {k} classes: {first_ten(names)}.")
     if not unnamed and names != list(matrix.index):
         differ = f"the matrix names its classes {first_ten(matrix.index)}; --classes says {first_ten(names)}"
-        raise InputError(
-            f"{differ}. Expected the same names in the same order. Fix: leave out --classes, or the names."
-        )
+        raise InputError(f"{differ}. Expected the same names and order. Fix: leave out --classes, or the names.")
     if dataset and {name.lower() for name in names} != set(published):
         differ = f"the classes {first_ten(names)} are not those of HAM10000, {', '.join(published)}"
         raise InputError(f"{differ}. Fix: name them with --classes, or leave out --dataset.")

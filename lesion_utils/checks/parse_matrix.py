@@ -43,7 +43,7 @@ def read_matrix(text: str) -> pd.DataFrame:
     values = _without_totals(np.array([row.numbers for row in rows]), names, columns)
     if len(names) != len(columns):
         size = f"{len(names)} x {len(columns)} (rows x columns), from line {rows[0].line} on. Expected {EXPECTED}"
-        raise InputError(f"the matrix is not square: {size}. Fix: leave out totals and other columns; paste every row.")
+        raise InputError(f"the matrix is not square: {size}. Fix: leave out totals and other columns; paste all rows.")
     index: list = names if all(names) else columns if all(columns) else list(range(len(names)))
     if len(set(index)) < len(index):
         raise InputError(f"duplicate class names: {first_ten(index)}.")
