@@ -46,8 +46,8 @@ rule all:
 # Before any notebook: every image is decoded, every weights file loaded.
 rule check_data:
     output:
-        pipeline.CHECKED_DATA,
-        pipeline.CHECKED_PIXELS,
+        pipeline.checked("data"),
+        pipeline.checked("pixels"),
     params:
         data=pipeline.data_digest(PARAMS),
         code=pipeline.module_digest("audit/images.py"),
@@ -64,7 +64,7 @@ for stage in STAGES:
             name:
                 f"check_weights_{stage}"
             output:
-                pipeline.checked_weights(stage),
+                pipeline.checked(stage),
             params:
                 backbones=[recipe.backbone.model_dump() for recipe in getattr(PARAMS, stage).values()],
                 weights=[

@@ -1,7 +1,7 @@
-"""Augmentation: random changes of the training pictures in the feed, made by Keras as the published systems made them.
+"""Augmentation: random changes of training pictures, made by Keras as the published systems made them.
 
-Keras has two ways. Its random layers change a batch one after another and resample it each time (systems 003, 004 and
-the recipes of this project). Its older ImageDataGenerator draws one affine map per picture (systems 000, 001, 002).
+Keras has two engines. Its random layers change a batch one after another and resample it each time (systems 003, 004,
+this project's recipes). Its older ImageDataGenerator draws one affine map per picture (systems 000, 001, 002).
 """
 
 from collections.abc import Callable
@@ -34,8 +34,7 @@ def make_augmenter(augmentation: Augmentation, *seed: int) -> Callable[..., np.n
         draw = [*seed, *numbers]
         if crops:
             angles = np.random.default_rng(draw).uniform(-1, 1, len(pictures)) * 360 * augmentation.rotation
-            rotated = [_rotate_and_crop(*pair, augmentation) for pair in zip(pictures, angles, strict=True)]
-            pictures = np.stack(rotated)
+            pictures = np.stack([_rotate_and_crop(*pair, augmentation) for pair in zip(pictures, angles, strict=True)])
         return engine(np.asarray(pictures, np.float32), np.random.SeedSequence(draw))
 
     return change
@@ -96,29 +95,27 @@ def _rotate_and_crop(picture: np.ndarray, angle: float, augmentation: Augmentati
     """The picture rotated by ``angle`` degrees, cropped, and scaled back to its size (system 000, first model).
 
     ``inscribed`` keeps the largest upright rectangle of the picture's shape without fill. ``corner`` is the system's
-    mistake: it takes the box around the rotated picture. That is larger than the picture, so its negative start counts
-    from the lower right.
+    mistake: the box around the rotated picture is larger than the picture, so its negative start counts from the lower
+    right.
     """
     (height, width), sin, cos = picture.shape[:2], abs(np.sin(np.radians(angle))), abs(np.cos(np.radians(angle)))
     rotation = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
     fill = _OPENCV_FILLS[augmentation.fill]
     rotated = cv2.warpAffine(picture, rotation, (width, height), flags=cv2.INTER_LINEAR, borderMode=fill)
-    box_height, box_width = int(height * cos + width * sin), int(width * cos + height * sin)
+    box_height, box_width = height * cos + width * sin, width * cos + height * sin
     if augmentation.rotation_crop == "inscribed":
-        share = min(height / (height * cos + width * sin), width / (width * cos + height * sin))
-        box_height, box_width = int(height * share), int(width * share)
-    top, left = (height - box_height) // 2, (width - box_width) // 2
-    return cv2.resize(rotated[top : top + box_height, left : left + box_width], (width, height))
+        share = min(height / box_height, width / box_width)
+        box_height, box_width = height * share, width * share
+    top, left = (height - int(box_height)) // 2, (width - int(box_width)) // 2
+    return cv2.resize(rotated[top : top + int(box_height), left : left + int(box_width)], (width, height))
 
 
 def visible_area_and_fill(augmentation: Augmentation, size: tuple[int, int], draws: int = 1000) -> pd.DataFrame:
     """What ``augmentation`` leaves of pictures of ``size`` (height, width): one row per random draw.
 
-    Columns: ``area``, the visible share of the picture's area; ``fill``, the share of the result that is outside the
-    picture.
+    ``area`` is the visible share of the picture's area, ``fill`` the share of the result that is outside the picture.
     """
-    plain = augmentation.model_copy(update={"fill": "black", "brightness": 0.0, "contrast": 0.0})
-    change = make_augmenter(plain)
+    change = make_augmenter(augmentation.model_copy(update={"fill": "black", "brightness": 0.0, "contrast": 0.0}))
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     pictures = np.broadcast_to(np.stack([x, y, np.full(size, 255, np.float32)], axis=-1), (_DRAWS_AT_A_TIME, *size, 3))
     rows = []

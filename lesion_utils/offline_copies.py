@@ -19,10 +19,9 @@ from lesion_utils.recipes import OfflineCopies
 
 
 def make_offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) -> pd.DataFrame:
-    """Copies of ``cases``, in the form of a case table; the files are written into the shared cache.
+    """Copies of ``cases``, as a case table; the files are written into the shared cache.
 
-    ``options`` say how many each class gets. A copy keeps the ``lesion_id`` of its source and belongs to the same
-    split, so pass training cases only. The same cases, options and seed give the same files.
+    A copy keeps the ``lesion_id`` and the split of its source. The same cases, options and seed give the same files.
     """
     sources = [*map(list, cases[["image_id", "label"]].to_numpy()), *map(file_digest, cases["path"])]
     key = digest([sources, options.model_dump(exclude={"before_split"}), seed])
@@ -57,25 +56,24 @@ def _write_with_keras(cases: pd.DataFrame, target: Path, count: int, options: Of
 
     assert options.change
     change = make_augmenter(options.change, seed)
-    rng = np.random.default_rng(seed)
-    rounds = [rng.permutation(len(cases)) for _ in range(-(-count // len(cases)))]
-    for number, row in enumerate(np.concatenate([np.empty(0, int), *rounds])[:count]):
-        case = cases.iloc[row]
-        changed = change(np.asarray(open_image(case["path"]))[None], number)[0]
+    rng, rows = np.random.default_rng(seed), np.arange(0)
+    while len(rows) < count:
+        rows = np.append(rows, rng.permutation(len(cases)))
+    for number, case in enumerate(cases.iloc[rows[:count]].itertuples()):
+        changed = change(np.asarray(open_image(case.path))[None], number)[0]
         # Like ImageDataGenerator's `save_to_dir`, this stretches the values of each picture to 0-255.
-        name = f"{quote(case['image_id'], safe='')}-copy{number:05d}.jpg"
-        keras.utils.array_to_img(changed).save(target / name)
+        keras.utils.array_to_img(changed).save(target / f"{quote(case.image_id, safe='')}-copy{number:05d}.jpg")
 
 
 def _write_with_augmentor(cases: pd.DataFrame, target: Path, count: int, options: OfflineCopies, seed: int) -> None:
     import Augmentor  # slow to import
 
-    with tempfile.TemporaryDirectory(dir=target) as scratch, contextlib.redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory(dir=target) as scratch:
         source, output = Path(scratch) / "source", Path(scratch) / "output"
         source.mkdir()
-        for image_id, path in zip(cases["image_id"], cases["path"], strict=True):
-            shutil.copyfile(path, source / f"{quote(image_id, safe='')}.jpg")  # an id may hold slashes
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        for case in cases.itertuples():
+            shutil.copyfile(case.path, source / f"{quote(case.image_id, safe='')}.jpg")  # an id may hold slashes
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             pipeline = Augmentor.Pipeline(str(source), str(output))
             pipeline.augmentor_images.sort(key=lambda image: image.image_path)
             pipeline.set_seed(seed)

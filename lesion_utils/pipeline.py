@@ -26,7 +26,7 @@ from lesion_utils.study import STAGES, StudyParams
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
 PACKAGE = PROJECT / "lesion_utils"
-CHECKED_DATA, CHECKED_PIXELS = "checked/data.json", "checked/pixels.json"
+checked = "checked/{}.json".format  # the file that says that `data`, `pixels` or the weights of a stage could be read
 PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: its content counts, not its path
 EVALUATED = (  # what `lesion evaluate` writes for an exported model
     *("confusion_matrix.png", "confusion_matrix_normalised.png", "class_errors.png", "curves.png"),
@@ -46,7 +46,6 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The name of its executed notebook and report."""
         return run_name(self.notebook, self.run)
 
 
@@ -81,18 +80,18 @@ Files: TypeAlias = tuple[list[str], list[str]]  # inputs and outputs of one run 
 
 def _eda(params: StudyParams, jobs: list[Job]) -> list[Files]:
     corrections = [f"{reports_from_runs(params.study)}/corrections.csv"] if layout(params).corrected else []
-    return [([CHECKED_DATA], [*_case_tables(params), *corrections])]
+    return [([checked("data")], [*_case_tables(params), *corrections])]
 
 
 def _training(stage: str, params: StudyParams, jobs: list[Job]) -> list[Files]:
     recipes, files = getattr(params, stage), []
-    weights = [checked_weights(stage)] if wants_weights(params, stage) else []
+    weights = [checked(stage)] if wants_weights(params, stage) else []
     for run in range(params.runs) if recipes else ():
         tables = [table_path(params.study, name, run, split) for name in recipes for split in splits_of(params, name)]
         for leak in params.model_copy(update={"run": run}).leaks_of(stage):
             tables += leak_tables(params, leak)
         compared = [job for job in jobs if job.run == run] if stage == "rebalancing" else []
-        inputs = [CHECKED_DATA, *weights, *_case_tables(params), *_prediction_tables(compared)]
+        inputs = [checked("data"), *weights, *_case_tables(params), *_prediction_tables(compared)]
         files.append((inputs, _with_json(params, tables)))
     return files
 
@@ -155,11 +154,6 @@ def depends_on(params: StudyParams, notebook: str) -> dict[str, Any]:
 def wants_weights(params: StudyParams, stage: str) -> bool:
     """Whether a recipe of the stage starts from a weights file."""
     return any(recipe.backbone.weights != "none" for recipe in getattr(params, stage).values())
-
-
-def checked_weights(stage: str) -> str:
-    """The file that says that the weights of a stage could be loaded."""
-    return f"checked/{stage}.json"
 
 
 def module_digest(module: str) -> str:

@@ -169,7 +169,7 @@ class Claim(_Declared):
 
     @property
     def words(self) -> str:
-        """The quote, or what the code and outputs say, in one line."""
+        """The quote or the statement in one line."""
         return " ".join((self.quote or self.states or "").split())
 
     @property

@@ -88,15 +88,22 @@ def _judged(params: StudyParams, arms: Sequence[Sequence[pd.DataFrame]], metric:
     if not all(_same_cases(*frames) for frames in arms):
         return _over_runs([_judged(params, [[frame] for frame in run], metric) for run in zip(*arms, strict=True)])
     tables = [PredictionTable(frames, params.resamples) for frames in arms]
+    paired = len(arms) == 2 and _same_cases(arms[0][0], arms[1][0])
     if len(tables) == 1:
-        return _of_row(judge(tables[0], params.judging, wanted=[metric]), metric)
-    paired = _same_cases(arms[0][0], arms[1][0])
-    number = _of_row(compare(tables[0], tables[1], [metric], params.judging, paired=paired), metric)
-    if not paired or len(arms[0]) == 1 or math.isnan(number.low):
-        return number
-    first, second = (metrics_per_run(table, [metric], params.judging)[metric] for table in tables)
-    runs = first - second
-    return number._replace(low=min(number.low, float(runs.min())), high=max(number.high, float(runs.max())))
+        rows = judge(tables[0], params.judging, wanted=[metric])
+    else:
+        rows = compare(tables[0], tables[1], [metric], params.judging, paired=paired)
+    if rows.empty:
+        raise InputError(
+            f"no metric {metric!r} of these classes. Expected the name of a row of `judge`. Fix: correct the claim, "
+            "or add the view to the study's `judging.views`."
+        )
+    row = rows.iloc[0]
+    low, high = row["low"], row["high"]
+    if paired and len(arms[0]) > 1 and not math.isnan(low):
+        runs, reference = (metrics_per_run(table, [metric], params.judging)[metric] for table in tables)
+        low, high = min(low, float((runs - reference).min())), max(high, float((runs - reference).max()))
+    return Measured(row["value"], low, high, int(row["n"]), row["note"], bool(row["leaky"]))
 
 
 def _same_cases(*tables: pd.DataFrame) -> bool:
@@ -108,16 +115,6 @@ def _over_runs(runs: Sequence[Measured]) -> Measured:
     values, lows, highs = np.array([run[:3] for run in runs]).T
     leaky = any(run.leaky for run in runs)
     return runs[0]._replace(value=float(values.mean()), low=float(lows.min()), high=float(highs.max()), leaky=leaky)
-
-
-def _of_row(rows: pd.DataFrame, metric: str) -> Measured:
-    if rows.empty:
-        raise InputError(
-            f"no metric {metric!r} of these classes. Expected the name of a row of `judge`. Fix: correct the claim, "
-            "or add the view to the study's `judging.views`."
-        )
-    row = rows.iloc[0]
-    return Measured(row["value"], row["low"], row["high"], int(row["n"]), row["note"], bool(row["leaky"]))
 
 
 def _training(params: StudyParams, estimand: Training) -> Measured:
@@ -133,8 +130,7 @@ def _training(params: StudyParams, estimand: Training) -> Measured:
 def _training_accuracy(params: StudyParams, name: str) -> Measured:
     """Training accuracy in the epoch whose weights were kept, the mean over the runs.
 
-    The interval is the widest of the runs' Wilson intervals, by image: copies count as images of their own, so it is
-    rather too narrow.
+    The interval holds Wilson's of each run, by image. Copies count as images of their own, so it is rather too narrow.
     """
     recipe, numbers = params.recipes[name], []
     for run in range(params.runs):
@@ -217,9 +213,10 @@ def measure_published(estimand: Matrix | Share) -> Measured:
     counts, metric = pd.DataFrame(estimand.matrix), estimand.metric
     verdict = judge_matrix(counts, classes=list(estimand.classes), resamples=MATRIX_RESAMPLES)
     if metric == "macro F1":
-        draws = _macro_f1(multinomial_draws(verdict.counts, MATRIX_RESAMPLES, seed=0))
-        interval = percentile_interval(draws[~np.isnan(draws)])
-        return Measured(float(_macro_f1(counts.to_numpy(np.float64)[None])[0]), *interval, int(counts.to_numpy().sum()))
+        draws = multinomial_draws(verdict.counts, MATRIX_RESAMPLES, seed=0)
+        cells = np.concatenate([counts.to_numpy(np.float64)[None], draws])
+        f1 = np.mean([metrics.f1(cells, index) for index in range(len(counts))], axis=0)
+        return Measured(float(f1[0]), *percentile_interval(f1[1:][~np.isnan(f1[1:])]), int(cells[0].sum()))
     recalls = verdict.by_class[["recall", "recall_low", "recall_high", "n"]].add_prefix("recall ", axis=0)
     numbers = pd.concat([verdict.numbers, recalls.set_axis(["value", "low", "high", "n"], axis=1).assign(note="")])
     above = numbers.at["majority baseline accuracy", "value"] if metric == "above the majority" else 0.0
@@ -229,7 +226,3 @@ def measure_published(estimand: Matrix | Share) -> Measured:
         raise InputError(f"no number {metric!r} of a matrix. Expected one of {expected}.")
     value, low, high, n, note = numbers.loc[name, ["value", "low", "high", "n", "note"]]
     return Measured(value - above, low - above, high - above, int(n), note)
-
-
-def _macro_f1(counts: np.ndarray) -> np.ndarray:
-    return np.mean([metrics.f1(counts, index) for index in range(counts.shape[1])], axis=0)

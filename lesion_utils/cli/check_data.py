@@ -14,6 +14,6 @@ def check_data(params: StudyParams) -> None:
     """Read the case table of a study and every image."""
     cases = read_pictures(params)
     facts = {"images": len(cases), "data digest": data_digest(params)}
-    write_json(run_folder(params.study) / pipeline.CHECKED_DATA, facts)
+    write_json(run_folder(params.study) / pipeline.checked("data"), facts)
     groups = f"{cases['lesion_id'].nunique():,} {layout(params).grouped_by}s"
     typer.echo(f"checked {len(cases):,} images of {groups} in {data_folder(params).name}")

@@ -19,5 +19,5 @@ def check_weights(
     recipes = getattr(params, stage)
     loaded = {name: load_backbone(recipe.backbone, params.weights) for name, recipe in recipes.items()}
     last_layers = {name: model.layers[-1].name for name, model in loaded.items()}
-    write_json(run_folder(params.study) / pipeline.checked_weights(stage), last_layers)
+    write_json(run_folder(params.study) / pipeline.checked(stage), last_layers)
     typer.echo(f"checked the weights of {len(loaded)} recipe(s) in {stage}")
