@@ -10,12 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Backbone:
-    """A convolutional network without its classifier, and what its weights expect.
+    """A convolutional network without its classifier, and what its weights expect."""
 
-    ``build`` is the name of a class in ``keras.applications``, or a function that takes a recipe's ``backbone`` and
-    returns a Keras model from pictures (batch, height, width, 3) to a feature map.
-    """
-
+    # a class in `keras.applications`, or a function from a recipe's `backbone` to a Keras model that maps pictures
+    # (batch, height, width, 3) to a feature map
     build: str | Callable[[Any], Any]
     scaling: str  # the input range that it was made for
     smallest_side: int  # px
@@ -27,8 +25,7 @@ class Backbone:
 def small_cnn(options: Any) -> Any:
     """Three blocks of convolution (16, 32, 64 filters) and max pooling, as in systems 003 and 004.
 
-    ``batch_norm`` adds batch normalisation after each convolution. ``last_pooling: false`` leaves out the last pooling,
-    as the last variant of system 004 does.
+    The last variant of system 004 leaves out the last pooling.
     """
     import keras  # slow to import, needed only to build a network
 

@@ -34,7 +34,7 @@ def file_digest(path: str) -> str:
 def code_digest(source: str) -> str:
     """Changes with ``source`` (Python text) and with every package module that it imports, directly or not."""
     modules: dict[str, str] = {}
-    todo = _package_imports(source)
+    todo = set(_package_imports(source))
     while todo:
         path = todo.pop()
         if (name := str(path.relative_to(PROJECT))) not in modules:
@@ -43,20 +43,14 @@ def code_digest(source: str) -> str:
     return digest([source, sorted(modules.items())])
 
 
-def _package_imports(source: str) -> set[Path]:
-    names = (name for name in _imported(source) if name.split(".")[0] == "lesion_utils")
-    modules = [PROJECT / name.replace(".", "/") for name in names]
-    files = {file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py")}
-    return {file for file in files if file.is_file()}
-
-
 @functools.cache  # every digest asks for the same modules
-def _imported(source: str) -> frozenset[str]:
+def _package_imports(source: str) -> frozenset[Path]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-            names.add(node.module)
-    return frozenset(names)
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    modules = [PROJECT / name.replace(".", "/") for name in names if name.split(".")[0] == "lesion_utils"]
+    files = [file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py")]
+    return frozenset(filter(Path.is_file, files))

@@ -17,10 +17,10 @@ _BLOCK = 4 * HELD_OUT_BATCH  # rows written at a time
 def feature_cache_key(
     backbone: BackboneOptions, weights: str, statistics: tuple[float, float], seed: int, threads: int
 ) -> list:
-    """All that decides the outputs of an untrained backbone: every field of it, and the digest of its ``weights``.
+    """All that decides the outputs of an untrained backbone; ``weights`` is their digest.
 
-    ``statistics`` count only where the scaling standardises, ``seed`` only where the weights are random. The number of
-    threads decides the last bits.
+    ``statistics`` count only where the scaling standardises, ``seed`` only where weights are random; ``threads`` decide
+    the last bits.
     """
     code = code_digest(Path(__file__).with_name("models.py").read_text(encoding="utf-8"))
     random_weights = seed if backbone.weights == "none" else None

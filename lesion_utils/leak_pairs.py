@@ -1,9 +1,8 @@
 """The size of a leak: two arms that differ in the leak only, judged on the same test images.
 
-Comparing a leaky split with a clean split also changes the test images and the number of training images. Here both
-arms share test and validation images and most training images. The leaky arm adds images that share a lesion with test
-images; the clean arm adds as many images, of the same classes, of other lesions (a paired design, as in Lawson-Darrow's
-Skin-Cancer-Model). ``evaluation/differences.py`` computes the difference.
+Both arms share test and validation images and most training images. The leaky arm adds images that share a lesion with
+test images; the clean arm adds as many images, of the same classes, of other lesions (a paired design, as in
+Lawson-Darrow's Skin-Cancer-Model). ``evaluation/differences.py`` computes the difference.
 """
 
 from collections import defaultdict
@@ -32,18 +31,14 @@ def paired_arms(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
     """The leaky and the clean arm of a leak of ``kind``, and which of their rows are test images that can leak.
 
-    Both arms have the rows of ``cases`` in their order (numbered from 0) and differ in the column ``split``; cases that
-    take no part are ``unused``. Test cases, validation cases and the number of training images per class are the same.
-
-    ``siblings``: one image of each test lesion, chosen by ``split_seed``, is the test image. The lesion's other images
-    go into the leaky arm; as many images of one training lesion of the class go into the clean arm.
-    ``copies``: one Augmentor copy of each image of half the test lesions, chosen by ``split_seed``, goes into the leaky
-    arm; copies of as many images of training lesions go into the clean arm. Both arms have the copies as further rows.
-
-    Both arms otherwise leave out the training lesions that the clean arm takes images of. Each has as many images as
-    the test lesion that it replaces, or the next larger number; several smaller lesions are used only where no lesion
-    is large enough. Ties are drawn by ``seed``, and for ``copies`` by ``split_seed``, so that all runs share one set of
-    pictures. Raises InputError where nothing can leak or training has too few images.
+    Both arms have the rows of ``cases`` in their order, numbered from 0, and differ in ``split``; they share test and
+    validation cases and the number of training images per class. ``split_seed`` chooses what leaks:
+    ``siblings``: one image of each test lesion is tested, its others go into the leaky arm;
+    ``copies``: one Augmentor copy of each image of half the test lesions goes there; copies are further rows.
+    The clean arm gets as many images (or copies of them) of training lesions of the same class, which are otherwise
+    ``unused`` in both arms: a lesion with as many images or the next larger number, several smaller ones only where
+    none is large enough. Ties are drawn by ``seed``, and for ``copies`` by ``split_seed``, so that all runs share one
+    set of pictures. Raises InputError where nothing can leak or training has too few images.
     """
     cases = cases.reset_index(drop=True)
     test = cases[cases["split"] == "test"].sample(frac=1, random_state=split_seed)
@@ -56,19 +51,16 @@ def paired_arms(
         tested, leaked = test, test[test["lesion_id"].isin(chosen["lesion_id"])]
         rng = np.random.default_rng(split_seed)
     if leaked.empty:
-        raise InputError(
-            f"the size of a leak of {kind} cannot be measured: {NOTHING_LEAKS[kind]} ({len(test)} test images of "
-            f"{len(first)} lesions). Fix: use more cases, or the other kind of leak."
-        )
+        reason = f"{NOTHING_LEAKS[kind]} ({len(test)} test images of {len(first)} lesions)"
+        fix = "use more cases, or the other kind of leak"
+        raise InputError(f"the size of a leak of {kind} cannot be measured: {reason}. Fix: {fix}.")
     matched, reserve = _matched(cases, leaked, rng)
     split = cases["split"].mask(cases["lesion_id"].isin(reserve), UNUSED)
     split[test.index.difference(tested.index)] = UNUSED
     can_leak = pd.Series(cases.index.isin(tested.index) & cases["lesion_id"].isin(leaked["lesion_id"]))
     added = [leaked.index, matched.index]
     if kind == "copies":
-        copies = [
-            make_offline_copies(images.sort_index(), ONE_COPY_OF_EACH, split_seed) for images in (leaked, matched)
-        ]
+        copies = [make_offline_copies(rows.sort_index(), ONE_COPY_OF_EACH, split_seed) for rows in (leaked, matched)]
         cases = pd.concat([cases, *copies], ignore_index=True)
         ends = np.cumsum([len(split), *map(len, copies)])
         added = [cases.index[start:end] for start, end in pairwise(ends)]
@@ -123,9 +115,9 @@ def train_leak_pairs(
 ) -> dict[str, Any]:
     """Trains both arms of leak ``name`` with ``recipe``, ``runs`` times, with seeds ``seed``, ``seed`` + 1, ….
 
-    Each arm writes its files to ``<folder>/<name>_<arm>/r<run>``, with a prediction table of all test images and one of
-    those that can leak (``predictions.LEAK_SPLITS``). Returns ``leak, kind, runs`` and, for run 0, ``training images``
-    of either arm, ``added images`` among them, ``test images``, and how many ``can leak``.
+    Each arm writes to ``<folder>/<name>_<arm>/r<run>``, with a prediction table for each of ``LEAK_SPLITS``. Returns
+    ``leak, kind, runs`` and, for run 0, ``training images`` of either arm, ``added images`` among them, ``test
+    images``, and how many ``can leak``.
     """
     counts: dict[str, int] = {}
     for run in range(runs):

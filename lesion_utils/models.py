@@ -4,7 +4,6 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -35,9 +34,8 @@ def _built(options: BackboneOptions, weights: str | None) -> keras.Model:
 def _name_by_position(model: keras.Model) -> None:
     """Renames layers that Keras numbers across all models: ``conv2d_185`` is then the same layer in any process."""
     for kind, name in _COUNTED.items():
-        counted = [
-            layer for layer in model.layers if type(layer) is kind and re.fullmatch(rf"{name}(_\d+)?", layer.name)
-        ]
+        pattern = re.compile(rf"{name}(_\d+)?")
+        counted = [layer for layer in model.layers if type(layer) is kind and pattern.fullmatch(layer.name)]
         numbers = [int(layer.name.removeprefix(name).removeprefix("_") or 0) for layer in counted]
         for layer, number in zip(counted, numbers, strict=True):
             position = number - min(numbers)
@@ -51,49 +49,36 @@ def load_backbone(options: BackboneOptions, folder: str | None) -> keras.Model:
     that layer. Raises InputError for a picture too small, a cut that does not exist or lies above the weights, and
     weights of another network.
     """
-    smallest = BACKBONES[options.name].smallest_side
+    name, smallest = options.name, BACKBONES[options.name].smallest_side
     if min(options.image_size) < smallest:
-        raise InputError(f"{options.name} needs sides of at least {smallest} px, got {options.image_size}.")
+        raise InputError(f"{name} needs sides of at least {smallest} px, got {options.image_size}.")
     path = options.weights_file(folder)
     download = path is None and options.weights == "imagenet"
-    model = _downloaded(options) if download else _built(options, None)
-    if path is not None:
-        model = _up_to_the_end_of(path, model, options)
-        _load(model, path, options)
-    return model if options.cut is None else keras.Model(model.input, _layer(model, options.cut, "cut").output)
-
-
-def _downloaded(options: BackboneOptions) -> keras.Model:
     try:
-        return _built(options, "imagenet")
+        model = _built(options, "imagenet" if download else None)
     except Exception as error:  # Keras raises a bare Exception when the download fails
+        if not download:
+            raise
         raise InputError(
-            f"the ImageNet weights of {options.name} could not be downloaded ({error}). Fix: give a folder that "
-            f"has them: make study … WEIGHTS=<folder>, or papermill … -p weights <folder>."
+            f"the ImageNet weights of {name} could not be downloaded ({error}). Fix: give a folder that has them: "
+            f"make study … WEIGHTS=<folder>, or papermill … -p weights <folder>."
         ) from error
-
-
-def _up_to_the_end_of(path: Path, model: keras.Model, options: BackboneOptions) -> keras.Model:
-    if "_upto_" not in path.name:
-        return model
-    last = path.name.split("_upto_")[1].split(".")[0]
-    names = [layer.name for layer in model.layers if layer.name == last or layer.name.startswith(last + "_")]
-    if not names:
-        raise InputError(
-            f"{path} holds weights up to layer {last}, which {options.name} does not have. "
-            f"Fix: give the weights file of {options.name}."
-        )
-    return keras.Model(model.input, model.get_layer(names[-1]).output, name=model.name)
-
-
-def _load(model: keras.Model, path: Path, options: BackboneOptions) -> None:
-    try:
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError, AttributeError) as error:
-        raise InputError(
-            f"{path} does not hold the weights of {options.name} with alpha {options.alpha} "
-            f"({str(error).splitlines()[0]}). Fix: give the weights file of {options.name}."
-        ) from error
+    if path is not None:
+        fix = f"Fix: give the weights file of {name}."
+        if "_upto_" in path.name:
+            last = path.name.split("_upto_")[1].split(".")[0]
+            ends = [each for each in model.layers if each.name == last or each.name.startswith(last + "_")]
+            if not ends:
+                raise InputError(f"{path} holds weights up to layer {last}, which {name} does not have. {fix}")
+            model = keras.Model(model.input, ends[-1].output, name=model.name)
+        try:
+            model.load_weights(path)
+        except (ValueError, KeyError, OSError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{path} does not hold the weights of {name} with alpha {options.alpha} ({reason}). {fix}"
+            ) from error
+    return model if options.cut is None else keras.Model(model.input, _layer(model, options.cut, "cut").output)
 
 
 def _layer(model: keras.Model, name: str, key: str) -> keras.layers.Layer:
@@ -163,8 +148,8 @@ def rescale(network: Network, statistics: Statistics) -> None:
 def split_below(network: Network, layer: str) -> tuple[keras.Model, keras.Model] | None:
     """The classifier in two: pictures to activations below backbone layer ``layer``, and activations to probabilities.
 
-    The cut is at the last layer before ``layer`` that all paths pass through. None if that is the input. Both models
-    share their layers with ``network``.
+    The cut is at the last layer before ``layer`` that all paths pass through; None if that is the input. Layers are
+    shared with ``network``.
     """
     layers = network.backbone.layers
     position = {id(each): number for number, each in enumerate(layers)}
@@ -185,32 +170,23 @@ def split_below(network: Network, layer: str) -> tuple[keras.Model, keras.Model]
     )
 
 
-def finished(network: Network, recipe: Recipe, shares: np.ndarray) -> keras.Model:
+def finished(network: Network, recipe: Recipe, shares: np.ndarray, from_features: bool = False) -> keras.Model:
     """The trained network as it predicts: with the mean over flips and the prior correction, if the recipe has them.
 
-    ``shares`` (classes,) are the class shares of an epoch. Input as in ``build``; no augmentation.
+    ``shares`` (classes,) are the class shares of an epoch. Input as in ``build``, not augmented, or features, for a
+    recipe without the mean over flips.
     """
-    pictures = keras.Input((*recipe.backbone.image_size, 3))
-    views = [pictures]
+    inputs = keras.Input((network.head if from_features else network.features).input_shape[1:])
+    views = [inputs]
     if recipe.flip_views:
-        views += [keras.ops.flip(pictures, axis) for axis in (1, 2)]
+        views += [keras.ops.flip(inputs, axis) for axis in (1, 2)]
         views.append(keras.ops.flip(views[1], 2))
-    scores = [network.head(network.features(view)) for view in views]
+    scores = [network.head(view if from_features else network.features(view)) for view in views]
     mean = keras.layers.average(scores) if recipe.flip_views else scores[0]
-    return keras.Model(pictures, _corrected(mean, recipe, shares), name="finished")
-
-
-def finished_head(network: Network, recipe: Recipe, shares: np.ndarray) -> keras.Model:
-    """``finished`` from features instead of pictures, for a recipe without the mean over flips."""
-    features = keras.Input(network.head.input_shape[1:])
-    return keras.Model(features, _corrected(network.head(features), recipe, shares), name="finished_head")
-
-
-def _corrected(scores: keras.KerasTensor, recipe: Recipe, shares: np.ndarray) -> keras.KerasTensor:
-    if not recipe.prior_correction:
-        return scores
-    raised = keras.layers.Rescaling((shares**-recipe.prior_correction).tolist())(scores)
-    return raised / keras.ops.sum(raised, axis=-1, keepdims=True)
+    if recipe.prior_correction:
+        raised = keras.layers.Rescaling((shares**-recipe.prior_correction).tolist())(mean)
+        mean = raised / keras.ops.sum(raised, axis=-1, keepdims=True)
+    return keras.Model(inputs, mean, name="finished")
 
 
 def set_trainable(network: Network, train: str, freeze_batch_norm: bool) -> None:

@@ -19,18 +19,13 @@ def resolve(path: str | Path) -> Path:
     return Path(os.path.abspath(PROJECT / Path(path).expanduser()))
 
 
-def from_working_folder(path: str | None) -> str | None:
-    """The absolute path of one that was given on the command line; None stays None."""
-    return None if path is None else os.path.abspath(Path(path).expanduser())
-
-
 def output_root() -> Path:
     """The folder that holds ``runs/`` and ``reports/``: the project, or ``LESION_OUTPUT`` (used by tests)."""
     return resolve(os.environ.get("LESION_OUTPUT", PROJECT))
 
 
 def run_folder(study: str) -> Path:
-    """``runs/<study>``: everything that a study computes; a rerun restores it."""
+    """``runs/<study>``: all that a study computes."""
     return output_root() / "runs" / study
 
 

@@ -1,7 +1,7 @@
 """Pictures: each is decoded once, cached by content and size as uint8, and fed to the network in batches.
 
 A cache is a folder of shards: ``<shard>.npy`` holds rows, ``<shard>.json`` their keys. A shard is written whole, its
-keys last, and never changed. So a killed job loses only its current shard, and two jobs can write at the same time.
+keys last, and never changed: a killed job loses only its current shard, and two jobs can write at the same time.
 """
 
 import inspect
@@ -27,13 +27,13 @@ cv2.setNumThreads(1)  # this package starts its own threads
 
 
 class CachedArrays:
-    """Rows of an ``ArrayCache`` in a given order: a read-only array (n, …) on disk, with the ``keys`` of its rows.
+    """Rows of an ``ArrayCache``: a read-only array (n, …) on disk, with the ``keys`` of its rows.
 
-    It is indexed like an array along its first axis; only the rows that an index names are read.
+    It is indexed like an array along its first axis, and reads only the rows that an index names. ``positions`` (n, 2)
+    are the index of each row's shard in ``shards``, and of the row in that shard.
     """
 
     def __init__(self, keys: list[str], shards: list[np.ndarray], positions: np.ndarray):
-        """``positions`` (n, 2): the index of each row's shard in ``shards``, and of the row in that shard."""
         self.keys, self._shards, self._positions = keys, shards, positions
         self.shape, self.dtype = (len(keys), *shards[0].shape[1:]), shards[0].dtype
 
@@ -140,8 +140,7 @@ def batches(
     """(inputs, targets) batches, epoch after epoch (endless if ``epochs`` is None), in the order of ``rows(epoch)``.
 
     Only the rows of a batch are read, while the network computes with the batch before. ``change(inputs of a batch,
-    epoch, position of its first row in the epoch)`` may augment them, as float32.
-    The last batch of an epoch may be smaller.
+    epoch, position of its first row in the epoch)`` may augment them, as float32. An epoch's last batch may be smaller.
     """
 
     def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -159,12 +158,3 @@ def batches(
     options = tf.data.Options()
     options.autotune.enabled = False  # there is nothing to tune, and stopping its thread takes seconds per dataset
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).with_options(options)
-
-
-def held_out_batches(
-    inputs: np.ndarray | CachedArrays, targets: np.ndarray | None = None, rows: np.ndarray | None = None
-) -> tf.data.Dataset:
-    """Batches for prediction: each of ``rows`` (None: all) once, in order; ``targets`` if a loss is wanted."""
-    targets = np.zeros(len(inputs)) if targets is None else targets
-    rows = np.arange(len(inputs)) if rows is None else rows
-    return batches(inputs, targets, lambda _: rows, HELD_OUT_BATCH, epochs=1)

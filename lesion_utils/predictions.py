@@ -1,8 +1,7 @@
 """The prediction table: the contract between training and judging.
 
-Columns ``image_id, lesion_id, label, p_<class>…``: one row per image, classes in the order of the ``p_`` columns, and
-``leaky``, true in every row, where training shared a lesion or an image with a held-out case. One CSV per recipe, run
-and split, with its provenance in a JSON file of the same name.
+Columns ``image_id, lesion_id, label, p_<class>…``, one row per image; and ``leaky``, true in every row, where training
+shared a lesion or an image with a held-out case. One CSV per recipe, run and split, its provenance in JSON beside it.
 """
 
 from pathlib import Path
@@ -16,9 +15,8 @@ from lesion_utils.paths import atomic_write, models_folder, read_json, write_jso
 from lesion_utils.study import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm_name
 from lesion_utils.tables import parse_probabilities, require_columns, require_filled, require_unique
 
-STAGE_NOTEBOOKS = dict(
-    zip(STAGES, ("02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning"), strict=True)
-)
+_NOTEBOOKS = ("02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning")
+STAGE_NOTEBOOKS = dict(zip(STAGES, _NOTEBOOKS, strict=True))
 LEAK_SPLITS = {"test": "all test images", "test_can_leak": "test images that can leak"}  # tables of a leak's arm
 _NEEDED = ("image_id", "lesion_id", "label")
 
@@ -35,9 +33,8 @@ def probabilities(table: pd.DataFrame) -> np.ndarray:
 
 def build(cases: pd.DataFrame, classes: list[str], scores: np.ndarray, leaky: bool = False) -> pd.DataFrame:
     """The prediction table of ``cases`` from their probabilities ``scores``, (n, classes)."""
-    table = cases[list(_NEEDED)].reset_index(drop=True)
     columns = [f"p_{name}" for name in classes]
-    table = pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1)
+    table = pd.concat([cases[list(_NEEDED)].reset_index(drop=True), pd.DataFrame(scores, columns=columns)], axis=1)
     return validate(table.assign(leaky=True) if leaky else table, "the new prediction table")
 
 
@@ -84,7 +81,7 @@ def table_path(study: str, recipe: str, run: int, split: str) -> Path:
 
 
 def leak_tables(params: StudyParams, leak: str) -> list[Path]:
-    """The tables of a leak: both arms, every run, validation, all test images, and those that can leak."""
+    """The tables of both arms of a leak, in every run."""
     return [
         table_path(params.study, arm_name(leak, arm), run, split)
         for arm in ARMS
@@ -94,11 +91,10 @@ def leak_tables(params: StudyParams, leak: str) -> list[Path]:
 
 
 def write(folder: Path, cases: pd.DataFrame, scores: dict[str, np.ndarray], provenance: dict[str, Any]) -> None:
-    """Writes ``<folder>/predictions/<split>.csv`` for each split of ``scores``, and its provenance as JSON.
+    """Writes ``<folder>/predictions/<split>.csv`` for each split of ``scores``, then its provenance as JSON.
 
-    ``scores[split]`` (n, classes) are probabilities of the cases of that split, in their order. The JSON file is
-    written last: without it a table does not count as complete. It counts the training images (copies included) and
-    the images of the table whose lesion is in training.
+    ``scores[split]`` (n, classes) are probabilities of the cases of that split, in their order. Without its JSON file a
+    table is not complete; the file counts training images (copies included) and the table's images of known lesions.
     """
     classes = sorted(cases["label"].unique())
     trained = cases.loc[cases["split"] == "train", "lesion_id"]
@@ -130,10 +126,7 @@ def read_provenance(params: StudyParams, recipe: str, split: str, run: int | Non
 
 
 def read(params: StudyParams, recipe: str, split: str, run: int | None = None) -> pd.DataFrame:
-    """Reads the table of a recipe, run and split, and checks that today's recipe and seed made it.
-
-    Raises InputError, with the command that makes the table, if it is missing or was made by another recipe or seed.
-    """
+    """Reads a table; raises InputError with the command that makes it unless today's recipe and seed made it."""
     read_provenance(params, recipe, split, run)
     path = table_path(params.study, recipe, params.run if run is None else run, split)
     table = pd.read_csv(path, dtype=dict.fromkeys(_NEEDED, str), keep_default_na=False)

@@ -43,10 +43,9 @@ def epoch_rows(labels: np.ndarray, sampler: str, seed: int, class_size: int | No
 def class_weights(
     labels: np.ndarray, kind: str | Mapping[str, float], names: Sequence[str] = ()
 ) -> dict[int, float] | None:
-    """Weight of each class index in the loss: None, ``balanced`` (inversely proportional to class size), or as given.
+    """Weight of each class index in the loss: None, ``balanced`` (inversely proportional to class size), or by name.
 
-    In weights by name, a class that is not named weighs 1; ``names[index]`` is the name of a class. Raises InputError
-    for an unknown name.
+    ``names[index]`` is a class; one that ``kind`` does not name weighs 1. Raises InputError for an unknown name.
     """
     if kind == "none":
         return None
@@ -55,8 +54,6 @@ def class_weights(
         weights = compute_class_weight(kind, classes=classes, y=labels)
         return dict(zip(classes.tolist(), weights.tolist(), strict=True))
     if unknown := sorted(set(kind) - set(names)):
-        raise InputError(
-            f"recipe key `class_weights`: no class {first_ten(unknown)}. Expected some of {', '.join(names)}. "
-            f"Fix: correct the name."
-        )
+        expected = f"Expected some of {', '.join(names)}. Fix: correct the name."
+        raise InputError(f"recipe key `class_weights`: no class {first_ten(unknown)}. {expected}")
     return {index: kind.get(names[index], 1.0) for index in classes.tolist()}

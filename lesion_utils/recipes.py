@@ -1,12 +1,9 @@
-"""A recipe: everything that decides how a model is trained, as data.
-
-Published systems are recipes too, bugs included: the value of a correction is measured with the corrected recipe, one
-bug put back.
-"""
+"""A recipe: everything that decides how a model is trained, as data; published systems too, bugs included."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lesion_utils.backbones import BACKBONES
@@ -20,29 +17,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 
 # What replaces an old key, or an old `key: value`, in each section of a study file. Old keys are refused.
-RENAMED: dict[str, dict[str, str]] = {
-    "StudyParams": {
-        "scaled": "scaled_down_how",
-        "minutes": "measured_minutes",
-        "repeats": "runs",
-        "repeat": "run",
-        "split": "split_rule",
-    },
-    "PairedLeak": {"repeats": "runs"},
-    "Recipe": {
-        "backbone": "backbone: {name: …}",
-        **{
-            key: f"backbone: {{{key}: …}}"
-            for key in ("alpha", "weights", "cut", "image_size", "scaling", "pooling", "batch_norm", "last_pooling")
-        },
-        "cases": "case_table",
-        "loss_per_case": "loss_reduction: per_batch (where it was false) or per_case",
-        "redraw": "resample_each_epoch",
-    },
-    "BackboneOptions": {"scaling: z_score_by_part": "scaling: z_score_by_split"},
-    "OfflineCopies": {"toward": "target_class_size", "per_class: 0": "one_of_each: true"},
-    "Phase": {"schedule: never": "schedule: step_never_reached"},
-}
+RENAMED: dict[str, dict[str, str]] = yaml.safe_load(Path(__file__).with_name("renamed_keys.yml").read_text("utf-8"))
 
 
 def nested_types(annotation: Any) -> list[Any]:
@@ -65,6 +40,17 @@ class Strict(BaseModel):
             raise ValueError("expected a number, got a yes/no value")
         return value
 
+    def contradictions(self) -> list[tuple[Any, str]]:
+        """What fields must not say together: whether they do, and the rule that they break."""
+        return []
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> "Strict":
+        for is_wrong, rule in self.contradictions():
+            if is_wrong:
+                raise ValueError(rule)
+        return self
+
 
 class Augmentation(Strict):
     """Random changes of each training image, drawn anew in every epoch."""
@@ -86,20 +72,21 @@ class Augmentation(Strict):
     # et al., Nature 542:115, 2017); corner: the lower right corner, mostly fill, which system 000 takes by mistake
     rotation_crop: Literal["none", "inscribed", "corner"] = "none"
 
-    @model_validator(mode="after")
-    def _fields_agree(self) -> "Augmentation":
-        if self.rotation_crop != "none" and not self.rotation:
-            raise ValueError("`rotation_crop` needs a `rotation` above 0")
-        if self.engine == "image_data_generator" and (self.brightness or self.contrast):
-            raise ValueError("`brightness` and `contrast` need `engine: keras_layers`")
-        return self
+    def contradictions(self):
+        recolours = self.brightness or self.contrast
+        return [
+            (self.rotation_crop != "none" and not self.rotation, "`rotation_crop` needs a `rotation` above 0"),
+            (
+                recolours and self.engine == "image_data_generator",
+                "`brightness` and `contrast` need `engine: keras_layers`",
+            ),
+        ]
 
     @property
     def changes(self) -> bool:
         """Whether it changes any picture."""
-        return self.flip != "none" or any(
-            (self.rotation, self.zoom, self.shift, self.shear, self.brightness, self.contrast)
-        )
+        sizes = (self.rotation, self.zoom, self.shift, self.shear, self.brightness, self.contrast)
+        return self.flip != "none" or any(sizes)
 
 
 class OfflineCopies(Strict):
@@ -117,11 +104,10 @@ class OfflineCopies(Strict):
     probability: Fraction = 0.7  # nominal probability of a rotation; Augmentor rotates at p + 0.05
     change: Augmentation | None = None  # random changes that make a copy, instead of Augmentor's
 
-    @model_validator(mode="after")
-    def _one_number_of_copies(self) -> "OfflineCopies":
-        if self.one_of_each and self.target_class_size:
-            raise ValueError("expected `one_of_each` or `target_class_size`, not both")
-        return self
+    def contradictions(self):
+        return [
+            (self.one_of_each and self.target_class_size, "expected `one_of_each` or `target_class_size`, not both")
+        ]
 
 
 class Phase(Strict):
@@ -131,7 +117,7 @@ class Phase(Strict):
     epochs: Positive = 8
     learning_rate: float = Field(1e-3, gt=0, le=1)
     # of the learning rate. step: divided by `step_divisor` every `step_every` epochs (Esteva et al., 2017);
-    # step_never_reached: the step of system 000, whose condition no epoch meets
+    # step_never_reached: the step of system 000, whose condition no epoch meets, so that the rate stays
     schedule: Literal["constant", "cosine", "step", "step_never_reached"] = "constant"
     step_every: Positive = 30
     step_divisor: float = Field(16, gt=1)
@@ -161,9 +147,9 @@ class BackboneOptions(Strict):
     last_pooling: bool = True  # small CNN: max pooling also after the last convolution
 
     def weights_file(self, folder: str | None) -> Path | None:
-        """The local file with the weights; None if they are random or Keras downloads them.
+        """The file with the weights in ``folder``, the study's ``weights``; None: random, or downloaded by Keras.
 
-        ``folder`` is the study's ``weights``. Raises InputError unless exactly one file fits.
+        Raises InputError unless exactly one file fits.
         """
         if self.weights == "none":
             return None
@@ -180,10 +166,10 @@ class BackboneOptions(Strict):
         pattern = pattern.format(alpha=self.alpha)
         files = sorted(resolve(folder).glob(pattern))
         if len(files) != 1:
+            names = first_ten(path.name for path in files) or "none"
             raise InputError(
-                f"weights folder {resolve(folder)}: expected one file {pattern} for {self.name}, found "
-                f"{first_ten(path.name for path in files) or 'none'}. Fix: WEIGHTS=<folder with this file>, or no "
-                f"WEIGHTS to let Keras download."
+                f"weights folder {resolve(folder)}: expected one file {pattern} for {self.name}, found {names}. "
+                f"Fix: WEIGHTS=<folder with this file>, or no WEIGHTS to let Keras download."
             )
         return files[0]
 
@@ -244,25 +230,21 @@ class Recipe(Strict):
     # further forms in which the trained model is written, with its history and its test cases
     exports: tuple[Literal["saved_model", "h5", "pickle"], ...] = ()
 
-    @model_validator(mode="after")
-    def _fields_agree(self) -> "Recipe":
+    def contradictions(self):
         layers = [phase.train for phase in self.phases]
         scheduled = any(phase.schedule != "constant" for phase in self.phases)
-        options = {"adam": {"epsilon"}, "sgd": {"momentum"}, "rmsprop": {"momentum", "rho", "epsilon"}}[self.optimizer]
-        before_split = self.offline_copies is not None and self.offline_copies.before_split
+        options = {"adam": ["epsilon"], "sgd": ["momentum"], "rmsprop": ["epsilon", "momentum", "rho"]}[self.optimizer]
+        before_split = self.offline_copies and self.offline_copies.before_split
         sized = ("over", "under", "equal")
-        for is_wrong, problem in [
+        return [
             (layers != sorted(layers, key=lambda name: name != "head"), "phases of the `head` alone must come first"),
             (self.feature_views and not self.augmentation.changes, "`feature_views` need an `augmentation`"),
             (self.reduce_lr and scheduled, "expected `reduce_lr` or a phase's `schedule`, not both"),
             (self.class_size and self.sampler not in sized, f"`class_size` needs a sampler of {', '.join(sized)}"),
             (
-                set(self.optimizer_options) - options,
-                f"`optimizer_options` of {self.optimizer}: {', '.join(sorted(options))}",
+                set(self.optimizer_options) - set(options),
+                f"`optimizer_options` of {self.optimizer}: {', '.join(options)}",
             ),
             (self.backbone.batch_norm and self.freeze_batch_norm, "`batch_norm` needs `freeze_batch_norm: false`"),
             (before_split and not self.allow_leak, "copies made `before_split` need `allow_leak: true`"),
-        ]:
-            if is_wrong:
-                raise ValueError(problem)
-        return self
+        ]

@@ -4,33 +4,22 @@ Modules that compute with Keras import ``keras`` and ``tf`` from here.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from lesion_utils.errors import InputError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    # C++ writes these lines before any log level applies, with times and process ids that no check could match.
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-with _silent_stderr():
+# C++ writes to file 2 before any log level applies, with times and process ids that no check could match.
+_kept, _nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+os.dup2(_nowhere, 2)
+try:
     import keras
     import tensorflow as tf
 
-    # The first use of the context writes the remaining lines.
-    tf.config.list_physical_devices()
+    tf.config.list_physical_devices()  # the first use of the context writes the remaining lines
+finally:
+    os.dup2(_kept, 2)
+    os.close(_kept)
+    os.close(_nowhere)
 
 tf.get_logger().setLevel("ERROR")  # its "retracing" warning: many models in one process are intended
 
@@ -38,7 +27,7 @@ __all__ = ["keras", "start", "tf"]
 
 
 def start(threads: int) -> None:
-    """Fixes the number of threads and makes operations deterministic; results depend on ``threads``.
+    """Fixes the number of threads, on which results depend, and makes operations deterministic.
 
     Call it before the first computation. Raises InputError if TensorFlow already runs with another number.
     """

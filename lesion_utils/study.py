@@ -1,16 +1,16 @@
-"""The parameters of a study: their defaults, loading, and checks.
+"""The parameters of a study: their defaults, those of ``quick``; how ``params/<study>.yml`` is read, and checks.
 
-The defaults are the values of the ``quick`` study; ``params/<study>.yml`` holds what differs. A study file is flat
-at the top level so that plain papermill reads the same file.
+A study file is flat at the top level so that plain papermill reads the same file.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.datasets.registry import study_datasets
@@ -99,12 +99,10 @@ class StudyParams(Strict):
             raise ValueError(f"one of {', '.join(study_datasets())}")
         return dataset
 
-    @model_validator(mode="after")
-    def _recipe_names_are_unique(self) -> "StudyParams":
+    def contradictions(self):
         names = [name for stage in STAGES for name in getattr(self, stage)]
-        if duplicates := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"recipes with the same name in two stages: {', '.join(duplicates)}")
-        return self
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        return [(duplicates, f"recipes with the same name in two stages: {', '.join(duplicates)}")]
 
     @property
     def recipes(self) -> dict[str, Recipe]:
@@ -113,7 +111,7 @@ class StudyParams(Strict):
 
     @property
     def arms(self) -> dict[str, Recipe]:
-        """The recipes of both arms of each leak by name; leaks of stages that a notebook does not know are left out."""
+        """The recipes of both arms of each leak whose recipe is known, by name; a notebook knows one stage."""
         return {
             arm_name(name, arm): arm_recipe(self.recipes[leak.recipe], arm)
             for name, leak in self.leaks.items()
@@ -138,10 +136,7 @@ class StudyParams(Strict):
 
     @property
     def held_out_splits(self) -> tuple[str, ...]:
-        """The splits that predictions are judged on: validation, and test where the split rule makes one.
-
-        System 000 was tested on the ISIC 2018 set, system 001 on its validation images.
-        """
+        """The splits that are judged. System 000 was tested on the ISIC 2018 set, 001 on its validation images."""
         has_test = self.split_rule != "system_001" and (self.split_rule != "system_000" or self.isic2018 is not None)
         return ("validation", "test") if has_test else ("validation",)
 
@@ -167,9 +162,8 @@ class StudyParams(Strict):
 
 
 def study_file(study: str) -> Path:
-    """The YAML file of a study: ``params/<study>.yml``, or a file of one's own, named with its ``.yml``.
+    """``params/<study>.yml``, also for ``<study>_full``; a name with ``.yml`` may also be a file in the working folder.
 
-    An own file is looked for in the working folder, then in ``params/``; ``<study>_full`` is a section of ``<study>``.
     Raises InputError with the nearest name.
     """
     folder = PROJECT / "params"
@@ -180,15 +174,11 @@ def study_file(study: str) -> Path:
     for path in paths:
         if path.is_file():
             return path
-    groups: dict[str, list[str]] = {}
-    for path in sorted(folder.glob("**/*.yml")):
-        if path.name != CLAIMS.name:
-            groups.setdefault(path.parent.relative_to(folder).as_posix().removeprefix("."), []).append(path.stem)
-    names = [f"{group}/{name}".removeprefix("/") for group, members in groups.items() for name in members]
-    listed = "; ".join(f"{group and group + '/: '}{', '.join(members)}" for group, members in groups.items())
+    files = sorted(folder.glob("**/*.yml"), key=lambda path: (len(path.parts), path))
+    names = [path.relative_to(folder).with_suffix("").as_posix() for path in files if path.name != CLAIMS.name]
     raise InputError(
         f"no study named {study!r}: {' and '.join(map(str, paths))} not found.{did_you_mean(study, names)} "
-        f"Studies: {listed}. Fix: make study STUDY=<one of them, or your own .yml file>."
+        f"Studies: {', '.join(names)}. Fix: make study STUDY=<one of them, or your own .yml file>."
     )
 
 
@@ -197,8 +187,8 @@ def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyPara
 
     ``full`` applies the file's section ``full``: the study at its published size, named ``<study>_full``.
     """
-    path = study_file(study)
-    in_params = path.is_relative_to(PROJECT / "params")
+    path, folder = study_file(study), PROJECT / "params"
+    in_params = path.is_relative_to(folder)
     where = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -206,10 +196,9 @@ def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyPara
         raise InputError(f"{where} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected `key: value` lines, found {type(values).__name__}")
-    name = path.relative_to(PROJECT / "params").with_suffix("").as_posix() if in_params else path.stem
+    name = path.relative_to(folder).with_suffix("").as_posix() if in_params else path.stem
     overlay = values.pop("full", None)
-    full = full or study == f"{name}_full"
-    if full:
+    if full := full or study == f"{name}_full":
         if not isinstance(overlay, dict):
             raise InputError(f"{where} has no section `full`: the study has one size only. Fix: leave out `full`.")
         values = _merged(values, overlay)
@@ -218,45 +207,39 @@ def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyPara
         raise InputError(f"{where}: key `study` is {params.study!r}. Expected {name!r}, the file's name.")
     if full:
         params = params.model_copy(update={"study": f"{params.study}_full"})
-    _check(params, where)
+    for problem in _problems(params):
+        raise InputError(f"{where}: {problem}")
     return params
 
 
 def _merged(values: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
     """``values`` with those of ``overlay`` in their place; sections are merged, lists are replaced."""
-    sections = {key for key, value in overlay.items() if isinstance(value, dict) and isinstance(values.get(key), dict)}
+    sections = {key for key in overlay if isinstance(overlay[key], dict) and isinstance(values.get(key), dict)}
     return values | {key: _merged(values[key], new) if key in sections else new for key, new in overlay.items()}
 
 
-def _check(params: StudyParams, where: object) -> None:
-    """Raises InputError where keys of a whole study contradict each other; a notebook has only some of them."""
+def _problems(params: StudyParams) -> Iterator[str]:
+    """Keys of a whole study that contradict each other; a notebook has only some of them."""
     may_leak, is_published = params.baseline | params.transfer, params.split_rule == "system_003"
     for name, leak in params.leaks.items():
         if leak.recipe not in may_leak:
-            raise InputError(
-                f"{where}: key `leaks.{name}.recipe` is {leak.recipe!r}. Expected one of `baseline` or `transfer`: "
+            yield (
+                f"key `leaks.{name}.recipe` is {leak.recipe!r}. Expected one of `baseline` or `transfer`: "
                 f"{', '.join(may_leak)}. Fix: correct the value."
             )
-    for name in (name for pair in params.references.items() for name in pair):
-        if name not in params.recipes:
-            raise InputError(
-                f"{where}: key `references` names {name!r}. Expected recipes of the study: "
-                f"{', '.join(params.recipes)}. Fix: correct it."
-            )
-    if duplicates := sorted(set(params.arms) & set(params.recipes)):
-        raise InputError(
-            f"{where}: a recipe and an arm of a leak are both {', '.join(duplicates)}. Fix: rename the recipe."
-        )
+    for name in sorted({*params.references, *params.references.values()} - params.recipes.keys()):
+        known = ", ".join(params.recipes)
+        yield f"key `references` names {name!r}. Expected recipes of the study: {known}. Fix: correct it."
+    if duplicates := sorted(params.arms.keys() & params.recipes.keys()):
+        yield f"a recipe and an arm of a leak are both {', '.join(duplicates)}. Fix: rename the recipe."
     if params.split_rule != "by_lesion" and is_published != (params.dataset == "isic9"):
-        raise InputError(
-            f"{where}: key `split_rule` is {params.split_rule!r}, which does not fit the dataset {params.dataset!r}. "
+        yield (
+            f"key `split_rule` is {params.split_rule!r}, which does not fit the dataset {params.dataset!r}. "
             f"Fix: correct the value."
         )
     for name, recipe in params.recipes.items():
         if is_published and recipe.case_table == "corrected":
-            raise InputError(
-                f"{where}: `split_rule: system_003` splits the raw table. Fix: `case_table: raw` in {name}."
-            )
+            yield f"`split_rule: system_003` splits the raw table. Fix: `case_table: raw` in {name}."
 
 
 def validate(values: dict[str, Any], where: object) -> StudyParams:
@@ -268,24 +251,17 @@ def validate(values: dict[str, Any], where: object) -> StudyParams:
 
 
 def notebook_params(names: dict[str, Any]) -> StudyParams:
-    """Validates the names that a notebook's parameters cells have set so far.
+    """Validates the names that a notebook's parameters cells have set so far; papermill accepts misspelt keys.
 
-    Call ``notebook_params(globals())`` in the cell after the parameters, before any other import: papermill accepts
-    misspelt keys and injects ``1e-4`` as a string. ``LESION_THREADS`` replaces ``threads``, since nbval cannot inject
-    parameters.
+    Call ``notebook_params(globals())`` in the cell after the parameters, before any other import. ``LESION_THREADS``
+    replaces ``threads``, since nbval cannot inject parameters.
     """
     # IPython's own names, and the overlay in a study file, which `load_study` applies.
     ignored = {"In", "Out", "exit", "quit", "open", "get_ipython", "notebook_params", "full"}
     # When the cell runs again in JupyterLab, names that later cells have defined are not parameters.
-    parameters = names.setdefault(
-        "_parameter_names",
-        [
-            name
-            for name, value in names.items()
-            if not name.startswith("_") and name not in ignored and not isinstance(value, ModuleType)
-        ],
-    )
-    values = {name: names[name] for name in parameters if name in names}
+    modules = {name for name, value in names.items() if isinstance(value, ModuleType)}
+    set_so_far = [name for name in names if not name.startswith("_") and name not in ignored | modules]
+    values = {name: names[name] for name in names.setdefault("_parameter_names", set_so_far) if name in names}
     if threads := os.environ.get("LESION_THREADS"):
         values["threads"] = threads
     return validate(values, "the notebook's parameters")

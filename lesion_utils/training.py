@@ -6,7 +6,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,10 @@ from lesion_utils.augment import make_augmenter
 from lesion_utils.digests import code_digest
 from lesion_utils.errors import InputError
 from lesion_utils.features import cached_features, feature_cache_key
-from lesion_utils.models import (
-    BalancedAccuracy,
-    Statistics,
-    build,
-    finished,
-    finished_head,
-    loss,
-    rescale,
-    set_trainable,
-    split_below,
-)
+from lesion_utils.models import BalancedAccuracy, Statistics, build, finished, loss, rescale, set_trainable, split_below
 from lesion_utils.offline_copies import make_offline_copies
 from lesion_utils.paths import atomic_write, write_json
-from lesion_utils.pictures import CachedArrays, batches, held_out_batches, load_pictures
+from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, batches, load_pictures
 from lesion_utils.published import handover
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.recipes import Phase, Recipe
@@ -63,7 +53,6 @@ class Trained:
 
     @property
     def model_file(self) -> Path:
-        """The trained model, as Keras saves it."""
         return self.folder / "model.keras"
 
     @property
@@ -77,12 +66,10 @@ def train(
 ) -> Trained:
     """Trains ``recipe`` on the training cases and predicts validation and test.
 
-    Epochs are chosen on validation alone. ``cases`` is a case table with its splits; cases of split ``unused`` take no
-    part. ``weights`` is the folder of ImageNet weights (None: Keras downloads them). Writes the model, its history and
-    its prediction tables into ``folder``; what is already there, made by the same recipe, cases, pictures, seed,
-    threads, weights and code, is not trained again. ``title`` of the dataset is noted where the model is exported.
-
-    Raises InputError if training shares a lesion or an image with validation or test and the recipe does not allow it.
+    Epochs are chosen on validation alone. ``cases`` is a case table with its splits; ``unused`` cases take no part.
+    ``weights`` is the folder of ImageNet weights (None: Keras downloads them), ``title`` that of the dataset, for
+    exports. Model, history and prediction tables go into ``folder``, unless it holds those of the same recipe, cases,
+    pictures, seed, threads, weights and code. Raises InputError for a leak that the recipe does not allow.
     """
     name = folder.parent.name if re.fullmatch(r"r\d+", folder.name) else folder.name
     given = split_digest(cases)
@@ -100,9 +87,8 @@ def train(
         "weights": recipe.backbone.weights_digest(weights),
         "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
     }
-    files = [folder / file for file in (*_FILES, *handover.names(recipe))]
-    is_complete = all(path.exists() for path in files)
-    if not (is_complete and json.loads((folder / PROVENANCE).read_text(encoding="utf-8")) == provenance):
+    is_complete = all((folder / file).exists() for file in (*_FILES, *handover.names(recipe)))
+    if not is_complete or json.loads((folder / PROVENANCE).read_text(encoding="utf-8")) != provenance:
         start(threads)
         keras.backend.clear_session()
         training = _Training(_Data(recipe, cases, seed), pictures, threads, weights, provenance["weights"])
@@ -151,7 +137,9 @@ class _Data:
         return rows[: recipe.epoch_images]
 
     def held_out(self, inputs: np.ndarray | CachedArrays, *splits: str) -> tf.data.Dataset:
-        return held_out_batches(inputs, self.targets, self.rows(*splits))
+        """Batches that show each case of ``splits`` once, in order."""
+        rows = self.rows(*splits)
+        return batches(inputs, self.targets, lambda _: rows, HELD_OUT_BATCH, epochs=1)
 
 
 @dataclass(frozen=True)
@@ -160,7 +148,7 @@ class _PhaseInput:
 
     model: keras.Model
     inputs: np.ndarray | CachedArrays
-    views: tuple[np.ndarray, ...] = ()
+    views: Sequence[np.ndarray] = ()
     change: Callable[[np.ndarray, int, int], np.ndarray] | None = None
 
     def batches(self, data: _Data, size: int) -> tf.data.Dataset:
@@ -180,7 +168,7 @@ class _Training:
     """One training in progress: its cases, their pictures, and the network."""
 
     def __init__(self, data: _Data, pictures: CachedArrays, threads: int, weights: str | None, weights_digest: str):
-        self.data, self.recipe, self.pictures, self.threads = data, data.recipe, pictures, threads
+        self.data, self.recipe, self.pictures = data, data.recipe, pictures
         self.statistics = _statistics(data, pictures)
         statistics, seed = self.statistics["train"], data.seed
         self.network = build(self.recipe, len(data.classes), weights, seed, statistics)
@@ -203,20 +191,20 @@ class _Training:
         if phase.train == "head":
             if not recipe.feature_views:
                 return _PhaseInput(network.head, self.features("train", *data.splits))
-            pictures, views = self.pictures.take(data.train), range(1, recipe.feature_views + 1)
-            changed = (
-                cached_features(network.features, pictures, self.key, recipe.augmentation, view) for view in views
-            )
-            return _PhaseInput(network.head, self.features(*data.splits), tuple(np.asarray(view) for view in changed))
+            pictures = self.pictures.take(data.train)
+            views = [
+                np.asarray(cached_features(network.features, pictures, self.key, recipe.augmentation, view))
+                for view in range(1, recipe.feature_views + 1)
+            ]
+            return _PhaseInput(network.head, self.features(*data.splits), views)
         is_frozen_below = phase.train != "all" and all(before.train in ("head", phase.train) for before in earlier)
         change = make_augmenter(recipe.augmentation, data.seed) if recipe.augmentation.changes else None
         if is_frozen_below and change is None and (halves := split_below(network, phase.train)):
-            lower, upper = halves
             used = data.rows("train", *data.splits)
-            row = np.zeros(len(self.pictures), int)
-            row[used] = np.arange(len(used))
-            activations = cached_features(lower, self.pictures.take(used), [*self.key, "below", phase.train])
-            return _PhaseInput(upper, activations.take(row))
+            key = [*self.key, "below", phase.train]
+            activations = cached_features(halves[0], self.pictures.take(used), key)
+            nearest = np.searchsorted(used, np.arange(len(self.pictures))).clip(max=len(used) - 1)  # unused: any row
+            return _PhaseInput(halves[1], activations.take(nearest))
         return _PhaseInput(network.whole, self.pictures, change=change)
 
     def fit(self, name: str) -> pd.DataFrame:
@@ -232,10 +220,8 @@ class _Training:
             if self.recipe.keep == "last" or score > best:
                 best, kept = score, self.network.whole.get_weights()
         if not kept:
-            raise InputError(
-                f"{name}: {self.recipe.monitor} was never a number, so no epoch can be kept. "
-                f"Fix: a smaller learning_rate."
-            )
+            reason = f"{self.recipe.monitor} was never a number, so no epoch can be kept"
+            raise InputError(f"{name}: {reason}. Fix: a smaller learning_rate.")
         self.network.whole.set_weights(kept)
         return pd.concat(histories, ignore_index=True)
 
@@ -247,7 +233,7 @@ class _Training:
         model = predictor = finished(network, recipe, shares)
         inputs: np.ndarray | CachedArrays = self.pictures
         if not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
-            predictor = finished_head(network, recipe, shares)
+            predictor = finished(network, recipe, shares, from_features=True)
             inputs = self.features(*data.splits) if recipe.feature_views else self.features("train", *data.splits)
         probabilities = {}
         for split in data.splits:
@@ -255,8 +241,8 @@ class _Training:
                 probabilities[split] = predictor.predict(data.held_out(inputs, split), verbose=0)
             else:
                 rescale(network, self.statistics[split])
-                other = finished(network, recipe, shares)
-                probabilities[split] = other.predict(data.held_out(self.pictures, split), verbose=0)
+                rescaled = finished(network, recipe, shares)
+                probabilities[split] = rescaled.predict(data.held_out(self.pictures, split), verbose=0)
                 rescale(network, self.statistics["train"])
         return model, probabilities
 
@@ -264,10 +250,9 @@ class _Training:
 def _train(name: str, training: _Training, folder: Path, title: str, provenance: dict) -> None:
     history = training.fit(name)
     model, probabilities = training.predict()
+    cases, leaky = training.data.cases, provenance["leaky"]
     (folder / PROVENANCE).unlink(missing_ok=True)
-    handover.write(
-        folder, model, history, training.data.cases, training.recipe, probabilities, title, provenance["leaky"]
-    )
+    handover.write(folder, model, history, cases, training.recipe, probabilities, title, leaky)
     with atomic_write(folder / "model.keras") as new:
         model.save(new)
     with atomic_write(folder / "history.csv") as new:
@@ -279,20 +264,17 @@ def _train(name: str, training: _Training, folder: Path, title: str, provenance:
 
 def _statistics(data: _Data, pictures: CachedArrays) -> dict[str, Statistics]:
     """Mean and standard deviation of all values of the pictures by which each split is standardised, if it is."""
-    scaling = data.recipe.backbone.scaling
-    splits = ["train", *data.splits]
-    if scaling not in ("z_score", "z_score_by_split"):
-        return dict.fromkeys(splits, (127.5, 127.5))
+    splits, scaling = ["train", *data.splits], data.recipe.backbone.scaling
     if scaling == "z_score":
         return dict.fromkeys(splits, _moments(pictures, data.train))
+    if scaling != "z_score_by_split":
+        return dict.fromkeys(splits, (127.5, 127.5))
     statistics = dict.fromkeys(splits, _moments(pictures, data.rows("train", "validation", VALIDATION_COPIES)))
     return statistics | ({"test": _moments(pictures, data.rows("test"))} if "test" in splits else {})
 
 
 def _moments(pictures: CachedArrays, rows: np.ndarray) -> Statistics:
-    counts = np.zeros(256, np.int64)
-    for row in rows:
-        counts += np.bincount(pictures[int(row)].ravel(), minlength=256)
+    counts = sum(np.bincount(pictures[int(row)].ravel(), minlength=256) for row in rows)
     mean = np.average(np.arange(256), weights=counts)
     return float(mean), float(np.average((np.arange(256) - mean) ** 2, weights=counts) ** 0.5)
 
@@ -301,12 +283,11 @@ def _fit(phase_input: _PhaseInput, data: _Data, phase: Phase, name: str) -> pd.D
     """Trains the model for one phase and leaves it with the weights to keep; returns one row per epoch."""
     model, recipe = phase_input.model, data.recipe
     steps = math.ceil(len(data.epoch(0)) / recipe.batch_size)
-    rate = phase.learning_rate
+    rate, schedules = phase.learning_rate, keras.optimizers.schedules  # step_never_reached: constant
     if phase.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, steps * phase.epochs)
+        rate = schedules.CosineDecay(rate, steps * phase.epochs)
     elif phase.schedule == "step":
-        every, factor = steps * phase.step_every, 1 / phase.step_divisor
-        rate = keras.optimizers.schedules.ExponentialDecay(rate, every, factor, staircase=True)
+        rate = schedules.ExponentialDecay(rate, steps * phase.step_every, 1 / phase.step_divisor, staircase=True)
     options = {"learning_rate": rate} | recipe.optimizer_options
     model.compile(
         optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": options}),
@@ -316,16 +297,11 @@ def _fit(phase_input: _PhaseInput, data: _Data, phase: Phase, name: str) -> pd.D
     )
     monitor = {"monitor": recipe.monitor, "mode": "max" if "accuracy" in recipe.monitor else "min"}
     progress = _Progress(name, phase)
-    patience, keeps_best = recipe.early_stopping or phase.epochs, recipe.keep == "best"
-    callbacks: list[keras.callbacks.Callback] = [
-        progress,
-        keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=keeps_best, **monitor),
-    ]
+    stopping = {"patience": recipe.early_stopping or phase.epochs, "restore_best_weights": recipe.keep == "best"}
+    callbacks: list[keras.callbacks.Callback] = [progress, keras.callbacks.EarlyStopping(**stopping, **monitor)]
     if plateau := recipe.reduce_lr:
         options = {"factor": plateau.factor, "patience": plateau.patience, "min_lr": plateau.smallest}
         callbacks.append(keras.callbacks.ReduceLROnPlateau(**options, **monitor))
-    if phase.schedule == "step_never_reached":
-        callbacks.append(keras.callbacks.LearningRateScheduler(functools.partial(_step_of_system_000, phase)))
     model.fit(
         phase_input.batches(data, recipe.batch_size),
         steps_per_epoch=steps,
@@ -337,11 +313,6 @@ def _fit(phase_input: _PhaseInput, data: _Data, phase: Phase, name: str) -> pd.D
         verbose=1 if IN_JUPYTERLAB else 0,
     )
     return pd.DataFrame(progress.epochs)
-
-
-def _step_of_system_000(phase: Phase, epoch: int, rate: float) -> float:
-    # The published condition: it divides where the system meant the remainder, so no epoch above 0 meets it.
-    return rate / phase.step_divisor if epoch > 0 and epoch / phase.step_every == 0 else rate
 
 
 class _Progress(keras.callbacks.Callback):

@@ -13,7 +13,6 @@ from lesion_utils.models import (
     BalancedAccuracy,
     build,
     finished,
-    finished_head,
     load_backbone,
     loss,
     set_trainable,
@@ -417,7 +416,7 @@ def test_who_has_the_features_gets_the_finished_networks_answer():
     recipe, network = small_network(prior_correction=1.5)
     shares = np.array([0.5, 0.3, 0.2])
     features = network.features.predict(pictures(recipe), verbose=0)
-    shown = finished_head(network, recipe, shares).predict(features, verbose=0)
+    shown = finished(network, recipe, shares, from_features=True).predict(features, verbose=0)
     assert np.allclose(shown, finished(network, recipe, shares).predict(pictures(recipe), verbose=0), atol=1e-6)
 
 

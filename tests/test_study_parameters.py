@@ -47,7 +47,7 @@ def test_a_study_without_a_file_lists_those_there_are(load, tmp_path):
     load("")
     (tmp_path / "params" / "published").mkdir()
     (tmp_path / "params" / "published" / "old.yml").write_text("study: old\n")
-    with pytest.raises(InputError, match=r"'yours'.*params/yours\.yml.*mine; published/: old\."):
+    with pytest.raises(InputError, match=r"'yours'.*params/yours\.yml.*mine, published/old\."):
         load_study("yours")
 
 
