@@ -110,14 +110,14 @@ def write(folder: Path, cases: pd.DataFrame, scores: dict[str, np.ndarray], prov
 
 def read_provenance(params: StudyParams, recipe: str, split: str, run: int | None = None) -> dict[str, Any]:
     """The provenance of a table; raises InputError as ``read`` does. ``run`` is by default the run of ``params``."""
-    run = params.run if run is None else run
+    trainings, run = params.trainings, params.run if run is None else run
+    if recipe not in trainings:
+        raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(trainings)}.")
     path = table_path(params.study, recipe, run, split)
-    if recipe not in params.trainings:
-        raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.trainings)}.")
     notebook = STAGE_NOTEBOOKS[params.stage_of(recipe)]
     fix = f"make study STUDY={params.study}, or run notebooks/{notebook}.ipynb with the same parameters."
     provenance = read_json(path.with_suffix(".json"), fix)
-    today = {"recipe": params.trainings[recipe].model_dump(mode="json"), "seed": params.seed + run}
+    today = {"recipe": trainings[recipe].model_dump(mode="json"), "seed": params.seed + run}
     if changed := [name for name, value in today.items() if provenance[name] != value]:
         raise InputError(f"{path} was made by another {' and '.join(changed)} of recipe {recipe!r}. Fix: {fix}")
     if not path.is_file():

@@ -148,12 +148,10 @@ class StudyParams(Strict):
 
     @property
     def training_seed(self) -> int:
-        """The seed of this run."""
         return self.seed + self.run
 
     @property
     def models_folder(self) -> Path:
-        """The folder of all trainings."""
         return models_folder(self.study)
 
     def model_folder(self, name: str) -> Path:
@@ -207,7 +205,7 @@ def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyPara
         raise InputError(f"{where}: key `study` is {params.study!r}. Expected {name!r}, the file's name.")
     if full:
         params = params.model_copy(update={"study": f"{params.study}_full"})
-    for problem in _problems(params):
+    if problem := next(_problems(params), None):
         raise InputError(f"{where}: {problem}")
     return params
 
