@@ -20,8 +20,6 @@ from lesion_utils.published.splits import check_published_counts, published_spli
 from lesion_utils.splits import split_by_lesion, split_digest, split_off
 from lesion_utils.study import StudyParams
 
-# ------------------------------------------------------------------------------------------------------- the data set
-
 
 def layout(params: StudyParams) -> Layout:
     """The layout of the study's data."""
@@ -46,17 +44,15 @@ def data_folder(params: StudyParams) -> Path:
 
 
 def ham10000_folder(params: StudyParams) -> Path | None:
-    """The folder of HAM10000, from which images in another layout take their lesions; None if there is none.
+    """The folder of HAM10000's table, from which images in another layout take their lesions; None if there is none.
 
-    For a study in HAM10000's own layout its data folder; for one that takes lesions from there the key ``ham10000``,
-    or else the folder of that name beside the data folder. Raises InputError if the key names a folder without
-    HAM10000's metadata table.
+    For a study in HAM10000's own layout its data folder; for one that takes lesions from there the key ``ham10000``
+    (InputError where that folder lacks the table), or else the folder of that name beside the data folder.
     """
-    match layout(params).ham10000:
-        case "itself":
-            return data_folder(params)
-        case "none":
-            return None
+    if layout(params).ham10000 == "itself":
+        return data_folder(params)
+    if layout(params).ham10000 == "none":
+        return None
     if params.ham10000 is not None:
         return ham10000.metadata_file(resolve(params.ham10000)).parent
     default = data_folder(params).parent / "ham10000"
@@ -86,14 +82,11 @@ def _identity(layout: Layout, folder: Path, ham: Path | None) -> list:
     return [hashlib.sha256(table.read_bytes()).hexdigest() if table else None, names]
 
 
-# -------------------------------------------------------------------------------------------------- tables are made
-
-
 def read_cases(params: StudyParams) -> pd.DataFrame:
-    """All cases of a study, without splits; raises InputError for anything that cannot be used.
+    """All cases of a study, without splits, and those of the test set ``isic2018`` where the study has that key.
 
-    With ``isic2018`` they include that test set, with ``published_split`` ``test``. InputError if the study's split is
-    not ``system_000`` on HAM10000's layout, or an image is in both sets.
+    Raises InputError for anything that cannot be used, for ``isic2018`` with another split than ``system_000`` of
+    HAM10000, and for an image in both sets.
     """
     cases = layout(params).read(data_folder(params), ham10000_folder(params))
     if params.isic2018 is None:
@@ -103,13 +96,13 @@ def read_cases(params: StudyParams) -> pd.DataFrame:
             f"study {params.study!r}: key `isic2018` is set, but the split is {params.split_rule!r} of "
             f"{params.dataset!r}. Expected `split_rule: system_000` on HAM10000. Fix: remove `isic2018`."
         )
-    test = isic2018.read(resolve(params.isic2018))
-    if duplicates := sorted(set(test["image_id"]) & set(cases["image_id"])):
+    cases = pd.concat([cases, isic2018.read(resolve(params.isic2018))])
+    if len(duplicates := cases.loc[cases["image_id"].duplicated(), "image_id"]):
         raise InputError(
             f"{len(duplicates)} image(s) are both in {data_folder(params)} and in the test set {params.isic2018}: "
             f"{first_ten(duplicates)}. Expected none. Fix: use the two sets as they were published."
         )
-    return pd.concat([cases, test]).sort_values("image_id", ignore_index=True)
+    return cases.sort_values("image_id", ignore_index=True)
 
 
 def read_pictures(params: StudyParams) -> pd.DataFrame:
@@ -152,11 +145,13 @@ def make_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
     if not has_raw_table(params):
         return dict.fromkeys(("corrected", "raw"), cases.assign(split=_split(params, cases)))
     corrected = corrections.apply(cases, corrections.corrections(cases))
-    by_image = cases.assign(lesion_id=cases["image_id"])
-    return {
-        "corrected": corrected.assign(split=_with_validation(params, corrected)),
-        "raw": cases.assign(split=_with_validation(params, by_image)),
-    }
+    grouped = {"corrected": (corrected, corrected), "raw": (cases, cases.assign(lesion_id=cases["image_id"]))}
+    tables = {}
+    for name, (table, groups) in grouped.items():
+        training = groups[groups["published_split"] == "train"]
+        validation = split_off(training, "validation", params.validation_fraction, len(training), params.split_seed)
+        tables[name] = table.assign(split=validation.reindex(table.index).fillna(table["published_split"]))
+    return tables
 
 
 def _split(params: StudyParams, cases: pd.DataFrame) -> pd.Series:
@@ -169,34 +164,20 @@ def _split(params: StudyParams, cases: pd.DataFrame) -> pd.Series:
     return split
 
 
-def _with_validation(params: StudyParams, cases: pd.DataFrame) -> pd.Series:
-    """The published splits, with a share of training as validation, grouped by ``lesion_id``."""
-    split = cases["published_split"].copy()
-    training = cases[split == "train"]
-    split[training.index] = split_off(
-        training, "validation", params.validation_fraction, len(training), params.split_seed
-    )
-    return split
-
-
-# ------------------------------------------------------------------------------------------ tables are written, read
-
-
 def case_table_files(params: StudyParams) -> dict[str, Path]:
     """The files of the corrected and the raw case table; one and the same where these do not differ."""
-    folder = run_folder(params.study)
-    return {
-        "corrected": folder / "cases.csv",
-        "raw": folder / ("cases_raw.csv" if has_raw_table(params) else "cases.csv"),
-    }
+    raw = "cases_raw.csv" if has_raw_table(params) else "cases.csv"
+    return {"corrected": run_folder(params.study) / "cases.csv", "raw": run_folder(params.study) / raw}
 
 
 def write_case_tables(params: StudyParams, tables: dict[str, pd.DataFrame]) -> None:
     """Writes the tables of ``make_case_tables``, with paths relative to the data folder, which may move."""
     for name, file in case_table_files(params).items():
         cases = tables[name]
-        folders = _folders(params, cases)
-        paths = [str(PurePath(path).relative_to(folder)) for path, folder in zip(cases["path"], folders, strict=True)]
+        paths = [
+            PurePath(path).relative_to(folder).as_posix()
+            for path, folder in zip(cases["path"], _folders(params, cases), strict=True)
+        ]
         with atomic_write(file) as temporary:
             cases.assign(path=paths).to_csv(temporary, index=False)
         write_json(file.with_suffix(".json"), _made_from(params) | {"split digest": split_digest(cases)})
@@ -208,16 +189,16 @@ def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
     Raises InputError, with the command that makes them, if they are missing or were made from other data or with
     another split.
     """
-    files = case_table_files(params)
-    fix = f"make study STUDY={params.study}, or run notebooks/01_eda.ipynb with the same parameters."
+    files, tables = case_table_files(params), {}
     for file in set(files.values()):
-        written = read_json(file.with_suffix(".json"), fix)
+        written = read_json(file.with_suffix(".json"), _fix(params))
         if changed := [key for key, value in _made_from(params).items() if written[key] != value]:
-            raise InputError(f"{file} was made with another {' and '.join(changed)}. Fix: {fix}")
-    tables = {file: read_written_cases(params, file) for file in set(files.values())}
-    for cases in tables.values():
+            raise InputError(f"{file} was made with another {' and '.join(changed)}. Fix: {_fix(params)}")
+        cases = read_written_cases(params, file)
         folders = _folders(params, cases)
-        cases["path"] = [str(folder / path) for path, folder in zip(cases["path"], folders, strict=True)]
+        tables[file] = cases.assign(
+            path=[str(folder / path) for folder, path in zip(folders, cases["path"], strict=True)]
+        )
     return {name: tables[file] for name, file in files.items()}
 
 
@@ -228,14 +209,16 @@ def read_written_cases(params: StudyParams, file: Path | None = None) -> pd.Data
     """
     file = file or case_table_files(params)["corrected"]
     if not file.is_file():
-        raise InputError(
-            f"{file} does not exist. Fix: make study STUDY={params.study}, or run notebooks/01_eda.ipynb first."
-        )
+        raise InputError(f"{file} does not exist. Fix: {_fix(params)}")
     cases = pd.read_csv(file, dtype=str, keep_default_na=False)
     cases["age"] = pd.to_numeric(cases["age"])
     for name in set(cases) & {"sex", "localization", "dx_type", "source", "published_split", "ham10000_label"}:
         cases[name] = cases[name].astype(object).where(cases[name] != "", None)
     return cases
+
+
+def _fix(params: StudyParams) -> str:
+    return f"make study STUDY={params.study}, or run notebooks/01_eda.ipynb with the same parameters."
 
 
 def _made_from(params: StudyParams) -> dict[str, Any]:
@@ -245,7 +228,5 @@ def _made_from(params: StudyParams) -> dict[str, Any]:
 
 def _folders(params: StudyParams, cases: pd.DataFrame) -> list[Path]:
     """The folder that holds the picture of each case."""
-    own = data_folder(params)
-    if params.isic2018 is None:
-        return [own] * len(cases)
-    return [resolve(params.isic2018) if split == "test" else own for split in cases["published_split"]]
+    own, test = data_folder(params), resolve(params.isic2018) if params.isic2018 else None
+    return [test if test and split == "test" else own for split in cases["published_split"]]
