@@ -87,7 +87,7 @@ def measured_distances(
 
     def copies(row: int) -> list[int]:
         original = open_image(drawn["path"].iloc[row])
-        made = [near.upright_hash(copy(original), size) for copy in (COPIES | CROPS).values()]
+        made = [near.orientation_hashes(copy(original), size)[0] for copy in (COPIES | CROPS).values()]
         return list(near.distances(np.column_stack(made), hashes[:, :, [row]])[:, 0])
 
     with ThreadPoolExecutor(threads) as pool:

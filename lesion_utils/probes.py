@@ -59,27 +59,34 @@ def probe(cases: pd.DataFrame, kind: str, threads: int, seed: int) -> pd.DataFra
         TREES, min_samples_leaf=5, bootstrap=True, max_samples=0.5, n_jobs=threads, random_state=seed
     )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    features = FEATURES[kind](cases, threads)
+    truth, lesions = cases["label"], cases["lesion_id"]
     scores = cross_val_predict(
-        forest, features, cases["label"], groups=cases["lesion_id"], cv=folds, method="predict_proba"
+        forest, FEATURES[kind](cases, threads), truth, groups=lesions, cv=folds, method="predict_proba"
     )
     return predictions.build(cases, sorted(cases["label"].unique()), scores)
 
 
-def _frame(cases: pd.DataFrame, threads: int) -> np.ndarray:
-    inner = slice(GRID // 15, -(GRID // 15))
-    seen = np.ones((GRID, GRID), bool)
-    seen[inner, inner] = False
-    return _opened(tuple(cases["path"]), threads)[0][:, seen].reshape(len(cases), -1)
+@lru_cache(maxsize=1)  # for three probes
+def _opened(paths: tuple[str, ...], threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each picture as the means of GRID x GRID equal cells, (n, GRID, GRID, 3) uint8; its bytes, width, height, (n, 3).
+
+    Raises InputError naming the first file that cannot be decoded.
+    """
+
+    def cells_and_file(path: str) -> tuple[np.ndarray, tuple[int, int, int]]:
+        picture = open_image(path)
+        # BOX: no cell contains pixels of its neighbours
+        cells = np.asarray(picture.resize((GRID, GRID), Image.Resampling.BOX))
+        return cells, (Path(path).stat().st_size, *picture.size)
+
+    with ThreadPoolExecutor(threads) as pool:
+        cells, files = zip(*pool.map(cells_and_file, paths), strict=True)
+    return np.array(cells), np.array(files)
 
 
-def _around(cases: pd.DataFrame, threads: int) -> np.ndarray:
-    y, x = (np.mgrid[:GRID, :GRID] + 0.5) / GRID * 2 - 1
-    return _opened(tuple(cases["path"]), threads)[0][:, x * x + y * y > 0.8**2].reshape(len(cases), -1)
-
-
-def _file(cases: pd.DataFrame, threads: int) -> np.ndarray:
-    return _opened(tuple(cases["path"]), threads)[1]
+def _pixels(mask: np.ndarray) -> Callable[[pd.DataFrame, int], np.ndarray]:
+    """The features of a probe that sees the cells in ``mask``, (GRID, GRID)."""
+    return lambda cases, threads: _opened(tuple(cases["path"]), threads)[0][:, mask].reshape(len(cases), -1)
 
 
 def _metadata(cases: pd.DataFrame, threads: int) -> np.ndarray:
@@ -87,27 +94,10 @@ def _metadata(cases: pd.DataFrame, threads: int) -> np.ndarray:
     return np.column_stack([cases["age"].astype(float), words])  # a forest takes a missing age as it is
 
 
+_Y, _X = (np.mgrid[:GRID, :GRID] + 0.5) / GRID * 2 - 1  # -1 to 1
 FEATURES: dict[str, Callable[[pd.DataFrame, int], np.ndarray]] = {
-    "frame": _frame,
-    "around": _around,
-    "file": _file,
+    "frame": _pixels(np.maximum(abs(_X), abs(_Y)) > 1 - 2 / 15),
+    "around": _pixels(_X * _X + _Y * _Y > 0.8**2),
+    "file": lambda cases, threads: _opened(tuple(cases["path"]), threads)[1],
     "metadata": _metadata,
 }
-
-
-@lru_cache(maxsize=1)
-def _opened(paths: tuple[str, ...], threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each picture as the means of GRID x GRID equal cells, (n, GRID, GRID, 3) uint8; its bytes, width, height, (n, 3).
-
-    Kept for three probes. Raises InputError naming the first file that cannot be decoded.
-    """
-
-    def one(path: str) -> tuple[np.ndarray, tuple[int, int, int]]:
-        picture = open_image(path)
-        # BOX: no cell contains pixels of its neighbours
-        cells = np.asarray(picture.resize((GRID, GRID), Image.Resampling.BOX))
-        return cells, (Path(path).stat().st_size, *picture.size)
-
-    with ThreadPoolExecutor(threads) as pool:
-        cells, files = zip(*pool.map(one, paths), strict=True)
-    return np.array(cells), np.array(files)

@@ -54,9 +54,9 @@ def use_share(cases: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
 
 def assert_disjoint(cases: pd.DataFrame) -> None:
     """Raises InputError if a lesion is in more than one split."""
-    for first, second in combinations(SPLITS, 2):
-        lesions = [set(cases.loc[cases["split"] == split, "lesion_id"]) for split in (first, second)]
-        if shared := lesions[0] & lesions[1]:
+    lesions = cases.groupby("split")["lesion_id"].agg(set)
+    for first, second in combinations([name for name in SPLITS if name in lesions], 2):
+        if shared := lesions[first] & lesions[second]:
             raise InputError(f"lesions in both {first} and {second}: {first_ten(sorted(shared))}.")
 
 

@@ -31,7 +31,7 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
         if not path.is_file():
             problem = "is a folder" if path.is_dir() else "does not exist"
         elif (size := path.stat().st_size) > MOST_BYTES:
-            problem = f"has {size / 1e6:,.0f} MB; at most {MOST_BYTES / 1e6:,.0f} MB can be read"
+            problem = f"has {size / 1e6:,.0f} MB; at most {MOST_BYTES / 1e6:,.0f} MB can be read (drop columns)"
         elif not (table := _text_cells(path)).empty:
             return table.fillna("").apply(lambda column: column.str.strip())  # a row may end early
         else:
@@ -119,7 +119,7 @@ def parse_probabilities(where: object, table: pd.DataFrame, classes: Sequence[st
     if len(classes) < 2 or "" in classes:
         raise InputError(
             f"{where}: probabilities of {first_ten(repr(name) for name in classes) or 'no class'} only. Expected a "
-            f"column p_<class> for each of two or more classes. Fix: add the missing columns (1 minus the other class)."
+            f"column p_<class> for each of two or more classes. Fix: add the missing columns (of two: 1 - p)."
         )
     columns = [f"p_{name}" for name in classes]
     table = table.assign(

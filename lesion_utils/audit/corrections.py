@@ -16,7 +16,6 @@ import hashlib
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from lesion_utils.audit.links import connected_groups
@@ -38,17 +37,10 @@ def corrections(cases: pd.DataFrame) -> pd.DataFrame:
     in the data folder), ``image_id`` (the published id), ``sha256`` (of the file's bytes), ``reason``, ``action``
     (``exclude`` or ``keep``).
     """
-    decided = decisions(cases)
-    rows = decided["action"].notna()
-    files = cases[rows]
-    return pd.DataFrame(
-        {
-            "path": _relative_paths(files),
-            "image_id": files["isic_id"],
-            "sha256": [_sha256(path) for path in files["path"]],
-            **decided[rows],
-        }
-    ).reset_index(drop=True)
+    decided = decisions(cases).dropna()
+    files = cases.loc[decided.index]
+    named = {"path": _relative_paths(files), "image_id": files["isic_id"], "sha256": files["path"].map(_sha256)}
+    return decided.assign(**named)[COLUMNS].reset_index(drop=True)
 
 
 def decisions(cases: pd.DataFrame) -> pd.DataFrame:
@@ -65,7 +57,7 @@ def decisions(cases: pd.DataFrame) -> pd.DataFrame:
 
 def picture_numbers(cases: pd.DataFrame) -> pd.Series:
     """A number for each case: the same for equal ``pixels`` or one published id, directly or through others."""
-    numbers = pd.DataFrame({"id": pd.factorize(cases["isic_id"])[0], "pixels": pd.factorize(cases["pixels"])[0]})
+    numbers = cases[["isic_id", "pixels"]].apply(lambda column: pd.factorize(column)[0])
     return pd.Series(connected_groups(numbers), index=cases.index, name="picture")
 
 
@@ -75,22 +67,20 @@ def apply(cases: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
     Raises InputError for a missing column, an unknown action, and a file of the corrections that does not exist or has
     another SHA-256.
     """
-    fix = "Expected the copy of the set that was corrected. Fix: make corrections for this one."
     require_columns("the corrections", corrections, COLUMNS, f"Expected {', '.join(COLUMNS)}.")
     require_one_of("the corrections", corrections["action"], ACTIONS)
-    files = pd.Series(list(cases["path"]), index=_relative_paths(cases))
-    if missing := [path for path in corrections["path"] if path not in files.index]:
-        raise InputError(
-            f"{len(missing)} file(s) of the corrections are not in the data set: {first_ten(missing)}. {fix}"
-        )
-    digests = [_sha256(path) for path in files[corrections["path"]]]
-    if (changed := corrections["sha256"].to_numpy() != np.array(digests, dtype=object)).any():
-        raise InputError(
-            f"{changed.sum()} file(s) have another SHA-256 than those that were corrected: "
-            f"{first_ten(corrections.loc[changed, 'path'])}. {fix}"
-        )
+    paths = _relative_paths(cases)
+    files = corrections["path"].map(pd.Series(cases["path"].to_numpy(), index=paths))
+    changed = files.dropna().map(_sha256) != corrections.loc[files.notna(), "sha256"]
+    for problem, bad in (
+        ("file(s) of the corrections are not in the data set", corrections.loc[files.isna(), "path"]),
+        ("file(s) have another SHA-256 than those that were corrected", corrections["path"][changed[changed].index]),
+    ):
+        if len(bad):
+            fix = "Expected the copy of the set that was corrected. Fix: make corrections for this one."
+            raise InputError(f"{len(bad)} {problem}: {first_ten(bad)}. {fix}")
     excluded = corrections.loc[corrections["action"] == "exclude", "path"]
-    return cases[~_relative_paths(cases).isin(excluded)].reset_index(drop=True)
+    return cases[~paths.isin(excluded)].reset_index(drop=True)
 
 
 def write(corrections: pd.DataFrame, study: str) -> Path:
@@ -128,8 +118,8 @@ def _one_label(kept: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
 
 
 def _as_ham10000(kept: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
-    contradicts = kept["ham10000_label"].notna() & (kept["label"].map(TO_HAM10000) != kept["ham10000_label"])
-    for row, ham_label in kept.loc[contradicts, "ham10000_label"].items():
+    ham_labels = kept["ham10000_label"].dropna()
+    for row, ham_label in ham_labels[ham_labels != kept["label"].map(TO_HAM10000)[ham_labels.index]].items():
         yield row, "exclude", f"HAM10000 says {ham_label}"
 
 
@@ -152,11 +142,8 @@ def _enough_lesions(kept: pd.DataFrame, picture: pd.Series) -> Iterator[Decision
     lesions = kept[kept["published_split"] == "train"].groupby("label")["lesion_id"].nunique()
     for row, label in kept["label"].items():
         if (count := lesions.get(label, 0)) < FEWEST_LESIONS:
-            yield (
-                row,
-                "exclude",
-                f"{count} lesion(s) of {label} remain in Train; fewer than {FEWEST_LESIONS} are too few",
-            )
+            few = f"{count} lesion(s) of {label} remain in Train"
+            yield row, "exclude", f"{few}; fewer than {FEWEST_LESIONS} are too few"
 
 
 def _files_of_a_picture(kept: pd.DataFrame, picture: pd.Series) -> Iterator[pd.DataFrame]:

@@ -16,7 +16,7 @@ CHANCE = 0.001  # what chance makes more often is not a finding
 ASSOCIATION = 0.1  # bias-corrected Cramér's V from which a source counts as confounded; Cohen (1988) calls it small
 
 _ALL = "all cases"
-_SPLITS = ("train", "validation", "test")  # in this order
+_ORDER = {"train": 0, "validation": 1, "test": 2}  # other splits follow
 _RANDOM_TABLES = 9999
 _EXAMPLES = 4
 _VERBS = dict(zip(KINDS, ("share the id", "share the lesion", "share the pixels", "are near-duplicates"), strict=True))
@@ -44,14 +44,13 @@ def findings(
 
     Raises InputError for a file that cannot be decoded.
     """
-    sets = {_ALL: cases} | {
+    own_and_others = {_ALL: cases} | {
         name: table.drop(columns="split", errors="ignore") for name, table in (others or {}).items()
     }
-    table = pd.concat(sets.values(), ignore_index=True)
-    name = pd.Series(np.repeat(list(sets), [len(cases_of_set) for cases_of_set in sets.values()]))
-    own = name == _ALL
+    table = pd.concat(own_and_others, names=["set"]).reset_index("set").reset_index(drop=True)
+    own = table["set"] == _ALL
     groups = link_groups(table, threads)
-    rows = [*_overlaps(table, groups, name), *_two_labels(table[own], groups[own], grouped_by)]
+    rows = [*_overlaps(table, groups), *_two_labels(table[own], groups[own], grouped_by)]
     rows += [*_metadata(table[own]), *_source(table[own])]
     found = pd.DataFrame(rows, columns=COLUMNS)
     return found.sort_values("severity", key=lambda s: s.map(SEVERITIES.index), kind="stable", ignore_index=True)
@@ -62,42 +61,44 @@ def _row(what: str, where: str, involved: pd.DataFrame, groups: int, severity: s
     return what, where, *counts, severity, sentence, ", ".join(involved["image_id"][:_EXAMPLES])
 
 
-def _overlaps(table: pd.DataFrame, groups: pd.DataFrame, name: pd.Series) -> Iterator[tuple]:
-    own = name == _ALL
-    split = table["split"].where(own, None) if "split" in table else name.where(own, None)
-    present = set(split.dropna())
-    splits = [*(known for known in _SPLITS if known in present), *sorted(present - set(_SPLITS))]
-    pairs = [((part, split == part), (part, split == part), "information") for part in splits]
-    pairs += [((second, split == second), (first, split == first), "leak") for first, second in combinations(splits, 2)]
-    pairs += [((_ALL, own), (other, name == other), "information") for other in name[~own].unique()]
-    for (one, inside), (other, outside), severity in pairs:
+def _overlaps(table: pd.DataFrame, groups: pd.DataFrame) -> Iterator[tuple]:
+    own = table["set"] == _ALL
+    split = table["split" if "split" in table else "set"].where(own, None)
+    splits = sorted(split.dropna().unique(), key=lambda name: (_ORDER.get(name, 3), name))
+    masks = {_ALL: own} | {name: split == name for name in splits}
+    masks |= {name: table["set"] == name for name in table.loc[~own, "set"].unique()}
+    pairs = [(name, name, "information") for name in splits]
+    pairs += [(second, first, "leak") for first, second in combinations(splits, 2)]
+    pairs += [(_ALL, name, "information") for name in table.loc[~own, "set"].unique()]
+    for left, right, severity in pairs:
         for kind in KINDS:
-            here, there = linked_to(groups[kind], inside, outside), linked_to(groups[kind], outside, inside)
-            if not here.any():
+            linked = linked_to(groups[kind], masks[left], masks[right])
+            partners = linked_to(groups[kind], masks[right], masks[left])
+            if not linked.any():
                 continue
-            sentence = f"{here.sum():,} of {inside.sum():,} images in {one} {_VERBS[kind]} of "
-            sentence += "another there." if one == other else f"{there.sum():,} of {outside.sum():,} images in {other}."
-            where = f"within {one}" if one == other else f"between {other} and {one}"
-            yield _row(kind, where, table[here | there], groups.loc[here, kind].nunique(), severity, sentence)
+            sentence = f"{linked.sum():,} of {masks[left].sum():,} images in {left} {_VERBS[kind]} of "
+            if left == right:
+                where, sentence = f"within {left}", f"{sentence}another there."
+            else:
+                where = f"between {right} and {left}"
+                sentence += f"{partners.sum():,} of {masks[right].sum():,} images in {right}."
+            yield _row(kind, where, table[linked | partners], groups.loc[linked, kind].nunique(), severity, sentence)
 
 
 def _two_labels(cases: pd.DataFrame, groups: pd.DataFrame, grouped_by: str) -> Iterator[tuple]:
     image = pd.Series(connected_groups(groups[["same id", "same pixels"]]), index=cases.index)
-    conflicting = cases["label"].groupby(image).transform("nunique") > 1
-    yield from _labels("image", cases[conflicting], image[conflicting])
+    of_image = cases["label"].groupby(image).transform("nunique") > 1
+    others = cases[~of_image & (groups["same lesion"] >= 0)]
+    of_lesion = others.groupby("lesion_id")["label"].transform("nunique") > 1
+    units = [("image", cases[of_image], image)]
     if grouped_by == "lesion":
-        others = cases[~conflicting & (groups["same lesion"] >= 0)]
-        conflicting = others.groupby("lesion_id")["label"].transform("nunique") > 1
-        yield from _labels("lesion", others[conflicting], others.loc[conflicting, "lesion_id"])
-
-
-def _labels(thing: str, conflicting: pd.DataFrame, group: pd.Series) -> Iterator[tuple]:
-    if conflicting.empty:
-        return
-    labels = conflicting.groupby(group)["label"].agg(lambda values: " + ".join(sorted(set(values)))).value_counts()
-    under = ", ".join(f"{count:,} {pair}" for pair, count in labels.items())
-    sentence = f"{labels.sum():,} {thing}(s) have more than one label: {under}."
-    yield _row(f"one {thing} under two labels", _ALL, conflicting, labels.sum(), "label", sentence)
+        units.append(("lesion", others[of_lesion], cases["lesion_id"]))
+    for unit, conflicting, group in units:
+        if len(conflicting):
+            labels = conflicting.groupby(group)["label"].agg(lambda values: " + ".join(sorted(set(values))))
+            counts = ", ".join(f"{count:,} {pair}" for pair, count in labels.value_counts().items())
+            sentence = f"{len(labels):,} {unit}(s) have more than one label: {counts}."
+            yield _row(f"one {unit} under two labels", _ALL, conflicting, len(labels), "label", sentence)
 
 
 def _by_lesion(cases: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -21,28 +21,14 @@ THRESHOLD = 114  # most bits of HASH_SIZE² that may differ
 _FREQUENCIES = 4  # the square has _FREQUENCIES * HASH_SIZE px per side, as in ImageHash
 _BLOCK = 32  # rows compared at a time
 
-_TURN = Image.Transpose
-_TURNS = (_TURN.FLIP_LEFT_RIGHT, _TURN.FLIP_TOP_BOTTOM, _TURN.TRANSPOSE, _TURN.TRANSVERSE)
-_ORIENTATIONS = (None, *_TURNS, _TURN.ROTATE_90, _TURN.ROTATE_180, _TURN.ROTATE_270)
-
-
-def upright_hash(picture: Image.Image, size: int = HASH_SIZE) -> np.ndarray:
-    """The hash of a picture in its own orientation: (size²/64,) uint64; ``size`` is a multiple of 8."""
-    return _packed([_square(picture, size)], size)[0]
+_ORIENTATIONS = (None, *Image.Transpose)  # flips and quarter turns
 
 
 def orientation_hashes(picture: Image.Image, size: int = HASH_SIZE) -> np.ndarray:
-    """The hashes of a picture in its eight orientations, its own first: (8, size²/64) uint64."""
-    square = _square(picture, size)
-    return _packed([square if turn is None else square.transpose(turn) for turn in _ORIENTATIONS], size)
-
-
-def _square(picture: Image.Image, size: int) -> Image.Image:
-    return picture.convert("L").resize((_FREQUENCIES * size,) * 2, Image.Resampling.LANCZOS)
-
-
-def _packed(squares: list[Image.Image], size: int) -> np.ndarray:
-    bits = [imagehash.phash(square, size, _FREQUENCIES).hash.ravel() for square in squares]
+    """The hashes of a picture in its eight orientations, its own first: (8, size²/64) uint64; 8 divides ``size``."""
+    square = picture.convert("L").resize((_FREQUENCIES * size,) * 2, Image.Resampling.LANCZOS)
+    turned = [square if turn is None else square.transpose(turn) for turn in _ORIENTATIONS]
+    bits = [imagehash.phash(picture, size, _FREQUENCIES).hash.ravel() for picture in turned]
     return np.packbits(bits, axis=1).view(np.uint64)
 
 

@@ -167,6 +167,15 @@ def pictures(table: pd.DataFrame, seed: int) -> Iterator[tuple[str, Image.Image]
             yield row.image_id, subject.view(_rng(seed, _VIEW, int(lesion), row.view), row.marked_source)
 
 
+def _identity(options: Phantom) -> str:
+    return json.dumps({"options": options.model_dump(), "version": version()}, indent=1, sort_keys=True) + "\n"
+
+
+def _is_current(folder: Path, options: Phantom) -> bool:
+    identity = folder / "phantom.json"
+    return identity.is_file() and identity.read_text() == _identity(options)
+
+
 def ensure(folder: Path, options: Phantom) -> Path:
     """``folder``, after ``write`` unless the phantom there has been written with these options and this code."""
     if not _is_current(folder, options):
@@ -220,12 +229,3 @@ def _write_into(folder: Path, table: pd.DataFrame, options: Phantom) -> None:
 def version() -> str:
     """Changes with any byte of the files that plan and draw phantoms."""
     return hashlib.sha256(b"".join(file.read_bytes() for file in _SOURCES)).hexdigest()
-
-
-def _identity(options: Phantom) -> str:
-    return json.dumps({"options": options.model_dump(), "version": version()}, indent=1, sort_keys=True) + "\n"
-
-
-def _is_current(folder: Path, options: Phantom) -> bool:
-    identity = folder / "phantom.json"
-    return identity.is_file() and identity.read_text() == _identity(options)

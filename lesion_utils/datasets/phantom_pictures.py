@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 WIDTH, HEIGHT = 200, 150  # px
 _SIDE = 240  # px of the square a lesion is drawn on, at scale 1
+_SKIN_SIDE = 96  # px of the square of skin, which stands for 480 px of that scale
 _WHITE, _VEIL, _KERATIN, _CRUST = (240, 226, 222), (112, 122, 158), (222, 190, 130), (70, 30, 25)
 _SKINS = np.array([(232, 152, 146), (224, 200, 176), (208, 184, 204), (242, 194, 156), (196, 184, 174)], float)
 
@@ -53,9 +54,6 @@ class _Lesion:
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 
-    def _number(self, between: tuple[int, int]) -> int:
-        return int(self.rng.integers(between[0], between[1], endpoint=True))
-
     def patches(self, cells: int, threshold: float, soft: float = 0.5) -> np.ndarray:
         """Smooth patches inside the lesion, 0 to 1; a higher threshold (standard deviations) leaves fewer."""
         return self.inside * _step((_noise(self.rng, cells) - threshold) / soft + 0.5)
@@ -79,7 +77,7 @@ class _Lesion:
         self, number: tuple[int, int], size: tuple[float, float], zone: tuple[float, float], blur: float = 0.7
     ) -> np.ndarray:
         """A number of discs, radius ``size`` px, centred between two fractions of the lesion's radius; 0 to 1."""
-        n = self._number(number)
+        n = self.rng.integers(*number, endpoint=True)
         angle = self.rng.uniform(0, 2 * np.pi, n)
         away = self.radius * np.sqrt(self.rng.uniform(zone[0] ** 2, zone[1] ** 2, n))
         radius = self.rng.uniform(*size, n)
@@ -91,7 +89,7 @@ class _Lesion:
 
     def vessels(self, number: tuple[int, int], width: float, length: int, branching: float) -> np.ndarray:
         """Winding vessels that may branch into thinner ones; ``width`` px, ``length`` steps of 4 px; 0 to 1."""
-        rng, n = self.rng, self._number(number)
+        rng, n = self.rng, self.rng.integers(*number, endpoint=True)
         image = Image.new("L", (2 * _SIDE, 2 * _SIDE))
         draw = ImageDraw.Draw(image)
         angles, away = rng.uniform(0, 2 * np.pi, n), self.radius * rng.uniform(0.2, 1, n)
@@ -245,10 +243,10 @@ class Subject:
 
     def __init__(self, look: str, rng: np.random.Generator) -> None:
         tone = rng.dirichlet([0.7] * len(_SKINS)) @ _SKINS * rng.uniform(0.88, 1.04)
-        mottle = 0.03 * _noise(rng, 24, 96)[..., None] * [0.5, 1, 1.2] + rng.choice([0.0, 0.04]) * (
-            np.maximum(_noise(rng, 40, 96), 0)[..., None] * [0.6, 1.5, 2]
-        )
-        mottle = mottle + 0.03 * _noise(rng, 6, 96)[..., None] * [0.3, 1.4, 1]
+        mottle = 0.03 * _noise(rng, 24, _SKIN_SIDE)[..., None] * [0.5, 1, 1.2]
+        red = rng.choice([0.0, 0.04])
+        mottle = mottle + red * (np.maximum(_noise(rng, 40, _SKIN_SIDE), 0)[..., None] * [0.6, 1.5, 2])
+        mottle = mottle + 0.03 * _noise(rng, 6, _SKIN_SIDE)[..., None] * [0.3, 1.4, 1]
         self.skin = Image.fromarray(np.clip(tone * (1 - mottle), 0, 255).astype(np.uint8))
         self.hairs = []
         if rng.random() < 0.28:
@@ -269,25 +267,24 @@ class Subject:
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         to_lesion = np.diag([flip, 1]) @ turn / zoom
         middle = np.array([WIDTH, HEIGHT]) / 2 + shift
-        through = np.asarray(_warp(self.through, to_lesion, middle, 1.0, (255, 255, 255)), np.float32) / 255
-        over = np.asarray(_warp(self.over, to_lesion, middle, 1.0, (0, 0, 0, 0)), np.float32)
-        skin = np.asarray(_warp(self.skin, to_lesion, middle, 96 / 480, None), np.float32)
-        pixels = skin * through * (1 - over[..., 3:] / 255) + over[..., :3]
+
+        def posed(image: Image.Image, scale: float, fill: tuple | None) -> np.ndarray:
+            matrix = to_lesion * scale
+            data = np.column_stack([matrix, np.array(image.size) / 2 - matrix @ middle]).ravel()
+            method, filter_ = Image.Transform.AFFINE, Image.Resampling.BILINEAR
+            return np.asarray(
+                image.transform((WIDTH, HEIGHT), method, tuple(data), filter_, fillcolor=fill), np.float32
+            )
+
+        through = posed(self.through, 1.0, (255, 255, 255)) / 255
+        over = posed(self.over, 1.0, (0, 0, 0, 0))
+        pixels = posed(self.skin, _SKIN_SIDE / 480, None) * through * (1 - over[..., 3:] / 255) + over[..., :3]
         picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
         draw = ImageDraw.Draw(picture)
         for hair in self.hairs:
             path = hair @ np.linalg.inv(to_lesion).T + middle
             draw.line([tuple(point) for point in path], fill=self.hair_colour, width=1 + (len(hair) % 3 == 0))
         return _expose(picture, rng, marked)
-
-
-def _warp(
-    image: Image.Image, to_lesion: np.ndarray, middle: np.ndarray, scale: float, fill: tuple | None
-) -> Image.Image:
-    matrix = to_lesion * scale
-    offset = np.array(image.size) / 2 - matrix @ middle
-    data = (*matrix[0], offset[0], *matrix[1], offset[1])
-    return image.transform((WIDTH, HEIGHT), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=fill)
 
 
 @cache
