@@ -15,7 +15,7 @@ from lesion_utils.study import StudyParams
 def check_weights(
     params: StudyParams, stage: Annotated[str, typer.Argument(help="baseline, rebalancing or transfer")]
 ) -> None:
-    """Load every weights file that the recipes of one stage start from."""
+    """Load every weights file that the recipes of one stage need."""
     recipes = getattr(params, stage)
     loaded = {name: load_backbone(recipe.backbone, params.weights) for name, recipe in recipes.items()}
     last_layers = {name: model.layers[-1].name for name, model in loaded.items()}

@@ -1,4 +1,4 @@
-"""What published systems claim, beside what was measured. Exit codes: 0 done, 2 unusable input."""
+"""What published systems claim, compared with what was measured. Exit codes: 0 done, 2 unusable input."""
 
 import typer
 

@@ -18,7 +18,7 @@ def evaluate(
     threads: Annotated[int, typer.Option(min=1, help="the last digits of the probabilities depend on it")] = 2,
     trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="load a .pkl: this runs any code in it")] = False,
 ) -> None:
-    """Judge an exported model again on the images that it was reported on, and draw its figures."""
+    """Judge an exported model again, on the images of its reported results, and draw its figures."""
     with unusable_input_exits_2():
         import matplotlib.pyplot as plt  # these imports are slow
 

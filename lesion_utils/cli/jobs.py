@@ -41,7 +41,7 @@ def notebook(
 
 @takes_study
 def report(params: StudyParams) -> None:
-    """Write the HTML reports of a study's executed notebooks, and their index."""
+    """Write the HTML reports of a study's notebooks, and the index. Runs no notebook."""
     index = reports.write_reports(params)
     if not os.environ.get("LESION_RUN_BY"):
         typer.echo(index)

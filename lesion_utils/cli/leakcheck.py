@@ -25,12 +25,12 @@ def leakcheck(
     lesion_id: Annotated[str | None, typer.Option(metavar="COLUMN", help="default: lesion_id, if it exists")] = None,
     label: Annotated[str, typer.Option(metavar="COLUMN")] = DEFAULTS.label,
     split_column: Annotated[str, typer.Option("--split", metavar="COLUMN")] = DEFAULTS.split,
-    train: Annotated[str, typer.Option(metavar="NAME", help="the word for training in that column")] = DEFAULTS.train,
+    train: Annotated[str, typer.Option(metavar="NAME", help="value for training in that column")] = DEFAULTS.train,
     validation: Annotated[str, typer.Option(metavar="NAME", help="may be absent")] = DEFAULTS.validation,
     test: Annotated[str, typer.Option(metavar="NAME")] = DEFAULTS.test,
-    threads: Annotated[int, typer.Option(min=1, help="that open pictures")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="threads that open pictures")] = 2,
 ) -> None:
-    """Check a split, ours or anybody's: does the test split share lesions or images with training?"""
+    """Check a split from any source: does the test split share lesions or images with training?"""
     with unusable_input_exits_2():
         expected = f"{image_id}, {lesion_id or 'lesion_id'} (where lesions are known), {label}, {split_column}"
         names = Names(image_id, lesion_id, label, split_column, train, validation, test)

@@ -24,7 +24,7 @@ def matrix(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="text with one matrix of counts; -: standard input")],
     classes: Annotated[str | None, typer.Option(metavar="A,B,…", help="class names in the order of the rows")] = None,
     class_counts: Annotated[
-        str | None, typer.Option(metavar="N,N,…", help="images of each class, if the matrix holds shares of its rows")
+        str | None, typer.Option(metavar="N,N,…", help="images of each class, if the matrix has shares of rows")
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(metavar="ham10000", help="compare class counts with it; names seven unnamed classes")
@@ -37,7 +37,7 @@ def matrix(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     supports: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Judge a confusion matrix from a paper: rows true, columns predicted, pasted as it is."""
+    """Judge a confusion matrix copied from a paper: rows are true classes, columns are predicted."""
     with unusable_input_exits_2():
         if supports is not None:
             raise InputError(f"--supports was renamed. Fix: --class-counts {supports}")

@@ -23,17 +23,19 @@ DEFAULTS = Judging()
 
 def score(
     predictions: Annotated[Path, typer.Argument(help="CSV, a row per image: image_id, label, p_<class>… or predicted")],
-    validation: Annotated[Path | None, typer.Option(help="such a table, to choose the operating point on")] = None,
+    validation: Annotated[Path | None, typer.Option(help="validation table, to choose the threshold")] = None,
     metadata: Annotated[Path | None, typer.Option(help=f"CSV of {METADATA}")] = None,
     html: Annotated[Path | None, typer.Option(help="write a page for clinicians; it needs no network")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    prevalence: Annotated[float, typer.Option(metavar="P", help="for PPV and NPV")] = DEFAULTS.prevalence,
+    prevalence: Annotated[
+        float, typer.Option(metavar="P", help="of the disease, for PPV and NPV")
+    ] = DEFAULTS.prevalence,
     specificity: Annotated[float, typer.Option(metavar="S", help="of the operating point")] = DEFAULTS.specificity,
     melanoma: Melanoma = None,
     malignant: Malignant = None,
-    resamples: Annotated[int, typer.Option(min=100, help="bootstrap draws behind an interval")] = 2000,
+    resamples: Annotated[int, typer.Option(min=100, help="bootstrap draws for a 95% CI")] = 2000,
 ) -> None:
-    """Judge a prediction table, ours or anybody's: every number with its interval, by lesion where these are known."""
+    """Judge a prediction table from any source. Each number has a 95% CI, by lesion if lesions are known."""
     with unusable_input_exits_2():
         for option, share in (("--prevalence", prevalence), ("--specificity", specificity)):
             if not 0 < share < 1:

@@ -42,7 +42,7 @@ def study(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the jobs that would run")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="show the messages of Snakemake, too")] = False,
 ) -> None:
-    """Run what is out of date in a study: its notebooks, their reports and the index.
+    """Run the notebooks of a study, and write its reports and index. Skips what is up to date.
 
     The last line is the path of the index.
 
