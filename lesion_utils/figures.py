@@ -249,11 +249,11 @@ def decision_curve(curve: pd.DataFrame, title: str) -> Figure:
     panels = list(curve.groupby("at", sort=False))
     figure, axes = _panels(columns=len(panels), width=5.25 * len(panels), height=4.2)
     for ax, (at, rows) in zip(axes[0], panels, strict=True):
-        ax.plot(rows["threshold"], rows["value"], color=BLUE, label="treat by the classifier")
-        ax.fill_between(rows["threshold"], rows["low"], rows["high"], color=BLUE, alpha=0.25, linewidth=0)
-        ax.plot(rows["threshold"], rows["treat_all"], color=ORANGE, linestyle="--", label="treat everybody")
-        ax.plot(rows["threshold"], rows["treat_none"], color="grey", linestyle=":", label="treat nobody")
-        prevalence = rows["prevalence"].iloc[0]
+        threshold, prevalence = rows["threshold"], rows["prevalence"].iloc[0]
+        ax.plot(threshold, rows["value"], color=BLUE, label="treat by the classifier")
+        ax.fill_between(threshold, rows["low"], rows["high"], color=BLUE, alpha=0.25, linewidth=0)
+        ax.plot(threshold, rows["treat_all"], color=ORANGE, linestyle="--", label="treat everybody")
+        ax.plot(threshold, rows["treat_none"], color="grey", linestyle=":", label="treat nobody")
         ax.set_ylim(-0.25 * max(prevalence, 0.01), 1.05 * max(prevalence, 0.01))
         ax.set_title(f"prevalence {prevalence:.3g} ({at})", fontsize=10)
     axes[0, 0].set_ylabel("net benefit per patient\n(95% CI)")

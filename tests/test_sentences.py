@@ -79,7 +79,7 @@ def test_holm_by_hand():
         )
         for name, value in p.items()
     }
-    adjusted = holm(frames)
+    adjusted = holm(pd.concat(frames))
     mine = adjusted[adjusted["metric"] == "difference in accuracy"].droplevel(1)
     # five are estimable: 5 x 0.005, 4 x 0.01, 3 x 0.03, then not below 3 x 0.03
     expected = {"a": 0.04, "b": 0.09, "c": 0.09, "d": 0.025, "e": np.nan, "f": 0.9}
@@ -87,7 +87,6 @@ def test_holm_by_hand():
     assert (mine["family"] == 5).all()
     alone = adjusted[adjusted["metric"] != "difference in accuracy"]
     assert (alone["p_holm"] == 0.04).all() and (alone["family"] == 1).all()  # another metric is another question
-    pd.testing.assert_frame_equal(holm(pd.concat(frames)), adjusted)
 
 
 def test_among_models_that_are_all_equal_one_is_called_different_in_a_twentieth_of_families():

@@ -26,8 +26,8 @@ def estimate(row: pd.Series) -> str:
     facts += ["few images, do not rank"] if row.get("few", False) else []
     facts.append(row["note"] if np.isnan(row["low"]) else f"95% CI {span(row['low'], row['high'])}")
     if not np.isnan(row.get("least", np.nan)):  # a row of ``differences``
-        single = f"single runs {span(row['least'], row['most'], '+')}"
-        facts.append(single if row["runs"] > 1 else "one run per arm")
+        singles = f"single runs {span(row['least'], row['most'], '+')}"
+        facts.append(singles if row["runs"] > 1 else "one run per arm")
     facts.append(f"n = {row['n']:,} images, {row['lesions']:,} lesions")
     return f"{_rounded(row)} ({'; '.join(facts)})"
 
@@ -58,15 +58,13 @@ def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
     return cells.unstack(sort=False)[columns].rename_axis(columns=None)
 
 
-def holm(compared: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def holm(compared: pd.DataFrame) -> pd.DataFrame:
     """Rows of ``compare`` with ``p_holm``, the Holm-adjusted p-value (Scand. J. Statist. 6:65, 1979), and ``family``.
 
-    A family is the rows of one metric that are estimable; ``family`` is their number. Frames by name are stacked, with
-    the names as the outer index.
+    A family is the rows of one metric that are estimable; ``family`` is their number.
     """
-    frame = compared.copy() if isinstance(compared, pd.DataFrame) else pd.concat(compared)
-    families = frame.groupby(frame["metric"].to_numpy())["p"]
-    return frame.assign(p_holm=families.transform(_adjusted), family=families.transform("count"))
+    families = compared.groupby(compared["metric"].to_numpy())["p"]
+    return compared.assign(p_holm=families.transform(_adjusted), family=families.transform("count"))
 
 
 def verdict(row: pd.Series) -> str:

@@ -39,14 +39,13 @@ def subgroups(table: PredictionTable, point: OperatingPoint, cases: pd.DataFrame
         images, lesions = table.size(inside)
         about = {"variable": variable, "group": group, "images": images, "all_lesions": lesions}
         about["positives"] = int((inside & positive).sum())
-        at_point = {
-            f"{point.view} sensitivity": table.share(called, inside & positive, point.view),
-            f"{point.view} specificity": table.share(~called, inside & ~positive, f"not {point.view}"),
+        none = unknown(point.note) if point.note else {}
+        numbers = {
+            "accuracy": table.share(right, inside, "this group"),
+            "balanced accuracy": _balanced_accuracy(table, inside),
+            f"{point.view} sensitivity": table.share(called, inside & positive, point.view) | none,
+            f"{point.view} specificity": table.share(~called, inside & ~positive, f"not {point.view}") | none,
         }
-        if point.note:
-            at_point = {name: row | unknown(point.note) for name, row in at_point.items()}
-        numbers = {"accuracy": table.share(right, inside, "this group")}
-        numbers |= {"balanced accuracy": _balanced_accuracy(table, inside)} | at_point
         rows += [about | {"metric": name} | row | {"few": row["n"] < FEW} for name, row in numbers.items()]
     frame = pd.DataFrame(rows, columns=[*_GROUP, "metric", *ESTIMATE, "few"])
     return frame.assign(caution=point.caution(table), leaky=table.leaky)
