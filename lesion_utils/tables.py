@@ -1,4 +1,4 @@
-"""Tables that a person hands in: read as text, and checked with one set of column checks.
+"""Tables from users: read as text, and checked with one set of column checks.
 
 Every check raises InputError naming the file (or what the table is called), the rows, what was expected and the fix.
 Row ``i`` of a frame is row ``i + 2`` of its file, whose header is row 1; frames have the index 0, 1, 2, …

@@ -172,7 +172,7 @@ def test_where_nobody_is_called_there_is_no_ppv():
     table = table_of([0.0] * 40, [True, False] * 20)
     judged = judge_at(most_probable(PredictionTable(table)), PredictionTable(table, 50), 0.1)
     assert judged.loc["sensitivity", "value"] == 0 and 0 < judged.loc["sensitivity", "high"] < 0.2
-    assert np.isnan(judged.loc["PPV", "value"]) and "no case is called" in sentence(judged.loc["PPV"])
+    assert np.isnan(judged.loc["PPV", "value"]) and "no case is predicted positive" in sentence(judged.loc["PPV"])
     assert judged.loc["NPV", "value"] == 0.5
 
 

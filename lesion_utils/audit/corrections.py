@@ -77,7 +77,7 @@ def apply(cases: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
         ("file(s) have another SHA-256 than those that were corrected", corrections["path"][changed[changed].index]),
     ):
         if len(bad):
-            fix = "Expected the copy of the set that was corrected. Fix: make corrections for this one."
+            fix = "Expected the copy of the dataset that was corrected. Fix: use that copy, or make new corrections."
             raise InputError(f"{len(bad)} {problem}: {first_ten(bad)}. {fix}")
     excluded = corrections.loc[corrections["action"] == "exclude", "path"]
     return cases[~paths.isin(excluded)].reset_index(drop=True)

@@ -273,7 +273,7 @@ def _unlike_ham10000(counts: pd.DataFrame, seed: int) -> list[str]:
     }
     like = next((text for text, of in explanations.items() if _multinomial_p(images, of, seed) >= FITS), "")
     return [
-        f"class counts unlike HAM10000's (multinomial test, p = {p:.1g} < {UNLIKELY}), mostly {gap}: "
+        f"class counts differ from HAM10000's (multinomial test, p = {p:.1g} < {UNLIKELY}), mostly {gap}: "
         f"{shares[gap]:.3f} of the images instead of {usual[gap]:.3f}{like}; accuracy, precision and predictive "
         "values hold for these class shares only"
     ]

@@ -1,4 +1,4 @@
-"""A prediction table that a person hands in, checked cell by cell; its schema is in ``docs/prediction_table.md``."""
+"""A prediction table from a user, checked cell by cell; its schema is in ``docs/prediction_table.md``."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""A prediction table judged: the numbers, what speaks against them, and what they cannot show."""
+"""Judges a prediction table: its metrics, findings that speak against them, and what was not tested."""
 
 import re
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ def score(
     """
     frame, options, point, nothing = predictions.frame, options or Judging(), None, pd.DataFrame()
     if len(frame) * resamples > MOST_DRAWS:
-        fix = f"Fix: hand in the test images only, or --resamples {max(100, MOST_DRAWS // len(frame))}"
+        fix = f"Fix: give only the test images, or --resamples {max(100, MOST_DRAWS // len(frame))}"
         too_many = f"{len(frame):,} images with {resamples:,} resamples need too much memory"
         raise InputError(f"{too_many}. Expected up to {MOST_DRAWS // 100:,} images. {fix}.")
     table = PredictionTable(frame, resamples)
@@ -134,7 +134,7 @@ def score(
 def _findings(table: PredictionTable, numbers: pd.DataFrame, view: str, point: OperatingPoint | None) -> list[str]:
     findings = []
     if table.leaky:
-        findings.append("leaky: the model has seen lesions or images of this test, so no number holds")
+        findings.append("leaky: the model has seen lesions or images of this test, so do not rely on any number")
     if point and point.chosen_on == "validation" and (caution := point.caution(table)):
         findings.append(f"validation shares lesions or images with the test: the operating point was {caution}")
     majority = numbers.at["majority baseline accuracy", "value"]

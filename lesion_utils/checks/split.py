@@ -1,4 +1,4 @@
-"""Whether the splits of a data set share lesions or images, and whether its test split resembles the whole."""
+"""Checks whether the splits of a dataset share lesions or images, and whether test resembles the whole."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +142,7 @@ def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
     if len(splits) < len(SPLITS):
         options = ", ".join(f"--{split} {getattr(names, split)}" for split in SPLITS)
         raise InputError(f"{options}: expected three names.")
-    advice = "Fix: name the splits with --train, --validation, --test; remove rows of no split."
+    advice = "Fix: name the splits with --train, --validation, --test; remove all other rows."
     require_one_of(where, cases["split"].rename(names.split), splits, "split", advice)
     if missing := [name for name in (names.train, names.test) if name not in present]:
         raise InputError(
@@ -233,7 +233,7 @@ def _single_images(cases: pd.DataFrame, in_test: pd.Series) -> list[str]:
     return [
         f"single-image lesions: {test:.1%} of the {in_test.sum():,} test images, {whole:.1%} of all images "
         f"(p < {CHANCE:g}, by lesion). Such lesions differ from the others (in HAM10000, four in five are nevi), so "
-        "results on this test split do not hold for the whole"
+        "results on this test split may not hold for the whole dataset"
     ]
 
 

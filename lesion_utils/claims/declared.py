@@ -103,7 +103,7 @@ FACTS = {  # what a reader sees; {of}: a class, {images}: the images counted, {r
     "classes with fewer images": "number of classes with fewer {images} than {of}",
     "largest to smallest class": "{images} of the largest class divided by those of the smallest",
     "shared with training": "share of the validation images that share a lesion or source with training",
-    "fill shown": "mean share of the area that {recipe} shows of augmented pictures and that lies outside them",
+    "fill shown": "mean share of fill (area outside the picture) in the augmented pictures that {recipe} sees",
     "category code": "code that pandas.Categorical gives to {of}",
 }
 

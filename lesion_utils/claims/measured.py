@@ -58,7 +58,7 @@ def _metric(params: StudyParams, estimand: Metric) -> Measured:
     number = _judged(params, [*arms.values()], estimand.metric)
     for recipe, frames in arms.items() if estimand.reference else ():
         if all(len(np.unique(PredictionTable(frame).predicted)) == 1 for frame in frames):
-            note = f"{recipe} predicts one class for every image: it learnt nothing that could be compared"
+            note = f"{recipe} predicts the same class for every image: there is nothing to compare"
             return number._replace(low=math.nan, high=math.nan, note=note)
     return number
 

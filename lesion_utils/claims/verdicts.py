@@ -40,7 +40,7 @@ def row_of(claim: Claim, number: Measured | None = None, scaled: str = "", why: 
     value, low, high, n, note, leaky, runs = number or Measured(math.nan, math.nan, math.nan, None, claim.why or why)
     rounded = [None if math.isnan(end) else round(float(end), 4) for end in (value, low, high)]
     if number and scaled and isinstance(estimand, Metric | Training) and estimand.reference is None:
-        note = f"a scaled-down run judges differences within the study, not absolute figures: {scaled}"
+        note = f"an absolute figure, and this run is scaled down: {scaled}"
     elif number:
         verdict = declared.verdict_of(claim.region, *(math.nan if end is None else end for end in rounded[1:]))
     report = "01_eda.html" if isinstance(estimand, Data) else "05_evaluation.html"

@@ -93,7 +93,7 @@ def _clear_stale_lock(folder: Path, arguments: list[str]) -> None:
     if locked and (owner is None or owner["host"] != os.uname().nodename):
         holder = "another program" if owner is None else owner["host"]
         raise InputError(
-            f"{folder} is locked by a run of {holder}. Fix: wait for it, or if it is dead, remove {locks}."
+            f"{folder} is locked by a run of {holder}. Fix: wait until it ends; if it was killed, remove {locks}."
         )
     if owner and psutil.pid_exists(owner["pid"]) and psutil.Process(owner["pid"]).create_time() == owner["started"]:
         raise InputError(f"process {owner['pid']} runs this study now. Fix: wait for it, or: kill {owner['pid']}")

@@ -56,7 +56,7 @@ def calibration(table: PredictionTable, views: Views = None, bins: int = BINS, s
 
 
 def calibration_sentence(row: pd.Series) -> str:
-    """A row of ``calibration`` in words: the value beside that of a perfectly calibrated model."""
+    """A row of ``calibration`` in words: the value, and that of a perfectly calibrated model."""
     metric = f"leaky: {row['metric']}" if row["leaky"] else row["metric"]
     if np.isnan(row["value"]):
         return f"{metric}: not estimable ({row['note']})"

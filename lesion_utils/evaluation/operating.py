@@ -1,7 +1,8 @@
 """Operating points: thresholds chosen on validation and frozen, and what they mean at another prevalence.
 
-A case is called (melanoma, malignant) if its probability reaches the threshold. A threshold chosen on the judged cases
-also fits their noise; such a result is marked ``optimistic``. Of a table with several runs, the first is judged.
+A case is called positive (melanoma, malignant) if its probability reaches the threshold. A threshold chosen on the
+judged cases also fits their noise; such a result is marked ``optimistic``. Of a table with several runs, the first is
+judged.
 """
 
 from collections.abc import Sequence
@@ -63,7 +64,7 @@ class OperatingPoint:
 
 def most_probable(table: PredictionTable, view: str = "melanoma", views: Views = None) -> OperatingPoint:
     """The point at which nothing is chosen: a case is called if its predicted class is of ``view``."""
-    return OperatingPoint(view, table.view(view, views), None, "the predicted class is of it")
+    return OperatingPoint(view, table.view(view, views), None, "the predicted class belongs to it")
 
 
 def choose(
@@ -214,7 +215,7 @@ def _predictive(name: str, prevalence: float, shares: Sequence[dict], draws: Seq
     value, *ends = value_of(*(np.array([row[end] for end in ("value", "low", "high")]) for row in shares)).tolist()
     note, undefined = next((row["note"] for row in shares if np.isnan(row["value"])), ""), np.isnan(values).mean()
     if not note and (np.isnan(value) or undefined > bootstrap.MAX_REDRAWN):
-        note = f"{'no' if name == 'PPV' else 'every'} case is called in {undefined:.0%} of draws"
+        note = f"{'no' if name == 'PPV' else 'every'} case is predicted positive in {undefined:.0%} of draws"
     if note:
         return unknown(note)
     exact = any(row["value"] in (0, 1) for row in shares)

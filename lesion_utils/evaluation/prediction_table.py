@@ -118,7 +118,7 @@ class PredictionTable:
         """The classes of the view ``name``; raises InputError if these classes have no such view."""
         if name not in (existing := views_of(self.classes, views)):
             classes, found = ", ".join(self.classes), ", ".join(existing) or "none"
-            raise InputError(f"No view {name!r} for the classes {classes}; there is {found}. Fix: say its classes.")
+            raise InputError(f"No view {name!r} for the classes {classes}; there is {found}. Fix: name its classes.")
         return tuple(existing[name])
 
     def is_labelled(self, classes: Sequence[str]) -> np.ndarray:

@@ -78,7 +78,7 @@ def untested(table: PredictionTable, cases: pd.DataFrame | None = None) -> list[
         elif (values := described.loc[described[column] != MISSING, column].nunique()) < 2:
             reasons[name] = "only one group is recorded" if values else "recorded for no case"
         elif described[column].nunique() > MOST_GROUPS:
-            reasons[name] = f"{values:,} different values make no groups"
+            reasons[name] = f"{values:,} different values are too many for groups"
     return [f"Not tested by {name}: {reason}." for name, reason in reasons.items()]
 
 
