@@ -1,4 +1,4 @@
-"""A study's case tables: read from its data set, corrected, split, and written once by notebook 01.
+"""A study's case tables: read from its dataset, corrected, split, and written once by notebook 01.
 
 ``cases.csv`` in the run folder holds the corrected table; ``cases_raw.csv`` the data as published, where that differs.
 Beside each, a .json holds what it was made from. All other notebooks read these files, and nothing splits again.
@@ -137,7 +137,7 @@ def check_cases(params: StudyParams) -> None:
 def make_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
     """The tables ``corrected`` and ``raw`` of a study, with the columns ``pixels`` and ``split``.
 
-    With a published split rule, and where a data set has no published test split, both are the same. Otherwise the
+    With a published split rule, and where a dataset has no published test split, both are the same. Otherwise the
     test split is the published one; in the corrected table no lesion is in two splits, and in the raw one validation
     is drawn from the training images one by one, as users of such folders do.
     """

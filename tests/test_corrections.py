@@ -143,7 +143,7 @@ def test_a_file_of_other_bytes_is_refused(isic9_folder, found, tmp_path, action)
 
 
 def test_a_file_that_is_gone_an_unknown_action_and_a_missing_column_are_refused(cases, found):
-    with pytest.raises(InputError, match=r"1 file\(s\) of the corrections are not in the data set: Test/act"):
+    with pytest.raises(InputError, match=r"1 file\(s\) of the corrections are not in the dataset: Test/act"):
         apply(cases, found.assign(path=found["path"].replace(found["path"][0], "Test/act/ISIC_1.jpg")))
     with pytest.raises(InputError, match=r"action.*'drop'.*exclude, keep"):
         apply(cases, found.assign(action="drop"))

@@ -388,7 +388,7 @@ def test_what_is_no_matrix_of_counts_is_refused(text, said):
         (["--class-counts", "60,43,99"], "mel, nv"),
         (["--supports", "60,43,101"], "Fix: --class-counts 60,43,101"),
         (["--dataset", "ham10000"], "Fix: name them with --classes"),
-        (["--dataset", "isic"], "data set 'isic'"),
+        (["--dataset", "isic"], "dataset 'isic'"),
         (["--melanoma", "scc"], "no class scc"),
         (["--malignant", "mel,scc"], "no class scc"),
         (["--prevalence", "0"], "between 0 and 1"),

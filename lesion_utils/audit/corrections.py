@@ -73,7 +73,7 @@ def apply(cases: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
     files = corrections["path"].map(pd.Series(cases["path"].to_numpy(), index=paths))
     changed = files.dropna().map(_sha256) != corrections.loc[files.notna(), "sha256"]
     for problem, bad in (
-        ("file(s) of the corrections are not in the data set", corrections.loc[files.isna(), "path"]),
+        ("file(s) of the corrections are not in the dataset", corrections.loc[files.isna(), "path"]),
         ("file(s) have another SHA-256 than those that were corrected", corrections["path"][changed[changed].index]),
     ):
         if len(bad):

@@ -21,7 +21,7 @@ from lesion_utils.evaluation.views import asked_views
 MIN_IMAGES = 10  # of a class; with fewer, its numbers are shown and marked "too few"
 MOST_CLASSES = 50
 MOST_IMAGES = 1e9
-UNLIKELY = 0.001  # p below which class counts do not fit a data set
+UNLIKELY = 0.001  # p below which class counts do not fit a dataset
 FITS = 0.05  # p from which they fit another explanation
 _Z2 = 1.959964**2  # of a 95% interval
 
@@ -72,7 +72,7 @@ def judge_matrix(
     if dataset:
         findings += _unlike_ham10000(counts, seed)
     else:
-        notes.append("class counts were not compared with a data set (--dataset ham10000)")
+        notes.append("class counts were not compared with a dataset (--dataset ham10000)")
     return MatrixVerdict(counts, numbers, _by_class(counts), predictive, findings, notes)
 
 
@@ -87,7 +87,7 @@ def multinomial_draws(counts: pd.DataFrame, resamples: int, seed: int) -> np.nda
 def _with_names(matrix: pd.DataFrame, classes: Sequence[str] | None, dataset: str | None, notes: list) -> pd.DataFrame:
     k, published = len(matrix), list(ham10000.CLASSES)
     if dataset not in (None, "ham10000"):
-        raise InputError(f"unknown data set {dataset!r}. Expected ham10000.")
+        raise InputError(f"unknown dataset {dataset!r}. Expected ham10000.")
     if k > MOST_CLASSES:
         raise InputError(f"the matrix is {k} x {k}. Expected a square matrix of up to {MOST_CLASSES} classes.")
     unnamed = all(str(name).isdigit() for name in matrix.index)
@@ -261,7 +261,7 @@ def _unlike_ham10000(counts: pd.DataFrame, seed: int) -> list[str]:
     whole, single = (pd.Series(of)[images.index] for of in (ham10000.IMAGES, ham10000.SINGLE_IMAGE_LESIONS))
     if len(more := images[images > whole]):
         sizes = first_ten(f"{name}: {n:,} of {whole[name]:,}" for name, n in more.items())
-        return [f"more images than HAM10000 has ({sizes}): some are copies, or from another data set"]
+        return [f"more images than HAM10000 has ({sizes}): some are copies, or from another dataset"]
     if (p := _multinomial_p(images, whole, seed)) >= UNLIKELY:
         return []
     shares, usual = images / images.sum(), whole / whole.sum()

@@ -82,7 +82,7 @@ def predict_reported(
     ):
         if bad.any():
             shown = f"{bad.sum():,} of {len(cases):,}: {first_ten(cases.loc[bad, 'image_id'])}"
-            fix = "Expected the data set that it was trained on. Fix: --data with its folder, once for each folder."
+            fix = "Expected the dataset that it was trained on. Fix: --data with its folder, once for each folder."
             raise InputError(f"{where}: {problem}, {shown}. {fix}")
     return _predict(model_file, cases.assign(path=images["path"]), about.classes, threads, about.leaky, trust_pickle)
 

@@ -85,7 +85,7 @@ def leakcheck(
     threads: int = 2,
     where: object = "the table",
 ) -> LeakCheck:
-    """What the splits of a data set share, and how its test split differs from the whole.
+    """What the splits of a dataset share, and how its test split differs from the whole.
 
     ``table`` has one row per image, in columns named as ``names`` says. If every image has a lesion of its own, lesions
     count as unknown. ``images`` is a folder with a picture for each id: the file's name with or without its ending, or

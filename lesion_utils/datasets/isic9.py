@@ -1,6 +1,6 @@
 """The 9-class ISIC set as it is shared: ``Train|Test/<class>/<ISIC id>.jpg``, without a table or lesions.
 
-Many of its images are HAM10000's; where that data set's table is available, lesions and patients come from it.
+Many of its images are HAM10000's; where that dataset's table is available, lesions and patients come from it.
 """
 
 import re
@@ -52,7 +52,7 @@ def root(folder: Path) -> Path:
         )
     if len(sets) > 1:
         names = first_ten(path.relative_to(folder) for path in sets)
-        raise InputError(f"{folder} has more than one data set with Train and Test: {names}. Fix: use one of them.")
+        raise InputError(f"{folder} has more than one dataset with Train and Test: {names}. Fix: use one of them.")
     return sets[0]
 
 

@@ -1,4 +1,4 @@
-"""The one registry of layouts: all that the study must know about a data set."""
+"""The one registry of layouts: all that the study must know about a dataset."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -43,7 +43,7 @@ class About(Strict):
 
     classes: tuple[str, ...]  # in the order of the probabilities
     image_size: tuple[Positive, Positive]  # height, width in pixels
-    source: str  # the data set, as figures name it
+    source: str  # the dataset, as figures name it
     part: str  # the split that the model was reported on
     leaky: bool  # training shares lesions or images with that split
     accuracy: float  # on that split, when the model was trained
