@@ -1,5 +1,6 @@
 """Paired leaks: arms that differ in the leak alone, effects that are known, and intervals that tell the truth."""
 
+import re
 import runpy
 
 import numpy as np
@@ -209,12 +210,12 @@ def test_each_pair_of_trainings_is_told_apart_and_one_that_disagrees_forbids_a_v
     assert found == pytest.approx([np.mean(each), min(each), max(each)])
     melanoma = rows.loc["melanoma sensitivity", ["least", "most"]].tolist()
     assert melanoma == pytest.approx([-1 / 40, 20 / 40])
-    assert accuracy["low"] > 0 and verdict(accuracy) == "no difference shown: the runs disagree in sign"
+    assert accuracy["low"] > 0 and re.search("no difference.*disagree", verdict(accuracy))
     assert (
         verdict(run_differences(PredictionTable(leaky[:2], 300), PredictionTable(clean[:2])).loc["accuracy"])
         == "higher"
     )
-    assert "one pair of trainings" in verdict(
+    assert "one run" in verdict(
         run_differences(PredictionTable(leaky[:1], 300), PredictionTable(clean[:1])).loc["accuracy"]
     )
 
