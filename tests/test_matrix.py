@@ -72,7 +72,7 @@ def assert_is_the_published_one(verdict):
     assert numbers.at["malignant specificity", "value"] == pytest.approx(812 / 843)
     found = " ".join(verdict.findings)
     assert "df: 6" in found
-    assert "unlike HAM10000's" in found and "single-image lesions" in found and "not estimable" not in found
+    assert "differ from HAM10000's" in found and "single-image lesions" in found and "not estimable" not in found
 
 
 def test_the_published_matrix():
@@ -196,7 +196,7 @@ def test_random_samples_of_the_data_set_raise_no_alarm():
         judge_matrix(of_supports(rng.multinomial(2000, shares)), dataset="ham10000", resamples=2).findings
         for _ in range(20)
     ]
-    assert sum(any("unlike" in finding for finding in one) for one in found) == 0
+    assert sum(any("differ from HAM10000" in finding for finding in one) for one in found) == 0
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_random_samples_of_the_data_set_raise_no_alarm():
         (counts_like(ham10000.SINGLE_IMAGE_LESIONS), "single-image lesions"),
         (np.full(7, 100), "balanced"),
         (np.array([300, 300, 300, 300, 20, 20, 20]), "df: 300 of 115"),
-        (np.array([100, 100, 400, 50, 500, 800, 50]), "unlike HAM10000's"),
+        (np.array([100, 100, 400, 50, 500, 800, 50]), "differ from HAM10000's"),
     ],
 )
 def test_supports_that_betray_their_test_set(supports, said):
