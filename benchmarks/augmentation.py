@@ -1,11 +1,11 @@
 """Does it matter how often augmentation resamples a picture? Full trainings of both ways on HAM10000.
 
-    .venv/bin/python -m benchmarks.augmentation FOLDER     # seconds; writes augmentation.json and docs/performance.md
+    .venv/bin/python -m benchmarks.augmentation     # seconds; writes augmentation.json and the page of performance
 
 Until commit d2d594f this package composed all changes of a picture into one affine map and resampled it once, with
 OpenCV. Keras' random layers resample after each change, as the published systems do. Both ways trained RECIPE on all
 training images of HAM10000, five seeds each, one thread, with the code of commit 6d13029 (`keras_layers` of its
-benchmarks/same_results.py exchanges the ways). FOLDER holds their prediction tables, `<way>_<seed>_<split>.csv`.
+benchmarks/same_results.py exchanges the ways). `augmentation_tables/` holds their prediction tables.
 
 Rule, fixed before the trainings: one resampling may stay if it loses at most MAX_LOSS balanced accuracy on average and
 the upper 95% bound of the loss is at most MAX_BOUND. The bootstrap draws lesions and, within each draw, pairs of runs
@@ -13,7 +13,6 @@ with the same seed.
 """
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +34,12 @@ RECIPE = {
 WAYS = ("one_resampling", "keras_layers")
 MAX_LOSS, MAX_BOUND, MIN_PAIRS = 0.005, 0.01, 3
 RESULTS = Path(__file__).with_suffix(".json")
+TABLES = Path(__file__).with_name("augmentation_tables")
 
 
 def seeds_of(folder: Path) -> list[int]:
     """The seeds that both ways were trained with."""
-    found = [set(re.findall(rf"{way}_(\d+)_test\.csv", " ".join(map(str, folder.iterdir())))) for way in WAYS]
+    found = [set(re.findall(rf"{way}_(\d+)_test\.csv\.gz", " ".join(map(str, folder.iterdir())))) for way in WAYS]
     return sorted(map(int, set.intersection(*found)))
 
 
@@ -47,7 +47,7 @@ def loss_of_one_resampling(folder: Path, split: str, seeds: list[int], resamples
     """Balanced accuracy of both ways on ``split``, and how much one resampling loses."""
     values, draws = {}, {}
     for way in WAYS:
-        frames = [pd.read_csv(folder / f"{way}_{seed}_{split}.csv", dtype={"image_id": str}) for seed in seeds]
+        frames = [pd.read_csv(folder / f"{way}_{seed}_{split}.csv.gz", dtype={"image_id": str}) for seed in seeds]
         table = PredictionTable(frames, resamples)
         weights = np.concatenate([np.ones((1, len(table)), np.uint8), table.weights])
         counts = [metrics.confusion_counts(table.truth, run.predicted, table.k, weights) for run in table.runs]
@@ -59,7 +59,7 @@ def loss_of_one_resampling(folder: Path, split: str, seeds: list[int], resamples
     loss = float((values["keras_layers"] - values["one_resampling"]).mean())
     low, high = percentile_interval(losses)
     means = {way: round(float(value.mean()), 4) for way, value in values.items()}
-    epochs = {way: [len(pd.read_csv(folder / f"{way}_{seed}_history.csv")) for seed in seeds] for way in WAYS}
+    epochs = {way: [len(pd.read_csv(folder / f"{way}_{seed}_history.csv.gz")) for seed in seeds] for way in WAYS}
     by_seed = {way: value.round(4).tolist() for way, value in values.items()}
     row = {"split": split, "n": len(table), "lesions": table.lesions, "pairs": len(seeds)} | means
     bounds = {"loss": loss, "low": low, "high": high, "upper_95": float(np.quantile(losses, 0.95))}
@@ -97,4 +97,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(TABLES)

@@ -19,8 +19,8 @@ def write_tables(folder, accuracy: dict[str, float], seeds: int) -> None:
                 right = rng.random(600) < share
                 score = np.where(right == (labels == "mel"), 0.9, 0.1)
                 frame = pd.DataFrame({"image_id": np.arange(600), "lesion_id": np.arange(600) // 2, "label": labels})
-                frame.assign(p_mel=score, p_nv=1 - score).to_csv(folder / f"{way}_{seed}_{split}.csv", index=False)
-            pd.DataFrame({"epoch": [1, 2]}).to_csv(folder / f"{way}_{seed}_history.csv", index=False)
+                frame.assign(p_mel=score, p_nv=1 - score).to_csv(folder / f"{way}_{seed}_{split}.csv.gz", index=False)
+            pd.DataFrame({"epoch": [1, 2]}).to_csv(folder / f"{way}_{seed}_history.csv.gz", index=False)
 
 
 @pytest.mark.parametrize(
