@@ -27,11 +27,14 @@ def checkout(tmp_path) -> Path:
 
 def make(folder: Path, *words: str) -> list[list[str]]:
     """The programs that make starts, each with its words; messages of make itself are left out."""
+    return [line.strip("|").split("|") for line in output_of_make(folder, "--silent", *words) if "|" in line]
+
+
+def output_of_make(folder: Path, *words: str) -> list[str]:
+    """The lines that make prints when a person calls it, also where these tests run under another make."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(
-        ["make", "--silent", *words], cwd=folder, env=environment, capture_output=True, text=True, check=True
-    )
-    return [line.strip("|").split("|") for line in done.stdout.splitlines() if "|" in line]
+    done = subprocess.run(["make", *words], cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 def test_a_study_gets_the_given_options_and_nothing_else(checkout):
@@ -69,10 +72,7 @@ def test_an_installation_says_so_before_pip_starts(checkout):
     python = checkout / "python"
     python.write_text("#!/bin/sh\n")  # makes no environment: the programs above stay
     python.chmod(0o755)
-    done = subprocess.run(
-        ["make", f"PYTHON={python}", "study"], cwd=checkout, capture_output=True, text=True, check=True
-    )
-    first, *others = done.stdout.splitlines()
+    first, *others = output_of_make(checkout, f"PYTHON={python}", "study")
     assert "requirements.lock" in first and ".venv" in first
     assert [line.split("|")[0] for line in others] == ["pip", "pip", "lesion"]
     assert "--quiet" not in done.stdout
