@@ -177,7 +177,7 @@ def values(params: StudyParams, notebook: str) -> dict[str, Any]:
 def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
     """Runs ``notebook`` for the study and run of ``params``; returns the error's text ('' if none) and seconds.
 
-    The executed notebook lies in ``executed/``, or in ``failed/`` if a cell, the kernel or the time failed.
+    The executed notebook is in ``executed/``, or in ``failed/`` if a cell or the kernel failed or time ran out.
     """
     name = run_name(notebook, params.run)
     executed, failed = (run_folder(params.study) / kind / f"{name}.ipynb" for kind in ("executed", "failed"))

@@ -54,7 +54,7 @@ def judge_matrix(
     with it by a multinomial test, and seven classes without names get its names in alphabetical order.
     ``class_counts`` are the images of each class where the matrix holds shares of its rows. ``melanoma`` and
     ``malignant`` name the classes of these views (``asked_views``). PPV and NPV are given at each of ``prevalences``
-    (above 0, below 1), for each view, or for each class where there is no view.
+    (above 0, below 1), for each view, or for each class if there is no view.
 
     Shares have Wilson's interval. Balanced accuracy and Matthews' correlation (Gorodkin, Comput Biol Chem 28:367, 2004)
     have that of ``resamples`` multinomial draws of the images, PPV and NPV that of Mercaldo, Lau and Zhou (Stat Med

@@ -199,7 +199,7 @@ class Claim(_Declared):
 
 
 def verdict_of(region: tuple[float, float], low: float, high: float) -> str:
-    """*holds* where the interval ``low`` to ``high`` lies in the region, *does not hold* where it lies outside.
+    """*holds* if the interval ``low`` to ``high`` is inside the region, *does not hold* if it is outside.
 
     Where it lies partly in the region: *undecided*. Without an interval (NaN): *cannot be checked here*.
     """

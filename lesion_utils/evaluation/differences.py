@@ -1,4 +1,4 @@
-"""What one change is worth: runs with the change compared, run by run, with the same number of runs without it."""
+"""The effect of one change: runs with the change are compared, run by run, with as many runs without it."""
 
 from collections.abc import Mapping, Sequence
 
