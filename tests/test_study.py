@@ -15,6 +15,7 @@ import psutil
 import pytest
 import yaml
 
+from lesion_utils.cli.jobs import output_to
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.paths import PROJECT
 
@@ -408,3 +409,12 @@ def test_a_lock_of_nobody_known_is_respected(project):
     assert done.returncode == 2
     assert "is locked by a run of another program" in done.stderr
     assert list(locks.iterdir())
+
+
+def test_what_a_job_prints_past_python_is_in_its_log(tmp_path, capfd):
+    with output_to(tmp_path / "logs" / "01_eda.log"):
+        print("from Python")
+        subprocess.run("echo from a library >&2", shell=True, check=True)
+    print("shown")
+    assert capfd.readouterr() == ("shown\n", "")
+    assert (tmp_path / "logs" / "01_eda.log").read_text() == "from Python\nfrom a library\n"

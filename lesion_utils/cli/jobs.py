@@ -1,7 +1,9 @@
 """Notebooks and reports as jobs of a study. Exit codes: 0 done, 1 a notebook failed, 2 unusable input."""
 
 import os
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +12,22 @@ from lesion_utils import pipeline, reports
 from lesion_utils.cli.options import takes_study
 from lesion_utils.paths import run_folder, run_name
 from lesion_utils.study import StudyParams
+
+
+@contextmanager
+def output_to(log: Path) -> Iterator[None]:
+    """Writes to ``log`` what this process prints, and what the kernel and C libraries print past Python."""
+    log.parent.mkdir(exist_ok=True)
+    shown = {number: os.dup(number) for number in (1, 2)}
+    with log.open("w", buffering=1, encoding="utf-8") as stream, redirect_stdout(stream), redirect_stderr(stream):
+        try:
+            for number in shown:
+                os.dup2(stream.fileno(), number)
+            yield
+        finally:
+            for number, before in shown.items():
+                os.dup2(before, number)
+                os.close(before)
 
 
 @takes_study
@@ -24,13 +42,8 @@ def notebook(
     """
     params = params.model_copy(update={"run": run})
     name = run_name(notebook, run)
-    with ExitStack() as stack:
-        if os.environ.get("LESION_RUN_BY"):
-            log = run_folder(params.study) / "logs" / f"{name}.log"
-            log.parent.mkdir(exist_ok=True)
-            stream = stack.enter_context(log.open("w", buffering=1, encoding="utf-8"))
-            stack.enter_context(redirect_stdout(stream))
-            stack.enter_context(redirect_stderr(stream))
+    log = run_folder(params.study) / "logs" / f"{name}.log"
+    with output_to(log) if os.environ.get("LESION_RUN_BY") else nullcontext():
         error, seconds = pipeline.execute(params, notebook)
         reports.write_stamp(params, notebook, error, seconds)
     if error:
