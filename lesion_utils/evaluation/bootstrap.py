@@ -24,11 +24,10 @@ _BLOCK = 2_000_000  # picks drawn at a time; changing it changes what a seed giv
 def lesion_draws(
     lesion_ids: np.ndarray, truth: np.ndarray, n_classes: int, resamples: int, seed: int, at_least: int = 1
 ) -> tuple[np.ndarray, int]:
-    """Case weights for ``resamples`` draws of lesions with replacement.
+    """How often each case is drawn, (resamples, n) uint8, when lesions are drawn with replacement, and the redraws.
 
-    ``lesion_ids`` and ``truth`` (class indices) are (n,). Returns how often each case was drawn, (resamples, n) uint8,
-    and the number of redraws: a draw is repeated if it lacks a class that has ``at_least`` lesions or more. After
-    ``resamples`` redraws, draws may still lack a class. The same seed and rows give the same draws.
+    ``lesion_ids`` and ``truth`` (class indices) are (n,). A draw is repeated if it lacks a class that has ``at_least``
+    lesions; after ``resamples`` redraws, draws may still lack one. The same seed and rows give the same draws.
     """
     codes, unique = pd.factorize(np.asarray(lesion_ids))
     lesions, rng = len(unique), np.random.default_rng(seed)
@@ -57,7 +56,7 @@ def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
 
 
 def exact_interval(share: float, lesions: int) -> tuple[float, float]:
-    """Clopper and Pearson's 95% interval of a share of 0 or 1, where all draws agree and would show certainty."""
+    """Clopper and Pearson's 95% interval, for shares of 0 or 1, where all draws agree and would show certainty."""
     interval = binomtest(round(share * lesions), lesions).proportion_ci(LEVEL)
     return float(interval.low), float(interval.high)
 
@@ -88,9 +87,8 @@ def share_draws(weights: np.ndarray, hits: np.ndarray, among: np.ndarray) -> np.
 
 
 def interval_row(value: float, draws: np.ndarray, share_of: int = 0) -> dict:
-    """``value, low, high, note`` from its draws, (B,); ``share_of``: lesions that it is a share of, or 0.
-
-    Where all draws agree, a share of 0 or 1 gets its exact interval, any other number none.
+    """``value, low, high, note`` from its draws, (B,). Where all agree, a share of 0 or 1 of ``share_of`` lesions gets
+    its exact interval, any other number none.
     """
     low, high = percentile_interval(draws)
     if low == high and share_of and value in (0, 1):

@@ -1,9 +1,9 @@
 """Whether stated probabilities can be taken at their word: calibration error, reliability, temperature scaling.
 
 The expected calibration error is the mean gap between stated confidence and observed share over bins of equal mass
-(Naeini and others, AAAI 2015; Nguyen and O'Connor, EMNLP 2015). Even a perfectly calibrated model gets more than 0 from
-a finite sample, so the error is shown beside that of such a model with the same probabilities and lesions (consistency
-resampling: Bröcker and Smith, Weather and Forecasting 22:651, 2007). A bootstrap interval would add the bias again.
+(Naeini and others, AAAI 2015; Nguyen and O'Connor, EMNLP 2015). A perfectly calibrated model gets more than 0 too, so
+its error on the same probabilities and lesions is shown (consistency resampling: Bröcker and Smith, Weather and
+Forecasting 22:651, 2007). A bootstrap interval would add this bias again.
 """
 
 from typing import NamedTuple
@@ -44,15 +44,14 @@ def calibration(table: PredictionTable, views: Views = None, bins: int = BINS, s
         labels = clocks.argmin(2)
         for name, of in statements.items():
             simulated[name].append(of.errors(np.take_along_axis(of.makes_true, labels, axis=1).T))
-    rows = []
+    rows = {}
     for name, of in statements.items():
         needed = {"these cases": table.lesions} if name == TOP else table.lesions_with(of.hits, name)
         note, draws = not_estimable(needed, 0, simulations), np.concatenate(simulated[name])
         numbers = [np.nan] * 3 if note else [of.errors(of.hits[None])[0], draws.mean(), np.quantile(draws, 0.95)]
-        row: dict = {"metric": f"expected calibration error, {name}"}
-        row |= zip(("value", "calibrated", "calibrated_95"), numbers, strict=True)
-        rows.append(row | {"n": len(table), "lesions": table.lesions, "note": note})
-    return pd.DataFrame(rows).assign(leaky=table.leaky).set_axis(list(statements), axis=0)
+        rows[name] = [f"expected calibration error, {name}", *numbers, len(table), table.lesions, note]
+    columns = ["metric", "value", "calibrated", "calibrated_95", "n", "lesions", "note"]
+    return pd.DataFrame(rows.values(), index=list(rows), columns=columns).assign(leaky=table.leaky)
 
 
 def calibration_sentence(row: pd.Series) -> str:
@@ -123,12 +122,11 @@ class _Statement(NamedTuple):
 
 
 def _statements(table: PredictionTable, views: Views, bins: int) -> dict[str, _Statement]:
-    scores = _normalised(table.probabilities)
+    scores, statements = _normalised(table.probabilities), {}
     events = {TOP: (scores.max(1), np.arange(table.k) == scores.argmax(1)[:, None])}
     for name, positive in views_of(table.classes, views).items():
         member = np.isin(table.classes, positive)
         events[name] = scores[:, member].sum(1).round(12), np.broadcast_to(member, scores.shape)
-    statements = {}
     for name, (stated, makes_true) in events.items():
         bin_of = np.searchsorted(np.sort(stated), stated, "left") * bins // len(stated)
         statements[name] = _Statement(stated, makes_true, makes_true[np.arange(len(table)), table.truth], bin_of)

@@ -16,10 +16,8 @@ from lesion_utils.study import ARMS, Judging, StudyParams, arm_name
 
 
 def leak_differences(params: StudyParams, leak: str) -> pd.DataFrame:
-    """The rows of ``run_differences``, leaky arm minus clean arm, for one leak of the study.
-
-    Indexed by test set (``test``, ``test_can_leak``), which the column ``images`` describes, and metric. Raises
-    InputError for an unknown leak, or tables that are missing or of other parameters.
+    """``run_differences``, leaky arm minus clean arm, of one leak of the study, by test set (``test, test_can_leak``;
+    the column ``images`` describes it) and metric. Raises InputError for an unknown leak, and as ``predictions.read``.
     """
     if leak not in params.leaks:
         raise InputError(f"study {params.study!r} has no leak {leak!r}; it has {', '.join(params.leaks) or 'none'}.")
@@ -32,9 +30,8 @@ def leak_differences(params: StudyParams, leak: str) -> pd.DataFrame:
 
 
 def run_differences(table: PredictionTable, reference: PredictionTable) -> pd.DataFrame:
-    """The rows of ``compare``, with ``least`` and ``most``, the extreme differences of single runs paired in order.
-
-    They are NaN where the row is not estimable. ``runs``: runs per arm. The interval takes the runs as given.
+    """The rows of ``compare``, with ``least`` and ``most``, the extreme differences of single runs paired in order (NaN
+    where the row is not estimable), and ``runs`` per arm. The interval takes the runs as given.
     """
     rows = compare(table, reference)
     each = _differences_per_run(table, reference, rows)
@@ -49,13 +46,12 @@ def ablation_differences(
 ) -> pd.DataFrame:
     """What each arm of an ablation changes: the metrics ``wanted`` of each arm in ``references`` minus its reference.
 
-    ``arms`` has the table of each name; runs are paired by seed. The rows are those of ``compare`` on the averaged
-    probabilities of the runs, indexed by arm and metric, with ``least, most, runs`` as in ``run_differences``,
-    ``single``, the list of the differences of single seeds, ``p_holm, family`` of ``holm``, and ``verdict``: *helps* or
-    *harms* if the adjusted p-value is under 5% and every one of two or more seeds has the sign of the whole, otherwise
-    *no effect shown*; of one seed the verdict of ``sentences``.
-
-    Raises InputError for an arm without a table, or arms that differ in their cases or number of runs.
+    ``arms`` has the table of each name; runs are paired by seed. Rows as of ``compare`` on the averaged probabilities
+    of the runs, indexed by arm and metric, with ``least, most, runs`` as in ``run_differences``, ``single``, the list
+    of the differences of single seeds, ``p_holm, family`` of ``holm``, and ``verdict``: *helps* or *harms* if the
+    adjusted p-value is under 5% and every one of two or more seeds has the sign of the whole, otherwise *no effect
+    shown*; of one seed that of ``sentences``. Raises InputError for an arm without a table, or arms that differ in
+    their cases or number of runs.
     """
     named = {*references, *references.values()}
     if unknown := sorted(named - set(arms)):
@@ -99,13 +95,8 @@ def _differences_per_run(
 
 
 def _ablation_verdict(row: pd.Series) -> str:
-    if np.isnan(row["value"]):
-        return "not estimable"
-    if row["runs"] == 1:
+    if np.isnan(row["value"]) or row["runs"] == 1:
         return verdict(row.drop("runs"))
-    if row["p_holm"] < 1 - LEVEL:
-        if min(row["value"], row["least"]) > 0:
-            return "helps"
-        if max(row["value"], row["most"]) < 0:
-            return "harms"
-    return "no effect shown"
+    if row["p_holm"] < 1 - LEVEL and min(row["value"], row["least"]) > 0:
+        return "helps"
+    return "harms" if row["p_holm"] < 1 - LEVEL and max(row["value"], row["most"]) < 0 else "no effect shown"

@@ -9,7 +9,7 @@ from sklearn.metrics import classification_report as sklearn_report
 from sklearn.metrics import confusion_matrix, roc_curve
 
 from lesion_utils.evaluation import bootstrap, metrics
-from lesion_utils.evaluation.metric_list import OVERALL, Block, Metric, metrics_of
+from lesion_utils.evaluation.metric_list import Block, Entry, Metric, metrics_of
 from lesion_utils.evaluation.prediction_table import PredictionTable, Run, require_same_classes
 from lesion_utils.evaluation.views import Views
 from lesion_utils.study import Judging
@@ -20,10 +20,7 @@ NEEDS_PROBABILITIES = "AUC, top-2 accuracy, Brier score and other metrics of pro
 
 
 def judge(
-    table: PredictionTable,
-    options: Judging | None = None,
-    views: Views = None,
-    wanted: Sequence[str] | None = None,
+    table: PredictionTable, options: Judging | None = None, views: Views = None, wanted: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """The metrics of a prediction table, of several runs their mean, with 95% bootstrap intervals over lesions.
 
@@ -31,20 +28,18 @@ def judge(
     on the ROC curve, whose thresholds are chosen on the judged cases (for a frozen point see ``operating``). ``views``
     replaces the classes of melanoma and malignant; ``options.views`` adds to them. ``wanted``: metrics; None: all.
 
-    One row per metric, indexed by its name; columns
-
-    - ``metric``; ``kind``: overall, view (melanoma or malignant against the rest) or class; ``about``: which;
-    - ``value, low, high``: NaN where a class has too few lesions, too few are predicted as the class (precision), or
-      over 1% of the draws have no value. Where all draws agree, a share of 0 or 1 gets an exact interval, others none;
-    - ``n`` images, ``lesions``: those that the number is a share of, else all;
-    - ``positives``: images of the class or view; ``few``: under 20 of them, so do not rank the row;
-    - ``note``: why there is no value or interval; ``leaky``: see ``PredictionTable``.
+    One row per metric, indexed by its name; columns ``metric``; ``kind``: overall, view (melanoma or malignant against
+    the rest) or class; ``about``: which; ``value, low, high``: NaN where a class has too few lesions, too few are
+    predicted as the class (precision), or over 1% of the draws have no value (where all draws agree, a share of 0 or 1
+    gets an exact interval, others none); ``n`` images and ``lesions`` that the number is a share of, else all;
+    ``positives``: images of the class or view; ``few``: under 20 of them, so do not rank the row; ``note``: why there
+    is no value or interval; ``leaky``: see ``PredictionTable``.
     """
     chosen = [m for m in metrics_of(table, options or Judging(), views) if wanted is None or m.name in wanted]
     values = _values(table, chosen, table.runs)
     rows = [_row(table, metric, values.get(metric.name)) for metric in chosen]
     if not table.has_probabilities and wanted is None:
-        left_out = _row(table, Metric(NEEDS_PROBABILITIES, OVERALL, lambda block: block.counts), None)
+        left_out = _row(table, Metric(Entry(NEEDS_PROBABILITIES)), None)
         rows.append(left_out | {"note": "the prediction table has no probabilities"})
     return _framed(rows, table.leaky)
 
@@ -80,7 +75,11 @@ def compare(
         difference = values[name] - reference_values[name] if name in values and name in reference_values else None
         row = _row(first, ours[name], difference, difference=True)
         row["note"] = row["note"] or _note(second, theirs[name])
-        rows.append(row | {"p": np.nan if difference is None or row["note"] else _p_value(difference[1:])})
+        p = np.nan
+        if difference is not None and not row["note"]:
+            draws = difference[1:][~np.isnan(difference[1:])]  # draws of exactly 0 count on both sides
+            p = min(1.0, 2 * (1 + int(min((draws <= 0).sum(), (draws >= 0).sum()))) / (1 + len(draws)))
+        rows.append(row | {"p": p})
     return _framed(rows, table.leaky or reference.leaky)
 
 
@@ -101,37 +100,22 @@ def classification_report(table: PredictionTable) -> pd.DataFrame:
 
 def roc_curves(table: PredictionTable) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """False and true positive rates of each class against the rest, where there are any, of the first run."""
-    curves = {}
-    for index, name in enumerate(table.classes if table.has_probabilities else []):
-        positive = table.truth == index
-        if positive.any() and not positive.all():
-            curves[name] = roc_curve(positive, table.probabilities[:, index])[:2]
-    return curves
-
-
-def _base(table: PredictionTable, metric: Metric) -> tuple[int, int]:
-    """Images and lesions that ``metric`` is a share of, else all; of several runs the fewest."""
-    if metric.share_of_predicted and metric.about:
-        return min(table.size(metric.about.member[run.predicted]) for run in table.runs)
-    if metric.share_of is None:
-        return len(table), table.lesions
-    return table.size(metric.share_of.member[table.truth])
+    if not table.has_probabilities or len(np.unique(table.truth)) == 1:
+        return {}
+    scores = {index: table.probabilities[:, index] for index in np.unique(table.truth)}
+    return {table.classes[index]: roc_curve(table.truth == index, of)[:2] for index, of in scores.items()}
 
 
 def _note(table: PredictionTable, metric: Metric) -> str:
-    """Why ``metric`` is not estimable on these cases, or ""."""
-    needed = {group.name: table.size(group.member[table.truth])[1] for group in metric.needs}
-    if metric.share_of_predicted and metric.about:
-        needed |= {f"predicted {metric.about.name}": _base(table, metric)[1]}
-    return bootstrap.not_estimable(needed, table.draws[1], table.resamples)
+    return bootstrap.not_estimable(metric.lesions_needed(table), table.draws[1], table.resamples)
 
 
 def _row(table: PredictionTable, metric: Metric, values: np.ndarray | None, difference: bool = False) -> dict:
     """The row of ``metric`` from its point value and draws, (1 + B,); None where it is not estimable."""
-    images, lesions = _base(table, metric)
-    positives = len(table) if metric.about is None else table.size(metric.about.member[table.truth])[0]
+    (images, lesions), about = metric.base(table), metric.about
+    positives = len(table) if about is None else table.size(about.member[table.truth])[0]
     row: dict = {"metric": f"difference in {metric.name}" if difference else metric.name, "kind": metric.kind}
-    row |= {"about": metric.about.name if metric.about else "", "value": np.nan, "low": np.nan, "high": np.nan}
+    row |= {"about": about.name if about else "", "value": np.nan, "low": np.nan, "high": np.nan}
     row |= {"n": images, "lesions": lesions, "positives": positives, "few": positives < FEW}
     if values is None:
         return row | {"note": _note(table, metric)}
@@ -142,7 +126,7 @@ def _row(table: PredictionTable, metric: Metric, values: np.ndarray | None, diff
     if difference:
         low, high = bootstrap.percentile_interval(draws)
         return row | {"value": value, "low": low, "high": high, "note": ""}
-    return row | bootstrap.interval_row(value, draws, lesions if metric.share_of or metric.share_of_predicted else 0)
+    return row | bootstrap.interval_row(value, draws, lesions if metric.entry.share_of else 0)
 
 
 def _values(table: PredictionTable, chosen: list[Metric], runs: Sequence[Run]) -> dict[str, np.ndarray]:
@@ -154,13 +138,7 @@ def _values(table: PredictionTable, chosen: list[Metric], runs: Sequence[Run]) -
     for weights in itertools.chain([np.ones((1, len(table)))], metrics.blocks(table.weights)):
         blocks = [Block(table, run, weights) for run in runs]
         values.append([np.mean([metric.compute(block) for block in blocks], axis=0) for metric in estimable])
-    return dict(zip((metric.name for metric in estimable), np.concatenate(values, axis=1), strict=True))
-
-
-def _p_value(draws: np.ndarray) -> float:
-    draws = draws[~np.isnan(draws)]  # draws of exactly 0 count on both sides
-    rarer = min((draws <= 0).sum(), (draws >= 0).sum())
-    return min(1.0, 2 * (1 + int(rarer)) / (1 + len(draws)))
+    return dict(zip([metric.name for metric in estimable], np.concatenate(values, axis=1), strict=True))
 
 
 def _framed(rows: list[dict], leaky: bool) -> pd.DataFrame:

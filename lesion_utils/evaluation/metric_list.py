@@ -1,7 +1,7 @@
 """The registry of metrics. To add one, write its function in ``metrics.py`` and one entry in ``METRICS``."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from typing import NamedTuple
 
@@ -16,9 +16,9 @@ OVERALL, VIEW, CLASS = "overall", "view", "class"  # kinds of rows
 
 
 class Group(NamedTuple):
-    """Some of the classes, with the name that a reader sees."""
+    """Some of the classes."""
 
-    name: str
+    name: str  # for the reader
     member: np.ndarray  # (k,) bool
 
 
@@ -30,8 +30,7 @@ class Block:
         self.curve = cache(lambda member: run.ranking(member).curve(weights))  # of classes, as bytes of (k,) bool
 
     @cached_property
-    def counts(self) -> np.ndarray:
-        """Confusion matrices, (B, k, k)."""
+    def counts(self) -> np.ndarray:  # confusion matrices, (B, k, k)
         return metrics.confusion_counts(self.run.truth, self.run.predicted, self.table.k, self.weights)
 
     @cached_property
@@ -74,25 +73,22 @@ class Question:
 
     def macro(self, area: str) -> np.ndarray:
         """The mean over the classes of an area of their curves, (B,)."""
-        curves = [self.block.curve(member.tobytes()) for member in np.eye(self.block.table.k, dtype=bool)]
-        return np.mean([getattr(curve, area) for curve in curves], axis=0)
+        members = np.eye(self.block.table.k, dtype=bool)
+        return np.mean([getattr(self.block.curve(member.tobytes()), area) for member in members], axis=0)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One metric, of all classes or of a group (a class or view) against the rest.
-
-    It is computed by ``compute``, or is the mean over the cases of ``case_values(truth, probabilities)``, (n,).
-    ``needs``: the cases that it cannot be estimated without. ``share_of``: the cases that it is a share of, which
-    decides its n and whether 0 and 1 get an exact interval. Braces in ``name`` are filled from the study's ``judging``.
+    """One metric, of all classes or of a group (a class or view) against the rest: what ``compute`` gives, or the mean
+    of ``case_values(truth, probabilities)``, (n,). Braces in ``name`` are filled from the study's ``judging``.
     """
 
     name: str
     compute: Callable[[Question], np.ndarray] | None = None  # -> (B,)
     case_values: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     kinds: Sequence[str] = (OVERALL,)
-    needs: str = ""  # "", classes, positives, rest, both
-    share_of: str = ""  # "", all, positives, rest, predicted (as the group)
+    needs: str = ""  # it cannot be estimated without: "", classes, positives, rest, both
+    share_of: str = ""  # whose share it is (with its n, and exact intervals): "", all, positives, rest, predicted
     probabilities: bool = False  # it needs them
     more_classes_than: int = 1  # it says nothing of fewer classes
 
@@ -139,16 +135,44 @@ METRICS: list[Entry] = [
 FIRST = ("accuracy", "majority baseline accuracy", "balanced accuracy", "macro AUC", "melanoma sensitivity")
 
 
-class Metric(NamedTuple):
-    """A row of ``judge``: an entry of the registry, asked of some classes."""
+@dataclass(frozen=True)
+class Metric:
+    """A row of ``judge``: an entry of the registry, asked of all classes (``about`` is None) or of a class or view."""
 
-    name: str
-    kind: str
-    compute: Callable[[Block], np.ndarray]  # -> (B,)
-    about: Group | None = None  # the class or view
-    needs: Sequence[Group] = ()  # each with enough lesions, or the metric is not estimable
-    share_of: Group | None = None  # the metric is a share of the cases of these classes,
-    share_of_predicted: bool = False  # or of the cases predicted as ``about``
+    entry: Entry
+    kind: str = OVERALL
+    about: Group | None = None
+    options: Judging = field(default_factory=Judging)
+
+    @cached_property
+    def name(self) -> str:
+        name = self.entry.name.format(**self.options.model_dump())
+        if self.about is None:
+            return name
+        return f"{self.about.name} {name}" if self.kind == VIEW else f"{name} {self.about.name}"
+
+    def compute(self, block: Block) -> np.ndarray:
+        """The metric of one run in each draw of the block, (B,)."""
+        of = Question(block, self.about, self.options)
+        return self.entry.compute(of) if self.entry.compute else block.means[self.entry.name]
+
+    def base(self, table: PredictionTable) -> tuple[int, int]:
+        """Images and lesions that it is a share of, else all; of several runs the fewest."""
+        if self.about is None or not self.entry.share_of or self.entry.share_of == "all":
+            return len(table), table.lesions
+        if self.entry.share_of == "predicted":
+            return min(table.size(self.about.member[run.predicted]) for run in table.runs)
+        return table.size(self.about.member[table.truth] == (self.entry.share_of == "positives"))
+
+    def lesions_needed(self, table: PredictionTable) -> dict[str, int]:
+        """The lesions of each class or group that it cannot be estimated without, and that are predicted as it."""
+        if self.about is None:
+            classes = enumerate(table.classes if self.entry.needs == "classes" else [])
+            return {name: table.size(table.truth == index)[1] for index, name in classes}
+        (own, rest) = table.lesions_with(self.about.member[table.truth], self.about.name).items()
+        needed = {"": [], "positives": [own], "rest": [rest], "both": [own, rest]}[self.entry.needs]
+        predicted = [(f"predicted {self.about.name}", self.base(table)[1])]
+        return dict(needed + predicted if self.entry.share_of == "predicted" else needed)
 
 
 def metrics_of(table: PredictionTable, options: Judging, views: Views = None) -> list[Metric]:
@@ -158,24 +182,8 @@ def metrics_of(table: PredictionTable, options: Judging, views: Views = None) ->
     groups = [Group(name, np.isin(table.classes, names)) for name, names in asked.items()]
     entries = [entry for entry in METRICS if table.k > entry.more_classes_than]
     entries = [entry for entry in entries if table.has_probabilities or not entry.probabilities]
-    asked_of: list[tuple[Entry, str, Group | None]] = [(entry, OVERALL, None) for entry in entries]
-    asked_of += [(entry, VIEW, group) for group in groups for entry in entries]
-    asked_of += [(entry, CLASS, group) for entry in entries for group in classes]  # so that a reader compares classes
-    rows = [_metric(entry, kind, of, classes, options) for entry, kind, of in asked_of if kind in entry.kinds]
+    rows = [Metric(entry, OVERALL, None, options) for entry in entries]
+    rows += [Metric(entry, VIEW, group, options) for group in groups for entry in entries]
+    rows += [Metric(entry, CLASS, group, options) for entry in entries for group in classes]  # to compare the classes
+    rows = [metric for metric in rows if metric.kind in metric.entry.kinds]
     return sorted(rows, key=lambda metric: FIRST.index(metric.name) if metric.name in FIRST else len(FIRST))
-
-
-def _metric(entry: Entry, kind: str, group: Group | None, classes: list[Group], options: Judging) -> Metric:
-    everyone = Group("all cases", np.ones(len(classes), bool))
-    groups: dict[str, Sequence[Group]] = {"": [], "all": [everyone], "classes": classes, "predicted": []}
-    name = entry.name.format(**options.model_dump())
-    if group is not None:
-        rest = Group(f"not {group.name}", ~group.member)
-        groups |= {"positives": [group], "rest": [rest], "both": [group, rest]}
-        name = f"{group.name} {name}" if kind == VIEW else f"{name} {group.name}"
-
-    def compute(block: Block) -> np.ndarray:
-        return entry.compute(Question(block, group, options)) if entry.compute else block.means[entry.name]
-
-    share_of = next(iter(groups[entry.share_of]), None)
-    return Metric(name, kind, compute, group, groups[entry.needs], share_of, entry.share_of == "predicted")

@@ -2,8 +2,7 @@
 
 ``truth`` and ``predicted`` are (n,) class indices, ``probabilities`` (n, k) with rows that sum to 1, and ``weights``
 (B, n) case weights from 0 up, one row per draw; ``np.ones((1, n))`` gives the point estimate, equal to scikit-learn's.
-All metrics return (B,) float64, NaN where they are not defined. They are computed from one of three things: the
-confusion counts, the mean of a value per case, or the ROC curve of a ``Ranking``.
+Metrics, of confusion counts, values per case or ROC curves, are (B,) float64, NaN where they are not defined.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,9 +43,8 @@ def accuracy(counts: np.ndarray) -> np.ndarray:
 
 
 def baseline_accuracy(counts: np.ndarray, guess: np.ndarray) -> np.ndarray:
-    """Expected accuracy of guessing class c with probability ``guess[c]``, (k,), whatever the image shows.
-
-    ``guess`` comes from all cases and is the same in every draw: a rule fitted to each draw would look better.
+    """Expected accuracy of guessing class c with probability ``guess[c]``, (k,), the same in every draw: fitted to each
+    draw it would look better.
     """
     return _ratio(counts.sum(2) @ guess, counts.sum((1, 2)))
 
@@ -63,9 +61,8 @@ def sensitivity(counts: np.ndarray, index: int) -> np.ndarray:
 
 def specificity(counts: np.ndarray, index: int) -> np.ndarray:
     """Share of the cases of other classes that are not predicted as ``index``."""
-    others = counts.sum((1, 2)) - counts[:, index].sum(1)
-    wrong = counts[:, :, index].sum(1) - counts[:, index, index]
-    return _ratio(others - wrong, others)
+    others = np.delete(counts, index, axis=1)
+    return _ratio(others.sum((1, 2)) - others[:, :, index].sum(1), others.sum((1, 2)))
 
 
 def precision(counts: np.ndarray, index: int) -> np.ndarray:
@@ -129,10 +126,9 @@ class Ranking:
 
 
 class Curve:
-    """ROC curves of b draws, at the G distinct scores of the positives, from the highest down.
-
-    Weights: ``own`` (G, b) of the positives at each score, ``tied`` (G, b) of the negatives there, ``above`` (G + 1, b)
-    of the negatives between it and the score before (last: below all).
+    """ROC curves of b draws, at the G distinct scores of the positives, from the highest down. Weights: ``own`` (G, b)
+    of the positives at each score, ``tied`` (G, b) of the negatives there, ``above`` (G + 1, b) of the negatives
+    between it and the score before (last: below all).
     """
 
     def __init__(self, own: np.ndarray, above: np.ndarray, tied: np.ndarray):

@@ -1,8 +1,7 @@
 """Operating points: thresholds chosen on validation and frozen, and what they mean at another prevalence.
 
-A case is called positive (melanoma, malignant) if its probability reaches the threshold. A threshold chosen on the
-judged cases also fits their noise; such a result is marked ``optimistic``. Of a table with several runs, the first is
-judged.
+A case is called if its probability reaches the threshold; a threshold chosen on the judged cases fits their noise too,
+and is marked ``optimistic``. Of several runs the first is judged.
 """
 
 from collections.abc import Sequence
@@ -19,8 +18,6 @@ from lesion_utils.evaluation.calibration import calibration
 from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.views import Views
 
-THRESHOLDS = tuple(step / 100 for step in range(1, 51))  # threshold probabilities of a decision curve
-
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -31,11 +28,8 @@ class OperatingPoint:
     threshold: float | None  # smallest probability that is called; None: called if the predicted class is positive
     rule: str  # how the threshold was chosen, in words
     chosen_on: str = ""  # name of the table; "" where nothing was chosen
-    n: int = 0  # images it was chosen on
-    lesions: int = 0
     note: str = ""  # why no point could be chosen; then ``threshold`` is NaN
-    image_ids: frozenset[str] = field(default=frozenset(), repr=False)  # that it was chosen on
-    lesion_ids: frozenset[str] = field(default=frozenset(), repr=False)
+    validation: PredictionTable | None = field(default=None, repr=False)  # the table; None where nothing was chosen
 
     def called(self, table: PredictionTable) -> np.ndarray:
         """Which cases of ``table`` are called, (n,) bool; none where no point could be chosen."""
@@ -49,16 +43,20 @@ class OperatingPoint:
 
     def caution(self, table: PredictionTable) -> str:
         """``chosen on …: optimistic`` if cases of ``table``, or of their lesions, were chosen on; else ``""``."""
-        shared = table.frame["image_id"].isin(self.image_ids) | table.frame["lesion_id"].isin(self.lesion_ids)
+        if self.validation is None:
+            return ""
+        shared = np.any(
+            [table.frame[ids].isin(self.validation.frame[ids]) for ids in ("image_id", "lesion_id")], axis=0
+        )
         some = f"{shared.sum():,} of these {len(table):,} cases or on their lesions"
         return f"chosen on {'the same cases' if shared.all() else some}: optimistic" if shared.any() else ""
 
     def __str__(self) -> str:
         if self.note:
             return f"no operating point for {self.view} ({self.note})"
-        if self.threshold is None:
+        if self.validation is None:
             return f"{self.view} is predicted where {self.rule}"
-        chosen_on = f"{self.chosen_on} (n = {self.n:,} images, {self.lesions:,} lesions)"
+        chosen_on = f"{self.chosen_on} (n = {len(self.validation):,} images, {self.validation.lesions:,} lesions)"
         return f"{self.view} is predicted at a probability of {self.threshold:.3g} or more: {self.rule} on {chosen_on}"
 
 
@@ -70,7 +68,6 @@ def most_probable(table: PredictionTable, view: str = "melanoma", views: Views =
 def choose(
     validation: PredictionTable,
     view: str = "melanoma",
-    *,
     sensitivity: float | None = None,
     specificity: float | None = None,
     views: Views = None,
@@ -101,33 +98,36 @@ def choose(
         first_too_many = np.r_[-np.inf, np.sort(stated[~positive])][-allowed - 1]
         # if all are too many, a threshold just above them calls nobody
         threshold = np.nan if note else min(stated[stated > first_too_many], default=np.nextafter(first_too_many, 2))
-    return OperatingPoint(
-        *(view, classes, float(threshold), rule, chosen_on, len(validation), validation.lesions),
-        note=note and f"{chosen_on}: {note}",
-        image_ids=frozenset(validation.frame["image_id"]),
-        lesion_ids=frozenset(validation.lesion_ids),
-    )
+    note = note and f"{chosen_on}: {note}"
+    return OperatingPoint(view, classes, float(threshold), rule, chosen_on, note, validation)
 
 
 def judge_at(point: OperatingPoint, table: PredictionTable, prevalence: float) -> pd.DataFrame:
     """Sensitivity, specificity and predictive values of ``table`` at the frozen ``point``.
 
-    Columns as in ``judge``, and ``caution`` (``OperatingPoint.caution``). Indexed by ``sensitivity, specificity, PPV,
-    NPV`` (at the share of the diagnosis among these images), and ``PPV at prevalence, NPV at prevalence`` (above 0 and
-    below 1), by Bayes' theorem, draw by draw. If sensitivity or specificity is 0 or 1, their interval comes from both
-    exact intervals together, which is wider.
+    Columns as in ``judge``, and ``caution``; indexed by ``sensitivity, specificity, PPV, NPV`` (at the share of the
+    diagnosis among these images), ``PPV at prevalence, NPV at prevalence`` (above 0 and below 1), by Bayes' theorem,
+    draw by draw. If sensitivity or specificity is 0 or 1, their interval comes from both exact intervals together.
     """
     _check_shares("prevalence", prevalence)
     called, positive = point.called(table), point.is_positive(table)
-    whole = {"n": len(table), "lesions": table.lesions}
     asked = {"sensitivity": (called, positive, point.view), "specificity": (~called, ~positive, f"not {point.view}")}
     shares = [table.share(*question) for question in asked.values()]
     draws = [share_draws(table.weights, hit[:, None], among)[:, 0] for hit, among, _ in asked.values()]
     rows = {name: {"metric": f"{point.view} {name}"} | row for name, row in zip(asked, shares, strict=True)}
+    ends = [np.array([row[end] for end in ("value", "low", "high")]) for row in shares]
+    missing = next((row["note"] for row in shares if np.isnan(row["value"])), "")
     for end, at, words in (("", positive.mean(), ", as among these images"), (" at prevalence", prevalence, "")):
         for name in ("PPV", "NPV"):
-            metric = {"metric": f"{point.view} {name} at prevalence {at:.3g}{words}"}
-            rows[name + end] = metric | _predictive(name, at, shares, draws) | whole
+            values, (value, *interval) = (_predictive_value(name, at, *of) for of in (draws, ends))
+            note, undefined = missing, np.isnan(values).mean()
+            if not note and (np.isnan(value) or undefined > bootstrap.MAX_REDRAWN):
+                note = f"{'no' if name == 'PPV' else 'every'} case is predicted positive in {undefined:.0%} of draws"
+            exact = note or any(row["value"] in (0, 1) for row in shares)
+            low, high = interval if exact else bootstrap.percentile_interval(values)
+            row = unknown(note) if note else {"value": value, "low": low, "high": high, "note": ""}
+            metric = f"{point.view} {name} at prevalence {at:.3g}{words}"
+            rows[name + end] = {"metric": metric, "n": len(table), "lesions": table.lesions} | row
     frame = pd.DataFrame(rows.values(), index=list(rows), columns=["metric", *bootstrap.ESTIMATE])
     if point.note:
         frame = frame.assign(**unknown(point.note))
@@ -158,21 +158,19 @@ def decision_curve(
     table: PredictionTable,
     view: str = "melanoma",
     prevalence: float | None = None,
-    *,
-    views: Views = None,
-    thresholds: Sequence[float] = THRESHOLDS,
+    thresholds: Sequence[float] = tuple(np.arange(1, 51) / 100),
 ) -> pd.DataFrame:
     """Net benefit of treating where the probability of ``view`` reaches a threshold (Vickers and Elkin, Med Decis
     Making 26:565, 2006): the share of true positives, less that of false positives times the odds of the threshold.
 
     One row per threshold probability (above 0 and below 1), at the prevalence among these images and then, if given,
     at ``prevalence``, where probabilities too are moved by Bayes' theorem (Saerens, Latinne and Decaestecker, Neural
-    Comput 14:21, 2002). Columns ``at, prevalence, threshold``; ``value, low, high``, the net benefit with its pointwise
-    95% CI; ``treat_all, treat_none``; ``n, lesions, note``; ``caution``: whether the probabilities are calibrated.
+    Comput 14:21, 2002). Columns ``at, prevalence, threshold``; ``value, low, high`` (95% CI at each threshold) of the
+    net benefit; ``treat_all, treat_none``; ``n, lesions, note``; ``caution``: whether the probabilities are calibrated.
     """
     _check_shares("threshold probability", *thresholds)
     _check_shares("prevalence", *([] if prevalence is None else [prevalence]))
-    classes = table.view(view, views)
+    classes = table.view(view)
     stated, positive = table.probability_of(classes), table.is_labelled(classes)
     own, needed, cut = positive.mean(), table.lesions_with(positive, view), np.asarray(thresholds, np.float64)
     weights = np.vstack([np.ones_like(table.weights[:1]), table.weights])  # all cases once, then the draws
@@ -187,12 +185,10 @@ def decision_curve(
         true, false = (share_draws(weights, moved[:, None] >= cut, among) for among in (positive, ~positive))
         benefit = true * share - false * (1 - share) * cut / (1 - cut)
         for threshold, (value, *draws) in zip(cut, benefit.T, strict=True):
-            rows.append(
-                {"at": at, "prevalence": share, "threshold": threshold}
-                | estimate_row(value, np.array(draws), needed, len(table), table.lesions)
-                | {"treat_all": share - (1 - share) * threshold / (1 - threshold), "treat_none": 0.0}
-            )
-    error, caution = calibration(table, views).loc[view], ""
+            row = {"at": at, "prevalence": share, "threshold": threshold}
+            row |= estimate_row(value, np.array(draws), needed, len(table), table.lesions)
+            rows.append(row | {"treat_all": share - (1 - share) * threshold / (1 - threshold), "treat_none": 0.0})
+    error, caution = calibration(table).loc[view], ""
     if error["value"] > error["calibrated_95"]:
         caution = (
             f"the probabilities are not calibrated (calibration error {error['value']:.3f}; a calibrated model would "
@@ -201,26 +197,13 @@ def decision_curve(
     return pd.DataFrame(rows).assign(caution=caution, leaky=table.leaky)
 
 
-def _predictive(name: str, prevalence: float, shares: Sequence[dict], draws: Sequence[np.ndarray]) -> dict:
-    """The row of PPV or NPV, by Bayes' theorem, from the rows and draws of sensitivity and specificity."""
-
-    def value_of(sensitivity: np.ndarray, specificity: np.ndarray) -> np.ndarray:
-        right, wrong = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
-        if name == "NPV":
-            right, wrong = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
-        with np.errstate(invalid="ignore"):
-            return right / (right + wrong)  # NaN where no case, or every case, is called
-
-    values = value_of(*draws)
-    value, *ends = value_of(*(np.array([row[end] for end in ("value", "low", "high")]) for row in shares)).tolist()
-    note, undefined = next((row["note"] for row in shares if np.isnan(row["value"])), ""), np.isnan(values).mean()
-    if not note and (np.isnan(value) or undefined > bootstrap.MAX_REDRAWN):
-        note = f"{'no' if name == 'PPV' else 'every'} case is predicted positive in {undefined:.0%} of draws"
-    if note:
-        return unknown(note)
-    exact = any(row["value"] in (0, 1) for row in shares)
-    low, high = ends if exact else bootstrap.percentile_interval(values)
-    return {"value": value, "low": low, "high": high, "note": ""}
+def _predictive_value(name: str, prevalence: float, sensitivity: np.ndarray, specificity: np.ndarray) -> np.ndarray:
+    """PPV or NPV by Bayes' theorem; NaN where no case, or every case, is called."""
+    right, wrong = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    if name == "NPV":
+        right, wrong = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+    with np.errstate(invalid="ignore"):
+        return right / (right + wrong)
 
 
 def _check_shares(name: str, *shares: float) -> None:

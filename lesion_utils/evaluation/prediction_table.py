@@ -37,16 +37,12 @@ class Run:
 
 
 class PredictionTable:
-    """What one or more runs of a model predict for the same cases. Build it once, then hand it to every function:
-
-        table = PredictionTable([frame_of_run_0, frame_of_run_1])   # of one run: PredictionTable(frame)
-        judge(table); compare(table, PredictionTable(other)); judge_at(point, table, prevalence=0.05)
+    """What one or more runs of a model predict for the same cases; every number about it uses its ``draws`` of lesions.
 
     A frame has the columns ``image_id, lesion_id, label`` and a probability ``p_<class>`` for each class, or else
     ``predicted``. With probabilities the predicted class is the most probable one (the first of equals), whatever else
-    the frame says. Rows of later frames may be in another order. ``name`` names the table in messages. Raises
-    InputError for a frame that breaks the contract, and for runs that differ in cases, labels, lesions or classes.
-    Every number about the table uses the same ``draws`` of lesions.
+    the frame says. ``name`` names the table in messages. Raises InputError for a frame that breaks the contract, and
+    for runs that differ in cases, labels, lesions or classes.
 
     - ``frames``: the frames, in the row order of the first; ``frame``: the first;
     - ``classes``: those of the ``p_`` columns in their order, else all labels and predictions by name; ``k`` of them;

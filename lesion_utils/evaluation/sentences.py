@@ -1,7 +1,4 @@
-"""Judged numbers as a reader gets them: sentences, cells of tables, and verdicts.
-
-Intervals are 95% CIs from a bootstrap over lesions, not over runs: say so once, where the numbers begin.
-"""
+"""Judged numbers as a reader gets them: sentences, cells of tables, and verdicts; intervals are over lesions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,10 +45,7 @@ def cell(row: Mapping[str, Any]) -> str:
 
 
 def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
-    """The metrics ``wanted`` of many prediction tables as ``cell``: one line per table, one column per metric.
-
-    ``judged`` holds frames of ``judge``; the last level of its index is the metric's name.
-    """
+    """Frames of ``judge`` (last level of the index: the metric) as ``cell``: a line per table, a column per metric."""
     rows = judged[judged.index.get_level_values(-1).isin(wanted)]
     cells = pd.Series([cell(row) for row in rows.to_dict("records")], index=rows.index, dtype=object)
     columns = [name for name in wanted if name in cells.index.levels[-1]]
@@ -59,18 +53,16 @@ def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
 
 
 def holm(compared: pd.DataFrame) -> pd.DataFrame:
-    """Rows of ``compare`` with ``p_holm``, the Holm-adjusted p-value (Scand. J. Statist. 6:65, 1979), and ``family``.
-
-    A family is the rows of one metric that are estimable; ``family`` is their number.
+    """Rows of ``compare`` with ``p_holm``, the Holm-adjusted p-value (Scand. J. Statist. 6:65, 1979), and ``family``,
+    the number of estimable rows of the metric, which are adjusted together.
     """
     families = compared.groupby(compared["metric"].to_numpy())["p"]
     return compared.assign(p_holm=families.transform(_adjusted), family=families.transform("count"))
 
 
 def verdict(row: pd.Series) -> str:
-    """What a row of ``compare`` shows, by its interval or, in a row of ``holm``, by the adjusted p-value.
-
-    Neither includes variation between runs, so in a row of ``differences`` two or more runs must agree in sign.
+    """What a row of ``compare`` shows, by its interval or, in a row of ``holm``, by the adjusted p-value. Neither
+    includes variation between runs, so in a row of ``differences`` two or more runs must agree in sign.
     """
     if np.isnan(row["value"]):
         return "not estimable"
@@ -89,8 +81,5 @@ def _rounded(row: Mapping[str, Any] | pd.Series) -> str:
 
 
 def _adjusted(p: pd.Series) -> np.ndarray:
-    values = p.to_numpy(np.float64)
-    order = np.argsort(values)[: int(np.isfinite(values).sum())]  # NaN sorts last
-    adjusted = np.full(len(values), np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1)
-    return adjusted
+    known = pd.Series(p.to_numpy(np.float64)).dropna().sort_values()
+    return (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1).reindex(range(len(p))).to_numpy()

@@ -25,13 +25,11 @@ _AGE_EDGES = [0, 30, 45, 60, 75, 151]  # years, from the lower one up to below t
 def subgroups(table: PredictionTable, point: OperatingPoint, cases: pd.DataFrame | None = None) -> pd.DataFrame:
     """Accuracy, balanced accuracy, and sensitivity and specificity at the frozen ``point``, of each group.
 
-    Groups come from the columns of ``VARIABLES`` (``age`` in years, put into ``AGE_BANDS``) in ``cases``, one row per
-    ``image_id``, or in the frame of ``table``. Unknown values (None, NaN, empty, ``unknown``) are the group
-    ``missing``. A column with over 50 values makes no groups (see ``untested``).
-
-    One row per ``variable, group, metric``, with columns as in ``judge``; the group's ``images``, ``all_lesions`` and
-    ``positives`` (images of the point's view); ``few``: ``n`` is under 20; ``caution`` (``OperatingPoint.caution``).
-    Raises InputError for an image without exactly one row in ``cases``, and for an age outside 0 to 150 years.
+    Groups come from the columns of ``VARIABLES`` (``age`` in years) in ``cases``, one row per ``image_id``, or in the
+    frame of ``table``; a column with over 50 values makes none. Unknown values (None, NaN, empty, ``unknown``) are the
+    group ``missing``. One row per ``variable, group, metric``, with columns as in ``judge``; the group's ``images``,
+    ``all_lesions`` and ``positives`` (images of the point's view); ``few``: ``n`` is under 20; ``caution`` of the
+    point. Raises InputError for an image without exactly one row in ``cases``, and an age outside 0 to 150 years.
     """
     right, called, positive = table.truth == table.predicted, point.called(table), point.is_positive(table)
     rows = []
@@ -53,7 +51,7 @@ def subgroups(table: PredictionTable, point: OperatingPoint, cases: pd.DataFrame
 
 def by_group(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``subgroups`` as text: one line per group, indexed by variable and group."""
-    cells = rows.assign(cell=[_cell(row) for _, row in rows.iterrows()])
+    cells = rows.assign(cell=[_cell(row) for row in rows.to_dict("records")])
     wide = cells.set_index([*_GROUP, "metric"])["cell"].unstack("metric", sort=False)
     return wide.reset_index(_GROUP[2:]).rename(columns={"all_lesions": "lesions"}).rename_axis(columns=None)
 
@@ -107,14 +105,12 @@ def _described(table: pd.DataFrame, cases: pd.DataFrame | None) -> pd.DataFrame:
 
 
 def _groups(described: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Variable, group and its cases, (n,) bool, in the order in which groups are shown."""
+    """Variable, group and its cases, (n,) bool, in the order in which groups are shown: ``MISSING`` last."""
     for column, values in described.items():
-        groups = set(values)
-        if len(groups) > MOST_GROUPS:
-            continue
-        ordered = [band for band in AGE_BANDS if band in groups] if column == "age" else sorted(groups - {MISSING})
-        for group in [*ordered, *({MISSING} & groups)]:
-            yield VARIABLES[str(column)], group, (values == group).to_numpy()
+        groups = set(values) if values.nunique() <= MOST_GROUPS else set()
+        for group in [*(AGE_BANDS if column == "age" else sorted(groups - {MISSING})), MISSING]:
+            if group in groups:
+                yield VARIABLES[str(column)], group, (values == group).to_numpy()
 
 
 def _balanced_accuracy(table: PredictionTable, inside: np.ndarray) -> dict:
@@ -130,7 +126,7 @@ def _balanced_accuracy(table: PredictionTable, inside: np.ndarray) -> dict:
     return estimate_row(value[0], draws, needed, images, lesions)
 
 
-def _cell(row: pd.Series) -> str:
+def _cell(row: dict) -> str:
     if np.isnan(row["value"]):
         return f"not estimable (n = {row['n']:,})"
     few = f", under {FEW}" if row["few"] else ""

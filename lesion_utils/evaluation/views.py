@@ -1,7 +1,4 @@
-"""Melanoma and malignant: the two questions that a clinician asks of any set of classes.
-
-Actinic keratosis is pre-malignant; it counts as malignant since HAM10000's ``akiec`` joins it with carcinoma in situ.
-"""
+"""Melanoma and malignant: the two questions that a clinician asks of any set of classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -11,10 +8,8 @@ from lesion_utils.errors import InputError
 # names of HAM10000, ISIC 2018, ISIC 2019, the 9-class folders, ISIC 2020 and 2024; case, - and _ do not matter
 MELANOMA = {"mel", "melanoma", "malignant melanoma"}
 MALIGNANT = MELANOMA | {
-    "malignant",
-    *("bcc", "basal cell carcinoma"),
-    *("scc", "squamous cell carcinoma"),
-    *("ak", "actinic keratosis", "actinic keratoses"),
+    *("malignant", "bcc", "basal cell carcinoma", "scc", "squamous cell carcinoma"),
+    *("ak", "actinic keratosis", "actinic keratoses"),  # pre-malignant; akiec joins them with carcinoma in situ
     *("akiec", "actinic keratoses and intraepithelial carcinoma", "bowen's disease", "intraepithelial carcinoma"),
 }
 
@@ -24,8 +19,7 @@ Views: TypeAlias = Mapping[str, Sequence[str]] | None  # the classes of each vie
 def views_of(classes: Sequence[str], views: Views = None) -> dict[str, list[str]]:
     """The classes of each view: ``{"melanoma": [...], "malignant": [...]}``; ``views`` replaces what names say.
 
-    A view is left out if it has no class or all of them, and ``malignant`` if it equals melanoma. Raises InputError if
-    ``views`` names an unknown class.
+    A view with no class or all is left out, as is ``malignant`` like melanoma. Raises InputError for an unknown class.
     """
     if views is None:
         by_name = {"melanoma": MELANOMA, "malignant": MALIGNANT}
