@@ -39,8 +39,8 @@ def _panel(
 
 def _heatmap(shares: pd.DataFrame, *panel: Any, **cells: Any) -> Figure:
     figure, ax = _panel(*panel)
-    cells = {"annot": True, "fmt": ".2f"} | cells
-    sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, annot_kws={"size": 9}, ax=ax, **cells)
+    cells = {"annot": True, "fmt": ".2f", "annot_kws": {"size": 9}} | cells
+    sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, ax=ax, **cells)
     ax.set(xlabel=panel[1], ylabel=panel[2])  # seaborn has put the names of the table
     ax.tick_params(axis="y", rotation=0)
     ax.grid(False)
@@ -62,8 +62,8 @@ def _interval(ax: Axes, line: int, row: dict | pd.Series, marker: str = "o") -> 
 def class_counts(cases: pd.DataFrame, title: str) -> Figure:
     """Images and lesions of each class, largest first."""
     counts = cases.groupby("label").agg(images=("image_id", "size"), lesions=("lesion_id", "nunique"))
-    figure, ax = _panel(f"{title}: images and lesions of each class", "number", "diagnosis")
     names = {"xlabel": "number", "ylabel": "diagnosis"}
+    figure, ax = _panel(f"{title}: images and lesions of each class", names["xlabel"], names["ylabel"])
     counts.sort_values("images", ascending=False).plot.barh(ax=ax, color=[BLUE, LIGHT_BLUE], **names)
     ax.invert_yaxis()
     return figure
@@ -192,10 +192,8 @@ def subgroup_intervals(rows: pd.DataFrame, metric: str, title: str) -> Figure:
 
 
 def ablation(effects: pd.DataFrame, title: str) -> Figure:
-    """What each arm changes: one line per arm with its 95% CI, one dot per seed, and the verdict.
-
-    ``effects`` are rows of ``ablation_differences``. Two panels: balanced accuracy and melanoma sensitivity, arm minus
-    reference.
+    """Balanced accuracy and melanoma sensitivity of ``ablation_differences``: a line per arm with its 95% CI, one dot
+    per seed, and the verdict.
     """
     arms = list(dict.fromkeys(effects.index.get_level_values(0)))
     figure, axes = _panels(columns=2, width=13, height=1.6 + 0.45 * len(arms))
@@ -205,9 +203,8 @@ def ablation(effects: pd.DataFrame, title: str) -> Figure:
             if row:
                 _interval(ax, line, row, "D")
                 ax.scatter(row["single"], np.full(len(row["single"]), line + 0.2), s=12, color=ORANGE, zorder=3)
-        ax.set_yticks(
-            range(len(arms)), [f"{arm}: {rows[arm]['verdict'] if arm in rows else 'no such metric'}" for arm in arms]
-        )
+        verdicts = [rows[arm]["verdict"] if arm in rows else "no such metric" for arm in arms]
+        ax.set_yticks(range(len(arms)), [f"{arm}: {shown}" for arm, shown in zip(arms, verdicts, strict=True)])
         ax.set_ylim(len(arms) - 0.5, -0.5)
         ax.axvline(0, color="grey", linestyle=":")
         ax.set_xlabel(f"{metric}, arm minus reference\n(95% CI; dots: single seeds)")
@@ -227,9 +224,8 @@ def agreement(values: pd.DataFrame, title: str) -> Figure:
 
 
 def reliability_diagram(curves: dict[str, pd.DataFrame], title: str) -> Figure:
-    """Observed share against stated probability, one point per bin; ``curves`` are of ``calibration.reliability``.
-
-    On the diagonal the probabilities are calibrated. A bin that is not estimable is left out.
+    """Observed share against stated probability, one point per estimable bin; ``curves`` are of
+    ``calibration.reliability``. On the diagonal the probabilities are calibrated.
     """
     figure, ax = _panel(title, "stated probability", "observed share (95% CI)", 7, 4.8, diagonal=True)
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -242,9 +238,8 @@ def reliability_diagram(curves: dict[str, pd.DataFrame], title: str) -> Figure:
 
 
 def decision_curve(curve: pd.DataFrame, title: str) -> Figure:
-    """Net benefit by threshold probability, one panel per prevalence, with treating everybody and nobody.
-
-    ``curve`` is of ``operating.decision_curve``; its caution, or why there is no curve, is below the panels.
+    """Net benefit by threshold probability, one panel per prevalence, with treating everybody and nobody; below, the
+    caution of the ``curve`` (of ``operating.decision_curve``), or why there is none.
     """
     panels = list(curve.groupby("at", sort=False))
     figure, axes = _panels(columns=len(panels), width=5.25 * len(panels), height=4.2)

@@ -28,10 +28,8 @@ EDA, EVALUATION = "01_eda", "05_evaluation"
 PACKAGE = PROJECT / "lesion_utils"
 checked = "checked/{}.json".format  # the file that says that `data`, `pixels` or the weights of a stage could be read
 PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: its content counts, not its path
-EVALUATED = (  # what `lesion evaluate` writes for an exported model
-    *("confusion_matrix.png", "confusion_matrix_normalised.png", "class_errors.png", "curves.png"),
-    *("predictions.csv", "classification_report.txt"),
-)
+_PLOTS = ("confusion_matrix.png", "confusion_matrix_normalised.png", "class_errors.png", "curves.png")
+EVALUATED = (*_PLOTS, "predictions.csv", "classification_report.txt")  # by `lesion evaluate`, for an exported model
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,8 @@ def parameters(notebook: str) -> dict[str, Any]:
     """The parameters that a notebook uses, with the values of its parameters cell."""
     cells = nbformat.read(notebook_path(notebook), as_version=4).cells
     (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    return {
-        ast.unparse(node.targets[0]): ast.literal_eval(node.value)
-        for node in ast.parse(cell.source).body
-        if isinstance(node, ast.Assign)
-    }
+    assigned = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
+    return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigned}
 
 
 def plan(params: StudyParams) -> list[Job]:
@@ -97,7 +92,7 @@ def _training(stage: str, params: StudyParams, jobs: list[Job]) -> list[Files]:
 
 
 def _evaluation(params: StudyParams, jobs: list[Job]) -> list[Files]:
-    names = ["results.json", *(["claims.json"] if claims_of_study(params.study) else [])]
+    names = ["results.json", "claims.json"] if claims_of_study(params.study) else ["results.json"]
     inputs, outputs = _prediction_tables(jobs), [f"{reports_from_runs(params.study)}/{name}" for name in names]
     return [([*_case_tables(params), *inputs], outputs)] if inputs else []
 
@@ -111,12 +106,10 @@ NOTEBOOKS: dict[str, Callable[[StudyParams, list[Job]], list[Files]]] = {
 
 
 def _prediction_tables(jobs: list[Job]) -> list[str]:
-    """The prediction tables that ``jobs`` write, with the JSON beside each."""
     return [path for job in jobs for path in job.outputs if "/predictions/" in path]
 
 
-def _case_tables(params: StudyParams) -> list[str]:
-    """The case tables that notebook 01 writes and all others read."""
+def _case_tables(params: StudyParams) -> list[str]:  # which notebook 01 writes and all others read
     return _with_json(params, dict.fromkeys(case_table_files(params).values()))
 
 
@@ -132,10 +125,8 @@ def reports_from_runs(study: str) -> str:
 
 
 def depends_on(params: StudyParams, notebook: str) -> dict[str, Any]:
-    """What a notebook's result depends on, and nothing else.
-
-    These are the parameters it uses, digests of data and weights (not their folders), a digest of its own cells and of
-    the modules that it imports, and the declarations of the claims that it judges.
+    """What a notebook's result depends on, and nothing else: the parameters it uses, digests of data and weights (not
+    their folders), of its cells and the modules that it imports, and declarations of the claims that it judges.
     """
     used = {name: value for name, value in values(params, notebook).items() if name not in (*PLACES, "run")}
     recipes = [recipe for stage in STAGES if stage in used for recipe in getattr(params, stage).values()]
@@ -152,7 +143,6 @@ def depends_on(params: StudyParams, notebook: str) -> dict[str, Any]:
 
 
 def wants_weights(params: StudyParams, stage: str) -> bool:
-    """Whether a recipe of the stage starts from a weights file."""
     return any(recipe.backbone.weights != "none" for recipe in getattr(params, stage).values())
 
 
@@ -175,9 +165,8 @@ def values(params: StudyParams, notebook: str) -> dict[str, Any]:
 
 
 def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
-    """Runs ``notebook`` for the study and run of ``params``; returns the error's text ('' if none) and seconds.
-
-    The executed notebook is in ``executed/``, or in ``failed/`` if a cell or the kernel failed or time ran out.
+    """Runs ``notebook`` for the study and run of ``params``; returns the error's text ('' if none) and seconds. The
+    notebook is in ``executed/``, or in ``failed/`` if a cell or the kernel failed or time ran out.
     """
     name = run_name(notebook, params.run)
     executed, failed = (run_folder(params.study) / kind / f"{name}.ipynb" for kind in ("executed", "failed"))
@@ -189,10 +178,10 @@ def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
         _papermill(notebook, unfinished, values(params, notebook), stdout_file=sys.stdout, stderr_file=sys.stderr)
     except Exception as problem:  # also a dead kernel and a time-out, which papermill does not wrap
         error = f"{getattr(problem, 'ename', type(problem).__name__)}: {getattr(problem, 'evalue', problem)}"
-    if unfinished.exists():
-        os.replace(unfinished, failed if error else executed)
     if not error:
         failed.unlink(missing_ok=True)
+    if unfinished.exists():
+        os.replace(unfinished, failed if error else executed)
     return error, time.time() - start
 
 
@@ -202,16 +191,9 @@ def _papermill(notebook: str, output: Path | None, parameters: dict, **options: 
     # The kernel is reached through files instead of ports: no race for a port, nothing open to the network.
     with tempfile.TemporaryDirectory(prefix="lesion") as sockets, patch.dict(os.environ, JUPYTER_RUNTIME_DIR=sockets):
         os.environ.pop("LESION_THREADS", None)  # for nbval alone; here `threads` is a parameter
-        return papermill.execute_notebook(
-            notebook_path(notebook),
-            output,
-            parameters,
-            kernel_name="python3",
-            cwd=PROJECT / "notebooks",
-            progress_bar=False,
-            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
-            **options,
-        )
+        options |= {"kernel_name": "python3", "cwd": PROJECT / "notebooks", "progress_bar": False}
+        options["config"] = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        return papermill.execute_notebook(notebook_path(notebook), output, parameters, **options)
 
 
 def die_with(pid: int) -> None:

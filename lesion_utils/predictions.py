@@ -39,15 +39,11 @@ def build(cases: pd.DataFrame, classes: list[str], scores: np.ndarray, leaky: bo
 
 
 def is_leaky(table: pd.DataFrame) -> bool:
-    """Whether the table is marked leaky."""
     return "leaky" in table and bool(table["leaky"].astype(str).str.strip().str.lower().isin(["true", "1"]).any())
 
 
 def validate(table: pd.DataFrame, where: object) -> pd.DataFrame:
-    """Returns ``table`` unchanged if it keeps the contract; raises InputError naming ``where`` and the rows.
-
-    Without probabilities, a table with the predicted class in the column ``predicted`` can be judged too.
-    """
+    """``table``, if it keeps the contract (``predicted`` may replace probabilities); else InputError with the rows."""
     named = "predicted" in table and not classes_of(table)
     needed = [*_NEEDED, "predicted"] if named else list(_NEEDED)
     require_columns(where, table, needed, f"Expected {', '.join(_NEEDED)}, and p_<class> for each class or predicted.")
@@ -65,7 +61,7 @@ def validate(table: pd.DataFrame, where: object) -> pd.DataFrame:
 
 
 def labelled(name: str, leaky: bool) -> str:
-    """``name`` as tables and figures show it: marked where its results are leaky."""
+    """``name`` as tables and figures show it."""
     return f"{name} (leaky)" if leaky else name
 
 
@@ -76,7 +72,6 @@ def splits_of(params: StudyParams, recipe: str) -> tuple[str, ...]:
 
 
 def table_path(study: str, recipe: str, run: int, split: str) -> Path:
-    """Where the prediction table of a recipe, run and split is."""
     return models_folder(study) / recipe / f"r{run}" / "predictions" / f"{split}.csv"
 
 
@@ -91,13 +86,12 @@ def leak_tables(params: StudyParams, leak: str) -> list[Path]:
 
 
 def write(folder: Path, cases: pd.DataFrame, scores: dict[str, np.ndarray], provenance: dict[str, Any]) -> None:
-    """Writes ``<folder>/predictions/<split>.csv`` for each split of ``scores``, then its provenance as JSON.
+    """Writes ``<folder>/predictions/<split>.csv`` for each split of ``scores``, then its provenance as JSON, without
+    which a table is not complete. It counts training images (copies included) and the table's images of known lesions.
 
-    ``scores[split]`` (n, classes) are probabilities of the cases of that split, in their order. Without its JSON file a
-    table is not complete; the file counts training images (copies included) and the table's images of known lesions.
+    ``scores[split]`` (n, classes) are probabilities of the cases of that split, in their order.
     """
-    classes = sorted(cases["label"].unique())
-    trained = cases.loc[cases["split"] == "train", "lesion_id"]
+    classes, trained = sorted(cases["label"].unique()), cases.loc[cases["split"] == "train", "lesion_id"]
     for split, values in scores.items():
         path = folder / "predictions" / f"{split}.csv"
         table = build(cases[cases["split"] == split], classes, values, provenance["leaky"])

@@ -52,17 +52,14 @@ def write_page(path: Path, template: str, **values: Any) -> None:
 
 def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dict[str, Any]:
     """What made a run of ``notebook``: commit, data digest, parameters, versions, duration, and how it ended."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
-        "study": params.study,
-        "notebook": notebook,
-        "run": params.run,
-        "status": "failed" if error else "done",
-        "error": error,
+        **{"study": params.study, "notebook": notebook, "run": params.run},
+        **{"status": "failed" if error else "done", "error": error},
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "duration": f"{seconds:.0f} s",
         "commit": _commit(),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | versions,
         "lock": file_digest(str(PROJECT / "requirements.lock")),
         "machine": f"{platform.system()} {platform.machine()}",
         **depends_on(params, notebook),
@@ -131,16 +128,15 @@ def write_index(params: StudyParams) -> Path:
     idle = NOTEBOOKS.keys() - {row["notebook"] for row in rows}
     rows += [{"notebook": notebook, "name": notebook, "status": "no recipe"} for notebook in idle]
     rows.sort(key=lambda row: list(NOTEBOOKS).index(row["notebook"]))  # the runs of a notebook are in order already
-    stamps = [row["stamp"] for row in rows if "stamp" in row]
+    last: dict = next((row["stamp"] for row in reversed(rows) if "stamp" in row), {})
     page = {
         "rows": rows,
-        "stamp": [(name, stamps[-1][name]) for name in ("commit", "data digest", "finished")] if stamps else [],
-        "data": data_title(params),
-        "layout": layout(params),
+        "stamp": [(name, last[name]) for name in ("commit", "data digest", "finished") if last],
+        **{"params": params, "data": data_title(params), "layout": layout(params)},
         "exported": [name for name, recipe in params.recipes.items() if recipe.exports],
     }
     path = report_folder(params.study) / "index.html"
-    write_page(path, "index.html.j2", params=params, **page)
+    write_page(path, "index.html.j2", **page)
     return path
 
 
@@ -175,13 +171,12 @@ def write_claims_page(rows: list[dict[str, Any]]) -> Path:
     """Writes ``claims.json`` and ``index.html`` of the published systems; ``rows`` are those of ``collect_claims``."""
     from lesion_utils.claims import verdicts  # slow to import, needed by few commands
 
-    folder = report_folder(PUBLISHED)
-    studies = []
+    folder, studies = report_folder(PUBLISHED), []
     names = [f"{PUBLISHED}/{path.stem}" for path in sorted(CLAIMS.parent.glob("*.yml")) if path != CLAIMS]
     for study in [name + size for name in names for size in ("", "_full")]:
         index = report_folder(study) / "index.html"
-        link = os.path.relpath(index, folder) if index.is_file() else ""
-        if link or study in names:  # the full size where it was run
+        if index.is_file() or study in names:  # the full size where it was run
+            link = os.path.relpath(index, folder) if index.is_file() else ""
             studies.append({"link": link, "params": load_study(study)})
     linked = [row | {"linked": bool(row["report"]) and (folder / str(row["report"])).is_file()} for row in rows]
     write_json(folder / "claims.json", rows)

@@ -1,6 +1,5 @@
-"""Tables from users: read as text, and checked with one set of column checks.
+"""Tables from users: read as text, and checked with one set of column checks, which raise InputError.
 
-Every check raises InputError naming the file (or what the table is called), the rows, what was expected and the fix.
 Row ``i`` of a frame is row ``i + 2`` of its file, whose header is row 1; frames have the index 0, 1, 2, …
 """
 
@@ -18,14 +17,12 @@ MOST_BYTES = 200_000_000  # about a million rows of a prediction table; more wou
 SUM_WITHIN = 1e-3  # of 1: the sum of the probabilities of an image
 ROUNDING = 1e-6  # by which a float32 sum of probabilities may exceed 1
 
-_NOTHING = ("", "nan", "none", "null", "na", "n/a")  # in lower case
-
 
 def read_table(path: Path, expected: str) -> pd.DataFrame:
     """Reads the table in ``path`` (commas, semicolons or tabs, UTF-8): every cell a stripped string, "" if empty.
 
-    ``expected`` names the columns in the messages. Raises InputError for a file that is missing, unreadable, empty,
-    larger than 200 MB (it is not opened), not text, or not a table.
+    ``expected`` names the columns in messages. Raises InputError for a file that is missing, unreadable, empty, over
+    200 MB (it is not opened), not text, or not a table.
     """
     try:
         if not path.is_file():
@@ -47,8 +44,7 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
 
 def _text_cells(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        start = file.read(65536)
-        if not start.strip():
+        if not (start := file.read(65536)).strip():
             return pd.DataFrame()
         file.seek(0)
         delimiter = max(",;\t", key=start.splitlines()[0].count)
@@ -61,13 +57,12 @@ def _text_cells(path: Path) -> pd.DataFrame:
 
 def blank(column: pd.Series) -> pd.Series:
     """Which cells of a column of text say nothing: empty ones, and nan, none, null, na and n/a in any case."""
-    return column.str.strip().str.lower().isin(_NOTHING)
+    return column.str.strip().str.lower().isin(["", "nan", "none", "null", "na", "n/a"])
 
 
 def refuse_rows(where: object, bad: pd.Series, problem: str, values: pd.Series, advice: str) -> None:
-    """Raises InputError if any row is ``bad``, naming the first ten with their ``values`` and giving the ``advice``.
-
-    ``problem`` says what is wrong with these rows; ``advice`` is one or two sentences, "Expected …" or "Fix: …".
+    """Raises InputError if any row is ``bad``, naming the first ten with their ``values``, the ``problem``, and the
+    ``advice``: "Expected …" or "Fix: …".
     """
     if bad.any():
         rows = first_ten(f"row {row + 2} ({str(value)[:60]!r})" for row, value in values[bad].items())
@@ -76,10 +71,8 @@ def refuse_rows(where: object, bad: pd.Series, problem: str, values: pd.Series, 
 
 def require_columns(where: object, table: pd.DataFrame, needed: Sequence[str], advice: str) -> None:
     """Refuses a table that lacks one of the ``needed`` columns."""
-    if missing := [name for name in needed if name not in table]:
-        raise InputError(
-            f"{where}: missing column(s) {', '.join(missing)}; the table has {first_ten(table.columns)}. {advice}"
-        )
+    if missing := ", ".join(name for name in needed if name not in table):
+        raise InputError(f"{where}: missing column(s) {missing}; the table has {first_ten(table.columns)}. {advice}")
 
 
 def require_filled(where: object, column: pd.Series, advice: str = "Fix: fill the cell in.") -> None:
@@ -111,20 +104,16 @@ def parse_numbers(
 
 
 def parse_probabilities(where: object, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """``table`` with its columns p_<class> as float64, one per class of ``classes``, in that order.
-
-    Refuses fewer than two classes, probabilities outside 0 to 1, rows whose sum differs from 1 by ``SUM_WITHIN`` or
-    more, and labels without a column.
+    """``table`` with its columns p_<class> as float64. Refuses fewer than two ``classes``, numbers outside 0 to 1,
+    rows whose sum differs from 1 by ``SUM_WITHIN`` or more, and labels without a column.
     """
     if len(classes) < 2 or "" in classes:
-        raise InputError(
-            f"{where}: probabilities of {first_ten(repr(name) for name in classes) or 'no class'} only. Expected a "
-            f"column p_<class> for each of two or more classes. Fix: add the missing columns (of two: 1 - p)."
-        )
+        only = f"{where}: probabilities of {first_ten(map(repr, classes)) or 'no class'} only"
+        expected = "Expected a column p_<class> for each of two or more classes"
+        raise InputError(f"{only}. {expected}. Fix: add the missing columns (of two: 1 - p).")
     columns = [f"p_{name}" for name in classes]
-    table = table.assign(
-        **{name: parse_numbers(where, table[name], 0, 1, f"probability in {name}") for name in columns}
-    )
+    parsed = {name: parse_numbers(where, table[name], 0, 1, f"probability in {name}") for name in columns}
+    table = table.assign(**parsed)
     advice = f"Fix: spell it like the class, or add its column p_<class>; classes are {first_ten(classes)}."
     refuse_rows(where, ~table["label"].isin(classes), "label without a column p_<class>", table["label"], advice)
     sums = table[columns].sum(axis=1)

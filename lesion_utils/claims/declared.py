@@ -1,14 +1,16 @@
 """The claims of ``params/published/claims.yml``, declared before the studies are run, and the rule that judges them.
 
-A claim says what is measured (the estimand), in which direction it points and by which margin. These give the region in
-which the number lies if the claim is true. The verdict compares only this region with the interval that was measured.
+What is measured (the estimand), the direction and the margin of a claim give the region in which the number lies if it
+is true. The verdict compares only this region with the interval that was measured.
 """
 
 import functools
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
+import jinja2
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
@@ -24,7 +26,18 @@ class _Declared(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     pass  # `recipes.Strict` cannot serve: pydantic allows no validator of all fields on `kind`, which tells kinds apart
 
 
-class Metric(_Declared):
+# What a reader sees of each kind of estimand, as a Jinja template, and of each fact.
+_WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yml").read_text(encoding="utf-8"))
+FACTS: dict[str, str] = _WORDS.pop("facts")
+
+
+class _Estimand(_Declared):
+    def __str__(self) -> str:
+        template = jinja2.Template(_WORDS[self.kind])  # type: ignore[attr-defined]
+        return template.render(dict(self), fact_words=FACTS.get(getattr(self, "fact", "")))
+
+
+class Metric(_Estimand):
     """A metric of a recipe; with ``reference`` minus the same of that recipe, paired where the cases are the same."""
 
     kind: Literal["metric"]
@@ -39,18 +52,10 @@ class Metric(_Declared):
 
     @property
     def reference_copies(self) -> bool:
-        """Whether the reference is judged with copies."""
         return self.with_copies if self.reference_with_copies is None else self.reference_with_copies
 
-    def __str__(self) -> str:
-        own, reference = (_split(self.split, copies) for copies in (self.with_copies, self.reference_copies))
-        on = f" on {own}" if own != reference else ""
-        minus = f" minus that of {self.reference}" if self.reference else ""
-        among = f" among {', '.join(self.among)}" if self.among else ""
-        return f"{self.metric} of {self.recipe}{on}{minus} on {reference}{among}, {self.study}"
 
-
-class Training(_Declared):
+class Training(_Estimand):
     """Training accuracy in the epoch whose weights were kept, or its gap to validation accuracy; else as ``Metric``."""
 
     kind: Literal["training"]
@@ -61,13 +66,8 @@ class Training(_Declared):
     split: Literal["validation"] = "validation"
     with_copies: bool = False
 
-    def __str__(self) -> str:
-        gap = f" minus accuracy on {_split('validation', self.with_copies)}" if self.quantity == "gap" else ""
-        minus = f", minus the same of {self.reference}" if self.reference else ""
-        return f"training accuracy{gap} of {self.recipe}{minus}, {self.study}"
 
-
-class Matrix(_Declared):
+class Matrix(_Estimand):
     """A number of a published confusion matrix: rows are true classes, columns predicted classes."""
 
     kind: Literal["matrix"]
@@ -75,12 +75,8 @@ class Matrix(_Declared):
     matrix: tuple[tuple[int, ...], ...]
     metric: str = Field(description="as `lesion matrix` names it; `recall <class>`; `macro F1`; `above the majority`")
 
-    def __str__(self) -> str:
-        what = "accuracy minus the largest class's share" if self.metric == "above the majority" else self.metric
-        return f"{what} in the published confusion matrix"
 
-
-class Share(_Declared):
+class Share(_Estimand):
     """A published share of ``n`` images minus a baseline on the same images, or minus another published share."""
 
     kind: Literal["share"]
@@ -91,24 +87,8 @@ class Share(_Declared):
     baseline: Fraction
     baseline_n: Positive | None = Field(None, description="images of the other published share; null: the same images")
 
-    def __str__(self) -> str:
-        return f"{self.what} ({self.share:.2%}) minus {self.baseline_is} ({self.baseline:.2%})"
 
-
-FACTS = {  # what a reader sees; {of}: a class, {images}: the images counted, {recipe}: of the study
-    "images": "number of {images}",
-    "classes": "number of classes",
-    "malignant classes": "number of classes that are malignant",
-    "class share": "share of {of} among the {images}",
-    "classes with fewer images": "number of classes with fewer {images} than {of}",
-    "largest to smallest class": "{images} of the largest class divided by those of the smallest",
-    "shared with training": "share of the validation images that share a lesion or source with training",
-    "fill shown": "mean share of fill (area outside the picture) in the augmented pictures that {recipe} sees",
-    "category code": "code that pandas.Categorical gives to {of}",
-}
-
-
-class Data(_Declared):
+class Data(_Estimand):
     """A fact of a study's cases; there is no sampling in it."""
 
     kind: Literal["data"]
@@ -129,11 +109,6 @@ class Data(_Declared):
         if bool(self.names) != (self.fact == "category code"):
             raise ValueError("the fact `category code` needs `names`, and no other fact has them")
         return self
-
-    def __str__(self) -> str:
-        images = f"images in the published {self.published_split} split" if self.published_split else "images"
-        copies = ", copies included" if self.fact == "shared with training" and self.recipe else ""
-        return f"{FACTS[self.fact].format(of=self.of, images=images, recipe=self.recipe)}{copies}, {self.study}"
 
 
 Estimand: TypeAlias = Metric | Training | Matrix | Share | Data
@@ -169,12 +144,10 @@ class Claim(_Declared):
 
     @property
     def words(self) -> str:
-        """The quote or the statement in one line."""
         return " ".join((self.quote or self.states or "").split())
 
     @property
-    def study(self) -> str | None:
-        """The study that measures the claim; None where none is needed."""
+    def study(self) -> str | None:  # that measures the claim; None where none is needed
         return getattr(self.estimand, "study", None)
 
     @property
@@ -199,9 +172,8 @@ class Claim(_Declared):
 
 
 def verdict_of(region: tuple[float, float], low: float, high: float) -> str:
-    """*holds* if the interval ``low`` to ``high`` is inside the region, *does not hold* if it is outside.
-
-    Where it lies partly in the region: *undecided*. Without an interval (NaN): *cannot be checked here*.
+    """*holds* if the interval ``low`` to ``high`` is inside the region, *does not hold* if outside, *undecided* if
+    partly; *cannot be checked here* without an interval (NaN).
     """
     if math.isnan(low) or math.isnan(high):
         return UNCHECKED
@@ -214,13 +186,13 @@ def read_ledger(path: Path = CLAIMS) -> list[Claim]:
     """The claims of a ledger in their order; raises InputError naming the claim and the key if it is invalid."""
     if not path.is_file():
         raise InputError(f"{path} does not exist. Expected a YAML list of claims. Fix: restore the file.")
-    return list(_read(path, path.stat().st_mtime_ns))
+    return list(_parsed(path, path.read_text(encoding="utf-8")))
 
 
 @functools.lru_cache(maxsize=4)  # pages and jobs ask for it again and again
-def _read(path: Path, changed: int) -> tuple[Claim, ...]:
+def _parsed(path: Path, text: str) -> tuple[Claim, ...]:
     try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values: Any = yaml.safe_load(text)
         if not isinstance(values, list):
             raise InputError(f"{path.name}: expected a list of claims, found {type(values).__name__}.")
         claims = TypeAdapter(tuple[Claim, ...]).validate_python(values)
@@ -232,16 +204,10 @@ def _read(path: Path, changed: int) -> tuple[Claim, ...]:
         name = values[number].get("id") if isinstance(values[number], dict) else None
         where = f"{path.name}, claim {name or f'number {number + 1}'}, key `{key}`"
         raise InputError(f"{where}: {first['msg']}. Fix: correct it.") from None
-    ids = [claim.id for claim in claims]
-    if duplicates := sorted({name for name in ids if ids.count(name) > 1}):
+    if duplicates := [name for name, count in Counter(claim.id for claim in claims).items() if count > 1]:
         raise InputError(f"{path.name}: duplicate id {', '.join(duplicates)}. Fix: rename one of the two.")
     return claims
 
 
 def claims_of_study(study: str) -> list[Claim]:
-    """The claims that ``study`` measures."""
     return [claim for claim in read_ledger() if claim.study == study]
-
-
-def _split(split: str, with_copies: bool) -> str:
-    return f"{split} with its copies" if with_copies else split

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,10 +39,10 @@ def measure(params: StudyParams, estimand: Metric | Training | Data) -> Measured
     """Measures an estimand of the study ``params``.
 
     Differences are paired, by lesion, where both recipes are judged on the same cases, otherwise from two independent
-    bootstraps. Over several runs the interval of a paired difference is widened until it holds the difference of every
-    single run; runs that are judged on different copies are measured one by one, and the interval holds all of theirs.
-    A difference has no interval if one recipe predicts a single class for every image in every run: that model learnt
-    nothing. Raises InputError if a table, history or case table is missing, or for an unknown metric or class.
+    bootstraps. The interval of a paired difference is widened to hold that of every single run; runs judged on
+    different copies are measured one by one, and the interval holds all of theirs. A difference has no interval if a
+    recipe predicts a single class for every image in every run: that model learnt nothing. Raises InputError if a
+    table, history or case table is missing, or for an unknown metric or class.
     """
     if isinstance(estimand, Data):
         return _fact(params, estimand)
@@ -158,17 +158,6 @@ def _minus(number: Measured, other: Measured) -> Measured:
     return number._replace(value=value, low=value - below, high=value + above)
 
 
-# Facts that follow from the number of images of each class, and from the class that the fact is about.
-_CLASS_FACTS: dict[str, Callable[[pd.Series, str | None], float]] = {
-    "images": lambda sizes, of: sizes.sum(),
-    "classes": lambda sizes, of: len(sizes),
-    "malignant classes": lambda sizes, of: len(views_of(sorted(sizes.index)).get("malignant", [])),
-    "class share": lambda sizes, of: sizes[of] / sizes.sum(),
-    "classes with fewer images": lambda sizes, of: (sizes < sizes[of]).sum(),
-    "largest to smallest class": lambda sizes, of: sizes.max() / sizes.min(),
-}
-
-
 def _fact(params: StudyParams, estimand: Data) -> Measured:
     cases = read_written_cases(params)
     if estimand.published_split:
@@ -180,8 +169,8 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
         case "shared with training" if estimand.recipe:
             splits = _splits(params, estimand.recipe, "validation", True)
             counts = [predictions.read_provenance(params, estimand.recipe, split, 0) for split in splits]
-            n = sum(count["n"] for count in counts)
-            value = sum(count["known"] for count in counts) / n
+            n, known = (sum(count[key] for count in counts) for key in ("n", "known"))
+            value = known / n
         case "shared with training":
             held_out = cases.loc[cases["split"] == "validation", "lesion_id"]
             n, value = len(held_out), held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
@@ -194,8 +183,15 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
                 raise InputError(f"{params.study}: no name for the label(s) {', '.join(unnamed)}. Fix: add it.")
             names = pd.Categorical(sizes.index.map(estimand.names)).categories
             value = names.get_loc(estimand.names[str(of)])
-        case fact:
-            value = _CLASS_FACTS[fact](sizes, of)
+        case fact:  # it follows from the number of images of each class, and from the class that it is about
+            value = {
+                "images": lambda: n,
+                "classes": lambda: len(sizes),
+                "malignant classes": lambda: len(views_of(sorted(sizes.index)).get("malignant", [])),
+                "class share": lambda: sizes[of] / n,
+                "classes with fewer images": lambda: (sizes < sizes[of]).sum(),
+                "largest to smallest class": lambda: sizes.max() / sizes.min(),
+            }[fact]()
     return Measured(float(value), float(value), float(value), n)
 
 
@@ -203,9 +199,8 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
 def measure_published(estimand: Matrix | Share) -> Measured:
     """A published number measured without a study: from a confusion matrix, or a share minus its baseline.
 
-    Intervals are by image: Wilson's of shares, otherwise of multinomial draws of the images. A baseline on the same
-    images is exact; against another published share the interval is Newcombe's, which takes the two as independent.
-    Raises InputError for an unknown number of a matrix.
+    Intervals are by image: Wilson's of shares, otherwise of multinomial draws. A baseline on the same images is exact;
+    another published share is taken as independent (Newcombe). Raises InputError for an unknown number of a matrix.
     """
     if isinstance(estimand, Share):
         base, n = estimand.baseline, estimand.baseline_n

@@ -10,10 +10,9 @@ from lesion_utils.study import StudyParams
 
 
 def choose(judged: pd.DataFrame) -> tuple[str, str]:
-    """The recipe that is best on validation, and the metric that decides.
-
-    That is balanced accuracy, or accuracy where there are too few cases for it. A leaky recipe is never chosen over one
-    that is not. ``judged`` holds the frames of ``judge``, indexed by recipe, split and metric.
+    """The recipe that is best on validation, and the metric that decides: balanced accuracy, or accuracy with too few
+    cases for it. A leaky recipe is never chosen over one that is not. ``judged`` holds the frames of ``judge``, indexed
+    by recipe, split and metric.
     """
     candidates = judged if judged["leaky"].all() else judged[~judged["leaky"]]
     values = candidates["value"].xs("validation", level=1).unstack()
@@ -26,9 +25,8 @@ def write_results(
 ) -> None:
     """Writes ``results.json`` among the reports: one row per recipe, split and metric, and the recipe chosen.
 
-    ``judged`` is as in ``choose``; of the metrics of single classes only the sensitivities are written. What is not
-    estimable is null, and ``note`` says why; ``few`` and ``leaky`` appear where they are true. ``leaks`` are the frames
-    of ``leak_differences`` by leak.
+    ``judged`` is as in ``choose``; of single classes only sensitivities are written. What is not estimable is null, and
+    ``note`` says why; ``few`` and ``leaky`` appear where true. ``leaks``: ``leak_differences`` of each leak.
     """
     kept = judged[(judged["kind"] != "class") | judged["metric"].str.startswith("sensitivity ")]
     rows = _records(kept.rename_axis(["recipe", "split", "name"]).reset_index(), "recipe", "split", "metric", "kind")

@@ -14,10 +14,7 @@ from lesion_utils.study import PUBLISHED, StudyParams, load_study
 
 
 def judge_claims(params: StudyParams) -> list[dict[str, Any]]:
-    """The claims that the study measures, one row each (``row_of``), in the order of the ledger.
-
-    Raises InputError, naming the claim, as ``measured.measure`` does.
-    """
+    """The claims that the study measures, one row each (``row_of``); InputError as ``measure``'s names the claim."""
     rows = []
     for claim in declared.claims_of_study(params.study):
         try:
@@ -28,13 +25,13 @@ def judge_claims(params: StudyParams) -> list[dict[str, Any]]:
 
 
 def row_of(claim: Claim, number: Measured | None = None, scaled: str = "", why: str = "") -> dict[str, Any]:
-    """The row of ``claim``, judged by ``number``, which a study measured that is ``scaled`` down (how) or not ("").
+    """The row of ``claim``, judged by ``number``, which a study measured that is ``scaled`` down (how) or not (""), or
+    for which ``why`` says why there is none.
 
     Keys: ``id, system, source`` (text or audit), ``quote`` (the system's words, or what the audit says), ``estimand``
     and ``holds_if`` (readable), ``published, measured, low, high`` (null: none), ``n, split, scaled, leaky, runs`` (as
     in ``Measured``), ``verdict, recipe, report`` (a page, relative to the reports of published systems), ``declared``
-    (before or after the results were known), ``note, declaration``, and ``why`` where there is no verdict. Without a
-    number ``why`` says why there is none.
+    (before or after the results were known), ``note, declaration``, and ``why`` where there is no verdict.
     """
     estimand, verdict = claim.estimand, UNCHECKED
     value, low, high, n, note, leaky, runs = number or Measured(math.nan, math.nan, math.nan, None, claim.why or why)
@@ -62,10 +59,8 @@ def row_of(claim: Claim, number: Measured | None = None, scaled: str = "", why: 
 
 
 def collect_claims() -> list[dict[str, Any]]:
-    """The rows of all claims in the order of the ledger, from the tracked ``claims.json`` of every study.
-
-    The words and the verdict of a row follow from today's ledger and from the numbers that the study wrote. A claim of
-    a study that has not run, or has not run since the claim was changed, says so.
+    """The rows of all claims in the order of the ledger: verdicts follow from today's ledger and the numbers in the
+    tracked ``claims.json`` of every study. A claim that was not measured, or was changed since, says so.
     """
     claims = declared.read_ledger()
     files = [report_folder(study) / "claims.json" for study in dict.fromkeys(claim.study for claim in claims) if study]
@@ -89,21 +84,17 @@ def _collected(claim: Claim, row: dict[str, Any] | None) -> dict[str, Any]:
 
 def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """``rows`` as pages and tables show them: with ``claim, published, here`` and ``remarks`` as text."""
-    return [row | _as_text(row) for row in rows]
-
-
-def _as_text(row: dict[str, Any]) -> dict[str, Any]:
-    late = "declared after the results were known" if row["declared"] == "after" and row["holds_if"] else ""
-    return {
-        "claim": f"“{row['quote']}”" if row["source"] == "text" else row["quote"],
-        "published": "" if row["published"] is None else f"{row['published']:,.6g}",
-        "here": "" if row["measured"] is None else _here(row),
-        "remarks": [remark for remark in (row.get("why"), late, row["note"]) if remark],
-    }
+    texts = []
+    for row in rows:
+        late = "declared after the results were known" if row["declared"] == "after" and row["holds_if"] else ""
+        text = {"claim": f"“{row['quote']}”" if row["source"] == "text" else row["quote"]}
+        text["published"] = "" if row["published"] is None else f"{row['published']:,.6g}"
+        text["here"] = "" if row["measured"] is None else _here(row)
+        texts.append(row | text | {"remarks": list(filter(None, (row.get("why"), late, row["note"])))})
+    return texts
 
 
 def _here(row: dict[str, Any]) -> str:
-    """What was measured, with its interval, n and runs."""
     value, low, high, runs = (row[key] for key in ("measured", "low", "high", "runs"))
     number = f"{value:,.0f}" if value == round(value) else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"
     details = [
@@ -131,6 +122,6 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 
 def write_claims(params: StudyParams, rows: list[dict[str, Any]]) -> None:
-    """Writes ``rows`` of ``judge_claims`` as ``claims.json`` among the study's reports; nothing without rows."""
+    """Writes rows of ``judge_claims``, if there are any, as ``claims.json`` among the study's reports."""
     if rows:
         write_json(report_folder(params.study) / "claims.json", rows)
