@@ -60,18 +60,15 @@ def calibration_sentence(row: pd.Series) -> str:
     if np.isnan(row["value"]):
         return f"{metric}: not estimable ({row['note']})"
     verdict = "more than chance" if row["value"] > row["calibrated_95"] else "no more than chance gives"
-    return (
-        f"{metric} {row['value']:.3f}, {verdict} (a perfectly calibrated model would get "
-        f"{row['calibrated']:.3f} on average and up to {row['calibrated_95']:.3f} in 95% of samples; "
-        f"n = {row['n']:,} images, {row['lesions']:,} lesions)"
-    )
+    perfect = f"{row['calibrated']:.3f} on average and up to {row['calibrated_95']:.3f} in 95% of samples"
+    size = f"n = {row['n']:,} images, {row['lesions']:,} lesions"
+    return f"{metric} {row['value']:.3f}, {verdict} (a perfectly calibrated model would get {perfect}; {size})"
 
 
 def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins: int = BINS) -> pd.DataFrame:
-    """The reliability curve of the top label, or of a view (``of`` = ``melanoma``, …).
-
-    One row per bin of ``calibration``, in order, of the first run: ``stated``, the mean stated probability; ``value``,
-    the observed share (accuracy for the top label), with ``low, high, n, lesions, note`` as in ``judge``.
+    """The reliability curve of the top label or the view ``of``: one row per bin of ``calibration`` of the first run,
+    in order, with ``stated``, the mean stated probability; ``value``, the observed share (accuracy for the top label),
+    and ``low, high, n, lesions, note`` as in ``judge``.
     """
     statements = _statements(table, views, bins)
     if of not in statements:
@@ -84,9 +81,8 @@ def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins
 
 
 def fit_temperature(validation: PredictionTable) -> float:
-    """The temperature T, 0.02 to 50, that minimises the log loss of ``apply_temperature(validation, T)``.
-
-    Guo, Pleiss, Sun and Weinberger, ICML 2017. T > 1: the model was overconfident. At an end of the range none is best.
+    """The T, 0.02 to 50, that minimises the log loss of ``apply_temperature(validation, T)`` (Guo, Pleiss, Sun and
+    Weinberger, ICML 2017). T > 1: the model was overconfident. At an end of the range none is best.
     """
     logits, truth = _logits(validation.probabilities), validation.truth[:, None]
 

@@ -80,10 +80,8 @@ def choose(
     """
     asked = [share for share in (sensitivity, specificity) if share is not None]
     if len(asked) != 1 or not 0 < asked[0] <= 1:
-        raise InputError(
-            "An operating point is chosen by either a sensitivity or a specificity, above 0 and up to 1; got "
-            f"sensitivity {sensitivity} and specificity {specificity}."
-        )
+        rule, got = "either a sensitivity or a specificity", f"sensitivity {sensitivity} and specificity {specificity}"
+        raise InputError(f"An operating point is chosen by {rule}, above 0 and up to 1; got {got}.")
     classes = validation.view(view, views)
     stated, positive = validation.probability_of(classes), validation.is_labelled(classes)
     note, threshold = not_estimable(validation.lesions_with(positive, view), 0, 1), np.nan
@@ -146,12 +144,10 @@ def missed_sentence(point: OperatingPoint, table: PredictionTable) -> str:
     if point.note:
         return str(point)
     cases, (images, lesions) = missed(point, table), table.size(point.is_positive(table))
-    in_every_image = cases.loc[cases["lesion_missed"], "lesion_id"].nunique()
+    in_every_image = f"{cases.loc[cases['lesion_missed'], 'lesion_id'].nunique():,} of {lesions:,}"
     caution = f" ({caution})" if (caution := point.caution(table)) else ""
-    return (
-        f"{point.view}: {len(cases):,} of {images:,} images missed; {in_every_image:,} of {lesions:,} lesions missed "
-        f"in every image{caution}"
-    )
+    missed_images = f"{point.view}: {len(cases):,} of {images:,} images missed"
+    return f"{missed_images}; {in_every_image} lesions missed in every image{caution}"
 
 
 def decision_curve(
@@ -190,9 +186,11 @@ def decision_curve(
             rows.append(row | {"treat_all": share - (1 - share) * threshold / (1 - threshold), "treat_none": 0.0})
     error, caution = calibration(table).loc[view], ""
     if error["value"] > error["calibrated_95"]:
+        errors = (
+            f"calibration error {error['value']:.3f}; a calibrated model would stay under {error['calibrated_95']:.3f}"
+        )
         caution = (
-            f"the probabilities are not calibrated (calibration error {error['value']:.3f}; a calibrated model would "
-            f"stay under {error['calibrated_95']:.3f}), so a threshold probability does not mean what it says"
+            f"the probabilities are not calibrated ({errors}), so a threshold probability does not mean what it says"
         )
     return pd.DataFrame(rows).assign(caution=caution, leaky=table.leaky)
 

@@ -30,10 +30,9 @@ class Run:
         self.case_values = cache(lambda of: of(self.truth, self.probabilities))  # (n,)
 
     def _ranking(self, member: bytes) -> Ranking:
-        positive = np.frombuffer(member, bool)
         assert self.probabilities is not None
-        scores = self.probabilities[:, positive].sum(1).round(12)  # so that equal sums are ties
-        return Ranking(scores, positive[self.truth])
+        positive = np.frombuffer(member, bool)
+        return Ranking(self.probabilities[:, positive].sum(1).round(12), positive[self.truth])  # equal sums are ties
 
 
 class PredictionTable:
@@ -44,16 +43,13 @@ class PredictionTable:
     the frame says. ``name`` names the table in messages. Raises InputError for a frame that breaks the contract, and
     for runs that differ in cases, labels, lesions or classes.
 
-    - ``frames``: the frames, in the row order of the first; ``frame``: the first;
-    - ``classes``: those of the ``p_`` columns in their order, else all labels and predictions by name; ``k`` of them;
-    - ``truth``: labels as class indices, (n,); ``lesion_ids``, (n,); ``lesions``: their number; ``len(table)``: n;
-    - ``runs``: the answers of each run; ``predicted``, (n,), and ``probabilities``, (n, k): those of the first;
-    - ``leaky``: a run has seen lesions or images of these cases in training.
+    It has ``frames`` in the row order of the first, ``frame``; the ``k`` ``classes`` of the ``p_`` columns in their
+    order, else all labels and predictions by name; ``truth``, the labels as class indices, (n,); ``lesion_ids``, (n,),
+    and ``lesions``, their number; ``runs``, and ``predicted``, (n,), and ``probabilities``, (n, k), of the first; and
+    ``leaky``: a run has seen lesions or images of these cases in training.
     """
 
-    def __init__(
-        self, frames: Frames, resamples: int = 2000, seed: int = 0, name: str = "the prediction table"
-    ) -> None:
+    def __init__(self, frames: Frames, resamples: int = 2000, seed: int = 0, name: str = "the prediction table"):
         listed = [frames] if isinstance(frames, pd.DataFrame) else list(frames)
         if not listed:
             raise InputError(f"{name}: no run. Expected the prediction tables of one or more runs.")
@@ -94,8 +90,7 @@ class PredictionTable:
         return scores
 
     @property
-    def weights(self) -> np.ndarray:
-        """How often each case is in each draw, (resamples, n)."""
+    def weights(self) -> np.ndarray:  # how often each case is in each draw, (resamples, n)
         return self.draws[0]
 
     @cached_property

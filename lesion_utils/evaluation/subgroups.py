@@ -59,7 +59,7 @@ def by_group(rows: pd.DataFrame) -> pd.DataFrame:
 def groups_caveat(rows: pd.DataFrame) -> str:
     """The caveat of the rows of ``subgroups``: how many there are, and that they are not a ranking."""
     shown = rows["value"].notna()
-    groups = len(rows.loc[shown, ["variable", "group"]].drop_duplicates())
+    groups = rows[shown].groupby(["variable", "group"]).ngroups
     return (
         f"{shown.sum()} numbers of {groups} groups: about one in twenty 95% CIs misses its value by chance, so "
         f"groups are not ranked. {(~shown).sum()} numbers are not estimable (too few lesions); "
@@ -87,11 +87,9 @@ def _described(table: pd.DataFrame, cases: pd.DataFrame | None) -> pd.DataFrame:
         require_columns(where, cases, ["image_id"], "It links them to the predictions.")
         wanted = cases[cases["image_id"].isin(table["image_id"])]
         require_unique(where, wanted["image_id"])
-        if (lost := ~table["image_id"].isin(wanted["image_id"])).any():
-            raise InputError(
-                f"{where}: no row for {lost.sum():,} of {len(table):,} predictions: "
-                f"{first_ten(table.loc[lost, 'image_id'])}. Fix: give the metadata of all images that were predicted."
-            )
+        if len(lost := table.loc[~table["image_id"].isin(wanted["image_id"]), "image_id"]):
+            no_row = f"{where}: no row for {len(lost):,} of {len(table):,} predictions: {first_ten(lost)}"
+            raise InputError(f"{no_row}. Fix: give the metadata of all images that were predicted.")
         source = wanted.set_index("image_id").loc[table["image_id"]].reset_index()
     columns = {}
     for name in [name for name in VARIABLES if name in source]:
