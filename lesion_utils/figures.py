@@ -104,10 +104,10 @@ def samples(cases: pd.DataFrame, title: str, each: int = 5, seed: int = 0) -> Fi
         lesions = cases[cases["label"] == label].drop_duplicates("lesion_id")
         for ax, path in zip(row, lesions.sample(min(each, len(lesions)), random_state=seed)["path"], strict=False):
             ax.imshow(np.asarray(open_image(path)))
-        for ax in row:
-            ax.set(xticks=[], yticks=[])
-            ax.grid(False)
         row[0].set_ylabel(label)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
     figure.suptitle(f"{title}: samples of each class")
     return figure
 

@@ -68,10 +68,8 @@ def _tables(
 ) -> list[pd.DataFrame]:
     """The prediction table of each run, with the copies that fell to validation if asked for and there are any."""
     splits = _splits(params, recipe, split, with_copies)
-    tables = [
-        pd.concat([predictions.read(params, recipe, name, run) for name in splits], ignore_index=True)
-        for run in range(params.runs)
-    ]
+    frames = [[predictions.read(params, recipe, name, run) for name in splits] for run in range(params.runs)]
+    tables = [pd.concat(of_run, ignore_index=True) for of_run in frames]
     classes = predictions.classes_of(tables[0])
     if unknown := sorted(set(among) - set(classes)):
         raise InputError(f"no class {', '.join(unknown)} to look among. Expected some of {', '.join(classes)}.")
@@ -94,12 +92,9 @@ def _judged(params: StudyParams, arms: Sequence[Sequence[pd.DataFrame]], metric:
     else:
         rows = compare(tables[0], tables[1], [metric], params.judging, paired=paired)
     if rows.empty:
-        raise InputError(
-            f"no metric {metric!r} of these classes. Expected the name of a row of `judge`. Fix: correct the claim, "
-            "or add the view to the study's `judging.views`."
-        )
-    row = rows.iloc[0]
-    low, high = row["low"], row["high"]
+        fix = "Fix: correct the claim, or add the view to the study's `judging.views`."
+        raise InputError(f"no metric {metric!r} of these classes. Expected the name of a row of `judge`. {fix}")
+    row, (low, high) = rows.iloc[0], rows[["low", "high"]].iloc[0]
     if paired and len(arms[0]) > 1 and not math.isnan(low):
         runs, reference = (metrics_per_run(table, [metric], params.judging)[metric] for table in tables)
         low, high = min(low, float((runs - reference).min())), max(high, float((runs - reference).max()))

@@ -108,10 +108,8 @@ def _here(row: dict[str, Any]) -> str:
 
 
 def _holds_if(low: float, high: float) -> str:
-    if math.isinf(high):
-        return f"holds if at least {low:.5g}"
-    if math.isinf(low):
-        return f"holds if at most {high:.5g}"
+    if math.isinf(low) or math.isinf(high):
+        return f"holds if at least {low:.5g}" if math.isinf(high) else f"holds if at most {high:.5g}"
     return f"holds if {low:.5g}" if low == high else f"holds if from {low:.5g} to {high:.5g}"
 
 
