@@ -4,6 +4,7 @@ Columns ``image_id, lesion_id, label, p_<class>…``, one row per image; and ``l
 shared a lesion or an image with a held-out case. One CSV per recipe, run and split, its provenance in JSON beside it.
 """
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ LEAK_SPLITS = {"test": "all test images", "test_can_leak": "test images that can
 _NEEDED = ("image_id", "lesion_id", "label")
 
 
-def classes_of(table: pd.DataFrame) -> list[str]:
-    """The classes of a prediction table, in its order."""
+def classes_of(table: pd.DataFrame) -> list[str]:  # in the table's order
     return [column.removeprefix("p_") for column in table.columns if column.startswith("p_")]
 
 
@@ -77,12 +77,8 @@ def table_path(study: str, recipe: str, run: int, split: str) -> Path:
 
 def leak_tables(params: StudyParams, leak: str) -> list[Path]:
     """The tables of both arms of a leak, in every run."""
-    return [
-        table_path(params.study, arm_name(leak, arm), run, split)
-        for arm in ARMS
-        for run in range(params.leaks[leak].runs)
-        for split in ("validation", *LEAK_SPLITS)
-    ]
+    tables = itertools.product(ARMS, range(params.leaks[leak].runs), ("validation", *LEAK_SPLITS))
+    return [table_path(params.study, arm_name(leak, arm), run, split) for arm, run, split in tables]
 
 
 def write(folder: Path, cases: pd.DataFrame, scores: dict[str, np.ndarray], provenance: dict[str, Any]) -> None:
@@ -123,5 +119,4 @@ def read(params: StudyParams, recipe: str, split: str, run: int | None = None) -
     """Reads a table; raises InputError with the command that makes it unless today's recipe and seed made it."""
     read_provenance(params, recipe, split, run)
     path = table_path(params.study, recipe, params.run if run is None else run, split)
-    table = pd.read_csv(path, dtype=dict.fromkeys(_NEEDED, str), keep_default_na=False)
-    return validate(table, path)
+    return validate(pd.read_csv(path, dtype=dict.fromkeys(_NEEDED, str), keep_default_na=False), path)

@@ -36,8 +36,8 @@ def asked_views(
     classes: Sequence[str], melanoma: str | None = None, malignant: Sequence[str] | None = None
 ) -> dict[str, list[str]]:
     """``views_of`` the classes, with ``melanoma`` or ``malignant`` given by the caller: some classes, not all."""
-    asked = {} if melanoma is None else {"melanoma": [melanoma]}
-    asked |= {} if malignant is None else {"malignant": list(malignant)}
+    given = {"melanoma": None if melanoma is None else [melanoma], "malignant": malignant}
+    asked = {view: list(names) for view, names in given.items() if names is not None}
     views = views_of(classes, views_of(classes) | asked)
     for view in asked.keys() - views.keys():
         names = ", ".join(asked[view]) or "no class"
