@@ -40,7 +40,7 @@ def data_folder(params: StudyParams) -> Path:
             f"study {params.study!r} needs a data folder: key `data` is not set. "
             f"Fix: make study STUDY={params.study} DATA=<folder>, or papermill … -p data <folder>."
         )
-    return phantom.ensure(run_folder(params.study) / "phantom", params.phantom)
+    return phantom.write(run_folder(params.study) / "phantom", params.phantom)
 
 
 def ham10000_folder(params: StudyParams) -> Path | None:

@@ -30,12 +30,12 @@ def truth_of(folder: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Path:
-    return phantom.ensure(tmp_path_factory.mktemp("small") / "phantom", SMALL)
+    return phantom.write(tmp_path_factory.mktemp("small") / "phantom", SMALL)
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory) -> Path:
-    return phantom.ensure(tmp_path_factory.mktemp("planted") / "phantom", PLANTED)
+    return phantom.write(tmp_path_factory.mktemp("planted") / "phantom", PLANTED)
 
 
 def test_the_default_has_ham_order_of_sizes_and_ten_lesions_in_a_fifth():
@@ -101,8 +101,8 @@ def test_layout_of_the_folder(small):
 
 
 def test_every_picture_carries_the_word_phantom(small):
-    mask = np.asarray(phantom_pictures._stamp()[2]) > 0
-    word = np.asarray(phantom_pictures._stamp()[0].convert("L")) > 200
+    stamp = phantom_pictures.stamp()
+    mask, word = np.asarray(stamp)[..., 3] > 100, np.asarray(stamp.convert("L")) > 200
     assert mask[-14:, -50:].sum() == mask.sum() > 100
     for path in small.rglob("*.jpg"):
         grey = np.asarray(Image.open(path).convert("L"), float)
@@ -112,7 +112,7 @@ def test_every_picture_carries_the_word_phantom(small):
 def test_two_writes_are_byte_identical(small, tmp_path):
     phantom.write(tmp_path / "again", SMALL)
     assert files(tmp_path / "again") == files(small)
-    assert files(phantom.ensure(tmp_path / "other", Phantom(lesions=40, seed=1))).keys() != files(small).keys()
+    assert files(phantom.write(tmp_path / "other", Phantom(lesions=40, seed=1))).keys() != files(small).keys()
 
 
 def test_planted_duplicates_and_conflicts_are_exactly_as_asked(planted):
@@ -202,17 +202,17 @@ def test_pictures_show_the_class_at_signal_one_and_nothing_at_zero():
 def test_ensure_writes_only_what_is_missing(tmp_path):
     folder = tmp_path / "deep" / "phantom"
     options = Phantom(lesions=14)
-    assert phantom.ensure(folder, options) == folder
+    assert phantom.write(folder, options) == folder
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    phantom.ensure(folder, options)
+    phantom.write(folder, options)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-    phantom.ensure(folder, Phantom(lesions=15))
+    phantom.write(folder, Phantom(lesions=15))
     assert truth_of(folder)["lesion_id"].nunique() == 15
     assert [path.name for path in folder.parent.iterdir()] == ["phantom"]
 
 
 def test_an_interrupted_write_leaves_nothing_and_keeps_the_old(tmp_path, monkeypatch):
-    old = phantom.ensure(tmp_path / "old", Phantom(lesions=14))
+    old = phantom.write(tmp_path / "old", Phantom(lesions=14))
     content = files(old)
     save, saved = Image.Image.save, []
 
@@ -225,7 +225,7 @@ def test_an_interrupted_write_leaves_nothing_and_keeps_the_old(tmp_path, monkeyp
     monkeypatch.setattr(Image.Image, "save", failing)
     for folder in (tmp_path / "new", old):
         with pytest.raises(KeyboardInterrupt):
-            phantom.ensure(folder, Phantom(lesions=15))
+            phantom.write(folder, Phantom(lesions=15))
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     assert files(old) == content
 
@@ -233,5 +233,5 @@ def test_an_interrupted_write_leaves_nothing_and_keeps_the_old(tmp_path, monkeyp
 def test_a_folder_that_is_no_phantom_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(InputError, match="not a phantom"):
-        phantom.ensure(tmp_path, SMALL)
+        phantom.write(tmp_path, SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
