@@ -36,18 +36,15 @@ def data_folder(params: StudyParams) -> Path:
     if params.data is not None:
         return resolve(params.data)
     if not layout(params).made_up:
-        raise InputError(
-            f"study {params.study!r} needs a data folder: key `data` is not set. "
-            f"Fix: make study STUDY={params.study} DATA=<folder>, or papermill … -p data <folder>."
-        )
+        fix = f"Fix: make study STUDY={params.study} DATA=<folder>, or papermill … -p data <folder>."
+        raise InputError(f"study {params.study!r} needs a data folder: key `data` is not set. {fix}")
     return phantom.write(run_folder(params.study) / "phantom", params.phantom)
 
 
 def ham10000_folder(params: StudyParams) -> Path | None:
     """The folder of HAM10000's table, from which images in another layout take their lesions; None if there is none.
 
-    For a study in HAM10000's own layout its data folder; for one that takes lesions from there the key ``ham10000``
-    (InputError where that folder lacks the table), or else the folder of that name beside the data folder.
+    For other layouts the key ``ham10000`` (InputError where it has no table), or that folder beside the data folder.
     """
     if layout(params).ham10000 == "itself":
         return data_folder(params)
@@ -83,37 +80,29 @@ def _identity(layout: Layout, folder: Path, ham: Path | None) -> list:
 
 
 def read_cases(params: StudyParams) -> pd.DataFrame:
-    """All cases of a study, without splits, and those of the test set ``isic2018`` where the study has that key.
-
-    Raises InputError for anything that cannot be used, for ``isic2018`` with another split than ``system_000`` of
-    HAM10000, and for an image in both sets.
-    """
+    """All cases of a study, without splits, also those of ``isic2018``; InputError for all that cannot be used."""
     cases = layout(params).read(data_folder(params), ham10000_folder(params))
     if params.isic2018 is None:
         return cases
     if params.split_rule != "system_000" or layout(params).ham10000 != "itself":
-        raise InputError(
-            f"study {params.study!r}: key `isic2018` is set, but the split is {params.split_rule!r} of "
-            f"{params.dataset!r}. Expected `split_rule: system_000` on HAM10000. Fix: remove `isic2018`."
-        )
+        problem = f"key `isic2018` is set, but the split is {params.split_rule!r} of {params.dataset!r}"
+        fix = "Expected `split_rule: system_000` on HAM10000. Fix: remove `isic2018`."
+        raise InputError(f"study {params.study!r}: {problem}. {fix}")
     cases = pd.concat([cases, isic2018.read(resolve(params.isic2018))])
     if len(duplicates := cases.loc[cases["image_id"].duplicated(), "image_id"]):
-        raise InputError(
-            f"{len(duplicates)} image(s) are both in {data_folder(params)} and in the test set {params.isic2018}: "
-            f"{first_ten(duplicates)}. Expected none. Fix: use the two sets as they were published."
-        )
+        problem = f"{len(duplicates)} image(s) are both in {data_folder(params)} and in the test set {params.isic2018}"
+        fix = "Expected none. Fix: use the two sets as they were published."
+        raise InputError(f"{problem}: {first_ten(duplicates)}. {fix}")
     return cases.sort_values("image_id", ignore_index=True)
 
 
 def read_pictures(params: StudyParams) -> pd.DataFrame:
-    """``read_cases`` with the column ``pixels``, the digest of each decoded picture; every picture is decoded.
+    """``read_cases`` with the column ``pixels``, the digest of each decoded picture, kept while the data stay the same.
 
-    The digests are kept in the run folder, and computed anew when the data change. Raises InputError naming a file
-    that cannot be decoded.
+    Raises InputError naming a file that cannot be decoded.
     """
-    cases = read_cases(params)
+    cases, data = read_cases(params), data_digest(params)
     file = run_folder(params.study) / "checked" / "pixels.json"
-    data = data_digest(params)
     kept = read_json(file, "") if file.is_file() else {}
     if kept.get("data") == data and list(kept["pixels"]) == list(cases["image_id"]):
         return cases.assign(pixels=list(kept["pixels"].values()))
@@ -174,39 +163,28 @@ def write_case_tables(params: StudyParams, tables: dict[str, pd.DataFrame]) -> N
     """Writes the tables of ``make_case_tables``, with paths relative to the data folder, which may move."""
     for name, file in case_table_files(params).items():
         cases = tables[name]
-        paths = [
-            PurePath(path).relative_to(folder).as_posix()
-            for path, folder in zip(cases["path"], _folders(params, cases), strict=True)
-        ]
+        pairs = zip(cases["path"], _folders(params, cases), strict=True)
+        paths = [PurePath(path).relative_to(folder).as_posix() for path, folder in pairs]
         with atomic_write(file) as temporary:
             cases.assign(path=paths).to_csv(temporary, index=False)
         write_json(file.with_suffix(".json"), _made_from(params) | {"split digest": split_digest(cases)})
 
 
 def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
-    """The case tables that notebook 01 wrote, by name: ``corrected`` and ``raw``.
-
-    Raises InputError, with the command that makes them, if they are missing or were made from other data or with
-    another split.
-    """
+    """The tables ``corrected`` and ``raw`` that notebook 01 wrote; InputError if missing or made from others."""
     files, tables = case_table_files(params), {}
     for file in set(files.values()):
         written = read_json(file.with_suffix(".json"), _fix(params))
         if changed := [key for key, value in _made_from(params).items() if written[key] != value]:
             raise InputError(f"{file} was made with another {' and '.join(changed)}. Fix: {_fix(params)}")
         cases = read_written_cases(params, file)
-        folders = _folders(params, cases)
-        tables[file] = cases.assign(
-            path=[str(folder / path) for folder, path in zip(folders, cases["path"], strict=True)]
-        )
+        pairs = zip(_folders(params, cases), cases["path"], strict=True)
+        tables[file] = cases.assign(path=[str(folder / path) for folder, path in pairs])
     return {name: tables[file] for name, file in files.items()}
 
 
 def read_written_cases(params: StudyParams, file: Path | None = None) -> pd.DataFrame:
-    """The cases as written to ``file``, by default the corrected ones; their pictures are not looked for.
-
-    Raises InputError, with the command that makes it, if the file does not exist.
-    """
+    """The cases as written to ``file``, by default the corrected ones; InputError if it does not exist."""
     file = file or case_table_files(params)["corrected"]
     if not file.is_file():
         raise InputError(f"{file} does not exist. Fix: {_fix(params)}")

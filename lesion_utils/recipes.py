@@ -13,6 +13,7 @@ from lesion_utils.paths import resolve
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 
@@ -46,9 +47,8 @@ class Strict(BaseModel):
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "Strict":
-        for is_wrong, rule in self.contradictions():
-            if is_wrong:
-                raise ValueError(rule)
+        if broken := [rule for is_wrong, rule in self.contradictions() if is_wrong]:
+            raise ValueError(broken[0])
         return self
 
 
@@ -76,10 +76,7 @@ class Augmentation(Strict):
         recolours = self.brightness or self.contrast
         return [
             (self.rotation_crop != "none" and not self.rotation, "`rotation_crop` needs a `rotation` above 0"),
-            (
-                recolours and self.engine == "image_data_generator",
-                "`brightness` and `contrast` need `engine: keras_layers`",
-            ),
+            (recolours and self.engine != "keras_layers", "`brightness` and `contrast` need `engine: keras_layers`"),
         ]
 
     @property
@@ -105,9 +102,8 @@ class OfflineCopies(Strict):
     change: Augmentation | None = None  # random changes that make a copy, instead of Augmentor's
 
     def contradictions(self):
-        return [
-            (self.one_of_each and self.target_class_size, "expected `one_of_each` or `target_class_size`, not both")
-        ]
+        is_wrong = self.one_of_each and self.target_class_size
+        return [(is_wrong, "expected `one_of_each` or `target_class_size`, not both")]
 
 
 class Phase(Strict):
@@ -154,8 +150,7 @@ class BackboneOptions(Strict):
         if self.weights == "none":
             return None
         if self.weights != "imagenet":
-            path = resolve(self.weights)
-            if not path.is_file():
+            if not (path := resolve(self.weights)).is_file():
                 raise InputError(f"weights file {path} does not exist. Expected `none`, `imagenet` or a file's path.")
             return path
         pattern = BACKBONES[self.name].weights_file
@@ -163,14 +158,11 @@ class BackboneOptions(Strict):
             raise InputError(f"there are no ImageNet weights for {self.name}. Fix: `weights: none` in the recipe.")
         if folder is None:
             return None
-        pattern = pattern.format(alpha=self.alpha)
-        files = sorted(resolve(folder).glob(pattern))
+        files = sorted(resolve(folder).glob(pattern := pattern.format(alpha=self.alpha)))
         if len(files) != 1:
-            names = first_ten(path.name for path in files) or "none"
-            raise InputError(
-                f"weights folder {resolve(folder)}: expected one file {pattern} for {self.name}, found {names}. "
-                f"Fix: WEIGHTS=<folder with this file>, or no WEIGHTS to let Keras download."
-            )
+            problem = f"expected one file {pattern} for {self.name}, found {first_ten(f.name for f in files) or 'none'}"
+            fix = "Fix: WEIGHTS=<folder with this file>, or no WEIGHTS to let Keras download."
+            raise InputError(f"weights folder {resolve(folder)}: {problem}. {fix}")
         return files[0]
 
     def weights_digest(self, folder: str | None) -> str:
@@ -185,7 +177,7 @@ class Recipe(Strict):
     backbone: BackboneOptions = BackboneOptions()
     standardise: bool = False  # standardise pooled features by their training mean and variance
     feature_dropout: Share = 0.0  # dropout before the hidden layer
-    hidden: Annotated[int, Field(ge=0)] = 128  # units of a hidden dense layer; 0: none
+    hidden: Count = 128  # units of a hidden dense layer; 0: none
     dropout: Share = 0.0  # dropout before the last layer
     freeze_batch_norm: bool = True  # keep the batch-norm statistics of a pretrained backbone
     # focal: of the true class; binary_focal: of each class against the rest, as system 000 writes it
@@ -207,7 +199,7 @@ class Recipe(Strict):
     augmentation: Augmentation = Augmentation()
     # augmented views of each training picture whose frozen features a `head` phase learns from, a new view in each
     # epoch; 0: the picture itself
-    feature_views: Annotated[int, Field(ge=0)] = 0
+    feature_views: Count = 0
     offline_copies: OfflineCopies | None = None
     # share of each class's training lesions that is used, for scaled-down runs
     training_share: float = Field(1.0, gt=0, le=1)
@@ -234,6 +226,7 @@ class Recipe(Strict):
         layers = [phase.train for phase in self.phases]
         scheduled = any(phase.schedule != "constant" for phase in self.phases)
         options = {"adam": ["epsilon"], "sgd": ["momentum"], "rmsprop": ["epsilon", "momentum", "rho"]}[self.optimizer]
+        options_rule = f"`optimizer_options` of {self.optimizer}: {', '.join(options)}"
         before_split = self.offline_copies and self.offline_copies.before_split
         sized = ("over", "under", "equal")
         return [
@@ -241,10 +234,7 @@ class Recipe(Strict):
             (self.feature_views and not self.augmentation.changes, "`feature_views` need an `augmentation`"),
             (self.reduce_lr and scheduled, "expected `reduce_lr` or a phase's `schedule`, not both"),
             (self.class_size and self.sampler not in sized, f"`class_size` needs a sampler of {', '.join(sized)}"),
-            (
-                set(self.optimizer_options) - set(options),
-                f"`optimizer_options` of {self.optimizer}: {', '.join(options)}",
-            ),
+            (self.optimizer_options.keys() - set(options), options_rule),
             (self.backbone.batch_norm and self.freeze_batch_norm, "`batch_norm` needs `freeze_batch_norm: false`"),
             (before_split and not self.allow_leak, "copies made `before_split` need `allow_leak: true`"),
         ]

@@ -16,7 +16,7 @@ from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.datasets.registry import study_datasets
 from lesion_utils.errors import InputError, did_you_mean
 from lesion_utils.paths import PROJECT, models_folder, run_folder, run_name, write_json
-from lesion_utils.recipes import RENAMED, Name, Positive, Recipe, Strict, nested_types
+from lesion_utils.recipes import RENAMED, Count, Name, Positive, Recipe, Strict, nested_types
 
 STAGES = ("baseline", "rebalancing", "transfer")
 ARMS = ("leaky", "clean")  # of a paired leak
@@ -45,7 +45,6 @@ class Judging(Strict):
     views: dict[Name, tuple[str, ...]] = Field({})
 
 
-Count = Annotated[int, Field(ge=0)]
 StudyName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_]*$")]
 
 
@@ -174,10 +173,9 @@ def study_file(study: str) -> Path:
             return path
     files = sorted(folder.glob("**/*.yml"), key=lambda path: (len(path.parts), path))
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in files if path.name != CLAIMS.name]
-    raise InputError(
-        f"no study named {study!r}: {' and '.join(map(str, paths))} not found.{did_you_mean(study, names)} "
-        f"Studies: {', '.join(names)}. Fix: make study STUDY=<one of them, or your own .yml file>."
-    )
+    problem = f"no study named {study!r}: {' and '.join(map(str, paths))} not found.{did_you_mean(study, names)}"
+    fix = "Fix: make study STUDY=<one of them, or your own .yml file>."
+    raise InputError(f"{problem} Studies: {', '.join(names)}. {fix}")
 
 
 def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyParams:
@@ -221,20 +219,16 @@ def _problems(params: StudyParams) -> Iterator[str]:
     may_leak, is_published = params.baseline | params.transfer, params.split_rule == "system_003"
     for name, leak in params.leaks.items():
         if leak.recipe not in may_leak:
-            yield (
-                f"key `leaks.{name}.recipe` is {leak.recipe!r}. Expected one of `baseline` or `transfer`: "
-                f"{', '.join(may_leak)}. Fix: correct the value."
-            )
+            expected = f"Expected one of `baseline` or `transfer`: {', '.join(may_leak)}. Fix: correct the value."
+            yield f"key `leaks.{name}.recipe` is {leak.recipe!r}. {expected}"
     for name in sorted({*params.references, *params.references.values()} - params.recipes.keys()):
         known = ", ".join(params.recipes)
         yield f"key `references` names {name!r}. Expected recipes of the study: {known}. Fix: correct it."
     if duplicates := sorted(params.arms.keys() & params.recipes.keys()):
         yield f"a recipe and an arm of a leak are both {', '.join(duplicates)}. Fix: rename the recipe."
     if params.split_rule != "by_lesion" and is_published != (params.dataset == "isic9"):
-        yield (
-            f"key `split_rule` is {params.split_rule!r}, which does not fit the dataset {params.dataset!r}. "
-            f"Fix: correct the value."
-        )
+        problem = f"does not fit the dataset {params.dataset!r}. Fix: correct the value."
+        yield f"key `split_rule` is {params.split_rule!r}, which {problem}"
     for name, recipe in params.recipes.items():
         if is_published and recipe.case_table == "corrected":
             yield f"`split_rule: system_003` splits the raw table. Fix: `case_table: raw` in {name}."
@@ -280,10 +274,8 @@ def _explain(problem: Any, where: object) -> str:
         return f"{where}: key `{key}` has a new name. Fix: write `{new}` instead."
     if kind == "extra_forbidden":
         fields = list(model.model_fields)
-        return (
-            f"{where}: unknown key `{key}`.{did_you_mean(name, fields)} Expected one of: {', '.join(fields)}. "
-            f"Fix: correct or remove it."
-        )
+        expected = f"Expected one of: {', '.join(fields)}. Fix: correct or remove it."
+        return f"{where}: unknown key `{key}`.{did_you_mean(name, fields)} {expected}"
     expected = problem["msg"].removeprefix("Value error, ")
     if isinstance(value, dict):
         return f"{where}: {key and f'`{key}`: '}{expected}. Fix: correct these keys."
@@ -295,10 +287,8 @@ def _model_at(section: list[int | str]) -> type[BaseModel]:
     model: type[BaseModel] = StudyParams
     is_entry = False  # the name of a recipe or the number of a phase, not a field
     for part in section:
-        if is_entry or part not in model.model_fields:
-            is_entry = False
-            continue
-        types = nested_types(model.model_fields[str(part)].annotation)
+        field = None if is_entry else model.model_fields.get(str(part))
+        types = nested_types(field.annotation) if field else [None]
         model = next((kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
         is_entry = get_origin(types[0]) in (dict, tuple)
     return model

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from lesion_utils.datasets import phantom_pictures
 from lesion_utils.errors import InputError
-from lesion_utils.recipes import Fraction, Strict
+from lesion_utils.recipes import Count, Fraction, Strict
 
 FACTS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text("utf-8"))  # what lesions of each class are like
 CLASSES = tuple(FACTS["lesions"])
@@ -36,8 +36,6 @@ MARKED, MARKED_SHARE = "vienna_dias", 0.1  # a source, and its share of the lesi
 MOST_VIEWS = 6
 # purposes of the generators
 _VIEW_COUNT, _RECORD, _LOOK, _SOURCE, _LESION, _VIEW, _IMAGE_ID, _LESION_ID, _DUPLICATE, _CONFLICT = range(1, 11)
-
-Count = Annotated[int, Field(ge=0)]
 
 
 class Phantom(Strict):
@@ -83,10 +81,10 @@ def plan(options: Phantom) -> pd.DataFrame:
         views, rng = np.ones(count, int), _rng(seed, _VIEW_COUNT, column)
         for _ in range(round(count * FACTS["views"][dx]) - count):
             views[rng.choice(np.flatnonzero(views < MOST_VIEWS))] += 1
-        for lesion, number in enumerate(views, lesions):
-            record = _record(dx, lesion, options)
+        for number in views:
+            record = _record(dx, lesions, options)
             rows += [record | {"view": view} for view in range(number)]
-        lesions += count
+            lesions += 1
     images = len(rows)
     if options.duplicates + options.conflicting_labels > images:
         problem = f"{options.duplicates} duplicates and {options.conflicting_labels} conflicting labels"
@@ -104,8 +102,8 @@ def plan(options: Phantom) -> pd.DataFrame:
     table["image_id"] = [f"ISIC_{n}" for n in 9_000_001 + _rng(seed, _IMAGE_ID).permutation(999_999)[: len(table)]]
     own_lesion = table["lesion"].where(table.index < images, table.index - images + lesions)
     table["lesion_id"] = [f"HAM_{n}" for n in 9_000_001 + _rng(seed, _LESION_ID).permutation(999_999)[own_lesion]]
-    for column in ("duplicate_of", "conflict_of"):
-        table[column] = table[column].map(table["image_id"]).fillna("")
+    for name in ("duplicate_of", "conflict_of"):
+        table[name] = table[name].map(table["image_id"]).fillna("")
     table["typical"] = table["look"] == table["dx"]
     return table.sort_values("image_id", ignore_index=True)
 

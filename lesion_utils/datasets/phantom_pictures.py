@@ -5,6 +5,7 @@ Nothing is traced from a photograph: everything is random numbers.
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -34,11 +35,11 @@ def _noise(rng: np.random.Generator, cells: int, side: int = _SIDE) -> np.ndarra
     return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _number(rng: np.random.Generator, value: float | list[float]) -> np.float32:
+def _number(rng: np.random.Generator, value: Any) -> np.float32:
     return np.float32(rng.uniform(*value) if isinstance(value, list) else value)
 
 
-def _path(rng: np.random.Generator, start: np.ndarray, heading: float, winding: float, steps: int) -> list[tuple]:
+def _path(rng: np.random.Generator, start: Any, heading: float, winding: float, steps: Any) -> list[Any]:
     """Points of a winding path, 8 px apart; ``heading`` and ``winding`` (in each step) in radians."""
     headings = heading + np.cumsum(rng.normal(0, winding, steps))
     return [tuple(point) for point in start + 8 * np.cumsum([np.cos(headings), np.sin(headings)], axis=1).T]
@@ -64,7 +65,7 @@ class _Lesion:
             if rng.random() < layer.get("chance", 1):
                 self._add(**layer)
 
-    def _add(self, colour: str, amount: float, pattern: str = "", chance: float = 1, **options) -> None:
+    def _add(self, colour: str, amount: Any, pattern: str = "", chance: float = 1, **options: Any) -> None:
         where = getattr(self, pattern)(**options) if pattern else 1
         strength = (_number(self.rng, amount) * self.tissue * where)[..., None]
         if colour in LOOKS["pigments"]:
@@ -89,18 +90,18 @@ class _Lesion:
         holes = np.cos(k * x) + np.cos(k * (x / 2 + y * 0.866)) + np.cos(k * (x / 2 - y * 0.866))
         return np.clip(0.7 + 0.4 * _noise(self.rng, 9), 0.05, 1.2) * np.clip(1 - (holes + 1.5) / 3.2, 0, 1)
 
-    def dots(self, number: list[int], size: list[float], zone: list[float]) -> np.ndarray:
+    def dots(self, number: tuple[int, int], size: tuple[float, float], zone: tuple[float, float]) -> np.ndarray:
         image = Image.new("L", (_SIDE, _SIDE))
         for _ in range(self.rng.integers(*number, endpoint=True)):
             (x, y), r = self._point(*zone), self.rng.uniform(*size)
             ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill=255)
         return np.asarray(image.filter(ImageFilter.GaussianBlur(1)), np.float32) / 255
 
-    def vessels(self, number: list[int]) -> np.ndarray:
+    def vessels(self, number: tuple[int, int]) -> np.ndarray:
         """Vessels that wind inwards, each with two thinner branches."""
         image = Image.new("L", (2 * _SIDE, 2 * _SIDE))
         for _ in range(self.rng.integers(*number, endpoint=True)):
-            start = 2 * self._point(0.4, 1)
+            start: Any = 2 * self._point(0.4, 1)
             for width, steps in ((3, 16), (2, 10), (1, 8)):
                 inwards = np.arctan2(*(_SIDE - np.array(start))[::-1]) + self.rng.normal(0, 0.8)
                 path = _path(self.rng, start, inwards, 0.35, steps)
@@ -143,7 +144,7 @@ def view(drawn: Image.Image, rng: np.random.Generator, marked: bool) -> Image.Im
     picture = drawn.transform((WIDTH, HEIGHT), Image.Transform.AFFINE, tuple(matrix), Image.Resampling.BILINEAR)
     if rng.random() < 0.3:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.1)))
-    (across, down), dark = np.float32(rng.normal(0, 0.05, 2)), _number(rng, [0, 0.5]) * (rng.random() < 0.5)
+    (across, down), dark = rng.normal(0, 0.05, 2).astype(np.float32), _number(rng, [0, 0.5]) * (rng.random() < 0.5)
     light = _number(rng, [0.86, 1.1]) * (1 + across * _VIEW_X + down * _VIEW_Y) * (1 - dark * _OFF_AXIS**2)
     if marked:
         light *= np.clip((0.78 - _OFF_AXIS) * 30, 0.03, 1)
@@ -158,6 +159,6 @@ def view(drawn: Image.Image, rng: np.random.Generator, marked: bool) -> Image.Im
 def stamp() -> Image.Image:
     """The word PHANTOM, RGBA, as it is laid over every picture."""
     image, corner = Image.new("RGBA", (WIDTH, HEIGHT)), (WIDTH - 3, HEIGHT - 2)
-    look = {"font": ImageFont.load_default(size=9), "anchor": "rd", "stroke_width": 1, "stroke_fill": (20, 20, 20)}
-    ImageDraw.Draw(image).text(corner, "PHANTOM", (255, 255, 255), **look)
+    font, white, dark = ImageFont.load_default(size=9), (255, 255, 255), (20, 20, 20)
+    ImageDraw.Draw(image).text(corner, "PHANTOM", white, font, "rd", stroke_width=1, stroke_fill=dark)
     return image
