@@ -17,7 +17,6 @@ Engine = Callable[[np.ndarray, np.random.SeedSequence], np.ndarray]
 
 _KERAS_FILLS = {"reflect": "reflect", "nearest": "nearest", "black": "constant"}
 _OPENCV_FILLS = {"reflect": cv2.BORDER_REFLECT, "nearest": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT}
-_DRAWS_AT_A_TIME = 50
 
 
 def make_augmenter(augmentation: Augmentation, *seed: int) -> Callable[..., np.ndarray]:
@@ -48,8 +47,7 @@ def _keras_layers(augmentation: Augmentation) -> Engine:
         layer
         for wanted, layer in [
             # One RandomFlip for both axes would flip along both or along neither.
-            (asked.flip in ("horizontal", "both"), make.RandomFlip("horizontal", seed=0)),
-            (asked.flip in ("vertical", "both"), make.RandomFlip("vertical", seed=0)),
+            *((asked.flip in (axis, "both"), make.RandomFlip(axis, seed=0)) for axis in ("horizontal", "vertical")),
             (asked.rotation, make.RandomRotation(asked.rotation, fill, seed=0)),
             (asked.zoom, make.RandomZoom(asked.zoom, fill_mode=fill, seed=0)),
             (asked.shift, make.RandomTranslation(asked.shift, asked.shift, fill, seed=0)),
@@ -117,9 +115,9 @@ def visible_area_and_fill(augmentation: Augmentation, size: tuple[int, int], dra
     """
     change = make_augmenter(augmentation.model_copy(update={"fill": "black", "brightness": 0.0, "contrast": 0.0}))
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
-    pictures = np.broadcast_to(np.stack([x, y, np.full(size, 255, np.float32)], axis=-1), (_DRAWS_AT_A_TIME, *size, 3))
+    pictures = np.broadcast_to(np.stack([x, y, np.full(size, 255, np.float32)], axis=-1), (50, *size, 3))
     rows = []
-    for number in range(0, draws, _DRAWS_AT_A_TIME):
+    for number in range(0, draws, len(pictures)):
         for changed in change(pictures, number)[: draws - number]:
             inside, covered = changed[..., 2] > 254, changed[..., 2].mean() / 255
             (x_down, x_right), (y_down, y_right) = np.gradient(changed[..., 0]), np.gradient(changed[..., 1])

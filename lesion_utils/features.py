@@ -19,8 +19,7 @@ def feature_cache_key(
 ) -> list:
     """All that decides the outputs of an untrained backbone; ``weights`` is their digest.
 
-    ``statistics`` count only where the scaling standardises, ``seed`` only where weights are random; ``threads`` decide
-    the last bits.
+    ``statistics`` count only where the scaling standardises, ``seed`` only where weights are random.
     """
     code = code_digest(Path(__file__).with_name("models.py").read_text(encoding="utf-8"))
     random_weights = seed if backbone.weights == "none" else None
@@ -36,10 +35,11 @@ def cached_features(
     ``key`` identifies the model. ``augmentation`` changes each picture first, at random, decided by the picture's
     content and the number of the ``view`` alone.
     """
-    code = code_digest(Path(__file__).read_text(encoding="utf-8"))
-    view_key = [view, augmentation.model_dump(), code] if augmentation else None
+    view_key, change = None, None
+    if augmentation:
+        view_key = [view, augmentation.model_dump(), code_digest(Path(__file__).read_text(encoding="utf-8"))]
+        change = make_augmenter(augmentation, view)
     cache = ArrayCache(cache_folder("features") / digest([key, view_key]))
-    change = make_augmenter(augmentation, view) if augmentation else None
     new = {name: row for row, name in enumerate(pictures.keys) if name not in cache}
     names = list(new)
     for block in (names[first : first + _BLOCK] for first in range(0, len(names), _BLOCK)):

@@ -6,7 +6,6 @@ Lawson-Darrow's Skin-Cancer-Model). ``evaluation/differences.py`` computes the d
 """
 
 from collections import defaultdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +42,15 @@ def paired_arms(
     cases = cases.reset_index(drop=True)
     test = cases[cases["split"] == "test"].sample(frac=1, random_state=split_seed)
     first = test.drop_duplicates("lesion_id")
-    if kind == "siblings":
-        tested, leaked = first, test.drop(first.index)
-        rng = np.random.default_rng(seed)
-    else:
+    tested, leaked, rng = first, test.drop(first.index), np.random.default_rng(seed)
+    if kind == "copies":
         chosen = first.groupby("label").sample(frac=COPIED, random_state=split_seed)
         tested, leaked = test, test[test["lesion_id"].isin(chosen["lesion_id"])]
         rng = np.random.default_rng(split_seed)
     if leaked.empty:
         reason = f"{NOTHING_LEAKS[kind]} ({len(test)} test images of {len(first)} lesions)"
-        fix = "use more cases, or the other kind of leak"
-        raise InputError(f"the size of a leak of {kind} cannot be measured: {reason}. Fix: {fix}.")
+        cannot = f"the size of a leak of {kind} cannot be measured: {reason}"
+        raise InputError(f"{cannot}. Fix: use more cases, or the other kind of leak.")
     matched, reserve = _matched(cases, leaked, rng)
     split = cases["split"].mask(cases["lesion_id"].isin(reserve), UNUSED)
     split[test.index.difference(tested.index)] = UNUSED
@@ -62,8 +59,8 @@ def paired_arms(
     if kind == "copies":
         copies = [make_offline_copies(rows.sort_index(), ONE_COPY_OF_EACH, split_seed) for rows in (leaked, matched)]
         cases = pd.concat([cases, *copies], ignore_index=True)
-        ends = np.cumsum([len(split), *map(len, copies)])
-        added = [cases.index[start:end] for start, end in pairwise(ends)]
+        numbers = cases.index[len(split) :]
+        added = [numbers[: len(copies[0])], numbers[len(copies[0]) :]]
         split, can_leak = split.reindex(cases.index, fill_value=UNUSED), can_leak.reindex(cases.index, fill_value=False)
     leaky, clean = (cases.assign(split=split.mask(cases.index.isin(rows), "train")) for rows in added)
     return leaky, clean, can_leak
@@ -74,29 +71,29 @@ def _matched(cases: pd.DataFrame, leaked: pd.DataFrame, rng: np.random.Generator
     training = cases[cases["split"] == "train"].sample(frac=1, random_state=rng)
     training = training[training.groupby("lesion_id")["label"].transform("nunique") == 1]
     rows = training.groupby("lesion_id").indices
-    free: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))  # lesions by class and size
+    free: dict[tuple, list[str]] = defaultdict(list)  # lesions by class and number of images
     for (label, lesion), size in training.groupby(["label", "lesion_id"], sort=False).size().items():
-        free[label][size].append(lesion)
+        free[label, size].append(lesion)
     views = cases["lesion_id"].value_counts()
     taken: list[int] = []
     reserve: list[str] = []
     groups = leaked.groupby(["label", "lesion_id"]).size().sort_values(ascending=False, kind="stable")
     for (label, lesion), missing in groups.items():
         while missing > 0:
-            sizes = sorted(size for size, lesions in free[label].items() if lesions)
+            sizes = sorted(size for (name, size), lesions in free.items() if name == label and lesions)
             as_large, large_enough = ([size for size in sizes if size >= n] for n in (views[lesion], missing))
             fits = as_large or large_enough or sizes[-1:]
             if not fits:
                 needed, available = ((table["label"] == label).sum() for table in (leaked, training))
-                raise InputError(
-                    f"the size of a leak cannot be measured: the leaky arm adds {needed} images of {label}, but "
-                    f"training has only {available} of other lesions. Expected as many. Fix: a smaller test_fraction."
+                adds = (
+                    f"the leaky arm adds {needed} images of {label}, but training has only {available} of other lesions"
                 )
-            replacement = free[label][fits[0]].pop()
-            images = rows[replacement][:missing]
-            taken += list(images)
+                fix = "Expected as many. Fix: a smaller test_fraction."
+                raise InputError(f"the size of a leak cannot be measured: {adds}. {fix}")
+            replacement = free[label, fits[0]].pop()
+            taken += list(rows[replacement][:missing])
             reserve.append(replacement)
-            missing -= len(images)
+            missing -= len(rows[replacement])
     return training.iloc[taken], reserve
 
 
@@ -124,14 +121,9 @@ def train_leak_pairs(
         leaky, clean, can_leak = paired_arms(cases, kind, split_seed, seed + run)
         is_training, is_test = (leaky["split"] == split for split in ("train", "test"))
         for arm, arm_cases in zip(ARMS, (leaky, clean), strict=True):
-            trained = train(
-                arm_recipe(recipe, arm),
-                arm_cases,
-                seed=seed + run,
-                threads=threads,
-                weights=weights,
-                folder=folder / arm_name(name, arm) / f"r{run}",
-            )
+            to = folder / arm_name(name, arm) / f"r{run}"
+            options: dict[str, Any] = {"seed": seed + run, "threads": threads, "weights": weights, "folder": to}
+            trained = train(arm_recipe(recipe, arm), arm_cases, **options)
             some = arm_cases.assign(split=arm_cases["split"].mask(is_test, UNUSED).mask(can_leak, "test_can_leak"))
             scores = trained.probabilities["test"][can_leak[is_test].to_numpy()]
             predictions.write(trained.folder, some, {"test_can_leak": scores}, trained.provenance)

@@ -13,12 +13,6 @@ from lesion_utils.errors import InputError, first_ten
 from lesion_utils.recipes import BackboneOptions, Recipe
 from lesion_utils.runtime import keras
 
-_COUNTED = {
-    keras.layers.Conv2D: "conv2d",
-    keras.layers.BatchNormalization: "batch_normalization",
-    keras.layers.Activation: "activation",
-}
-
 
 def _built(options: BackboneOptions, weights: str | None) -> keras.Model:
     backbone = BACKBONES[options.name]
@@ -27,27 +21,21 @@ def _built(options: BackboneOptions, weights: str | None) -> keras.Model:
     width = {"alpha": options.alpha} if backbone.has_alpha else {}
     shape = (*options.image_size, 3)
     model = getattr(keras.applications, backbone.build)(include_top=False, weights=weights, input_shape=shape, **width)
-    _name_by_position(model)
-    return model
-
-
-def _name_by_position(model: keras.Model) -> None:
-    """Renames layers that Keras numbers across all models: ``conv2d_185`` is then the same layer in any process."""
-    for kind, name in _COUNTED.items():
-        pattern = re.compile(rf"{name}(_\d+)?")
-        counted = [layer for layer in model.layers if type(layer) is kind and pattern.fullmatch(layer.name)]
-        numbers = [int(layer.name.removeprefix(name).removeprefix("_") or 0) for layer in counted]
-        for layer, number in zip(counted, numbers, strict=True):
-            position = number - min(numbers)
+    # Keras numbers layers across all models: counted from 0, ``conv2d_185`` is the same layer in any process.
+    for name in ("conv2d", "batch_normalization", "activation"):
+        matches = {layer: re.fullmatch(rf"{name}_?(\d*)", layer.name) for layer in model.layers}
+        numbers = {layer: int(match[1] or 0) for layer, match in matches.items() if match}
+        for layer, number in numbers.items():
+            position = number - min(numbers.values())
             layer.name = f"{name}_{position}" if position else name
+    return model
 
 
 def load_backbone(options: BackboneOptions, folder: str | None) -> keras.Model:
     """A recipe's backbone with its weights, cut at ``options.cut`` or at the layer where the weights end.
 
-    ``folder`` is the study's ``weights``. A file named ``…upto_<layer>.weights.h5`` holds the weights from the input to
-    that layer. Raises InputError for a picture too small, a cut that does not exist or lies above the weights, and
-    weights of another network.
+    ``folder`` is the study's ``weights``; a file ``…upto_<layer>.weights.h5`` reaches from the input to that layer.
+    Raises InputError for a picture too small, a cut that does not exist or lies above the weights, and other weights.
     """
     name, smallest = options.name, BACKBONES[options.name].smallest_side
     if min(options.image_size) < smallest:
@@ -59,10 +47,8 @@ def load_backbone(options: BackboneOptions, folder: str | None) -> keras.Model:
     except Exception as error:  # Keras raises a bare Exception when the download fails
         if not download:
             raise
-        raise InputError(
-            f"the ImageNet weights of {name} could not be downloaded ({error}). Fix: give a folder that has them: "
-            f"make study … WEIGHTS=<folder>, or papermill … -p weights <folder>."
-        ) from error
+        fix = "give a folder that has them: make study … WEIGHTS=<folder>, or papermill … -p weights <folder>."
+        raise InputError(f"the ImageNet weights of {name} could not be downloaded ({error}). Fix: {fix}") from error
     if path is not None:
         fix = f"Fix: give the weights file of {name}."
         if "_upto_" in path.name:
@@ -74,19 +60,16 @@ def load_backbone(options: BackboneOptions, folder: str | None) -> keras.Model:
         try:
             model.load_weights(path)
         except (ValueError, KeyError, OSError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"{path} does not hold the weights of {name} with alpha {options.alpha} ({reason}). {fix}"
-            ) from error
+            cannot = f"{path} does not hold the weights of {name} with alpha {options.alpha}"
+            raise InputError(f"{cannot} ({str(error).splitlines()[0]}). {fix}") from error
     return model if options.cut is None else keras.Model(model.input, _layer(model, options.cut, "cut").output)
 
 
 def _layer(model: keras.Model, name: str, key: str) -> keras.layers.Layer:
     names = [layer.name for layer in model.layers]
     if name not in names:
-        raise InputError(
-            f"recipe key `{key}`: {model.name} has no layer {name!r}. Its last layers: {first_ten(names[-10:])}."
-        )
+        last = f"Its last layers: {first_ten(names[-10:])}"
+        raise InputError(f"recipe key `{key}`: {model.name} has no layer {name!r}. {last}.")
     return model.get_layer(name)
 
 
@@ -108,10 +91,7 @@ Statistics: TypeAlias = tuple[float, float]  # mean and standard deviation of al
 def build(
     recipe: Recipe, classes: int, weights: str | None, seed: int, statistics: Statistics = (127.5, 127.5)
 ) -> Network:
-    """The network of a recipe, uncompiled; input (batch, height, width, 3) with values 0 to 255.
-
-    The scalings ``z_score…`` standardise by ``statistics``.
-    """
+    """The uncompiled network of a recipe; input (batch, height, width, 3), 0 to 255; ``z_score…``: ``statistics``."""
     keras.utils.set_random_seed(seed)
     options = recipe.backbone
     backbone = load_backbone(options, weights)
@@ -121,22 +101,18 @@ def build(
     scale = keras.layers.Rescaling(1 / deviation, -mean / deviation)
     inputs = keras.Input((*options.image_size, 3))
     features = keras.Model(inputs, pooling(backbone(scale(inputs))), name="features")
-    head = _head(recipe, features.output_shape[1], classes)
-    pictures = keras.Input((*options.image_size, 3))
-    whole = keras.Model(pictures, head(features(pictures)), name="classifier")
-    return Network(scale, backbone, pooling, features, head, whole)
-
-
-def _head(recipe: Recipe, width: int, classes: int) -> keras.Model:
     layers = [
-        keras.Input((width,)),
+        keras.Input((features.output_shape[1],)),
         keras.layers.Normalization(name="standardise") if recipe.standardise else None,
         keras.layers.Dropout(recipe.feature_dropout) if recipe.feature_dropout else None,
         keras.layers.Dense(recipe.hidden, activation="relu") if recipe.hidden else None,
         keras.layers.Dropout(recipe.dropout) if recipe.dropout else None,
         keras.layers.Dense(classes, activation="softmax", name="probabilities"),
     ]
-    return keras.Sequential([layer for layer in layers if layer is not None], name="head")
+    head = keras.Sequential([layer for layer in layers if layer is not None], name="head")
+    pictures = keras.Input((*options.image_size, 3))
+    whole = keras.Model(pictures, head(features(pictures)), name="classifier")
+    return Network(scale, backbone, pooling, features, head, whole)
 
 
 def rescale(network: Network, statistics: Statistics) -> None:
@@ -152,10 +128,9 @@ def split_below(network: Network, layer: str) -> tuple[keras.Model, keras.Model]
     shared with ``network``.
     """
     layers = network.backbone.layers
-    position = {id(each): number for number, each in enumerate(layers)}
-    first = position[id(_layer(network.backbone, layer, "phases.train"))]
+    first = layers.index(_layer(network.backbone, layer, "phases.train"))
     lowest_inputs = [
-        min((position[id(node.operation)] for node in each._inbound_nodes[0].parent_nodes), default=0)
+        min((layers.index(node.operation) for node in each._inbound_nodes[0].parent_nodes), default=0)
         for each in layers
     ]
     cut = max(number for number in range(first) if min(lowest_inputs[number + 1 :]) >= number)
@@ -177,10 +152,9 @@ def finished(network: Network, recipe: Recipe, shares: np.ndarray, from_features
     recipe without the mean over flips.
     """
     inputs = keras.Input((network.head if from_features else network.features).input_shape[1:])
-    views = [inputs]
-    if recipe.flip_views:
-        views += [keras.ops.flip(inputs, axis) for axis in (1, 2)]
-        views.append(keras.ops.flip(views[1], 2))
+    views = [
+        keras.ops.flip(inputs, axes) if axes else inputs for axes in ((), 1, 2, (1, 2))[: 4 if recipe.flip_views else 1]
+    ]
     scores = [network.head(view if from_features else network.features(view)) for view in views]
     mean = keras.layers.average(scores) if recipe.flip_views else scores[0]
     if recipe.prior_correction:
@@ -196,8 +170,8 @@ def set_trainable(network: Network, train: str, freeze_batch_norm: bool) -> None
     not do it: Keras 3 overrides that inside another model.)
     """
     layers = network.backbone.layers
-    first = {"all": 0, "head": len(layers)}.get(train)
-    if first is None:
+    first = 0 if train == "all" else len(layers)
+    if train not in ("all", "head"):
         first = layers.index(_layer(network.backbone, train, "phases.train"))
     network.backbone.trainable = True
     for number, layer in enumerate(layers):

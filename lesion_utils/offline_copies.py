@@ -1,8 +1,8 @@
 """Copies of training images written to disk before training: by Augmentor (systems 003, 004) or by Keras (001)."""
 
 import contextlib
-import hashlib
 import io
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -31,14 +31,13 @@ def make_offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) 
         write = _write_with_keras if options.change else _write_with_augmentor
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
             for number, (label, count) in enumerate(_copies_per_class(cases["label"], options).items()):
-                target = Path(temporary) / "copies" / str(label)
-                target.mkdir(parents=True)
+                (target := Path(temporary) / "copies" / str(label)).mkdir(parents=True)
                 write(cases[cases["label"] == label], target, count, options, seed + number)
-            (Path(temporary) / "copies").rename(folder)
+            target.parent.rename(folder)
     paths = sorted(folder.glob("*/*.jpg"))
     names = [unquote(path.stem) for path in paths]
-    copies = cases.set_index("image_id").loc[[name.rsplit("-copy", 1)[0] for name in names]].reset_index()
-    return copies.assign(image_id=names, path=[str(path) for path in paths])[cases.columns]
+    copies = cases.set_index("image_id").loc[[name.rsplit("-copy", 1)[0] for name in names]]
+    return copies.assign(image_id=names, path=list(map(str, paths)))[cases.columns].reset_index(drop=True)
 
 
 def _copies_per_class(labels: pd.Series, options: OfflineCopies) -> dict[str, int]:
@@ -56,9 +55,9 @@ def _write_with_keras(cases: pd.DataFrame, target: Path, count: int, options: Of
 
     assert options.change
     change = make_augmenter(options.change, seed)
-    rng, rows = np.random.default_rng(seed), np.arange(0)
-    while len(rows) < count:
-        rows = np.append(rows, rng.permutation(len(cases)))
+    rng = np.random.default_rng(seed)
+    rounds = [rng.permutation(len(cases)) for _ in range(math.ceil(count / len(cases)))]
+    rows = np.concatenate([np.arange(0), *rounds])
     for number, case in enumerate(cases.iloc[rows[:count]].itertuples()):
         changed = change(np.asarray(open_image(case.path))[None], number)[0]
         # Like ImageDataGenerator's `save_to_dir`, this stretches the values of each picture to 0-255.
@@ -81,7 +80,7 @@ def _write_with_augmentor(cases: pd.DataFrame, target: Path, count: int, options
             pipeline.sample(0 if options.one_of_each else count, multi_threaded=False)  # 0: one of each
         # Augmentor names its files at random: name them by source and content instead.
         copies = sorted(
-            (path.name.split("_original_")[1].split(".jpg")[0], hashlib.sha256(path.read_bytes()).hexdigest(), path)
+            (path.name.split("_original_")[1].split(".jpg")[0], file_digest(str(path)), path)
             for path in output.iterdir()
         )
         for number, (image_id, _, path) in enumerate(copies):

@@ -29,8 +29,8 @@ cv2.setNumThreads(1)  # this package starts its own threads
 class CachedArrays:
     """Rows of an ``ArrayCache``: a read-only array (n, …) on disk, with the ``keys`` of its rows.
 
-    It is indexed like an array along its first axis, and reads only the rows that an index names. ``positions`` (n, 2)
-    are the index of each row's shard in ``shards``, and of the row in that shard.
+    It is indexed along its first axis, and reads only the rows that an index names. ``positions`` (n, 2) are the number
+    of each row's shard and of the row in that shard.
     """
 
     def __init__(self, keys: list[str], shards: list[np.ndarray], positions: np.ndarray):
@@ -58,8 +58,7 @@ class CachedArrays:
 
     @property
     def digest(self) -> str:
-        """Changes with the content, order and shape of the rows."""
-        return digest([self.keys, self.shape[1:]])
+        return digest([self.keys, self.shape[1:]])  # changes with the content, order and shape of the rows
 
 
 class ArrayCache:
@@ -107,9 +106,8 @@ def load_pictures(paths: Iterable[str], image_size: tuple[int, int], threads: in
         keys = list(pool.map(file_digest, paths))
         new = [(key, path) for key, path in dict(zip(keys, paths, strict=True)).items() if key not in cache]
         for first in range(0, len(new), _BLOCK):
-            block_keys, block_paths = zip(*new[first : first + _BLOCK], strict=True)
-            decoded = pool.map(_decode, block_paths, itertools.repeat(image_size))
-            cache.add(list(block_keys), np.stack(list(decoded)))
+            block = dict(new[first : first + _BLOCK])
+            cache.add([*block], np.stack([*pool.map(_decode, block.values(), itertools.repeat(image_size))]))
     return cache.read(keys)
 
 
@@ -150,9 +148,8 @@ def batches(
                 index = order[first : first + size]
                 yield change(inputs[index], epoch, first) if change else inputs[index], targets[index]
 
-    types = (np.float32 if change else inputs.dtype, targets.dtype)
-    shapes = ((None, *inputs.shape[1:]), (None, *targets.shape[1:]))
-    signature = tuple(map(tf.TensorSpec, shapes, types))
+    kinds = ((inputs, np.float32 if change else inputs.dtype), (targets, targets.dtype))
+    signature = tuple(tf.TensorSpec((None, *array.shape[1:]), kind) for array, kind in kinds)
     count = tf.data.INFINITE_CARDINALITY if epochs is None else epochs * -(-len(rows(0)) // size)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
     options = tf.data.Options()

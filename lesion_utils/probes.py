@@ -1,9 +1,8 @@
 """Shortcut probes: how much of the diagnosis can be predicted without the lesion.
 
-A small forest sees the frame of the picture alone, the picture without its centre, the file, or the patient's data.
-Whatever it can predict, a network may have learnt too (shortcut learning: Geirhos et al., Nature Machine Intelligence
-2:665, 2020; masked dermoscopy: Bissoto et al., CVPR Workshops 2019). A lesion that reaches the frame is visible there.
-Every case is predicted by a forest that has not seen its lesion.
+A small forest sees the frame of the picture alone, the picture without its centre, the file, or the patient's data:
+what it predicts, a network may have learnt too (Geirhos et al., Nature Machine Intelligence 2:665, 2020; Bissoto et
+al., CVPR Workshops 2019). A lesion that reaches the frame is visible there.
 """
 
 from collections.abc import Callable
@@ -38,11 +37,9 @@ def unavailable(cases: pd.DataFrame, kind: str) -> str:
     if len(rare := lesions[lesions < FOLDS]):
         counts = first_ten(f"{label} ({count})" for label, count in rare.items())
         return f"{FOLDS} folds need {FOLDS} lesions of each class; fewer have {counts}"
-    if kind == "metadata":
-        # otherwise missing values would reveal the class
-        known = cases[[*METADATA]].notna().any(axis=1).groupby(cases["label"]).any()
-        if not known.all():
-            return f"age, sex and site are missing for all cases of {first_ten(known.index[~known])}"
+    known = cases[[*METADATA]].notna().any(axis=1).groupby(cases["label"]).any() if kind == "metadata" else None
+    if known is not None and not known.all():  # missing values would reveal the class
+        return f"age, sex and site are missing for all cases of {first_ten(known.index[~known])}"
     return ""
 
 
@@ -59,25 +56,19 @@ def probe(cases: pd.DataFrame, kind: str, threads: int, seed: int) -> pd.DataFra
         TREES, min_samples_leaf=5, bootstrap=True, max_samples=0.5, n_jobs=threads, random_state=seed
     )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    truth, lesions = cases["label"], cases["lesion_id"]
-    scores = cross_val_predict(
-        forest, FEATURES[kind](cases, threads), truth, groups=lesions, cv=folds, method="predict_proba"
-    )
+    features, grouped = FEATURES[kind](cases, threads), {"groups": cases["lesion_id"], "cv": folds}
+    scores = cross_val_predict(forest, features, cases["label"], method="predict_proba", **grouped)
     return predictions.build(cases, sorted(cases["label"].unique()), scores)
 
 
 @lru_cache(maxsize=1)  # for three probes
 def _opened(paths: tuple[str, ...], threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each picture as the means of GRID x GRID equal cells, (n, GRID, GRID, 3) uint8; its bytes, width, height, (n, 3).
-
-    Raises InputError naming the first file that cannot be decoded.
-    """
+    """Each picture as means of GRID x GRID equal cells, (n, GRID, GRID, 3) uint8; its bytes, width, height, (n, 3)."""
 
     def cells_and_file(path: str) -> tuple[np.ndarray, tuple[int, int, int]]:
         picture = open_image(path)
-        # BOX: no cell contains pixels of its neighbours
-        cells = np.asarray(picture.resize((GRID, GRID), Image.Resampling.BOX))
-        return cells, (Path(path).stat().st_size, *picture.size)
+        cells = picture.resize((GRID, GRID), Image.Resampling.BOX)  # no cell contains pixels of its neighbours
+        return np.asarray(cells), (Path(path).stat().st_size, *picture.size)
 
     with ThreadPoolExecutor(threads) as pool:
         cells, files = zip(*pool.map(cells_and_file, paths), strict=True)

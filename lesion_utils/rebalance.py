@@ -25,15 +25,14 @@ def epoch_sizes(labels: np.ndarray, sampler: str, class_size: int | None = None)
         "equal": np.full_like(counts, class_size or max(1, round(counts.mean()))),
         "root": np.maximum(1, np.rint(counts.sum() * np.sqrt(counts) / np.sqrt(counts).sum())).astype(int),
     }[sampler]
-    return {int(name): int(size) for name, size in zip(classes, sizes, strict=True)}
+    return dict(zip(classes.tolist(), sizes.tolist(), strict=True))
 
 
 def epoch_rows(labels: np.ndarray, sampler: str, seed: int, class_size: int | None = None) -> np.ndarray:
     """Rows of the training cases in the order in which one epoch shows them; ``seed`` decides the draw."""
-    sizes = epoch_sizes(labels, sampler, class_size)
-    rows = np.arange(len(labels)).reshape(-1, 1)
-    counts = {name: int((labels == name).sum()) for name in sizes}
-    if fewer := {name: min(size, counts[name]) for name, size in sizes.items() if size < counts[name]}:
+    sizes, rows = epoch_sizes(labels, sampler, class_size), np.arange(len(labels)).reshape(-1, 1)
+    counts = dict(zip(*np.unique(labels, return_counts=True), strict=True))
+    if fewer := {name: size for name, size in sizes.items() if size < counts[name]}:
         rows, labels = RandomUnderSampler(sampling_strategy=fewer, random_state=seed).fit_resample(rows, labels)
     if more := {name: size for name, size in sizes.items() if size > counts[name]}:
         rows, labels = RandomOverSampler(sampling_strategy=more, random_state=seed).fit_resample(rows, labels)
@@ -49,11 +48,10 @@ def class_weights(
     """
     if kind == "none":
         return None
-    classes = np.unique(labels)
+    classes = np.unique(labels).tolist()
     if isinstance(kind, str):
-        weights = compute_class_weight(kind, classes=classes, y=labels)
-        return dict(zip(classes.tolist(), weights.tolist(), strict=True))
+        return dict(zip(classes, compute_class_weight(kind, classes=np.array(classes), y=labels).tolist(), strict=True))
     if unknown := sorted(set(kind) - set(names)):
         expected = f"Expected some of {', '.join(names)}. Fix: correct the name."
         raise InputError(f"recipe key `class_weights`: no class {first_ten(unknown)}. {expected}")
-    return {index: kind.get(names[index], 1.0) for index in classes.tolist()}
+    return {index: kind.get(names[index], 1.0) for index in classes}

@@ -1,7 +1,4 @@
-"""TensorFlow, imported without its start-up messages and set up for reproducible runs.
-
-Modules that compute with Keras import ``keras`` and ``tf`` from here.
-"""
+"""TensorFlow without its start-up messages, set up for reproducible runs: import ``keras`` and ``tf`` from here."""
 
 import os
 
@@ -37,7 +34,6 @@ def start(threads: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     except RuntimeError as error:
-        raise InputError(
-            f"TensorFlow already runs with another number of threads than {threads}. Fix: restart the kernel."
-        ) from error
+        already = f"TensorFlow already runs with another number of threads than {threads}"
+        raise InputError(f"{already}. Fix: restart the kernel.") from error
     tf.config.experimental.enable_op_determinism()

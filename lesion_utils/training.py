@@ -6,7 +6,6 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +56,7 @@ class Trained:
 
     @property
     def is_leaky(self) -> bool:
-        """Whether training shares a lesion or an image with a held-out case."""
-        return self.provenance["leaky"]
+        return self.provenance["leaky"]  # whether training shares a lesion or an image with a held-out case
 
 
 def train(
@@ -92,7 +90,19 @@ def train(
         start(threads)
         keras.backend.clear_session()
         training = _Training(_Data(recipe, cases, seed), pictures, threads, weights, provenance["weights"])
-        _train(name, training, folder, title, provenance)
+        trained = training.fit(name)
+        model, scores = training.predict()
+        (folder / PROVENANCE).unlink(missing_ok=True)
+        handover.write(folder, model, trained, cases, recipe, scores, title, leaky)
+        saves = {
+            "model.keras": model.save,
+            "history.csv": lambda new: trained.to_csv(new, index=False),
+            "probabilities.npz": lambda new: np.savez(new, **scores),
+        }
+        for file, save in saves.items():
+            with atomic_write(folder / file) as new:
+                save(new)
+        write_json(folder / PROVENANCE, provenance)
     with np.load(folder / "probabilities.npz") as arrays:
         probabilities = dict(arrays)
     predictions.write(folder, cases, probabilities, provenance)
@@ -142,40 +152,19 @@ class _Data:
         return batches(inputs, self.targets, lambda _: rows, HELD_OUT_BATCH, epochs=1)
 
 
-@dataclass(frozen=True)
-class _PhaseInput:
-    """The model that a phase trains, and its inputs: one per case, and augmented views of the training cases if any."""
-
-    model: keras.Model
-    inputs: np.ndarray | CachedArrays
-    views: Sequence[np.ndarray] = ()
-    change: Callable[[np.ndarray, int, int], np.ndarray] | None = None
-
-    def batches(self, data: _Data, size: int) -> tf.data.Dataset:
-        """Endless training batches; if there are views, epochs take them in turn."""
-        if not self.views:
-            return batches(self.inputs, data.targets, data.epoch, size, change=self.change)
-
-        def rows(epoch: int) -> np.ndarray:
-            view = epoch % len(self.views)
-            return view * len(data.train) + np.searchsorted(data.train, data.epoch(epoch))
-
-        targets = np.concatenate([data.targets[data.train]] * len(self.views))
-        return batches(np.concatenate(self.views), targets, rows, size)
-
-
 class _Training:
     """One training in progress: its cases, their pictures, and the network."""
 
     def __init__(self, data: _Data, pictures: CachedArrays, threads: int, weights: str | None, weights_digest: str):
         self.data, self.recipe, self.pictures = data, data.recipe, pictures
         self.statistics = _statistics(data, pictures)
-        statistics, seed = self.statistics["train"], data.seed
-        self.network = build(self.recipe, len(data.classes), weights, seed, statistics)
-        self.key = feature_cache_key(self.recipe.backbone, weights_digest, statistics, seed, threads)
+        statistics, everything = self.statistics["train"], ("train", *data.splits)
+        self.network = build(self.recipe, len(data.classes), weights, data.seed, statistics)
+        self.key = feature_cache_key(self.recipe.backbone, weights_digest, statistics, data.seed, threads)
         self.features = functools.cache(self._features)
+        self.head_splits = tuple(data.splits) if self.recipe.feature_views else everything
         if self.recipe.standardise:
-            self.network.head.get_layer("standardise").adapt(self.features("train", *data.splits)[data.train])
+            self.network.head.get_layer("standardise").adapt(self.features(*everything)[data.train])
 
     def _features(self, *splits: str) -> np.ndarray:
         """The features of the pictures of ``splits`` in the cases' rows; other rows are left as they are."""
@@ -184,28 +173,46 @@ class _Training:
         features[rows] = cached_features(self.network.features, self.pictures.take(rows), self.key)
         return features
 
-    def phase_input(self, number: int) -> _PhaseInput:
-        """What phase ``number`` trains and reads: layers that are frozen so far run once, and their output is kept."""
-        recipe, data, network = self.recipe, self.data, self.network
-        phase, earlier = recipe.phases[number], recipe.phases[:number]
-        if phase.train == "head":
-            if not recipe.feature_views:
-                return _PhaseInput(network.head, self.features("train", *data.splits))
-            pictures = self.pictures.take(data.train)
-            views = [
-                np.asarray(cached_features(network.features, pictures, self.key, recipe.augmentation, view))
-                for view in range(1, recipe.feature_views + 1)
-            ]
-            return _PhaseInput(network.head, self.features(*data.splits), views)
-        is_frozen_below = phase.train != "all" and all(before.train in ("head", phase.train) for before in earlier)
-        change = make_augmenter(recipe.augmentation, data.seed) if recipe.augmentation.changes else None
-        if is_frozen_below and change is None and (halves := split_below(network, phase.train)):
+    def phase_input(self, number: int) -> tuple[keras.Model, np.ndarray | CachedArrays, tf.data.Dataset]:
+        """The model that phase ``number`` trains, its inputs, one per case, and endless batches of training cases.
+
+        Layers that are frozen so far run once, and their output is kept.
+        """
+        recipe, data, network, size = self.recipe, self.data, self.network, self.recipe.batch_size
+        part = recipe.phases[number].train
+        model, change = network.whole, None
+        inputs: np.ndarray | CachedArrays = self.pictures
+        if part == "head":
+            model, inputs = network.head, self.features(*self.head_splits)
+            if recipe.feature_views:
+                return model, inputs, self._view_batches()
+        elif recipe.augmentation.changes:
+            change = make_augmenter(recipe.augmentation, data.seed)
+        elif (
+            part != "all"
+            and all(before.train in ("head", part) for before in recipe.phases[:number])
+            and (halves := split_below(network, part))
+        ):
             used = data.rows("train", *data.splits)
-            key = [*self.key, "below", phase.train]
-            activations = cached_features(halves[0], self.pictures.take(used), key)
+            activations = cached_features(halves[0], self.pictures.take(used), [*self.key, "below", part])
             nearest = np.searchsorted(used, np.arange(len(self.pictures))).clip(max=len(used) - 1)  # unused: any row
-            return _PhaseInput(halves[1], activations.take(nearest))
-        return _PhaseInput(network.whole, self.pictures, change=change)
+            model, inputs = halves[1], activations.take(nearest)
+        return model, inputs, batches(inputs, data.targets, data.epoch, size, change=change)
+
+    def _view_batches(self) -> tf.data.Dataset:
+        """Training batches of the features of augmented pictures; epochs take the views in turn."""
+        recipe, data = self.recipe, self.data
+        pictures, count = self.pictures.take(data.train), recipe.feature_views
+        views = [
+            cached_features(self.network.features, pictures, self.key, recipe.augmentation, view)
+            for view in range(1, count + 1)
+        ]
+
+        def rows(epoch: int) -> np.ndarray:
+            return epoch % count * len(data.train) + np.searchsorted(data.train, data.epoch(epoch))
+
+        targets = np.tile(data.targets[data.train], (count, 1))
+        return batches(np.concatenate([*views]), targets, rows, recipe.batch_size)
 
     def fit(self, name: str) -> pd.DataFrame:
         """Runs all phases and leaves the network with the weights to keep; returns one row per epoch."""
@@ -213,7 +220,7 @@ class _Training:
         best, kept = -np.inf, []
         for number, phase in enumerate(self.recipe.phases):
             set_trainable(self.network, phase.train, self.recipe.freeze_batch_norm)
-            history = _fit(self.phase_input(number), self.data, phase, name)
+            history = _fit(*self.phase_input(number), self.data, phase, name)
             histories.append(history.assign(phase=number, train=phase.train))
             monitor = self.recipe.monitor
             score = (history[monitor] * (1 if "accuracy" in monitor else -1)).max()
@@ -230,36 +237,20 @@ class _Training:
         recipe, data, network = self.recipe, self.data, self.network
         first_epoch = data.labels[data.epoch(0)]
         shares = np.bincount(first_epoch, minlength=len(data.classes)) / len(first_epoch)
-        model = predictor = finished(network, recipe, shares)
-        inputs: np.ndarray | CachedArrays = self.pictures
+        model = finished(network, recipe, shares)
+        usual: tuple[keras.Model, np.ndarray | CachedArrays] = model, self.pictures
         if not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
-            predictor = finished(network, recipe, shares, from_features=True)
-            inputs = self.features(*data.splits) if recipe.feature_views else self.features("train", *data.splits)
+            usual = finished(network, recipe, shares, from_features=True), self.features(*self.head_splits)
         probabilities = {}
         for split in data.splits:
-            if self.statistics[split] == self.statistics["train"]:
-                probabilities[split] = predictor.predict(data.held_out(inputs, split), verbose=0)
-            else:
-                rescale(network, self.statistics[split])
-                rescaled = finished(network, recipe, shares)
-                probabilities[split] = rescaled.predict(data.held_out(self.pictures, split), verbose=0)
+            (predictor, inputs), statistics = usual, self.statistics[split]
+            if is_rescaled := statistics != self.statistics["train"]:
+                rescale(network, statistics)
+                predictor, inputs = finished(network, recipe, shares), self.pictures
+            probabilities[split] = predictor.predict(data.held_out(inputs, split), verbose=0)
+            if is_rescaled:
                 rescale(network, self.statistics["train"])
         return model, probabilities
-
-
-def _train(name: str, training: _Training, folder: Path, title: str, provenance: dict) -> None:
-    history = training.fit(name)
-    model, probabilities = training.predict()
-    cases, leaky = training.data.cases, provenance["leaky"]
-    (folder / PROVENANCE).unlink(missing_ok=True)
-    handover.write(folder, model, history, cases, training.recipe, probabilities, title, leaky)
-    with atomic_write(folder / "model.keras") as new:
-        model.save(new)
-    with atomic_write(folder / "history.csv") as new:
-        history.to_csv(new, index=False)
-    with atomic_write(folder / "probabilities.npz") as new:
-        np.savez(new, **probabilities)
-    write_json(folder / PROVENANCE, provenance)
 
 
 def _statistics(data: _Data, pictures: CachedArrays) -> dict[str, Statistics]:
@@ -279,9 +270,11 @@ def _moments(pictures: CachedArrays, rows: np.ndarray) -> Statistics:
     return float(mean), float(np.average((np.arange(256) - mean) ** 2, weights=counts) ** 0.5)
 
 
-def _fit(phase_input: _PhaseInput, data: _Data, phase: Phase, name: str) -> pd.DataFrame:
-    """Trains the model for one phase and leaves it with the weights to keep; returns one row per epoch."""
-    model, recipe = phase_input.model, data.recipe
+def _fit(
+    model: keras.Model, inputs: np.ndarray | CachedArrays, shown: tf.data.Dataset, data: _Data, phase: Phase, name: str
+) -> pd.DataFrame:
+    """Trains ``model`` for one phase and leaves it with the weights to keep; returns one row per epoch."""
+    recipe = data.recipe
     steps = math.ceil(len(data.epoch(0)) / recipe.batch_size)
     rate, schedules = phase.learning_rate, keras.optimizers.schedules  # step_never_reached: constant
     if phase.schedule == "cosine":
@@ -296,44 +289,34 @@ def _fit(phase_input: _PhaseInput, data: _Data, phase: Phase, name: str) -> pd.D
         jit_compile=False,  # XLA on the CPU is several times slower here
     )
     monitor = {"monitor": recipe.monitor, "mode": "max" if "accuracy" in recipe.monitor else "min"}
-    progress = _Progress(name, phase)
     stopping = {"patience": recipe.early_stopping or phase.epochs, "restore_best_weights": recipe.keep == "best"}
-    callbacks: list[keras.callbacks.Callback] = [progress, keras.callbacks.EarlyStopping(**stopping, **monitor)]
+    began: list[float] = []
+    history: list[dict[str, float]] = []
+
+    def record(epoch: int, logs: dict[str, float]) -> None:
+        seconds, rate = time.perf_counter() - began[-1], float(model.optimizer.learning_rate)
+        history.append({"epoch": epoch + 1, "learning_rate": rate} | logs | {"seconds": round(seconds, 2)})
+        if not IN_JUPYTERLAB:  # which has Keras' own progress bar
+            print(
+                f"{name} ({phase.train}) epoch {epoch + 1}/{phase.epochs}: loss {logs['loss']:.3f}, validation loss "
+                f"{logs['val_loss']:.3f}, validation balanced accuracy {logs['val_balanced_accuracy']:.3f}, "
+                f"{seconds:.0f} s",
+                flush=True,
+            )
+
+    clock = keras.callbacks.LambdaCallback(lambda *_: began.append(time.perf_counter()), on_epoch_end=record)
+    callbacks = [clock, keras.callbacks.EarlyStopping(**stopping, **monitor)]
     if plateau := recipe.reduce_lr:
         options = {"factor": plateau.factor, "patience": plateau.patience, "min_lr": plateau.smallest}
         callbacks.append(keras.callbacks.ReduceLROnPlateau(**options, **monitor))
     model.fit(
-        phase_input.batches(data, recipe.batch_size),
+        shown,
         steps_per_epoch=steps,
         shuffle=False,  # the sampler has shuffled
         epochs=phase.epochs,
-        validation_data=data.held_out(phase_input.inputs, "validation", VALIDATION_COPIES),
+        validation_data=data.held_out(inputs, "validation", VALIDATION_COPIES),
         class_weight=class_weights(data.labels[data.train], recipe.class_weights, data.classes),
         callbacks=callbacks,
         verbose=1 if IN_JUPYTERLAB else 0,
     )
-    return pd.DataFrame(progress.epochs)
-
-
-class _Progress(keras.callbacks.Callback):
-    """Keeps the history; outside JupyterLab, which has Keras' own bar, prints one line per epoch."""
-
-    def __init__(self, name: str, phase: Phase):
-        super().__init__()
-        self.name, self.phase = name, phase
-        self.epochs: list[dict] = []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.began = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        seconds = time.perf_counter() - self.began
-        rate = float(self.model.optimizer.learning_rate)
-        self.epochs.append({"epoch": epoch + 1, "learning_rate": rate} | logs | {"seconds": round(seconds, 2)})
-        if not IN_JUPYTERLAB:
-            print(
-                f"{self.name} ({self.phase.train}) epoch {epoch + 1}/{self.phase.epochs}: loss {logs['loss']:.3f}, "
-                f"validation loss {logs['val_loss']:.3f}, "
-                f"validation balanced accuracy {logs['val_balanced_accuracy']:.3f}, {seconds:.0f} s",
-                flush=True,
-            )
+    return pd.DataFrame(history)

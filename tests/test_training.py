@@ -93,7 +93,7 @@ def no_training(first, monkeypatch):
         raise RuntimeError("trained again")
 
     monkeypatch.setenv("LESION_OUTPUT", str(first[0]))
-    monkeypatch.setattr(training, "_train", fail)
+    monkeypatch.setattr(training, "_Training", fail)
 
 
 def test_the_history_has_a_row_an_epoch(first):
@@ -402,7 +402,7 @@ def test_upper_layers_learn_alike_from_kept_activations(few, threads, run_throug
 def test_the_whole_network_runs_where_what_lies_below_changes(few, threads, change, monkeypatch):
     trained = []
     fit = training._fit
-    monkeypatch.setattr(training, "_fit", lambda fed, *args: trained.append(fed.model.name) or fit(fed, *args))
+    monkeypatch.setattr(training, "_fit", lambda model, *args: trained.append(model.name) or fit(model, *args))
     train_in(study_of(threads, **MOBILE | {"phases": [{"train": "conv_dw_4", "epochs": 1}]} | change), "net", few)
     assert trained[-1] == "classifier"
 
