@@ -71,10 +71,10 @@ def apply(cases: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
     require_one_of("the corrections", corrections["action"], ACTIONS)
     paths = _relative_paths(cases)
     files = corrections["path"].map(pd.Series(cases["path"].to_numpy(), index=paths))
-    changed = files.dropna().map(_sha256) != corrections.loc[files.notna(), "sha256"]
+    changed = files.notna() & (files.map(_sha256, na_action="ignore") != corrections["sha256"])
     for problem, bad in (
-        ("file(s) of the corrections are not in the dataset", corrections.loc[files.isna(), "path"]),
-        ("file(s) have another SHA-256 than those that were corrected", corrections["path"][changed[changed].index]),
+        ("file(s) of the corrections are not in the dataset", corrections["path"][files.isna()]),
+        ("file(s) have another SHA-256 than those that were corrected", corrections["path"][changed]),
     ):
         if len(bad):
             fix = "Expected the copy of the dataset that was corrected. Fix: use that copy, or make new corrections."
@@ -140,10 +140,10 @@ def _not_in_test(kept: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
 
 def _enough_lesions(kept: pd.DataFrame, picture: pd.Series) -> Iterator[Decision]:
     lesions = kept[kept["published_split"] == "train"].groupby("label")["lesion_id"].nunique()
-    for row, label in kept["label"].items():
-        if (count := lesions.get(label, 0)) < FEWEST_LESIONS:
-            few = f"{count} lesion(s) of {label} remain in Train"
-            yield row, "exclude", f"{few}; fewer than {FEWEST_LESIONS} are too few"
+    counts = kept["label"].map(lesions).fillna(0).astype(int)
+    for row, count in counts[counts < FEWEST_LESIONS].items():
+        few = f"{count} lesion(s) of {kept.at[row, 'label']} remain in Train"
+        yield row, "exclude", f"{few}; fewer than {FEWEST_LESIONS} are too few"
 
 
 def _files_of_a_picture(kept: pd.DataFrame, picture: pd.Series) -> Iterator[pd.DataFrame]:

@@ -44,10 +44,8 @@ def findings(
 
     Raises InputError for a file that cannot be decoded.
     """
-    own_and_others = {_ALL: cases} | {
-        name: table.drop(columns="split", errors="ignore") for name, table in (others or {}).items()
-    }
-    table = pd.concat(own_and_others, names=["set"]).reset_index("set").reset_index(drop=True)
+    sets = {name: table.drop(columns="split", errors="ignore") for name, table in (others or {}).items()}
+    table = pd.concat({_ALL: cases} | sets, names=["set"]).reset_index("set").reset_index(drop=True)
     own = table["set"] == _ALL
     groups = link_groups(table, threads)
     rows = [*_overlaps(table, groups), *_two_labels(table[own], groups[own], grouped_by)]
@@ -65,11 +63,11 @@ def _overlaps(table: pd.DataFrame, groups: pd.DataFrame) -> Iterator[tuple]:
     own = table["set"] == _ALL
     split = table["split" if "split" in table else "set"].where(own, None)
     splits = sorted(split.dropna().unique(), key=lambda name: (_ORDER.get(name, 3), name))
-    masks = {_ALL: own} | {name: split == name for name in splits}
-    masks |= {name: table["set"] == name for name in table.loc[~own, "set"].unique()}
+    others = table.loc[~own, "set"].unique()
+    masks = {_ALL: own} | {name: split == name for name in splits} | {name: table["set"] == name for name in others}
     pairs = [(name, name, "information") for name in splits]
     pairs += [(second, first, "leak") for first, second in combinations(splits, 2)]
-    pairs += [(_ALL, name, "information") for name in table.loc[~own, "set"].unique()]
+    pairs += [(_ALL, name, "information") for name in others]
     for left, right, severity in pairs:
         for kind in KINDS:
             linked = linked_to(groups[kind], masks[left], masks[right])
@@ -77,11 +75,9 @@ def _overlaps(table: pd.DataFrame, groups: pd.DataFrame) -> Iterator[tuple]:
             if not linked.any():
                 continue
             sentence = f"{linked.sum():,} of {masks[left].sum():,} images in {left} {_VERBS[kind]} of "
-            if left == right:
-                where, sentence = f"within {left}", f"{sentence}another there."
-            else:
-                where = f"between {right} and {left}"
-                sentence += f"{partners.sum():,} of {masks[right].sum():,} images in {right}."
+            where = f"within {left}" if left == right else f"between {right} and {left}"
+            partner = f"{partners.sum():,} of {masks[right].sum():,} images in {right}"
+            sentence += "another there." if left == right else f"{partner}."
             yield _row(kind, where, table[linked | partners], groups.loc[linked, kind].nunique(), severity, sentence)
 
 

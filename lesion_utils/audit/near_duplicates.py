@@ -20,7 +20,6 @@ HASH_SIZE = 24  # frequencies per side
 THRESHOLD = 114  # most bits of HASH_SIZE² that may differ
 _FREQUENCIES = 4  # the square has _FREQUENCIES * HASH_SIZE px per side, as in ImageHash
 _BLOCK = 32  # rows compared at a time
-
 _ORIENTATIONS = (None, *Image.Transpose)  # flips and quarter turns
 
 

@@ -77,10 +77,9 @@ def write(
 ) -> None:
     """Writes what ``names`` lists into ``folder``; ``about.json`` comes last and says that the others are complete.
 
-    ``history`` has one row per epoch. ``about.json`` lists the test cases of ``cases``, a table with splits, or the
-    validation cases where there is no test; ``scores[split]`` (n, classes) are the model's probabilities of them.
-    Forms of an earlier recipe are removed. Raises InputError for a form that gives other probabilities when it is read
-    back.
+    ``history`` has one row per epoch. ``about.json`` lists the test cases of ``cases``, or the validation cases where
+    there is no test; ``scores[split]`` (n, classes) are the model's probabilities of them. Forms of an earlier recipe
+    are removed. Raises InputError for a form that gives other probabilities when it is read back.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in (ABOUT, HISTORY, *FORMS.values()):  # ``about.json`` first: without it the others do not count
@@ -122,13 +121,13 @@ def write(
 def _save(model: keras.Model, form: str, path: Path) -> None:
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # Keras warns that an .h5 file is an old form
+    saves = {
+        "saved_model": lambda: model.export(path, verbose=False),
+        "h5": lambda: model.save(path),
+        "pickle": lambda: path.write_bytes(pickle.dumps(model)),
+    }
     try:
-        if form == "saved_model":
-            model.export(path, verbose=False)
-        elif form == "h5":
-            model.save(path)
-        else:
-            path.write_bytes(pickle.dumps(model))
+        saves[form]()
     finally:
         logging.disable(disabled)
 
@@ -156,10 +155,7 @@ class Model(NamedTuple):
 
 
 def load(path: Path, trust_pickle: bool = False) -> Model:
-    """The model in ``path`` (``model_in``); raises InputError for a damaged file.
-
-    Loading a pickle runs any code in it, so a pickle is refused unless ``trust_pickle``.
-    """
+    """The model in ``path`` (``model_in``); InputError if it is damaged, or a pickle (runs code) without the trust."""
     path = model_in(path)
     if path.suffix == ".pkl" and not trust_pickle:
         fix = "Fix: load another form; or, if you trust its maker, --trust-pickle (in Python trust_pickle=True)"
@@ -173,11 +169,10 @@ def load(path: Path, trust_pickle: bool = False) -> Model:
             raise TypeError(f"it holds a {type(model).__name__}, not a Keras model")
         return Model(path, model.input_shape[1:3], model.predict_on_batch)
     except Exception as error:  # each form fails in ways of its own
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{path} cannot be loaded as a model ({type(error).__name__}: {reason}). Expected a complete file that "
-            "this project wrote. Fix: copy it again, or make it again with make study."
-        ) from error
+        first_line, *_ = str(error).split("\n")
+        reason = f"{type(error).__name__}: {first_line}"
+        fix = "Expected a complete file that this project wrote. Fix: copy it again, or make it again with make study."
+        raise InputError(f"{path} cannot be loaded as a model ({reason}). {fix}") from error
 
 
 def model_in(path: Path) -> Path:

@@ -76,7 +76,6 @@ def check_published_counts(system: str, labels: pd.Series, split: pd.Series) -> 
         class_counts = labels[split == name].value_counts().to_dict()
         count = class_counts if isinstance(published, dict) else sum(class_counts.values())
         if count != published:
-            raise InputError(
-                f"the {name} split of {system} has {count} images, published are {published}: this is another dataset. "
-                "Fix: use the whole set with its metadata table as published, or `split_rule: by_lesion`."
-            )
+            differs = f"the {name} split of {system} has {count} images, published are {published}"
+            fix = "Fix: use the whole set with its metadata table as published, or `split_rule: by_lesion`."
+            raise InputError(f"{differs}: this is another dataset. {fix}")
