@@ -155,7 +155,10 @@ class Model(NamedTuple):
 
 
 def load(path: Path, trust_pickle: bool = False) -> Model:
-    """The model in ``path`` (``model_in``); InputError if it is damaged, or a pickle (runs code) without the trust."""
+    """The model in ``path`` (``model_in``); raises InputError for a damaged file.
+
+    Loading a pickle runs any code in it, so a pickle is refused unless ``trust_pickle``.
+    """
     path = model_in(path)
     if path.suffix == ".pkl" and not trust_pickle:
         fix = "Fix: load another form; or, if you trust its maker, --trust-pickle (in Python trust_pickle=True)"
