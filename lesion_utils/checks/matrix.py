@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from lesion_utils.checks.findings import not_above, too_good
+from lesion_utils.checks.findings import not_above, say, too_good
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import metrics
@@ -24,6 +24,7 @@ MOST_IMAGES = 1e9
 UNLIKELY = 0.001  # p below which class counts do not fit a dataset
 FITS = 0.05  # p from which they fit another explanation
 _Z2 = 1.959964**2  # of a 95% interval
+_UNKNOWN = (np.nan, np.nan)
 
 
 class MatrixVerdict(NamedTuple):
@@ -72,7 +73,7 @@ def judge_matrix(
     if dataset:
         findings += _unlike_ham10000(counts, seed)
     else:
-        notes.append("class counts were not compared with a dataset (--dataset ham10000)")
+        notes.append(say("not compared"))
     return MatrixVerdict(counts, numbers, _by_class(counts), predictive, findings, notes)
 
 
@@ -93,7 +94,7 @@ def _with_names(matrix: pd.DataFrame, classes: Sequence[str] | None, dataset: st
     unnamed = all(str(name).isdigit() for name in matrix.index)
     if unnamed and classes is None and dataset and k == len(published):
         classes = published
-        notes.append(f"the text names no classes: HAM10000's were taken in alphabetical order, {', '.join(classes)}")
+        notes.append(say("names taken", classes=", ".join(classes)))
     names = list(classes or (name if isinstance(name, str) else f"class {name + 1}" for name in matrix.index))
     if len(names) != k or len(set(names)) != k:
         raise InputError(f"{len(set(names))} different names for a matrix of {k} classes: {first_ten(names)}.")
@@ -115,7 +116,7 @@ def _counts(matrix: pd.DataFrame, class_counts: Sequence[float] | None, notes: l
         raise InputError("the matrix holds only zeros. Expected counts.")
     if class_counts is not None:
         values = _from_shares(matrix, values, class_counts, notes)
-    elif _are_shares(values):
+    elif any(_are_shares(values.sum(axis, keepdims=True), values) for axis in (0, 1, None)):
         fix = "Fix: paste the counts, or give the images of each class in the order of the rows: --class-counts 26,30,…"
         raise InputError(f"the matrix is normalised: a share has no interval without its number of images. {fix}")
     _refuse_cell(matrix, values != np.round(values), "is not a whole number")
@@ -133,14 +134,11 @@ def _refuse_cell(matrix: pd.DataFrame, bad: np.ndarray, problem: str) -> None:
         raise InputError(f"{matrix.iat[row, column]:g} {problem} ({cell}). Expected a count of images.")
 
 
-def _are_shares(values: np.ndarray) -> bool:
-    """Whether rows, columns or all cells sum to 1, or to 100 with a fraction somewhere."""
-    fractions, k = (values != np.round(values)).any(), len(values)
-    for sums in (values.sum(1), values.sum(0), values.sum(keepdims=True)):
-        to_1, to_100 = (np.allclose(sums[sums > 0], whole, atol=0.005 * k * whole) for whole in (1, 100))
-        if (to_1 and (fractions or sums.size > 1)) or (to_100 and fractions):
-            return True
-    return False
+def _are_shares(sums: np.ndarray, values: np.ndarray) -> bool:
+    """Whether ``sums`` of ``values`` are 1, or 100 with a fraction somewhere; one cell of 1 is a count."""
+    fractions = (values != np.round(values)).any()
+    to_1, to_100 = (np.allclose(sums[sums > 0], whole, atol=0.005 * len(values) * whole) for whole in (1, 100))
+    return bool((to_1 and (fractions or sums.size > 1)) or (to_100 and fractions))
 
 
 def _from_shares(matrix: pd.DataFrame, values: np.ndarray, class_counts: Sequence[float], notes: list) -> np.ndarray:
@@ -161,7 +159,7 @@ def _from_shares(matrix: pd.DataFrame, values: np.ndarray, class_counts: Sequenc
         counts[row, np.argsort(counts[row] - exact[row], kind="stable")[:missing]] += 1
     step = next(10.0**-d for d in range(16) if np.allclose(values, values.round(d), rtol=0, atol=1e-9))
     most = np.ceil(step / 2 / max(1, round(sums.max() / 100) * 100) * images.max())
-    notes.append(f"counts were computed from rounded shares and --class-counts: a count may be off by up to {most:.0f}")
+    notes.append(say("from shares", most=most))
     return counts
 
 
@@ -170,7 +168,7 @@ def _share(hits: float, n: float) -> tuple[float, float, float]:
 
 
 def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[tuple]:
-    cells, images, unknown = counts.to_numpy(np.float64), counts.sum(axis=1), (np.nan, np.nan)
+    cells, images = counts.to_numpy(np.float64), counts.sum(axis=1)
     n, shares = int(images.sum()), images / images.sum()
     draws = multinomial_draws(counts, resamples, seed)
     complete = draws.sum(2)[:, images > 0].all(1)
@@ -179,12 +177,12 @@ def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[tuple]:
     few = first_ten(f"{name}, n = {size}" for name, size in images.items() if size < MIN_IMAGES)
     rows: list[tuple] = [
         ("accuracy", *_share(cells.trace(), n), n, ""),
-        ("majority baseline accuracy", shares.max(), *unknown, n, f"always {shares.idxmax()}"),
-        ("stratified-random baseline accuracy", (shares**2).sum(), *unknown, n, "drawn by the classes' shares"),
+        ("majority baseline accuracy", shares.max(), *_UNKNOWN, n, f"always {shares.idxmax()}"),
+        ("stratified-random baseline accuracy", (shares**2).sum(), *_UNKNOWN, n, "drawn by the classes' shares"),
     ]
     for name, metric in (("balanced accuracy", metrics.balanced_accuracy), ("Matthews correlation", metrics.matthews)):
         value = metric(cells[None])[0]
-        interval = unknown if note or np.isnan(value) else percentile_interval(metric(draws[complete]))
+        interval = _UNKNOWN if note or np.isnan(value) else percentile_interval(metric(draws[complete]))
         rests = f"rests on {few}" if few and name == "balanced accuracy" and not np.isnan(value) else ""
         rows.append((name, value, *interval, n, "; ".join(filter(None, [note, rests]))))
     return rows
@@ -241,18 +239,13 @@ def _ppv(table: np.ndarray, prevalence: float) -> tuple[float, float, float]:
 def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
     images, majority = counts.sum(axis=1), numbers.at["majority baseline accuracy", "value"]
     findings = not_above(numbers.loc["accuracy"], majority, f"the accuracy of always predicting {images.idxmax()}")
-    if len(few := images[(images > 0) & (images < MIN_IMAGES)]):
-        findings.append(
-            f"classes of fewer than {MIN_IMAGES} images ({first_ten(f'{name}: {n}' for name, n in few.items())}): "
-            "their own numbers mean little, and each of them counts in balanced accuracy as much as the largest class"
-        )
+    if len(few := images[images.between(1, MIN_IMAGES - 1)]):
+        classes = first_ten(f"{name}: {n}" for name, n in few.items())
+        findings.append(say("small classes", limit=MIN_IMAGES, classes=classes))
     if len(none := images.index[images == 0]):
-        findings.append(f"no image of {first_ten(none)}: balanced accuracy is not estimable")
+        findings.append(say("empty classes", classes=first_ten(none)))
     findings += too_good(counts.index, numbers.at["balanced accuracy", "value"])
-    if (images == 100).all():
-        percentages = "if these are percentages, n and every interval are wrong (--class-counts)"
-        findings.append(f"every row sums to 100: {percentages}")
-    return findings
+    return findings + [say("percentages")] * int((images == 100).all())
 
 
 def _unlike_ham10000(counts: pd.DataFrame, seed: int) -> list[str]:
@@ -260,23 +253,14 @@ def _unlike_ham10000(counts: pd.DataFrame, seed: int) -> list[str]:
     images = counts.sum(axis=1).set_axis(counts.index.str.lower())
     whole, single = (pd.Series(of)[images.index] for of in (ham10000.IMAGES, ham10000.SINGLE_IMAGE_LESIONS))
     if len(more := images[images > whole]):
-        sizes = first_ten(f"{name}: {n:,} of {whole[name]:,}" for name, n in more.items())
-        return [f"more images than HAM10000 has ({sizes}): some are copies, or from another dataset"]
+        return [say("more images", sizes=first_ten(f"{name}: {n:,} of {whole[name]:,}" for name, n in more.items()))]
     if (p := _multinomial_p(images, whole, seed)) >= UNLIKELY:
         return []
     shares, usual = images / images.sum(), whole / whole.sum()
     gap = ((shares - usual) / usual**0.5).abs().idxmax()
-    explanations = {
-        ". They look like a hold-out of single-image lesions. If so, no lesion is shared with training, but classes "
-        "whose lesions were photographed several times are rarer than in HAM10000, melanoma most of all": single,
-        ". They look balanced: accuracy and precision hold for equally frequent classes only": whole * 0 + 1,
-    }
-    like = next((text for text, of in explanations.items() if _multinomial_p(images, of, seed) >= FITS), "")
-    return [
-        f"class counts differ from HAM10000's (multinomial test, p = {p:.1g} < {UNLIKELY}), mostly {gap}: "
-        f"{shares[gap]:.3f} of the images instead of {usual[gap]:.3f}{like}; accuracy, precision and predictive "
-        "values hold for these class shares only"
-    ]
+    explanations = {"like single-image lesions": single, "like balanced": whole * 0 + 1}
+    like = next((say(name) for name, of in explanations.items() if _multinomial_p(images, of, seed) >= FITS), "")
+    return [say("other counts", p=p, limit=UNLIKELY, gap=gap, share=shares[gap], usual=usual[gap], like=like)]
 
 
 def _multinomial_p(images: pd.Series, like: pd.Series, seed: int, draws: int = 9999) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import tables
+from lesion_utils.checks.findings import say
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.predictions import classes_of
 
@@ -46,11 +47,10 @@ def read_predictions(path: Path, cases: pd.DataFrame | None = None) -> Predictio
         frame = tables.parse_probabilities(path, frame, classes)
         most = np.asarray(classes, object)[frame[columns].to_numpy().argmax(1)]
         if "predicted" in frame and (differs := int((frame["predicted"] != most).sum())):
-            what = "column predicted differs from the most probable class, which is judged"
-            notes.append(f"{what}, in {differs:,} row(s)")
+            notes.append(say("other predicted", n=differs))
     elif "predicted" in frame:
         tables.require_filled(path, frame["predicted"].rename("predicted class"), "Expected a class.")
-        notes.append("without probabilities there is no operating point, AUC or calibration")
+        notes.append(say("no probabilities"))
     else:
         missing = f"{path}: neither probabilities (columns p_<class>) nor a column predicted"
         raise InputError(f"{missing}; the table has {first_ten(frame.columns)}. Expected {EXPECTED}.")
@@ -58,9 +58,7 @@ def read_predictions(path: Path, cases: pd.DataFrame | None = None) -> Predictio
         raise InputError(f"{path}: every label is {frame['label'].iloc[0]!r}. Expected images of two or more classes.")
     frame, unknown = _with_lesions(path, _described(frame, ["label", *columns, "leaky"]), cases)
     if unknown:
-        notes.append(
-            f"{unknown}: each image is treated as its own lesion, so intervals are too narrow if that is wrong"
-        )
+        notes.append(say("own lesions", why=unknown))
     return Predictions(frame, not unknown, notes)
 
 
@@ -87,10 +85,8 @@ def _with_lesions(path: Path, frame: pd.DataFrame, cases: pd.DataFrame | None) -
         if (looked_up == "").all():
             return frame.assign(lesion_id=frame["image_id"]), "no lesion_id"
         frame = frame.assign(lesion_id=looked_up)
-    both = frame["lesion_id"] + " and " + looked_up
-    differs = (looked_up != "") & (looked_up != frame["lesion_id"])
-    problem = "another lesion_id than in the metadata"
-    tables.refuse_rows(path, differs, problem, both, "Fix: use the same lesions in both.")
-    tables.require_filled(path, frame["lesion_id"], "Fix: give every image its lesion, or leave the column out.")
-    own = "each image has its own lesion_id: one image per lesion, or lesions are not known"
-    return frame, own if frame["lesion_id"].is_unique else ""
+    lesions, fix = frame["lesion_id"], "Fix: use the same lesions in both."
+    differs = (looked_up != "") & (looked_up != lesions)
+    tables.refuse_rows(path, differs, "another lesion_id than in the metadata", lesions + " and " + looked_up, fix)
+    tables.require_filled(path, lesions, "Fix: give every image its lesion, or leave the column out.")
+    return frame, say("each its own") if lesions.is_unique else ""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesion_utils.checks.findings import not_above, too_good
+from lesion_utils.checks.findings import SENTENCES, not_above, say, too_good
 from lesion_utils.checks.matrix import MOST_CLASSES
 from lesion_utils.checks.predictions import Predictions
 from lesion_utils.errors import InputError, first_ten
@@ -23,14 +23,6 @@ from lesion_utils.paths import records
 from lesion_utils.study import Judging
 
 MOST_DRAWS = 400_000_000  # images times resamples, a byte each
-
-NEVER = (  # what no prediction table can show
-    "Photographs by phone or camera, other dermatoscopes and other clinics than those of these images: not tested.",
-    "Diagnoses outside these classes, and skin without a lesion: not tested.",
-    "Outcomes for doctors and patients who use the classifier: not tested.",
-    "Whether the classifier has seen these lesions in training: a prediction table cannot show it "
-    "(`lesion leakcheck` checks the split).",
-)
 
 
 @dataclass(frozen=True)
@@ -98,19 +90,18 @@ def score(
     views, notes = asked_views(table.classes, melanoma, malignant), list(predictions.notes)
     view = next(iter(views), "")
     if not view:
-        notes.append("no class is recognised as melanoma or malignant (name it with --melanoma, --malignant)")
+        notes.append(say("no view"))
+    elif not table.has_probabilities:
+        point = most_probable(table, view, views)
     else:
         chosen_on = PredictionTable(validation.frame, name="the validation table") if validation else table
         if set(chosen_on.classes) != set(table.classes):
             differ = f"classes {first_ten(chosen_on.classes)}, the predictions have {first_ten(table.classes)}"
             raise InputError(f"the validation table has {differ}. Expected predictions of the same model.")
-        if table.has_probabilities:
-            name = "validation" if validation else "the judged images"
-            point = choose(chosen_on, view, specificity=options.specificity, views=views, chosen_on=name)
-            if validation and not (predictions.by_lesion and validation.by_lesion):
-                notes.append("lesions are not known in both tables, so shared lesions cannot be found")
-        else:
-            point = most_probable(table, view, views)
+        name = "validation" if validation else "the judged images"
+        point = choose(chosen_on, view, specificity=options.specificity, views=views, chosen_on=name)
+        if validation and not (predictions.by_lesion and validation.by_lesion):
+            notes.append(say("unknown lesions"))
     numbers = judge(table, options, views)
     curves = [name for name in (view, TOP) if name and table.has_probabilities]
     return Score(
@@ -125,18 +116,16 @@ def score(
         groups=subgroups(table, point, cases) if point else nothing,
         calibration=calibration(table, views) if table.has_probabilities else nothing,
         reliability={name: reliability(table, name, views) for name in curves},
-        untested=[*untested(table, cases), *NEVER],
+        untested=[*untested(table, cases), *SENTENCES["never tested"]],
         findings=_findings(table, numbers, view, point),
         notes=notes,
     )
 
 
 def _findings(table: PredictionTable, numbers: pd.DataFrame, view: str, point: OperatingPoint | None) -> list[str]:
-    findings = []
-    if table.leaky:
-        findings.append("leaky: the model has seen lesions or images of this test, so do not rely on any number")
+    findings = [say("leaky")] * table.leaky
     if point and point.chosen_on == "validation" and (caution := point.caution(table)):
-        findings.append(f"validation shares lesions or images with the test: the operating point was {caution}")
+        findings.append(say("shared with validation", caution=caution))
     majority = numbers.at["majority baseline accuracy", "value"]
     findings += not_above(numbers.loc["accuracy"], majority, "the accuracy of always predicting the largest class")
     findings += too_good(table.classes, numbers.at["balanced accuracy", "value"])
@@ -144,7 +133,7 @@ def _findings(table: PredictionTable, numbers: pd.DataFrame, view: str, point: O
         findings += not_above(numbers.loc[auc], 0.5, "the AUC of guessing")
     labels = table.frame.groupby("lesion_id")["label"].nunique()
     if len(several := labels.index[labels > 1]):
-        findings.append(f"{len(several):,} lesion(s) have images under more than one label: {first_ten(several)}")
+        findings.append(say("several labels", n=len(several), lesions=first_ten(several)))
     return findings
 
 
@@ -163,38 +152,29 @@ def as_dict(score: Score) -> dict[str, Any]:
         "caution": score.caution,
         "prevalence": score.prevalence,
         "at the operating point": records(score.at_point),
-        "missed": records(score.missed),
-        "numbers": records(score.numbers),
+        **{name: records(getattr(score, name)) for name in ("missed", "numbers")},
         "subgroups": records(score.groups),
         "calibration": records(score.calibration),
         "reliability": {name: records(curve) for name, curve in score.reliability.items()},
         "never tested": score.untested,
-        "findings": score.findings,
-        "notes": score.notes,
+        **{name: getattr(score, name) for name in ("findings", "notes")},
     }
 
 
 def in_words(score: Score) -> dict[str, Any]:
     """The parts of a score that its page and its text both show, lesions counted only where they are known."""
-    missed, texts = (
-        "",
-        [str(score.point or ""), *(calibration_sentence(row) for _, row in score.calibration.iterrows())],
-    )
-    if not score.by_lesion:
+    missed, by_lesion = "", score.by_lesion
+    texts = [str(score.point or ""), *(calibration_sentence(row) for _, row in score.calibration.iterrows())]
+    if not by_lesion:
         texts = [re.sub(r"images, [\d,]+ lesions", "images", text) for text in texts]
     if score.has_point:
         row, never = score.at_point.loc["sensitivity"], score.missed[score.missed["lesion_missed"]]
         missed = f"{len(score.missed):,} of {row['n']:,} {score.view} images are missed"
-        if score.by_lesion:
+        if by_lesion:
             missed += f"; {never['lesion_id'].nunique():,} of {row['lesions']:,} lesions are missed in every image"
-    return {
-        "point": texts[0],
-        "missed": missed,
-        "calibration": texts[1:],
-        "caveat": groups_caveat(score.groups) if len(score.groups) else "",
-        "unit": "lesion" if score.by_lesion else "image",
-        "counts_head": "images (lesions)" if score.by_lesion else "images",
-    }
+    unit, head = ("lesion", "images (lesions)") if by_lesion else ("image", "images")
+    caveat = groups_caveat(score.groups) if len(score.groups) else ""
+    return dict(point=texts[0], missed=missed, calibration=texts[1:], caveat=caveat, unit=unit, counts_head=head)
 
 
 def estimate_cells(row: pd.Series, by_lesion: bool) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import hypergeom, norm
 
 from lesion_utils.audit.links import KINDS, link_groups, linked_to
+from lesion_utils.checks.findings import say
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import exact_interval, wilson
 from lesion_utils.evaluation.views import asked_views
@@ -70,8 +71,7 @@ class LeakCheck:
             "images": len(self.cases),
             "lesions": int(self.cases["lesion_id"].nunique()) or None,
             "parts": self.cases["split"].value_counts().to_dict(),
-            "verdict": self.verdict,
-            "leak": self.leak,
+            **{name: getattr(self, name) for name in ("verdict", "leak")},
             **{name: records(getattr(self, name)) for name in ("shares", "tied", "classes")},
             **{name: getattr(self, name) for name in ("baseline", "melanoma", "unchecked", "warnings")},
         }
@@ -101,16 +101,16 @@ def leakcheck(
     melanomas = asked_views(sorted(set(cases["label"])), melanoma).get("melanoma", [])
     unchecked = []
     if cases["lesion_id"].isna().all():
-        unchecked.append("lesions and single-image lesions (no column of lesion ids)")
+        unchecked.append(say("no lesion column"))
     elif cases.drop_duplicates(["image_id", "lesion_id"])["lesion_id"].is_unique:
-        unchecked.append("lesions (each image has its own lesion_id: one image per lesion, or lesions are not known)")
+        unchecked.append(say("own lesion ids"))
         cases["lesion_id"] = None
     if images is None:
-        unchecked.append("pixels and near-duplicates (no pictures were given)")
+        unchecked.append(say("no pictures"))
     else:
         cases["path"] = _paths(images, cases["image_id"])
     if not melanomas:
-        unchecked.append("melanoma alone (no class has that name, or no other class)")
+        unchecked.append(say("no melanoma"))
     groups = link_groups(cases, threads, pictures=images is not None)
     if cases["lesion_id"].isna().all():
         groups = groups.drop(columns="same lesion")
@@ -230,16 +230,12 @@ def _single_images(cases: pd.DataFrame, in_test: pd.Series) -> list[str]:
     p = hypergeom.sf(single_in_test.sum() - 1, len(single), single.sum(), len(single_in_test))
     if not p < CHANCE or test - whole < MORE_SINGLES:
         return []
-    return [
-        f"single-image lesions: {test:.1%} of the {in_test.sum():,} test images, {whole:.1%} of all images "
-        f"(p < {CHANCE:g}, by lesion). Such lesions differ from the others (in HAM10000, four in five are nevi), so "
-        "results on this test split may not hold for the whole dataset"
-    ]
+    return [say("single images", test=test, n=in_test.sum(), whole=whole, limit=CHANCE)]
 
 
 def _other_frequencies(cases: pd.DataFrame, in_test: pd.Series, classes: pd.DataFrame) -> list[str]:
     if len(classes) == 1:
-        return [f"one class only, {classes.index[0]}: nothing can be classified"]
+        return [say("one class", label=classes.index[0])]
     variance = classes["whole"] * (1 - classes["whole"]) * _design_effects(cases)[classes.index] / in_test.sum()
     error = np.sqrt(variance * (1 - in_test.mean()))  # the test split is drawn from the whole
     p = 2 * norm.sf((classes["test"] - classes["whole"]).abs() / error) * len(classes)
@@ -248,7 +244,4 @@ def _other_frequencies(cases: pd.DataFrame, in_test: pd.Series, classes: pd.Data
     if unlike.empty:
         return []
     rows = first_ten(f"{label} {row['test']:.1%} instead of {row['whole']:.1%}" for label, row in unlike.iterrows())
-    return [
-        f"class frequencies of the test split differ from the whole table: {rows} (p < {CHANCE:g} over all classes, "
-        f"odds differ by a factor of {UNLIKE:g} or more). Accuracy and predictive values do not hold for the whole"
-    ]
+    return [say("other frequencies", rows=rows, limit=CHANCE, factor=UNLIKE)]
