@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef
 from typer.testing import CliRunner
 
-from lesion_utils.checks.matrix import judge_matrix
+from lesion_utils.checks.matrix import CLASS_COUNTS, judge_matrix, read_case_mix
 from lesion_utils.checks.parse_matrix import read_matrix
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000
@@ -36,6 +36,7 @@ Confusion matrix, without normalization
          bcc       0.79      0.87      0.83        30
 """
 NAMES = list(ham10000.CLASSES)
+HAM, SINGLE = CLASS_COUNTS["ham10000"], CLASS_COUNTS["single-image lesions of ham10000"]
 SMALL = pd.DataFrame([[50, 4, 6], [3, 40, 0], [10, 1, 90]], index=["mel", "nv", "bkl"], columns=["mel", "nv", "bkl"])
 
 
@@ -93,8 +94,8 @@ def test_the_published_matrix_as_it_is_in_its_file():
 def test_the_data_sets_counts_are_those_of_its_table(real_ham):
     table = ham10000.metadata(real_ham)
     alone = table[table["lesion_id"].map(table["lesion_id"].value_counts()) == 1]
-    assert table["label"].value_counts().to_dict() == ham10000.IMAGES
-    assert alone["label"].value_counts().to_dict() == ham10000.SINGLE_IMAGE_LESIONS
+    assert table["label"].value_counts().to_dict() == HAM
+    assert alone["label"].value_counts().to_dict() == SINGLE
 
 
 matrices = (
@@ -102,6 +103,84 @@ matrices = (
     .flatmap(lambda k: st.lists(st.lists(st.integers(0, 30), min_size=k, max_size=k), min_size=k, max_size=k))
     .filter(lambda rows: sum(any(row) for row in rows) > 1)
 )
+
+
+# ------------------------------------------------------------------------------------------------- another case mix
+
+
+def test_the_published_matrix_at_the_case_mix_of_ham10000():
+    verdict = judged(dataset="ham10000", case_mix=read_case_mix("ham10000"))
+    row = verdict.at_case_mix.loc["accuracy"]
+    recalls = verdict.by_class["recall"]
+    assert row["value"] == pytest.approx(sum(HAM[name] * recalls[name] for name in NAMES) / 10015)
+    assert row[["value", "low", "high"]].round(3).tolist() == pytest.approx([0.836, 0.81, 0.86], abs=2e-3)
+    assert row["n"] == 938 and "df, n = 6" in row["note"]
+    assert verdict.at_case_mix.at["majority baseline accuracy", "value"] == pytest.approx(6705 / 10015)
+    # the mix changes no sensitivity of a single class, but that of the malignant classes together
+    assert verdict.at_case_mix.at["melanoma sensitivity", "value"] == pytest.approx(19 / 39)
+    malignant = (327 * (13 + 1 + 3) / 26 + 514 * 26 / 30 + 1113 * (2 + 19) / 39) / (327 + 514 + 1113)
+    assert verdict.at_case_mix.at["malignant sensitivity", "value"] == pytest.approx(malignant)
+
+
+@settings(max_examples=25)
+@given(matrices)
+def test_at_its_own_case_mix_a_matrix_keeps_its_numbers(rows):
+    counts = pd.DataFrame(rows)
+    own = {f"class {name + 1}": float(n) for name, n in counts.sum(axis=1).items()}
+    verdict = judge_matrix(counts, case_mix=own, resamples=20)
+    both = verdict.at_case_mix.index.intersection(verdict.numbers.index)
+    assert {"accuracy", "macro F1", "Matthews correlation", "majority baseline accuracy"} <= set(both)
+    expected = verdict.numbers.loc[both, "value"].tolist()
+    assert verdict.at_case_mix.loc[both, "value"].tolist() == pytest.approx(expected, nan_ok=True)
+    for name, precision in verdict.by_class["precision"].items():
+        assert verdict.at_case_mix.at[f"precision {name}", "value"] == pytest.approx(precision, nan_ok=True)
+
+
+def test_accuracy_at_another_case_mix_covers_in_simulation():
+    rng, recalls, sizes = np.random.default_rng(0), np.array([0.6, 0.8, 0.95]), np.array([40, 80, 300])
+    truth, covered = recalls @ [0.5, 0.3, 0.2], 0
+    for seed in range(100):
+        hits = rng.binomial(sizes, recalls)
+        counts = pd.DataFrame(np.diag(hits) + np.roll(np.diag(sizes - hits), 1, axis=1), list("abc"), list("abc"))
+        mixed = judge_matrix(counts, case_mix={"a": 50, "b": 30, "c": 20}, resamples=200, seed=seed).at_case_mix
+        covered += mixed.at["accuracy", "low"] <= truth <= mixed.at["accuracy", "high"]
+    assert 88 <= covered <= 99
+
+
+def test_the_command_takes_a_named_case_mix_or_a_table(tmp_path):
+    assert sum(CLASS_COUNTS["isic2018"].values()) == 1512
+    printed = lesion("-", "--dataset", "ham10000", "--case-mix", "ham10000", text=PUBLISHED).stdout
+    assert "0.836 (0.81-0.86)" in printed.split("as frequent as in ham10000")[1]
+    assert "as frequent as" not in lesion("-", text=SMALL.to_csv()).stdout
+    path = tmp_path / "mix.csv"
+    path.write_text("class,count\nMEL,10\nnv,80\nbkl,10\n")
+    result = json.loads(lesion("-", "--case-mix", path, "--json", text=SMALL.to_csv()).stdout)
+    accuracy = next(row["value"] for row in result["at_case_mix"] if row["metric"] == "accuracy")
+    assert accuracy == pytest.approx(0.1 * 50 / 60 + 0.8 * 40 / 43 + 0.1 * 90 / 101)
+    assert result["case_mix"] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        ("class,count\nmel,1\nnv,2\n", ["bkl", "Fix:"]),
+        ("class,n\nmel,1\n", ["missing column(s) count"]),
+        ("class,count\nmel,1\nmel,1\n", ["duplicate class", "mel"]),
+        ("class,count\nmel,-1\nnv,2\nbkl,1\n", ["row 2", "count"]),
+        ("class,count\nmel,0\nnv,0\nbkl,0\n", ["case mix"]),
+        (None, ["isic2018", "class and count"]),
+    ],
+)
+def test_a_case_mix_that_does_not_fit_is_refused(tmp_path, table, named):
+    path = tmp_path / "mix.csv"
+    if table:
+        path.write_text(table)
+    done = lesion("-", "--case-mix", path, text=SMALL.to_csv())
+    assert done.exit_code == 2 and all(fact in done.stderr for fact in named)
+    if table:
+        path.write_text("class,count\na,1\nb,1\nc,1\n")
+        done = lesion("-", "--case-mix", path, text="a 5 1 0\nb 0 6 1\nc 0 0 0")
+        assert done.exit_code == 2 and "no image of c" in done.stderr
 
 
 @settings(max_examples=25)
@@ -185,13 +264,13 @@ def of_supports(supports, names=NAMES):
 
 
 def test_a_test_set_like_the_data_set_is_clean():
-    verdict = judge_matrix(of_supports(counts_like(ham10000.IMAGES)), dataset="ham10000")
+    verdict = judge_matrix(of_supports(counts_like(HAM)), dataset="ham10000")
     assert verdict.findings == []
 
 
 def test_random_samples_of_the_data_set_raise_no_alarm():
     rng = np.random.default_rng(0)
-    shares = np.array(list(ham10000.IMAGES.values())) / sum(ham10000.IMAGES.values())
+    shares = np.array(list(HAM.values())) / sum(HAM.values())
     found = [
         judge_matrix(of_supports(rng.multinomial(2000, shares)), dataset="ham10000", resamples=2).findings
         for _ in range(20)
@@ -202,7 +281,7 @@ def test_random_samples_of_the_data_set_raise_no_alarm():
 @pytest.mark.parametrize(
     ("supports", "said"),
     [
-        (counts_like(ham10000.SINGLE_IMAGE_LESIONS), "single-image lesions"),
+        (counts_like(SINGLE), "single-image lesions"),
         (np.full(7, 100), "balanced"),
         (np.array([300, 300, 300, 300, 20, 20, 20]), "df: 300 of 115"),
         (np.array([100, 100, 400, 50, 500, 800, 50]), "differ from HAM10000's"),

@@ -3,26 +3,32 @@
 Every interval is by image, since a matrix names no lesions; it is too narrow if a lesion has several images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import yaml
 from scipy.special import expit
 
 from lesion_utils.checks.findings import not_above, say, too_good
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.bootstrap import MAX_REDRAWN, percentile_interval, wilson
+from lesion_utils.evaluation.bootstrap import MAX_REDRAWN, interval_row, percentile_interval, unknown, wilson
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.views import asked_views
+from lesion_utils.tables import parse_numbers, read_table, require_columns, require_unique
 
 MIN_IMAGES = 10  # of a class; with fewer, its numbers are shown and marked "too few"
 MOST_CLASSES = 50
 MOST_IMAGES = 1e9
 UNLIKELY = 0.001  # p below which class counts do not fit a dataset
 FITS = 0.05  # p from which they fit another explanation
+CLASS_COUNTS: dict[str, dict[str, int]] = yaml.safe_load(Path(__file__).with_name("class_counts.yml").read_text())
+CASE_MIXES = ("ham10000", "isic2018")  # of CLASS_COUNTS
+_COLUMNS = ["metric", "value", "low", "high", "n", "note"]
 _Z2 = 1.959964**2  # of a 95% interval
 _UNKNOWN = (np.nan, np.nan)
 
@@ -34,6 +40,7 @@ class MatrixVerdict(NamedTuple):
     numbers: pd.DataFrame  # metric, value, low, high, n, note; indexed by metric
     by_class: pd.DataFrame  # recall and precision with hits, n and interval; indexed by class
     predictive: pd.DataFrame  # PPV and NPV of a view at a prevalence
+    at_case_mix: pd.DataFrame  # as ``numbers``, if classes were as frequent as in ``case_mix``; empty without
     findings: list[str]  # what changes how the numbers must be read
     notes: list[str]  # how the matrix was read
 
@@ -46,6 +53,7 @@ def judge_matrix(
     melanoma: str | None = None,
     malignant: Sequence[str] | None = None,
     prevalences: Sequence[float] = (0.05,),
+    case_mix: Mapping[str, float] | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> MatrixVerdict:
@@ -55,11 +63,12 @@ def judge_matrix(
     with it by a multinomial test, and seven classes without names get its names in alphabetical order.
     ``class_counts`` are the images of each class where the matrix holds shares of its rows. ``melanoma`` and
     ``malignant`` name the classes of these views (``asked_views``). PPV and NPV are given at each of ``prevalences``
-    (above 0, below 1), for each view, or for each class if there is no view.
+    (above 0, below 1), for each view, or for each class if there is no view. ``case_mix`` has the images of each class
+    of another set (``read_case_mix``): see ``_at_case_mix``.
 
-    Shares have Wilson's interval. Balanced accuracy and Matthews' correlation (Gorodkin, Comput Biol Chem 28:367, 2004)
-    have that of ``resamples`` multinomial draws of the images, PPV and NPV that of Mercaldo, Lau and Zhou (Stat Med
-    26:2170, 2007). Raises InputError for a matrix that does not hold counts of two or more classes.
+    Shares have Wilson's interval. Balanced accuracy, macro F1 and Matthews' correlation (Gorodkin, Comput Biol Chem
+    28:367, 2004) have that of ``resamples`` multinomial draws of the images, PPV and NPV that of Mercaldo, Lau and Zhou
+    (Stat Med 26:2170, 2007). Raises InputError for a matrix that does not hold counts of two or more classes.
     """
     if wrong := [prevalence for prevalence in prevalences if not 0 < prevalence < 1]:
         raise InputError(f"prevalence {wrong[0]:g}: expected a number between 0 and 1.")
@@ -68,21 +77,71 @@ def judge_matrix(
     views = asked_views(list(counts.index), melanoma, malignant)
     of_views, predictive = _of_views(counts, views or {name: [name] for name in counts.index}, prevalences)
     rows = [*_overall(counts, resamples, seed), *(of_views if views else [])]
-    numbers = pd.DataFrame(rows, [row[0] for row in rows], ["metric", "value", "low", "high", "n", "note"])
+    numbers = pd.DataFrame(rows, [row[0] for row in rows], _COLUMNS)
     findings = _findings(counts, numbers)
     if dataset:
         findings += _unlike_ham10000(counts, seed)
     else:
         notes.append(say("not compared"))
-    return MatrixVerdict(counts, numbers, _by_class(counts), predictive, findings, notes)
+    at_mix = (
+        pd.DataFrame(columns=_COLUMNS) if case_mix is None else _at_case_mix(counts, case_mix, views, resamples, seed)
+    )
+    return MatrixVerdict(counts, numbers, _by_class(counts), predictive, at_mix, findings, notes)
 
 
-def multinomial_draws(counts: pd.DataFrame, resamples: int, seed: int) -> np.ndarray:
-    """Confusion matrices, (resamples, k, k) float64, of as many images as ``counts`` has, drawn with replacement."""
-    cells = counts.to_numpy()
-    n = int(cells.sum())
-    draws = np.random.default_rng(seed).multinomial(n, cells.ravel() / n, size=resamples)
-    return draws.reshape(resamples, *cells.shape).astype(np.float64)
+def read_case_mix(mix: str) -> dict[str, float]:
+    """Images of each class: of a named dataset (``CASE_MIXES``), or of a table with the columns class and count."""
+    if mix in CASE_MIXES:
+        return dict(CLASS_COUNTS[mix])
+    expected, path = "a CSV file with the columns class and count", Path(mix)
+    if not path.is_file():
+        raise InputError(f"no case mix {mix!r}. Expected {', '.join(CASE_MIXES)}, or {expected}.")
+    table = read_table(path, expected)
+    require_columns(path, table, ("class", "count"), f"Expected {expected}.")
+    require_unique(path, table["class"], "Fix: keep one row per class.")
+    return dict(zip(table["class"], parse_numbers(path, table["count"], 0, MOST_IMAGES), strict=True))
+
+
+def _at_case_mix(
+    counts: pd.DataFrame, mix: Mapping[str, float], views: Mapping[str, list], resamples: int, seed: int
+) -> pd.DataFrame:
+    """Numbers if the classes were as frequent as in ``mix``: each row keeps its shares and gets its class's weight.
+
+    The frequencies are taken as exact. Intervals are those of ``resamples`` draws of the images of each true class.
+    """
+    names, images = counts.index.str.lower(), counts.sum(axis=1).to_numpy()
+    weights = pd.Series(mix, dtype=np.float64).rename(str.lower).reindex(names).to_numpy()
+    if (missing := np.isnan(weights)).any() or not weights.sum() > 0:
+        problem = f"the case mix has no count of {first_ten(counts.index[missing])}"
+        raise InputError(f"{problem}; it has {first_ten(mix)}. Fix: use its names (--classes), or add the class.")
+    if (absent := (images == 0) & (weights > 0)).any():
+        raise InputError(f"the matrix has no image of {first_ten(counts.index[absent])}, which the case mix has.")
+    own, rng, shares = counts.to_numpy(), np.random.default_rng(seed), weights / weights.sum()
+    draws = [rng.multinomial(n, row / max(n, 1), resamples) for n, row in zip(images, own, strict=True)]
+    cells = np.concatenate([own[None], np.stack(draws, axis=1)]) * (shares / np.maximum(images, 1))[:, None]
+    measured = {"accuracy": metrics.accuracy(cells), "macro F1": metrics.macro_f1(cells)}
+    measured["Matthews correlation"] = metrics.matthews(cells)
+    for view, members in views.items():
+        merged = metrics.merged(cells, counts.index.isin(members))
+        measured[f"{view} sensitivity"] = metrics.sensitivity(merged, 1)
+        measured[f"{view} specificity"] = metrics.specificity(merged, 1)
+    measured |= {f"precision {name}": metrics.precision(cells, index) for index, name in enumerate(counts.index)}
+    few = first_ten(
+        f"{counts.index[i]}, n = {images[i]}" for i in np.flatnonzero((images < MIN_IMAGES) & (weights > 0))
+    )
+    rows = {name: _estimate(of[0], of[1:]) for name, of in measured.items()}
+    rows |= {"majority baseline accuracy": unknown(f"always {counts.index[shares.argmax()]}") | {"value": shares.max()}}
+    rows["accuracy"]["note"] = f"rests on {few}" if few else ""
+    return pd.DataFrame(rows).T.infer_objects().assign(metric=list(rows), n=int(images.sum()))[_COLUMNS]
+
+
+def _estimate(value: float, draws: np.ndarray) -> dict:
+    """``value, low, high, note`` of a number from its draws; NaN with the reason where it is not defined."""
+    if np.isnan(value):
+        return unknown("not defined for these counts")
+    if (lacking := int(np.isnan(draws).sum())) > MAX_REDRAWN * len(draws):
+        return unknown(f"no interval: not defined in {lacking:,} of {len(draws):,} draws") | {"value": value}
+    return interval_row(value, draws)
 
 
 def _with_names(matrix: pd.DataFrame, classes: Sequence[str] | None, dataset: str | None, notes: list) -> pd.DataFrame:
@@ -170,7 +229,8 @@ def _share(hits: float, n: float) -> tuple[float, float, float]:
 def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[tuple]:
     cells, images = counts.to_numpy(np.float64), counts.sum(axis=1)
     n, shares = int(images.sum()), images / images.sum()
-    draws = multinomial_draws(counts, resamples, seed)
+    draws = np.random.default_rng(seed).multinomial(n, cells.ravel() / n, size=resamples).astype(np.float64)
+    draws = draws.reshape(resamples, *cells.shape)
     complete = draws.sum(2)[:, images > 0].all(1)
     lacking = int((~complete).sum())
     note = "" if lacking <= MAX_REDRAWN * resamples else f"no interval: {lacking:,} of {resamples:,} draws lack a class"
@@ -180,10 +240,11 @@ def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[tuple]:
         ("majority baseline accuracy", shares.max(), *_UNKNOWN, n, f"always {shares.idxmax()}"),
         ("stratified-random baseline accuracy", (shares**2).sum(), *_UNKNOWN, n, "drawn by the classes' shares"),
     ]
-    for name, metric in (("balanced accuracy", metrics.balanced_accuracy), ("Matthews correlation", metrics.matthews)):
+    of_all = {"balanced accuracy": metrics.balanced_accuracy, "macro F1": metrics.macro_f1}
+    for name, metric in (of_all | {"Matthews correlation": metrics.matthews}).items():
         value = metric(cells[None])[0]
         interval = _UNKNOWN if note or np.isnan(value) else percentile_interval(metric(draws[complete]))
-        rests = f"rests on {few}" if few and name == "balanced accuracy" and not np.isnan(value) else ""
+        rests = f"rests on {few}" if few and name in of_all and not np.isnan(value) else ""
         rows.append((name, value, *interval, n, "; ".join(filter(None, [note, rests]))))
     return rows
 
@@ -251,7 +312,9 @@ def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
 def _unlike_ham10000(counts: pd.DataFrame, seed: int) -> list[str]:
     """How class counts differ from HAM10000's, if they differ by more than chance."""
     images = counts.sum(axis=1).set_axis(counts.index.str.lower())
-    whole, single = (pd.Series(of)[images.index] for of in (ham10000.IMAGES, ham10000.SINGLE_IMAGE_LESIONS))
+    whole, single = (
+        pd.Series(CLASS_COUNTS[name])[images.index] for name in ("ham10000", "single-image lesions of ham10000")
+    )
     if len(more := images[images > whole]):
         return [say("more images", sizes=first_ten(f"{name}: {n:,} of {whole[name]:,}" for name, n in more.items()))]
     if (p := _multinomial_p(images, whole, seed)) >= UNLIKELY:

@@ -73,7 +73,8 @@ class Matrix(_Estimand):
     kind: Literal["matrix"]
     classes: tuple[str, ...]
     matrix: tuple[tuple[int, ...], ...]
-    metric: str = Field(description="as `lesion matrix` names it; `recall <class>`; `macro F1`; `above the majority`")
+    metric: str = Field(description="as `lesion matrix` names it; `recall <class>`; `above the majority`")
+    case_mix: Literal["ham10000", "isic2018"] | None = Field(None, description="if classes were as frequent as there")
 
 
 class Share(_Estimand):

@@ -11,11 +11,11 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.augment import visible_area_and_fill
 from lesion_utils.cases import read_written_cases
-from lesion_utils.checks.matrix import judge_matrix, multinomial_draws
+from lesion_utils.checks.matrix import judge_matrix, read_case_mix
 from lesion_utils.claims.declared import Data, Matrix, Metric, Share, Training
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import PredictionTable, compare, judge, metrics
-from lesion_utils.evaluation.bootstrap import percentile_interval, wilson
+from lesion_utils.evaluation import PredictionTable, compare, judge
+from lesion_utils.evaluation.bootstrap import wilson
 from lesion_utils.evaluation.differences import metrics_per_run
 from lesion_utils.evaluation.views import views_of
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
@@ -200,19 +200,16 @@ def measure_published(estimand: Matrix | Share) -> Measured:
     if isinstance(estimand, Share):
         base, n = estimand.baseline, estimand.baseline_n
         return _minus(_share(estimand.share, estimand.n), _share(base, n) if n else Measured(base, base, base, None))
+    mix = read_case_mix(estimand.case_mix) if estimand.case_mix else None
     counts, metric = pd.DataFrame(estimand.matrix), estimand.metric
-    verdict = judge_matrix(counts, classes=list(estimand.classes), resamples=MATRIX_RESAMPLES)
-    if metric == "macro F1":
-        draws = multinomial_draws(verdict.counts, MATRIX_RESAMPLES, seed=0)
-        cells = np.concatenate([counts.to_numpy(np.float64)[None], draws])
-        f1 = np.mean([metrics.f1(cells, index) for index in range(len(counts))], axis=0)
-        return Measured(float(f1[0]), *percentile_interval(f1[1:][~np.isnan(f1[1:])]), int(cells[0].sum()))
+    verdict = judge_matrix(counts, list(estimand.classes), case_mix=mix, resamples=MATRIX_RESAMPLES)
     recalls = verdict.by_class[["recall", "recall_low", "recall_high", "n"]].add_prefix("recall ", axis=0)
-    numbers = pd.concat([verdict.numbers, recalls.set_axis(["value", "low", "high", "n"], axis=1).assign(note="")])
+    recalls = recalls.set_axis(["value", "low", "high", "n"], axis=1).assign(note="")
+    numbers = pd.concat([verdict.at_case_mix if mix else verdict.numbers, recalls])
     above = numbers.at["majority baseline accuracy", "value"] if metric == "above the majority" else 0.0
     name = "accuracy" if above else metric
     if name not in numbers.index:
-        expected = ", ".join([*numbers.index, "macro F1", "above the majority"])
+        expected = ", ".join([*numbers.index, "above the majority"])
         raise InputError(f"no number {metric!r} of a matrix. Expected one of {expected}.")
     value, low, high, n, note = numbers.loc[name, ["value", "low", "high", "n", "note"]]
     return Measured(value - above, low - above, high - above, int(n), note)

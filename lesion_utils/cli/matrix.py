@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lesion_utils.checks.matrix import judge_matrix
+from lesion_utils.checks.matrix import judge_matrix, read_case_mix
 from lesion_utils.checks.parse_matrix import EXPECTED, read_matrix
 from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.cli.options import Malignant, Melanoma, listed
@@ -34,6 +34,9 @@ def matrix(
     prevalence: Annotated[
         list[float] | None, typer.Option(metavar="P", help=f"for PPV and NPV; repeatable [{PREVALENCE:g}]")
     ] = None,
+    case_mix: Annotated[
+        str | None, typer.Option(metavar="ham10000|isic2018|FILE", help="also at the class frequencies of this set")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     supports: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -47,13 +50,15 @@ def matrix(
             raise InputError(f"--class-counts {class_counts}: expected whole numbers, with commas between.") from error
         prevalences, names = prevalence or [PREVALENCE], listed(classes)
         parsed = read_matrix(_text(file))
-        verdict = judge_matrix(parsed, names, counts, dataset, melanoma, listed(malignant), prevalences)
+        mix = None if case_mix is None else read_case_mix(case_mix)
+        verdict = judge_matrix(parsed, names, counts, dataset, melanoma, listed(malignant), prevalences, mix)
     result = {
         "n": int(verdict.counts.to_numpy().sum()),
         "classes": list(verdict.counts.index),
         "counts": verdict.counts.to_numpy().tolist(),
         "interval": BY_IMAGE,
-        **{table: records(getattr(verdict, table)) for table in ("numbers", "by_class", "predictive")},
+        **{table: records(getattr(verdict, table)) for table in ("numbers", "by_class", "predictive", "at_case_mix")},
+        "case_mix": case_mix,
         "findings": verdict.findings,
         "notes": verdict.notes,
     }

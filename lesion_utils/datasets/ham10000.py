@@ -30,10 +30,6 @@ CLASSES = {
     "nv": "melanocytic nevus",
     "vasc": "vascular lesion",
 }
-# images of each class as published, and those of lesions that have no other image: a hold-out of such lesions shares no
-# lesion with the rest, but its classes are not the set's
-IMAGES = {"akiec": 327, "bcc": 514, "bkl": 1099, "df": 115, "mel": 1113, "nv": 6705, "vasc": 142}
-SINGLE_IMAGE_LESIONS = {"akiec": 151, "bcc": 175, "bkl": 440, "df": 39, "mel": 230, "nv": 4415, "vasc": 64}
 NEEDED = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 NAMES = ("HAM10000_metadata.csv", "HAM10000_metadata.tsv", "HAM10000_metadata.tab", "HAM10000_metadata")
 SUFFIXES = (".csv", ".tsv", ".tab")

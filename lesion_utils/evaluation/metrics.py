@@ -75,6 +75,11 @@ def f1(counts: np.ndarray, index: int) -> np.ndarray:
     return _ratio(2 * counts[:, index, index], counts[:, index].sum(1) + counts[:, :, index].sum(1))
 
 
+def macro_f1(counts: np.ndarray) -> np.ndarray:
+    """Mean of ``f1`` over all k classes."""
+    return np.mean([f1(counts, index) for index in range(counts.shape[1])], axis=0)
+
+
 def matthews(counts: np.ndarray) -> np.ndarray:
     """Matthews correlation (Gorodkin, Comput. Biol. Chem. 28:367, 2004), -1 to 1; 0 if there is only one class."""
     true, predicted, total = counts.sum(2), counts.sum(1), counts.sum((1, 2))
