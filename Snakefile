@@ -4,17 +4,20 @@ Snakemake sees only what it is told: `params` hold all that a job's result depen
 notebook uses and digests of data, weights and code. Run it through `make study`, which checks the input first.
 """
 
+import os
 import shlex
 
 from lesion_utils import pipeline
 from lesion_utils.cases import data_folder
-from lesion_utils.paths import resolve
+from lesion_utils.paths import report_folder, resolve, run_folder
 from lesion_utils.predictions import STAGE_NOTEBOOKS
 from lesion_utils.study import STAGES, load_study
 
 PARAMS = load_study(**config)
 JOBS = pipeline.plan(PARAMS)
 REPORTS = pipeline.reports_from_runs(PARAMS.study)
+PAGES = [pipeline.INDEX, pipeline.CARD, pipeline.ITEMS]
+ALL_STUDIES = os.path.relpath(report_folder("") / pipeline.INDEX, run_folder(PARAMS.study))
 LESION = shlex.join([sys.executable, "-m", "lesion_utils"])
 
 
@@ -38,7 +41,7 @@ onerror:
 
 rule all:
     input:
-        f"{REPORTS}/index.html",
+        [f"{REPORTS}/{page}" for page in PAGES],
         [job.outputs for job in JOBS],  # what is missing is made again, also where nothing later needs it
         [f"evaluated/{recipe}/{name}" for recipe in EXPORTED for name in pipeline.EVALUATED],
 
@@ -105,7 +108,8 @@ rule reports:
         [f"stamps/{job.name}.json" for job in JOBS],
     output:
         [f"{REPORTS}/{job.name}.html" for job in JOBS],
-        f"{REPORTS}/index.html",
+        [f"{REPORTS}/{page}" for page in PAGES],
+        update(ALL_STUDIES),  # a page that studies share: not removed before it is written
     params:
         digest=pipeline.report_digest(),
     shell:

@@ -25,6 +25,7 @@ from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, splits_of, ta
 from lesion_utils.study import STAGES, StudyParams
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
+INDEX, CARD, ITEMS = "index.html", "model_card.html", "reporting_items.html"  # pages of every study
 PACKAGE = PROJECT / "lesion_utils"
 checked = "checked/{}.json".format  # the file that says that `data`, `pixels` or the weights of a stage could be read
 PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: its content counts, not its path
@@ -154,7 +155,8 @@ def module_digest(module: str) -> str:
 def report_digest() -> str:
     """Changes with the code and templates of the reports' pages."""
     templates = sorted(path for path in (PACKAGE / "templates").rglob("*") if path.is_file())
-    return digest([path.read_text(encoding="utf-8") for path in (PACKAGE / "reports.py", *templates)])
+    code = [PACKAGE / "reports.py", PACKAGE / "notebook_html.py"]
+    return digest([path.read_text(encoding="utf-8") for path in (*code, *templates)])
 
 
 def values(params: StudyParams, notebook: str) -> dict[str, Any]:

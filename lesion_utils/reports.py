@@ -1,11 +1,12 @@
-"""What a study shows: a provenance stamp and an HTML report for each notebook, and the index of all."""
+"""What a study shows: a stamp and a page for each notebook, its first page, model card and reporting items."""
 
-import base64
 import functools
+import html
 import importlib.metadata
-import io
+import itertools
 import os
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,15 +15,16 @@ from typing import Any
 import jinja2
 import nbformat
 import yaml
-from PIL import Image
 
-from lesion_utils.cases import data_title, layout
+from lesion_utils import pipeline
+from lesion_utils.cases import data_title, layout, read_written_cases
 from lesion_utils.digests import file_digest
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import PROJECT, atomic_write, read_json, report_folder, run_folder, run_name, write_json
-from lesion_utils.pipeline import NOTEBOOKS, Job, depends_on, plan, values
-from lesion_utils.study import CLAIMS, PUBLISHED, StudyParams, load_study
+from lesion_utils.pipeline import CARD, EVALUATION, INDEX, ITEMS, NOTEBOOKS, Job, depends_on, plan, values
+from lesion_utils.predictions import STAGE_NOTEBOOKS
+from lesion_utils.study import PUBLISHED, StudyParams, load_study, study_names
 
 TEMPLATES = Path(__file__).parent / "templates"
 _ENVIRONMENT = jinja2.Environment(
@@ -32,7 +34,8 @@ _ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.filters |= {"whole": "{:,}".format, "cell": lambda text: text.replace("|", "\\|")}
-_COLOURS = 128  # of an embedded picture
+_ENVIRONMENT.globals["cell"] = cell
+_HEADLINE = ("balanced accuracy", "macro AUC", "accuracy", "majority baseline accuracy", "melanoma sensitivity")
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
 
 
@@ -85,64 +88,192 @@ def write_stamp(params: StudyParams, notebook: str, error: str, seconds: float) 
     write_json(folder / ("failed" if error else "stamps") / file, stamp(params, notebook, error, seconds))
 
 
-def write_report(params: StudyParams, name: str) -> None:
-    """The HTML report of the executed notebook ``name``: readable off line, code folded, stamped."""
-    from nbconvert import HTMLExporter  # slow to import, needed by few commands
+def write_report(params: StudyParams, name: str, pages: dict[str, str] | None = None) -> None:
+    """The page of the executed notebook ``name``: readable off line, code folded, stamped. ``pages``: of ``_pages``."""
+    from lesion_utils.notebook_html import notebook_parts  # slow to import, needed by few commands
 
-    folder = run_folder(params.study)
+    folder, pages = run_folder(params.study), pages or _pages(params, plan(params))
     made = read_json(folder / "stamps" / f"{name}.json", f"make study STUDY={params.study}")
-    shown = [(key, value if isinstance(value, str) else _as_yaml(value)) for key, value in made.items() if value]
-    book = nbformat.read(folder / "executed" / f"{name}.ipynb", as_version=4)
-    for code in (part for part in book.cells if part.cell_type == "code"):
-        code.outputs = [_smaller(output) for output in code.outputs if output.get("name") != "stderr"]
-    folded = dict.fromkeys(("exclude_input_prompt", "exclude_output_prompt", "exclude_anchor_links"), True)
-    exporter = HTMLExporter(extra_template_basedirs=[str(TEMPLATES)], template_name="report", **folded)
-    heading = f"{name} - study {params.study} on {data_title(params)}"
-    html, _ = exporter.from_notebook_node(book, {"metadata": {"name": heading}, "stamp": shown})
-    with atomic_write(report_folder(params.study) / f"{name}.html") as beside:
-        beside.write_text(html, encoding="utf-8")
+    cells, headings = notebook_parts(nbformat.read(folder / "executed" / f"{name}.ipynb", as_version=4))
+    page = {
+        "title": f"{name} - study {params.study} on {data_title(params)}",
+        **{"cells": cells, "contents": [heading for heading in headings if 1 < heading[0] < 4]},
+        **{"stamp": _shown(made), "nav": _navigation(params, f"{name}.html", pages)},
+    }
+    write_page(report_folder(params.study) / f"{name}.html", "notebook.html.j2", **page)
 
 
-def _smaller(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The output with its picture in ``_COLOURS`` colours, which a plot does not miss: a third of the size."""
-    if picture := output.get("data", {}).get("image/png"):
-        kept = io.BytesIO()
-        with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
-            image.convert("RGB").quantize(_COLOURS).save(kept, "PNG", optimize=True)
-        output.data["image/png"] = base64.b64encode(kept.getvalue()).decode()
-    return output
+def _shown(stamp: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(key, value if isinstance(value, str) else _as_yaml(value)) for key, value in stamp.items() if value]
+
+
+def _is_executed(params: StudyParams, name: str) -> bool:
+    return all(
+        (run_folder(params.study) / file).is_file() for file in (f"stamps/{name}.json", f"executed/{name}.ipynb")
+    )
+
+
+def _title(job: Job, runs: int) -> str:
+    """The notebook's first heading: its question."""
+    book = nbformat.read(pipeline.notebook_path(job.notebook), as_version=4)
+    return book.cells[0].source.splitlines()[0].lstrip("# ") + (f" (run {job.run})" if runs > 1 else "")
+
+
+def _pages(params: StudyParams, jobs: list[Job]) -> dict[str, str]:
+    """The study's pages in the order of reading, by file name: their titles."""
+    executed = {f"{job.name}.html": _title(job, params.runs) for job in jobs if _is_executed(params, job.name)}
+    return {INDEX: f"Study {params.study}", **executed, CARD: "Model card", ITEMS: "Reporting items"}
+
+
+def _navigation(params: StudyParams, page: str, pages: dict[str, str]) -> list[tuple[str, str, str]]:
+    """Links from ``page``: (what, address, title) of the list of all studies, the index, and the pages beside it."""
+    names = list(pages)
+    at = names.index(page)
+    links = [("up", os.path.relpath(report_folder("") / INDEX, report_folder(params.study)), "All studies")]
+    links += [("index", INDEX, pages[INDEX])] if at else []
+    links += [("prev", names[at - 1], pages[names[at - 1]])] if at > 1 else []
+    return links + [("next", name, pages[name]) for name in names[at + 1 : at + 2]]
 
 
 def write_reports(params: StudyParams) -> Path:
-    """The reports of all notebooks of the study that were executed, and the index; returns the index's path."""
-    folder = run_folder(params.study)
-    for job in plan(params):
-        if all((folder / made).is_file() for made in (f"stamps/{job.name}.json", f"executed/{job.name}.ipynb")):
-            write_report(params, job.name)
+    """All pages of the study, of the notebooks those that were executed; returns the index's path."""
+    jobs = plan(params)
+    pages = _pages(params, jobs)
+    for job in jobs:
+        if f"{job.name}.html" in pages:
+            write_report(params, job.name, pages)
     return write_index(params)
 
 
 def write_index(params: StudyParams) -> Path:
-    """``index.html``: one row per notebook and run that the study plans, done or not; returns its path."""
-    rows = [_row(params, job) for job in plan(params)]
-    idle = NOTEBOOKS.keys() - {row["notebook"] for row in rows}
-    rows += [{"notebook": notebook, "name": notebook, "status": "no recipe"} for notebook in idle]
+    """The first page of a study: its answer, and a line per notebook and run that it plans, done or not.
+
+    Writes the model card, the reporting items and the list of all studies, too; returns the path of the first page.
+    """
+    jobs, folder = plan(params), report_folder(params.study)
+    pages = _pages(params, jobs)
+    rows = [_row(params, job) for job in jobs]
+    idle = [Job(notebook, 0, [], [], {}) for notebook in NOTEBOOKS.keys() - {row["notebook"] for row in rows}]
+    rows += [{"notebook": job.name, "name": job.name, "title": _title(job, 1), "status": "no recipe"} for job in idle]
     rows.sort(key=lambda row: list(NOTEBOOKS).index(row["notebook"]))  # the runs of a notebook are in order already
     last: dict = next((row["stamp"] for row in reversed(rows) if "stamp" in row), {})
-    page = {
-        "rows": rows,
-        "stamp": [(name, last[name]) for name in ("commit", "data digest", "finished") if last],
-        **{"params": params, "data": data_title(params), "layout": layout(params)},
+    judged = any(row["notebook"] == EVALUATION and row["status"].startswith("done") for row in rows)
+    facts = {
+        **{"params": params, "data": data_title(params), "layout": layout(params), "last": last},
+        **(_outcome(folder) if judged else {"results": None, "claims": []}),
+        **{"stamp": _shown({key: last[key] for key in last if key not in ("notebook", "run", "status", "parameters")})},
+    }
+    ledger = report_folder(PUBLISHED) / INDEX
+    first = {
+        **{"rows": rows, "ledger": os.path.relpath(ledger, folder) if ledger.is_file() else ""},
         "exported": [name for name, recipe in params.recipes.items() if recipe.exports],
     }
-    path = report_folder(params.study) / "index.html"
-    write_page(path, "index.html.j2", **page)
-    return path
+    write_page(folder / INDEX, "index.html.j2", nav=_navigation(params, INDEX, pages), **first, **facts)
+    cases = _written_cases(params)
+    chosen = (facts["results"] or {}).get("chosen", "")
+    trained = STAGE_NOTEBOOKS[params.stage_of(chosen)] if chosen in params.recipes else ""
+    facts |= {"cases": cases, "recipe": params.recipes.get(chosen), "trained": trained}
+    facts["counts"] = (
+        None
+        if cases is None
+        else cases.groupby("split", sort=False).agg(images=("image_id", "size"), lesions=("lesion_id", "nunique"))
+    )
+    recipe_yaml = _as_yaml(facts["recipe"].model_dump(mode="json", exclude_defaults=True)) if facts["recipe"] else ""
+    evaluation = f"{EVALUATION}.html" if f"{EVALUATION}.html" in pages else ""
+    card = {"recipe_yaml": recipe_yaml, "evaluation": evaluation, "nav": _navigation(params, CARD, pages)}
+    write_page(folder / CARD, "model_card.html.j2", **card, **facts)
+    topics = reporting_items(folder, facts)
+    items = list(itertools.chain.from_iterable(topics.values()))
+    counted = {"total": len(items), "answered": sum(bool(item["answer"]) for item in items)}
+    nav = _navigation(params, ITEMS, pages)
+    write_page(folder / ITEMS, "reporting_items.html.j2", topics=topics, nav=nav, **counted, **facts)
+    write_studies_page()
+    return folder / INDEX
+
+
+def _written_cases(params: StudyParams) -> Any:
+    try:
+        return read_written_cases(params)
+    except InputError:
+        return None
+
+
+def _outcome(folder: Path) -> dict[str, Any]:
+    """What notebook 05 wrote into the report folder of a study: ``results``, None without, and rows of ``claims``."""
+    results, claims = folder / "results.json", folder / "claims.json"
+    return {
+        "results": _results(results) if results.is_file() else None,
+        "claims": read_json(claims, "") if claims.is_file() else [],
+    }
+
+
+def _results(path: Path) -> dict[str, Any]:
+    """The results in the file ``path``: ``rows`` by recipe and split and by metric, ``leaks`` by leak and set of images
+    and by metric, the recipe ``chosen``, and of the ``split`` judged last: ``recipes`` by name and metric, ``best``.
+    """
+    results = read_json(path, f"make study STUDY={path.parent.name}")
+    tables: dict[str, dict] = {"rows": {}, "leaks": {}}
+    for name, first, second in (("rows", "recipe", "split"), ("leaks", "leak", "on")):
+        for row in results[name]:
+            tables[name].setdefault((row[first], row[second]), {})[row["metric"]] = row
+    chosen, split = results["chosen on validation"], list(tables["rows"])[-1][1]
+    recipes = {recipe: metrics for (recipe, of), metrics in tables["rows"].items() if of == split}
+    best = recipes[chosen]
+    headline = [metric for metric in _HEADLINE if metric in best and best[metric]["value"] is not None]
+    judged = {"chosen": chosen, "split": split, "recipes": recipes, "best": best, "metrics": headline}
+    return tables | judged | {"leaky": any(row["accuracy"].get("leaky") for row in recipes.values())}
+
+
+def reporting_items(folder: Path, facts: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The items of ``reporting_items.yml`` by topic, with the ``answer`` that ``facts`` give, empty where the item was
+    not done, and the ``link`` to the heading of a page in ``folder`` that its ``place`` names.
+    """
+    topics = yaml.safe_load((TEMPLATES / "reporting_items.yml").read_text(encoding="utf-8"))
+    for item in itertools.chain.from_iterable(topics.values()):
+        item["answer"] = " ".join(_ENVIRONMENT.from_string(item.get("answer", "")).render(**facts).split())
+        name, _, words = _ENVIRONMENT.from_string(item.get("place", "")).render(**facts).partition("#")
+        page = folder / f"{name}.html"
+        if name and not page.is_file():
+            item |= {"answer": "", "why": f"{name} has not run in this study"}
+        elif name:
+            headings = re.findall(r'<h[1-6] id="([^"]+)">(.*?)</h', page.read_text(encoding="utf-8"), re.DOTALL)
+            named = [at for at in headings if words and re.search(words, f"{at[0]} {at[1]}", re.IGNORECASE)]
+            anchor, text = named[0] if named else ("", "")
+            shown = html.unescape(re.sub("<.*?>", "", text)) or {"index": "first page"}.get(name, name)
+            item |= {"link": f"{page.name}#{anchor}".rstrip("#"), "place": shown}
+    return topics
+
+
+def write_studies_page() -> Path:
+    """``reports/index.html``: all studies with their answers. A study on made-up pictures has no link, so that the
+    page, which is tracked, stays the same when somebody runs one.
+    """
+    folder, studies = report_folder(""), []
+    known = [name for name in study_names() for name in (name, f"{name}_full")]
+    further = sorted({path.parent.relative_to(folder).as_posix() for path in folder.rglob("results.json")} - {*known})
+    for name in [*known, *further]:
+        is_written = (folder / name / INDEX).is_file()
+        params = load_study(name) if name in known and (is_written or not name.endswith("_full")) else None
+        if params is None and not is_written:
+            continue
+        study = {"name": name, "params": params, "made_up": params is not None and layout(params).made_up}
+        linked = is_written and not study["made_up"]
+        study |= {"link": f"{name}/{INDEX}" if linked else "", "data": data_title(params) if params else "own study"}
+        studies.append(study | (_outcome(folder / name) if linked else {}))
+    published = f"{PUBLISHED}/{INDEX}"
+    link = published if (folder / published).is_file() else ""
+    write_page(folder / INDEX, "studies.html.j2", studies=studies, published=link)
+    return folder / INDEX
 
 
 def _row(params: StudyParams, job: Job) -> dict[str, Any]:
     folder, name = run_folder(params.study), job.name
-    row: dict[str, Any] = {"notebook": job.notebook, "name": name, "run": job.run, "status": "not run"}
+    row: dict[str, Any] = {
+        "notebook": job.notebook,
+        "name": name,
+        "title": _title(job, params.runs),
+        "status": "not run",
+    }
     stamps = [path for kind in ("failed", "stamps") if (path := folder / kind / f"{name}.json").is_file()]
     if not stamps:
         return row
@@ -172,17 +303,18 @@ def write_claims_page(rows: list[dict[str, Any]]) -> Path:
     from lesion_utils.claims import verdicts  # slow to import, needed by few commands
 
     folder, studies = report_folder(PUBLISHED), []
-    names = [f"{PUBLISHED}/{path.stem}" for path in sorted(CLAIMS.parent.glob("*.yml")) if path != CLAIMS]
+    names = [name for name in study_names() if name.startswith(f"{PUBLISHED}/")]
     for study in [name + size for name in names for size in ("", "_full")]:
-        index = report_folder(study) / "index.html"
+        index = report_folder(study) / INDEX
         if index.is_file() or study in names:  # the full size where it was run
             link = os.path.relpath(index, folder) if index.is_file() else ""
             studies.append({"link": link, "params": load_study(study)})
     linked = [row | {"linked": bool(row["report"]) and (folder / str(row["report"])).is_file()} for row in rows]
     write_json(folder / "claims.json", rows)
     page = {"summary": verdicts.summary(rows), "studies": studies, "rows": verdicts.shown(linked)}
-    write_page(folder / "index.html", "published.html.j2", **page)
-    return folder / "index.html"
+    write_page(folder / INDEX, "published.html.j2", nav=[("up", f"../{INDEX}", "All studies")], **page)
+    write_studies_page()
+    return folder / INDEX
 
 
 def documents() -> dict[Path, str]:
@@ -190,24 +322,14 @@ def documents() -> dict[Path, str]:
     from lesion_utils.claims import verdicts  # slow to import, needed by few commands
 
     rows = verdicts.shown(read_json(PROJECT / "reports" / PUBLISHED / "claims.json", "lesion claims"))
-    results = {study: _tracked_results(study) for study in ("ham10000", "isic9")}
-    best = results["ham10000"]["rows"][results["ham10000"]["chosen"], "test"]["balanced accuracy"]
-    answer = render("answer.md.j2", claims={row["id"]: row for row in rows}, best=best, cell=cell)
+    results = {study: _results(PROJECT / "reports" / study / "results.json") for study in ("ham10000", "isic9")}
+    best = results["ham10000"]["best"]["balanced accuracy"]
+    answer = render("answer.md.j2", claims={row["id"]: row for row in rows}, best=best)
     start, end = "<!-- answer: written by `lesion refresh-readme` -->\n", "<!-- end of answer -->"
     readme = PROJECT / "README.md"
     before, rest = readme.read_text(encoding="utf-8").split(start)
     return {
         PROJECT / "docs" / "claims.md": render("claims.md.j2", rows=rows, summary=verdicts.summary(rows)),
-        PROJECT / "docs" / "results.md": render("results.md.j2", studies=results, cell=cell),
+        PROJECT / "docs" / "results.md": render("results.md.j2", studies=results),
         readme: f"{before}{start}\n{answer}\n{end}{rest.split(end)[1]}",
     }
-
-
-def _tracked_results(study: str) -> dict[str, Any]:
-    """Rows by recipe, split and metric, and leaks by leak, set of images and metric."""
-    results = read_json(PROJECT / "reports" / study / "results.json", f"make study STUDY={study}")
-    tables: dict[str, dict] = {"rows": {}, "leaks": {}}
-    for name, first, second in (("rows", "recipe", "split"), ("leaks", "leak", "on")):
-        for row in results[name]:
-            tables[name].setdefault((row[first], row[second]), {})[row["metric"]] = row
-    return tables | {"chosen": results["chosen on validation"]}

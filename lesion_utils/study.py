@@ -62,6 +62,7 @@ class StudyParams(Strict):
     """All parameters of a study. Relative paths are from the project root, whatever the working folder."""
 
     study: StudyName = "quick"
+    question: str = ""  # what the study answers: the first line of its reports
     scaled_down_how: str = ""  # how the study is smaller than what it re-runs; empty: full-size
     measured_minutes: float | None = Field(None, gt=0)  # on two cores, training and reports
     dataset: str = "phantom"  # a layout of `datasets/registry.py` that has training images
@@ -156,6 +157,13 @@ class StudyParams(Strict):
     def model_folder(self, name: str) -> Path:
         """The folder of training ``name`` in this run."""
         return self.models_folder / name / f"r{self.run}"
+
+
+def study_names() -> list[str]:
+    """The studies in ``params/``."""
+    folder = PROJECT / "params"
+    files = sorted(folder.glob("**/*.yml"), key=lambda path: (len(path.parts), path))
+    return [path.relative_to(folder).with_suffix("").as_posix() for path in files if path.name != CLAIMS.name]
 
 
 def study_file(study: str) -> Path:

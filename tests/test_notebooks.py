@@ -124,7 +124,7 @@ def test_it_uses_every_parameter_it_declares_and_no_other(name):
 
 def test_the_defaults_of_the_model_are_the_quick_values():
     quick, defaults = load_study("quick").model_dump(), StudyParams().model_dump()
-    assert {key for key in quick if quick[key] != defaults[key]} == {*STAGES, "leaks", "measured_minutes"}
+    assert {key for key in quick if quick[key] != defaults[key]} == {*STAGES, "leaks", "measured_minutes", "question"}
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from lesion_utils import reports
 from lesion_utils.cases import data_digest
 from lesion_utils.digests import file_digest
 from lesion_utils.paths import PROJECT, report_folder, run_folder
-from lesion_utils.study import StudyParams, publish_numbers
+from lesion_utils.pipeline import notebook_path
+from lesion_utils.study import StudyParams, publish_numbers, study_names
 
 WIDE = "n=1,234;" * 60
 
@@ -36,22 +38,32 @@ class Page(HTMLParser):
         self.shown, self.folded, self.style, self.rows = [], [], [], []
         self.tags: list[str] = []
         self.fetched: list[str] = []
-        self.depth = 0
+        self.links: list[str] = []
+        self.anchors: list[str] = []
+        self.alternatives: list[str | None] = []
+        self.depth, self.in_cell = 0, False
         self.feed(html)
         self.fetched += re.findall(r"(?:@import|url\()\s*['\"]?([^'\")\s]+)", "".join(self.style))
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self.depth += tag == "details"
+        given = dict(attributes)
+        self.links += [given["href"]] if tag == "a" else []
+        self.anchors += [given["id"]] if "id" in given else []
+        if tag == "img" or (tag in ("svg", "figure") and given.get("role") == "img"):
+            self.alternatives.append(given.get("alt") or given.get("aria-label"))
         if tag != "a":  # a link is fetched only when it is followed
             self.fetched += [value for name, value in attributes if name in ("src", "href", "srcset", "data", "poster")]
         if tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th"):
             self.rows[-1].append("")
+            self.in_cell = True
 
     def handle_endtag(self, tag):
         self.depth -= tag == "details"
+        self.in_cell = self.in_cell and tag not in ("td", "th")
 
     def handle_data(self, text):
         if self.tags and self.tags[-1] == "style":
@@ -60,7 +72,7 @@ class Page(HTMLParser):
             self.folded.append(text)
         else:
             self.shown.append(text)
-        if self.rows and self.rows[-1]:
+        if self.in_cell:
             self.rows[-1][-1] += text.strip() + " "
 
 
@@ -74,12 +86,21 @@ def picture(width: int = 3000) -> nbformat.NotebookNode:
     return new_output("display_data", data={"image/png": base64.b64encode(file.getvalue()).decode()})
 
 
+TABLE = "<div><style scoped>b{}</style><table><tr>" + "<td>a_cell_of_a_table</td>" * 7 + "</tr></table></div>"
+
+
 def executed() -> nbformat.NotebookNode:
-    """A notebook as papermill leaves it: a picture, a line that is too wide, and a warning on stderr."""
+    """A notebook as papermill leaves it: a log, a line and a table that are too wide, a picture, a warning."""
+    lines = [f"cnn (all) epoch {number}/9: loss 1.9, 1 s\n" for number in range(1, 10)]
+    epochs = [new_output("stream", name="stdout", text=line) for line in lines]
     stdout = new_output("stream", name="stdout", text=f"the answer is 42\n{WIDE}\n")
     stderr = new_output("stream", name="stderr", text="a planted warning\n")
-    code = new_code_cell("answer = 42\nprint(answer)", execution_count=1, outputs=[stdout, stderr, picture()])
-    return nbformat.v4.new_notebook(cells=[new_markdown_cell("# A question\n\nSee https://example.org."), code])
+    table = new_output("display_data", data={"text/html": TABLE, "text/plain": "no table"})
+    code = new_code_cell("answer = 42\nprint(answer)", outputs=[stdout, stderr, table, picture()])
+    text = "# A question\n\nSee https://example.org, and $\\sum_i w_i < \\frac{1}{2}$ or $\\nothing{}$."
+    training = new_code_cell("train()", outputs=epochs)
+    cells = [new_markdown_cell(text), new_markdown_cell("## Training & more"), training]
+    return nbformat.v4.new_notebook(cells=[*cells, new_markdown_cell("## What is seen?"), code])
 
 
 @pytest.fixture
@@ -183,6 +204,43 @@ def test_a_report_folds_the_code_and_shows_the_results(report):
     assert any(place.startswith("data:image/png") for place in page.fetched)
 
 
+def test_a_report_has_a_table_of_contents(report):
+    page = read(report)
+    assert page.links.count("#what-is-seen") == page.anchors.count("what-is-seen") == 1
+    assert "#a-question" not in page.links and "#training-more" in page.links
+
+
+def test_a_training_log_is_folded_and_tables_are_tables(report):
+    page = read(report)
+    assert "epoch 9/9" in "".join(page.folded) and "epoch" not in "".join(page.shown)
+    assert ["a_cell_of_a_table "] * 7 in page.rows and "no table" not in "".join(page.shown)
+    assert "b{}" not in report.read_text(encoding="utf-8")
+
+
+def test_formulas_are_drawn_and_shown_as_code_where_that_fails(report):
+    html = report.read_text(encoding="utf-8")
+    assert r"\sum_i w_i < \frac{1}{2}" in read(report).alternatives and "currentColor" in html
+    assert r"<code>\nothing{}</code>" in html and "$" not in "".join(read(report).shown)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "alternative"),
+    [
+        ({}, "What is seen?"),
+        ({"caption": "A caption <n = 3>"}, "A caption <n = 3>"),
+        ({"image/png": {"alt": "An alternative", "caption": "A caption"}}, "An alternative"),
+    ],
+)
+def test_every_picture_has_an_alternative_text(study, report, metadata, alternative):
+    book = executed()
+    book.cells[-1].outputs[-1].metadata = nbformat.from_dict(metadata)
+    nbformat.write(book, run_folder("shown") / "executed" / "01_eda.ipynb")
+    reports.write_report(study, "01_eda")
+    page = read(report)
+    assert alternative in page.alternatives[-1] and "No description" not in report.read_text(encoding="utf-8")
+    assert ("A caption" in "".join(page.shown)) == bool(metadata)
+
+
 def test_a_report_carries_its_stamp(study, report):
     stamp = dict(row for row in read(report).rows if len(row) == 2)
     stamp = {name.strip(): value.strip() for name, value in stamp.items()}
@@ -196,7 +254,8 @@ def test_a_report_leaves_stderr_out(report):
 
 
 def test_no_page_fetches_anything(study, report):
-    for path in (report, reports.write_index(study)):
+    reports.write_index(study)
+    for path in (*report.parent.glob("*.html"), report_folder("") / "index.html"):
         page = read(path)
         assert "script" not in page.tags and "link" not in page.tags and page.style
         assert [place[:40] for place in page.fetched if not place.startswith(("data:", "#"))] == []
@@ -205,17 +264,23 @@ def test_no_page_fetches_anything(study, report):
 # the index
 
 
-def rows_of(study: StudyParams) -> dict[str, list[str]]:
-    """The cells of each row of the index, by the name in the first, without the run below it."""
-    _, *rows = read(reports.write_index(study)).rows
-    return {row[0].split()[0]: [cell.strip() for cell in row] for row in rows}
+def rows_of(study: StudyParams) -> dict[str, dict[str, str]]:
+    """What the first page says of each planned notebook and run, by name: status, error, numbers, parameters, all."""
+    html = reports.write_index(study).read_text(encoding="utf-8")
+    rows = {}
+    for name, text in re.findall(r'<li id="(\w+)">(.*?)(?=<li id="|</ol>)', html, flags=re.DOTALL):
+        status = re.search(r'<span class="(?:good|bad|other)">(.*?)</span>', text)
+        parameters = re.search(r"<pre>(.*?)</pre>", text, flags=re.DOTALL)
+        shown = " ".join("".join(Page(text).shown).split())
+        rows[name] = {"status": status[1], "shown": shown, "parameters": unescape(parameters[1]) if parameters else ""}
+    return rows
 
 
-def test_the_index_has_a_row_for_each_planned_notebook_and_run(study):
+def test_the_index_has_a_line_for_each_planned_notebook_and_run(study):
     reports.write_stamp(study, "01_eda", "", 12.4)
     reports.write_stamp(study, "02_baseline_cnn", "ValueError: a<b", 3)
-    statuses = {name: row[1] for name, row in rows_of(study).items()}
-    assert list(statuses.items()) == [
+    rows = rows_of(study)
+    assert [(name, row["status"]) for name, row in rows.items()] == [
         ("01_eda", "done"),
         ("02_baseline_cnn", "failed"),
         ("02_baseline_cnn_r1", "not run"),
@@ -224,60 +289,209 @@ def test_the_index_has_a_row_for_each_planned_notebook_and_run(study):
         ("04_transfer_learning", "no recipe"),
         ("05_evaluation", "not run"),
     ]
-    assert rows_of(study)["02_baseline_cnn_r1"][0].endswith("run 1")
-    assert rows_of(study)["01_eda"][2] == "12 s"
+    assert "run 1" in rows["02_baseline_cnn_r1"]["shown"] and "run 1" not in rows["02_baseline_cnn"]["shown"]
+    assert "12 s" in rows["01_eda"]["shown"] and title_of("01_eda") in rows["01_eda"]["shown"]
 
 
-def test_a_failed_row_shows_the_error_and_not_the_numbers_of_an_earlier_run(study):
+def title_of(notebook: str) -> str:
+    return nbformat.read(notebook_path(notebook), as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
+
+
+def test_a_failed_line_shows_the_error_and_not_the_numbers_of_an_earlier_run(study):
     reports.write_stamp(study, "01_eda", "", 1)
-    publish_numbers(study, "01_eda", {"images": 864})
-    assert "images: 864" in rows_of(study)["01_eda"][3]
+    publish_numbers(study, "01_eda", {"images": 864, "lesions": 600})
+    page = reports.write_index(study).read_text(encoding="utf-8")
+    assert "images: 864" in rows_of(study)["01_eda"]["shown"]
+    assert "lesions: 600" in "".join(Page(page).folded) and "lesions: 600" not in "".join(Page(page).shown)
     reports.write_stamp(study, "01_eda", "ValueError: a<b", 1)
-    assert rows_of(study)["01_eda"][1] == "failed"
-    assert rows_of(study)["01_eda"][3] == "ValueError: a<b"
+    row = rows_of(study)["01_eda"]
+    assert row["status"] == "failed" and "ValueError: a<b" in row["shown"] and "864" not in row["shown"]
 
 
 def test_key_numbers_are_text_not_markup(study):
     reports.write_stamp(study, "01_eda", "", 1)
     publish_numbers(study, "01_eda", {"p<0.05 & more": "<b>3</b> of 7"})
-    assert rows_of(study)["01_eda"][3] == "p<0.05 & more: <b>3</b> of 7"
+    assert "p<0.05 & more: <b>3</b> of 7" in rows_of(study)["01_eda"]["shown"]
 
 
-def test_a_row_links_to_its_report_if_there_is_one_of_its_last_run(study, report):
+def notebook_links(study: StudyParams) -> list[str]:
+    html = reports.write_index(study).read_text(encoding="utf-8")
+    return Page(html.split('id="notebooks"')[1].split("</ol>")[0]).links
+
+
+def test_a_line_links_to_its_report_if_there_is_one_of_its_last_run(study, report):
     reports.write_stamp(study, "02_baseline_cnn", "", 1)
-    assert re.findall(r'href="(.*?)"', reports.write_index(study).read_text()) == ["01_eda.html"]
+    assert notebook_links(study) == ["01_eda.html"]
     reports.write_stamp(study, "01_eda", "ValueError: no", 1)
-    assert "href=" not in reports.write_index(study).read_text()
+    assert notebook_links(study) == []
 
 
 def test_a_run_with_other_parameters_is_out_of_date(study):
     reports.write_stamp(study, "02_baseline_cnn", "", 1)
-    assert rows_of(study)["02_baseline_cnn"][1] == "done"
-    assert rows_of(study.model_copy(update={"seed": study.seed + 1}))["02_baseline_cnn"][1] == "out of date"
+    assert rows_of(study)["02_baseline_cnn"]["status"] == "done"
+    other = study.model_copy(update={"seed": study.seed + 1})
+    assert rows_of(other)["02_baseline_cnn"]["status"] == "out of date"
 
 
 def test_a_run_of_the_same_question_by_other_code_says_so_and_keeps_its_link(study, report):
     path = run_folder(study.study) / "stamps" / "01_eda.json"
     made = json.loads(path.read_text())
     path.write_text(json.dumps(made | {"code digest": "another", "commit": "abc123"}))
-    page = reports.write_index(study).read_text()
-    assert rows_of(study)["01_eda"][1] == "done by the code of abc123"
-    assert re.findall(r'href="(.*?)"', page) == ["01_eda.html"]
+    assert rows_of(study)["01_eda"]["status"] == "done by the code of abc123"
+    assert notebook_links(study) == ["01_eda.html"]
     path.write_text(json.dumps(made | {"code digest": "another", "data digest": "other data"}))
-    assert rows_of(study)["01_eda"][1] == "out of date"
+    assert rows_of(study)["01_eda"]["status"] == "out of date"
 
 
 def test_parameters_are_shown_as_yaml_where_they_differ_from_the_defaults(study, phantom_folder):
     for notebook in ("01_eda", "02_baseline_cnn", "03_augmentation_rebalancing"):
         reports.write_stamp(study, notebook, "", 1)
-    rows = rows_of(study)
-    first = rows["01_eda"][4].removeprefix("parameters").strip()
-    assert yaml.safe_load(first) == {"data": os.path.relpath(phantom_folder, PROJECT), "test_fraction": 0.25}
-    baseline = yaml.safe_load(rows["02_baseline_cnn"][4].removeprefix("parameters").strip())["baseline"]
+    shown = {name: row["parameters"] for name, row in rows_of(study).items()}
+    assert yaml.safe_load(shown["01_eda"]) == {"data": os.path.relpath(phantom_folder, PROJECT), "test_fraction": 0.25}
+    baseline = yaml.safe_load(shown["02_baseline_cnn"])["baseline"]
     assert baseline["cnn"]["hidden"] == 16 and baseline["default"] == {}
-    assert not re.search("dropout|batch_size|seed", rows["02_baseline_cnn"][4])
-    parameters = rows["03_augmentation_rebalancing"][4]
+    assert not re.search("dropout|batch_size|seed", shown["02_baseline_cnn"])
+    parameters = shown["03_augmentation_rebalancing"]
     assert "rotation: 0.1" in parameters and not re.search("flip|zoom|schedule", parameters)
+
+
+# the first page's answer, the model card, the reporting items, the list of studies
+
+RECIPES = {"cnn": 0.41, "turned": 0.37}
+
+
+def number(recipe: str, split: str, metric: str, value: float) -> dict:
+    kind = "view" if metric.startswith("melanoma") else "overall"
+    row = {"recipe": recipe, "split": split, "metric": metric, "kind": kind, "n": 90, "lesions": 60}
+    return row | {"value": value, "low": value - 0.05, "high": value + 0.05}
+
+
+@pytest.fixture
+def judged(study, report) -> StudyParams:
+    """The study above after notebook 05: two recipes judged on validation and test, one published claim."""
+    metrics = ("balanced accuracy", "accuracy", "majority baseline accuracy", "melanoma sensitivity")
+    rows = [
+        number(recipe, split, metric, value + (split == "test") / 10)
+        for recipe, value in RECIPES.items()
+        for split in ("validation", "test")
+        for metric in metrics
+    ]
+    about = {"study": "shown", "chosen on validation": "cnn", "rows": rows, "leaks": []}
+    (report_folder("shown") / "results.json").write_text(json.dumps(about))
+    (report_folder("shown") / "claims.json").write_text(json.dumps([{"id": "made_up", "verdict": "does not hold"}]))
+    nbformat.write(executed(), run_folder("shown") / "executed" / "05_evaluation.ipynb")
+    reports.write_stamp(study, "05_evaluation", "", 3)
+    reports.write_reports(study)
+    return study
+
+
+def test_the_first_page_answers_from_the_results_of_the_split_judged_last(judged):
+    page = read(report_folder("shown") / "index.html")
+    text = " ".join("".join(page.shown).split())
+    answer = text.split("The answer")[1].split("Every recipe")[0]
+    assert "cnn" in answer and "On test" in answer and "0.51 (0.46-0.56)" in answer and "does not hold 1" in answer
+    assert "made up" in answer and "0.41" not in text
+    assert [row[:2] for row in page.rows if row[0].split()[0] in RECIPES] == [
+        ["cnn (chosen) ", "0.51 (0.46-0.56) "],
+        ["turned ", "0.47 (0.42-0.52) "],
+    ]
+    (figure,) = page.alternatives
+    assert "cnn: 0.51 (0.46-0.56)" in figure and "turned: 0.47 (0.42-0.52)" in figure
+
+
+def test_an_answer_of_another_run_is_not_shown(judged):
+    reports.write_index(judged.model_copy(update={"seed": 7}))
+    for name in ("index.html", "model_card.html", "reporting_items.html"):
+        assert "0.51 (0.46-0.56)" not in (report_folder("shown") / name).read_text(encoding="utf-8"), name
+
+
+def test_a_metric_that_is_not_estimable_is_no_answer(judged):
+    path = report_folder("shown") / "results.json"
+    results = json.loads(path.read_text())
+    for row in results["rows"]:
+        if row["metric"] == "balanced accuracy":
+            row |= {"value": None, "low": None, "high": None, "note": "too few"}
+    path.write_text(json.dumps(results))
+    text = "".join(read(reports.write_index(judged)).shown)
+    assert "its accuracy is" in " ".join(text.split()) and "not estimable" not in text
+
+
+def test_the_model_card_is_of_the_recipe_chosen_on_validation(judged):
+    text = " ".join("".join(read(report_folder("shown") / "model_card.html").shown).split())
+    assert "Model card: cnn" in text and "0.51 (0.46-0.56)" in text and "turned" not in text
+    assert "not patient-grouped" in text and "not a medical device" in text
+    folded = "".join(read(report_folder("shown") / "model_card.html").folded)
+    assert "hidden: 16" in folded
+
+
+def items() -> list[dict]:
+    read_items = yaml.safe_load((reports.TEMPLATES / "reporting_items.yml").read_text(encoding="utf-8"))
+    return [item for topic in read_items.values() for item in topic]
+
+
+def test_every_item_of_both_guidelines_is_listed_once():
+    letters = dict.fromkeys((3, 6, 8, 9, 20, 27), "abc") | {5: "ab", 12: "abcdefg", 18: "abcdef", 23: "ab"}
+    tripod = [f"{item}{letter}" for item in range(1, 28) for letter in letters.get(item, [""])]
+    assert len(tripod) == 52
+    assert sorted(number for item in items() for number in item.get("claim", [])) == list(range(1, 45))
+    assert sorted(number for item in items() for number in item.get("tripod", [])) == sorted(tripod)
+
+
+def test_each_reporting_item_is_answered_with_a_link_or_not_done(judged):
+    page = read(report_folder("shown") / "reporting_items.html")
+    rows = [row for row in page.rows if len(row) == 3 and row[0].strip() != "item"]
+    assert [row[0].strip() for row in rows] == [item["item"] for item in items()]
+    assert all(row[1].strip() for row in rows)
+    answers = {row[0].strip(): row[1].strip() for row in rows}
+    assert answers["Explaining the predictions"].startswith("not done")
+    assert answers["Class imbalance"].startswith("not done")  # notebook 03 has not run
+    assert "0.51 (0.46-0.56)" in answers["Performance with its uncertainty"]
+    assert "not patient-grouped" in answers["The level at which splits share nothing"]
+    assert "model_card.html#numbers" in page.links
+
+
+def test_a_reporting_item_leads_to_a_heading_of_the_notebooks():
+    for item in items():
+        name, _, words = item.get("place", "").partition("#")
+        if name.startswith("0") and words:
+            cells = nbformat.read(notebook_path(name), as_version=4).cells
+            headings = [line for cell in cells for line in cell.source.splitlines() if line.startswith("#")]
+            assert re.search(words, "\n".join(headings), re.IGNORECASE), (item["item"], item["place"])
+
+
+def test_the_pages_lead_to_each_other_and_every_link_arrives(judged):
+    folder = report_folder("shown")
+    order = ["index.html", "01_eda.html", "05_evaluation.html", "model_card.html", "reporting_items.html"]
+    for number, name in enumerate(order):
+        page, html = read(folder / name), (folder / name).read_text(encoding="utf-8")
+        beside = {rel: link for link, rel in re.findall(r'<a href="(\S+)" rel="(prev|next)">', html)}
+        assert beside.get("next") == (order[number + 1] if number + 1 < len(order) else None)
+        assert beside.get("prev") == (order[number - 1] if number > 1 else None)
+        assert "../index.html" in page.links and (number == 0 or "index.html" in page.links)
+        for link in page.links:
+            if not link.startswith("http"):
+                target, _, anchor = link.partition("#")
+                arrived = folder / (target or name)
+                assert arrived.is_file(), (name, link)
+                assert not anchor or anchor in read(arrived).anchors, (name, link)
+
+
+def test_the_list_of_studies_links_to_those_that_ran(judged):
+    study = judged.model_copy(update={"dataset": "ham10000"})
+    page = read(reports.write_studies_page())
+    assert page.links == ["shown/index.html"]
+    text = " ".join("".join(page.shown).split())
+    assert "0.51 (0.46-0.56)" in text and study.study in text
+    assert all(name in text for name in study_names()) and "make study STUDY=quick" in text
+
+
+def test_the_tracked_list_of_studies_is_current():
+    page = PROJECT / "reports" / "index.html"
+    folder = page.parent
+    tracked = [name for name in study_names() if (folder / name / "index.html").is_file() and name != "quick"]
+    links = read(page).links
+    assert {f"{name}/index.html" for name in tracked} <= set(links) and len(tracked) > 10
+    assert all((folder / link).is_file() for link in links)
 
 
 # in a browser
@@ -285,24 +499,34 @@ def test_parameters_are_shown_as_yaml_where_they_differ_from_the_defaults(study,
 
 @needs_chromium
 @pytest.mark.browser
-def test_the_pages_fit_a_window_of_1280_pixels_and_need_no_network(study, report, tmp_path):
-    reports.write_stamp(study, "02_baseline_cnn", "ValueError: " + "/a_long_folder" * 40, 3)
-    publish_numbers(study, "01_eda", {"wide": WIDE})
+def test_the_pages_fit_a_desk_and_a_phone_by_day_and_night_and_need_no_network(judged, report, tmp_path):
+    reports.write_stamp(judged, "02_baseline_cnn", "ValueError: " + "/a_long_folder" * 40, 3)
+    publish_numbers(judged, "01_eda", {"wide": WIDE})
+    reports.write_index(judged)
+    pages = [*sorted(report.parent.glob("*.html")), report_folder("") / "index.html"]
+    colour = "return getComputedStyle(document.body)[arguments[0]].match(/\\d+/g).map(Number)"
     with chromium(tmp_path / "profile") as driver:
-        for path in (report, reports.write_index(study)):
-            driver.get(path.as_uri())
-            width = "return [window.innerWidth, document.documentElement.scrollWidth]"
-            unfold = "document.querySelectorAll('details').forEach((one) => one.open = true);"
-            for script in (width, unfold + width):
-                window, page = driver.execute_script(script)
-                assert window == 1280 and page <= 1280, path.name
-            hidden = "Array.from(document.querySelectorAll('pre, td'), (one) => one.scrollWidth - one.clientWidth)"
-            assert max(driver.execute_script("return " + hidden)) <= 0, "a line must wrap"
-            images = driver.execute_script(
-                "return Array.from(document.images, (one) => [one.naturalWidth, one.clientWidth])"
-            )
-            assert len(images) == (path == report)
-            assert all(natural == 3000 and 500 < shown <= 1280 for natural, shown in images)
+        for width, scheme in ((1280, "light"), (390, "dark"), (390, "light")):
+            device = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == 390}
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", device)
+            features = [{"name": "prefers-color-scheme", "value": scheme}]
+            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+            for path in pages:
+                driver.get(path.as_uri())
+                inner = "return [window.innerWidth, document.documentElement.scrollWidth]"
+                unfold = "document.querySelectorAll('details').forEach((one) => one.open = true);"
+                for script in (inner, unfold + inner):
+                    window, page = driver.execute_script(script)
+                    assert window == width and page <= width, (path.name, width)
+                back, ink = (max(driver.execute_script(colour, name)[:3]) for name in ("backgroundColor", "color"))
+                assert (back < 60 and ink > 180) if scheme == "dark" else (back > 240 and ink < 80)
+                hidden = "Array.from(document.querySelectorAll('pre'), (one) => one.scrollWidth - one.clientWidth)"
+                assert max(driver.execute_script("return " + hidden), default=0) <= 0, "a line must wrap"
+                if path == report:
+                    (image,) = driver.execute_script("return Array.from(document.images, (one) => one.clientWidth)")
+                    assert 300 < image <= width
+                    scrolls = "[...document.querySelectorAll('.wide')].map((one) => one.scrollWidth - one.clientWidth)"
+                    assert (max(driver.execute_script("return " + scrolls)) > 0) == (width == 390)
         events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     requests = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
     asked = [one["request"]["url"] for one in requests if not one["documentURL"].startswith("chrome")]

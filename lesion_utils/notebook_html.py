@@ -1,0 +1,139 @@
+"""An executed notebook as parts of a page: text, folded code, tables that scroll, and figures with alt text."""
+
+import base64
+import html
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.mathtext import math_to_image
+from nbconvert.filters.ansi import strip_ansi
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from PIL import Image
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+_COLOURS = 128  # of an embedded picture, which a plot does not miss: a third of the size
+_INK = "#123456"  # of a formula, until it takes the colour of the text around it
+_EPOCH = re.compile(r" epoch \d+/\d+:")
+_LOG, _LONG = 3, 40  # lines: so many epochs are a training log; output of more lines is folded
+
+
+class _Text(IPythonRenderer):
+    """Renders Markdown; ``headings`` are (level, anchor, text) of all headings so far."""
+
+    def __init__(self) -> None:
+        super().__init__(escape=False)
+        self.headings: list[tuple[int, str, str]] = []
+
+    def heading(self, text: str, level: int, **attributes: Any) -> str:
+        plain = html.unescape(re.sub(r"<.*?>", "", text))
+        anchor = re.sub(r"\W+", "-", plain).strip("-").lower()
+        anchor += f"-{len(self.headings)}" if anchor in {known for _, known, _ in self.headings} else ""
+        self.headings.append((level, anchor, plain))
+        return f'<h{level} id="{anchor}">{text}</h{level}>\n'
+
+    def block_math(self, body: str) -> str:
+        return f'<div class="wide">{_formula(body)}</div>\n'
+
+    def inline_math(self, body: str) -> str:
+        return _formula(body)
+
+
+def notebook_parts(book: NotebookNode) -> tuple[list[dict[str, Any]], list[tuple[int, str, str]]]:
+    """The cells of ``book`` in order, and its headings (level, anchor, text).
+
+    A cell is ``{"text": html}``, or ``{"code": html, "label": str, "outputs": [html, …]}`` without what it wrote to
+    stderr. A picture's alt text is the ``alt`` or ``caption`` in its metadata; without them, the heading above it.
+    """
+    text, figures = _Text(), 0
+    markdown, cells = MarkdownWithMath(renderer=text), list[dict[str, Any]]()
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            cells.append({"text": _scrolling(markdown.render(cell.source))})
+        if cell.cell_type != "code":
+            continue
+        outputs = []
+        for output in _merged(cell.outputs):
+            figures += "image/png" in output.get("data", {})
+            above = text.headings[-1][2] if text.headings else "Result"
+            outputs.append(_output(output, f"Figure {figures}: {above}", markdown))
+        tags = cell.metadata.get("tags", [])
+        injected = ": parameters of this study" if "injected-parameters" in tags else ""
+        label = ": parameters" if "parameters" in tags else injected
+        code = highlight(cell.source, PythonLexer(), HtmlFormatter(nowrap=True))
+        cells.append({"code": code, "label": label, "outputs": outputs})
+    return cells, text.headings
+
+
+def _merged(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
+    """The outputs without stderr; what was printed between two other outputs is one."""
+    printed = ""
+    for output in outputs:
+        if output.output_type == "stream":
+            printed += output.text if output.name == "stdout" else ""
+            continue
+        if printed:
+            yield NotebookNode(output_type="stream", text=printed)
+        printed = ""
+        yield output
+    if printed:
+        yield NotebookNode(output_type="stream", text=printed)
+
+
+def _output(output: NotebookNode, default_alt: str, markdown: MarkdownWithMath) -> str:
+    if output.output_type == "stream":
+        return _printed(output.text)
+    if output.output_type == "error":
+        return _printed("\n".join(output.traceback))
+    data, about = output.data, output.metadata | output.metadata.get("image/png", {})
+    if "image/png" in data:
+        caption = about.get("caption", "")
+        alt = html.escape(about.get("alt") or caption or default_alt)
+        below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+        image = f'<img src="data:image/png;base64,{_smaller(data["image/png"])}" alt="{alt}">'
+        return f"<figure>{image}{below}</figure>"
+    if "text/html" in data:
+        return _scrolling(re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.DOTALL))
+    if "text/markdown" in data:
+        return _scrolling(markdown.render(data["text/markdown"]))
+    return _printed(data.get("text/plain", ""))
+
+
+def _printed(text: str) -> str:
+    shown, lines = html.escape(strip_ansi(text).strip("\n")), text.strip().count("\n") + 1
+    if len(_EPOCH.findall(text)) >= _LOG:
+        return f"<details><summary>training log: {lines} lines</summary><pre>{shown}</pre></details>"
+    if lines > _LONG:
+        return f"<details><summary>output: {lines} lines</summary><pre>{shown}</pre></details>"
+    return f"<pre>{shown}</pre>"
+
+
+def _scrolling(page: str) -> str:
+    page = page.replace("<table", '<div class="wide" tabindex="0"><table')
+    return page.replace("</table>", "</table></div>")
+
+
+def _formula(tex: str) -> str:
+    """A formula as a picture in the colour of the text; as code where matplotlib cannot draw it."""
+    file, name = io.StringIO(), html.escape(tex.strip(), quote=True)
+    try:
+        with rc_context({"mathtext.fontset": "dejavusans", "svg.hashsalt": "formula", "font.size": 12}):
+            depth = math_to_image(f"${tex.strip()}$", file, format="svg", color=_INK)
+    except ValueError:
+        return f"<code>{name}</code>"
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", file.getvalue(), flags=re.DOTALL).replace(_INK, "currentColor")
+    opening = f'<svg role="img" aria-label="{name}" style="vertical-align: {-depth:.1f}pt" '
+    return re.sub(r"\s*\n\s*", " ", opening + drawn.split("<svg ", 1)[1])
+
+
+def _smaller(picture: str) -> str:
+    """A PNG, base64, in ``_COLOURS`` colours."""
+    kept = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+        image.convert("RGB").quantize(_COLOURS).save(kept, "PNG", optimize=True)
+    return base64.b64encode(kept.getvalue()).decode()
