@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from lesion_utils.audit.images import open_image
 from lesion_utils.evaluation import PredictionTable, roc_curves
 from lesion_utils.predictions import labelled
+from lesion_utils.rounding import CELL, number
 
 BLUE, LIGHT_BLUE, ORANGE = "#3b6ea5", "#b8c9dd", "#c05a28"
 DPI = 80
@@ -39,7 +40,7 @@ def _panel(
 
 def _heatmap(shares: pd.DataFrame, *panel: Any, **cells: Any) -> Figure:
     figure, ax = _panel(*panel)
-    cells = {"annot": True, "fmt": ".2f", "annot_kws": {"size": 9}} | cells
+    cells = {"annot": True, "fmt": CELL, "annot_kws": {"size": 9}} | cells
     sns.heatmap(shares, cmap="Blues", vmin=0, vmax=1, ax=ax, **cells)
     ax.set(xlabel=panel[1], ylabel=panel[2])  # seaborn has put the names of the table
     ax.tick_params(axis="y", rotation=0)
@@ -146,7 +147,7 @@ def class_errors(counts: pd.DataFrame, title: str) -> Figure:
     sizes = counts.sum(axis=1)
     wrong = 1 - np.diag(counts) / sizes.replace(0, np.nan)
     bars = ax.barh(_with_images(sizes), wrong.fillna(0), color=BLUE)
-    ax.bar_label(bars, ["no image" if np.isnan(share) else f"{share:.2f}" for share in wrong], padding=3, fontsize=9)
+    ax.bar_label(bars, ["no image" if np.isnan(share) else number(share) for share in wrong], padding=3, fontsize=9)
     ax.set_xlim(0, 1.1)
     ax.invert_yaxis()
     return figure
@@ -250,7 +251,7 @@ def decision_curve(curve: pd.DataFrame, title: str) -> Figure:
         ax.plot(threshold, rows["treat_all"], color=ORANGE, linestyle="--", label="treat everybody")
         ax.plot(threshold, rows["treat_none"], color="grey", linestyle=":", label="treat nobody")
         ax.set_ylim(-0.25 * max(prevalence, 0.01), 1.05 * max(prevalence, 0.01))
-        ax.set_title(f"prevalence {prevalence:.3g} ({at})", fontsize=10)
+        ax.set_title(f"prevalence {number(prevalence)} ({at})", fontsize=10)
     axes[0, 0].set_ylabel("net benefit per patient\n(95% CI)")
     axes[0, 0].legend(fontsize=8)
     figure.suptitle(title)

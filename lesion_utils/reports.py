@@ -24,6 +24,7 @@ from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import PROJECT, atomic_write, read_json, report_folder, run_folder, run_name, write_json
 from lesion_utils.pipeline import CARD, EVALUATION, INDEX, ITEMS, NOTEBOOKS, Job, depends_on, plan, values
 from lesion_utils.predictions import STAGE_NOTEBOOKS
+from lesion_utils.rounding import number, percent, span, with_interval
 from lesion_utils.study import PUBLISHED, StudyParams, load_study, study_names
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -34,7 +35,8 @@ _ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.filters |= {"whole": "{:,}".format, "cell": lambda text: text.replace("|", "\\|")}
-_ENVIRONMENT.globals["cell"] = cell
+_ROUNDING = {"number": number, "span": span, "with_interval": with_interval, "percent": percent}
+_ENVIRONMENT.globals |= _ROUNDING | {"cell": cell}
 _HEADLINE = ("balanced accuracy", "macro AUC", "accuracy", "majority baseline accuracy", "melanoma sensitivity")
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
 

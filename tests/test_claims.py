@@ -16,6 +16,7 @@ from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
 from lesion_utils import predictions
+from lesion_utils.checks.matrix import CLASS_COUNTS
 from lesion_utils.claims import declared, verdicts
 from lesion_utils.claims.declared import Claim, Data, Matrix, Share, claims_of_study, read_ledger, verdict_of
 from lesion_utils.claims.measured import Measured, measure, measure_published
@@ -201,6 +202,35 @@ def test_a_row_says_why_there_is_no_verdict():
     assert line["remarks"] == ["it is about deaths"] and line["here"] == ""
 
 
+@pytest.mark.parametrize(
+    ("published", "margin", "verdict"),
+    [(0.87, 0.005, "reproduced"), (0.873, 0.0005, "reproduced"), (0.88, 0.005, "not reproduced")],
+)
+def test_a_figure_of_its_own_table_is_judged_by_arithmetic_and_its_precision_told_apart(published, margin, verdict):
+    own = {"kind": "matrix", "matrix": MATRIX, "classes": ("bcc", "mel", "nv"), "metric": "accuracy"}  # 89 of 102
+    row = row_of(claim(own, "equals", margin, published=published), measure_published(Matrix(**own)))
+    assert row["verdict"] == verdict and row["low"] < 0.85 < 0.9 < row["high"]  # as an interval it would be undecided
+    (line,) = shown([row])
+    assert line["precision"] == "95% CI 0.79-0.92; n = 102"
+    assert (abs(float(line["number"]) - published) <= margin) == (verdict == "reproduced")
+    other = Matrix(**own, case_mix=None)
+    assert row_of(claim(other.model_dump(), "at_least", 0, published=0.8), measure_published(other))["verdict"] == (
+        "undecided"
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "margin", "shows"),
+    [(0.7597, 0.811, 0.76, "0.7597-0.8110"), (0.7603, 0.811, 0.76, "0.7603-0.8110"), (0.74, 0.811, 0.76, "0.74-0.81")],
+)
+def test_an_interval_has_the_digits_that_decide_the_verdict(low, high, margin, shows):
+    difference = {"kind": "metric", "study": "s", "recipe": "a", "metric": "accuracy"}
+    row = row_of(claim(difference, "higher", margin), Measured(0.784, low, high, 1345))
+    (line,) = shown([json.loads(json.dumps(row))])
+    assert f"95% CI {shows};" in line["here"]
+    assert row["verdict"] == ("holds" if low >= margin else "undecided")
+
+
 # what needs no study
 
 
@@ -232,6 +262,31 @@ def test_a_published_matrix_is_judged_as_the_command_does():
     assert number("recall mel").n == 32
     with pytest.raises(InputError, match=r"charm.*accuracy"):
         number("charm")
+
+
+def test_published_matrices_and_means_of_shares_give_their_known_numbers():
+    known = {
+        "001_accuracy_at_ham10000": (0.836, 0.81, 0.86),
+        "002_discerns": (0.408, 0.36, 0.46),
+        "002_accuracy_in_its_table": (566 / 802, 0.67, 0.74),
+        "002_malignant_sensitivity": (104 / 157, 0.59, 0.73),
+        "000_balanced_accuracy": (0.637, 0.59, 0.68),
+        "000_test_melanoma": (0.58, 0.50, 0.65),
+    }
+    rows = {entry.id: row_of(entry, measure_published(entry.estimand)) for entry in LEDGER if entry.id in known}
+    for name, numbers in known.items():
+        row = rows[name]
+        assert [row["measured"], row["low"], row["high"]] == pytest.approx(numbers, abs=0.006), name
+        assert row["declared"] == "after"
+    assert rows["002_discerns"]["verdict"] == "does not hold"
+    assert rows["002_accuracy_in_its_table"]["verdict"] == "reproduced"
+    # the interval of a mean of shares is as wide as that of any classes with this mean
+    estimand = next(entry.estimand for entry in LEDGER if entry.id == "000_balanced_accuracy")
+    sizes = np.array(list(CLASS_COUNTS["isic2018"].values()))
+    for seed in range(50):
+        recalls = np.random.default_rng(seed).dirichlet(np.ones(7)) * 7 * estimand.share
+        spread = np.sqrt((recalls * (1 - recalls) / sizes).sum()) / 7 if (recalls < 1).all() else 0
+        assert 1.96 * spread <= measure_published(estimand).high - estimand.share + 1e-9
 
 
 # what a study measures
@@ -520,11 +575,16 @@ def test_the_table_tells_every_claim_and_the_command_prints_it():
     assert done.exit_code == 0
     rows = json.loads((report_folder("published") / "claims.json").read_text())
     assert summary(rows) in done.output
-    counts = [int(split.split()[0]) for split in summary(rows).split(": ")[1].split(", ")]
+    claims, figures = (part.split(": ")[1] for part in summary(rows).split(". "))
+    counts = [int(split.split()[0]) for part in (claims, figures) for split in part.split(", ")]
     lines = [line for line in done.output.splitlines() if re.match(r"\| \d{3} \|", line)]
     assert sum(counts) == len(LEDGER) == len(lines)
-    assert all(line.replace("\\|", "").count("|") == 7 for line in lines)
+    assert all(
+        line.replace("\\|", "").count("|") in (7, 8) for line in lines
+    )  # published figures have two columns more
     coded = next(line for line in lines if "Melanocytic nevi" in line and line.startswith("| 002"))
     assert r"\|Melanocytic nevi \| 5 \|" in coded and "holds if 5 | 5 |" in coded
     accuracy = next(line for line in lines if "accuracy 0.89 938" in line)
-    assert "| 0.89 | 0.890 (95% CI 0.87-0.91; n = 938) | **holds**; " in accuracy
+    assert "| 0.89 | 0.89 | **yes** | 95% CI 0.87-0.91; n = 938 |" in accuracy
+    at_home = next(line for line in lines if "case_mix" in line or "at the class frequencies of ham10000" in line)
+    assert "| 0.89 | 0.84 (95% CI 0.81-0.86; n = 938) | **holds**" in at_home

@@ -90,8 +90,8 @@ def test_a_hold_out_of_single_image_lesions_is_a_warning(metadata):
     found = leakcheck(metadata.assign(split=np.where(metadata.index.isin(test), "test", "train")))
     assert not found.leak
     singles, prevalence = found.warnings
-    assert "100.0% of the 938 test images" in singles and "55.1%" in singles
-    assert re.search(r"mel 4\.\d% instead of 11\.1%", prevalence) and re.search(r"nv [78]\d\.\d%", prevalence)
+    assert "100% of the 938 test images" in singles and "55.1%" in singles
+    assert re.search(r"mel 4\.\d+% instead of 11\.1%", prevalence) and re.search(r"nv [78]\d[.\d]*%", prevalence)
     assert found.baseline["share"] == pytest.approx(0.801, abs=0.03)
 
 
@@ -164,7 +164,7 @@ def test_other_class_frequencies_are_a_warning_with_or_without_lesions():
     table = table[(table["split"] != "test") | (table["dx"] == "nv") | table["lesion_id"].str.endswith("3")]
     for cases in (table, table.drop(columns="lesion_id")):
         (warning,) = leakcheck(cases).warnings
-        assert re.search(r"mel \d+\.\d% instead of \d+\.\d%", warning)
+        assert re.search(r"mel [\d.]+% instead of [\d.]+%", warning)
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +297,7 @@ def test_without_a_validation_split(tmp_path):
 def test_one_class_only_is_answered(tmp_path):
     result = run(written(made_up().assign(dx="nv"), tmp_path))
     assert result.exit_code == 0 and "WARNING one class only, nv" in result.stdout
-    assert "right for 100.0%" in result.stdout
+    assert "right for 100%" in result.stdout
     assert json.loads(run(tmp_path / "split.csv", "--json").stdout)["baseline"]["low"] < 1
 
 

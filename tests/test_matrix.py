@@ -88,7 +88,7 @@ def test_the_published_matrix_as_it_is_in_its_file():
     assert_is_the_published_one(judged(files[0].read_text(), dataset="ham10000"))
     done = lesion(files[0], "--dataset", "ham10000")
     assert done.exit_code == 1
-    assert "0.621 (0.54-0.71)" in done.output and "0.487 (0.34-0.64)" in done.output
+    assert "0.62 (0.54-0.71)" in done.output and "0.49 (0.34-0.64)" in done.output
 
 
 def test_the_data_sets_counts_are_those_of_its_table(real_ham):
@@ -150,7 +150,7 @@ def test_accuracy_at_another_case_mix_covers_in_simulation():
 def test_the_command_takes_a_named_case_mix_or_a_table(tmp_path):
     assert sum(CLASS_COUNTS["isic2018"].values()) == 1512
     printed = lesion("-", "--dataset", "ham10000", "--case-mix", "ham10000", text=PUBLISHED).stdout
-    assert "0.836 (0.81-0.86)" in printed.split("as frequent as in ham10000")[1]
+    assert "0.84 (0.81-0.86)" in printed.split("as frequent as in ham10000")[1]
     assert "as frequent as" not in lesion("-", text=SMALL.to_csv()).stdout
     path = tmp_path / "mix.csv"
     path.write_text("class,count\nMEL,10\nnv,80\nbkl,10\n")
@@ -293,7 +293,7 @@ def test_supports_that_betray_their_test_set(supports, said):
 
 def test_accuracy_that_is_not_above_the_majority():
     found = judged("mel nv\n5 45\n20 430").findings
-    assert any("0.900" in finding and "nv" in finding for finding in found)
+    assert any("0.9," in finding and "nv" in finding for finding in found)
     assert judged("mel nv\n40 10\n10 440").findings == []
 
 
@@ -505,7 +505,7 @@ def test_json_holds_what_the_text_says(tmp_path):
 
 def test_what_is_shown_is_not_called_not_estimable_and_narrow_intervals_have_a_digit_more():
     printed = lesion("-", "--dataset", "ham10000", "--prevalence", "0.01", text=PUBLISHED).stdout
-    assert re.search(r"0\.333 \(0\.10-0\.70\) .*too few: n < 10", printed) and "not estimable" not in printed
+    assert re.search(r"0\.33 \(0\.10-0\.70\) .*too few: n < 10", printed) and "not estimable" not in printed
     assert re.search(r"balanced accuracy .*rests on df, n = 6", printed)
     assert re.search(r"0\.99\d \(0\.99\d-0\.99\d\)", printed) and "(0.99 to 1.00)" not in printed
 

@@ -41,7 +41,7 @@ def test_results_are_small_say_what_is_wrong_with_them_and_make_the_table(output
     rows = {(row["recipe"], row["split"], row["metric"]): row for row in results["rows"]}
     row, frame = rows["good", "test", "melanoma AUC"], judged.loc[("good", "test", "melanoma AUC")]
     assert row == {"recipe": "good", "split": "test", "metric": "melanoma AUC", "kind": "view"} | {
-        **{name: round(frame[name], 4) for name in ("value", "low", "high")},
+        **{name: pytest.approx(frame[name]) for name in ("value", "low", "high")},
         **{"n": 303, "lesions": 101},
     }
     refused = rows["good", "test", "sensitivity df"]
@@ -102,7 +102,7 @@ def test_the_size_of_a_leak_is_told_with_its_sign_its_interval_and_the_images_it
     results = json.loads((output / "reports" / "tiny" / "results.json").read_text(encoding="utf-8"))
     row = effect.loc["accuracy"]
     (written,) = [row for row in results["leaks"] if row["metric"] == "accuracy"]
-    numbers = {name: round(row[name], 4) for name in ("value", "low", "high", "least", "most")}
+    numbers = {name: pytest.approx(row[name]) for name in ("value", "low", "high", "least", "most")}
     about = {"leak": "copies", "recipe": "cnn", "kind": "copies", "pairs": 2, "on": "all test images"}
     about |= {"metric": "accuracy", "n": 345, "lesions": 115, "leaky": True}
     assert written == about | numbers

@@ -65,7 +65,9 @@ def test_a_sentence_about_runs_says_what_single_runs_show():
 
 
 def test_verdict_follows_the_adjusted_p_value_where_several_are_compared():
-    assert verdict(row(0.1, 0.02, 0.2, p=0.03, p_holm=0.06)) == "no difference shown at this n"
+    decided = verdict(row(0.1, 0.02, 0.2, p=0.03, p_holm=0.06))  # the interval has no zero: say what decides
+    assert decided.startswith(NONE_SHOWN) and "Holm-adjusted p = 0.06" in decided
+    assert "p =" not in verdict(row(0.1, -0.02, 0.2, p=0.3, p_holm=0.6))
     assert verdict(row(0.1, 0.02, 0.2, p=0.01, p_holm=0.03)) == "higher"
     assert verdict(row(-0.1, -0.2, -0.02, p=0.01, p_holm=0.03)) == "lower"
     assert verdict(row(np.nan, np.nan, np.nan, p=np.nan, p_holm=np.nan)) == "not estimable"
@@ -130,5 +132,5 @@ def test_an_overview_has_one_line_per_table_and_says_what_is_leaky_or_not_estima
     judged = pd.concat({"one": frame, "two": frame.assign(leaky=True)}, names=["recipe", "name"])
     shown = overview(judged, ["macro AUC", "accuracy", "F1", "absent"])
     assert list(shown.index) == ["one", "two"] and list(shown.columns) == ["macro AUC", "accuracy", "F1"]
-    assert shown.loc["one"].tolist() == ["not estimable", "0.50 (0.40-0.60)", "1.00 (no interval)"]
+    assert shown.loc["one"].tolist() == ["not estimable", "0.50 (0.40-0.60)", "1 (no interval)"]
     assert shown.loc["two", "accuracy"] == "0.50 (0.40-0.60) leaky"

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import MonteCarloMethod, chi2_contingency, hypergeom
 
 from lesion_utils.audit.links import KINDS, connected_groups, link_groups, linked_to
+from lesion_utils.rounding import number, percent
 
 COLUMNS = ["what", "where", "images", "lesions", "groups", "severity", "sentence", "examples"]
 SEVERITIES = ("leak", "label", "confounding", "information")
@@ -134,8 +135,8 @@ def _source(cases: pd.DataFrame) -> Iterator[tuple]:
     source, label = table.index[row], table.columns[column]
     inside = table.loc[source, label] / table[label].sum()
     outside = (table.loc[source].sum() - table.loc[source, label]) / table.drop(columns=label).to_numpy().sum()
-    sentence = f"{inside:.0%} of the {table[label].sum():,} lesions of {label} come from {source!r}, of all other "
-    sentence += f"lesions {outside:.0%}; Cramér's V {association:.2f}, p < {CHANCE:g}."
+    sentence = f"{percent(inside)} of the {table[label].sum():,} lesions of {label} come from {source!r}, of all other "
+    sentence += f"lesions {percent(outside)}; Cramér's V {number(association)}, p < {CHANCE:g}."
     yield _row("source is confounded with the class", _ALL, known, table.shape[0], "confounding", sentence)
 
 

@@ -19,6 +19,7 @@ from lesion_utils.evaluation import metrics
 from lesion_utils.evaluation.bootstrap import MAX_REDRAWN, interval_row, percentile_interval, unknown, wilson
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.views import asked_views
+from lesion_utils.rounding import number
 from lesion_utils.tables import parse_numbers, read_table, require_columns, require_unique
 
 MIN_IMAGES = 10  # of a class; with fewer, its numbers are shown and marked "too few"
@@ -323,7 +324,11 @@ def _unlike_ham10000(counts: pd.DataFrame, seed: int) -> list[str]:
     gap = ((shares - usual) / usual**0.5).abs().idxmax()
     explanations = {"like single-image lesions": single, "like balanced": whole * 0 + 1}
     like = next((say(name) for name, of in explanations.items() if _multinomial_p(images, of, seed) >= FITS), "")
-    return [say("other counts", p=p, limit=UNLIKELY, gap=gap, share=shares[gap], usual=usual[gap], like=like)]
+    return [
+        say(
+            "other counts", p=p, limit=UNLIKELY, gap=gap, share=number(shares[gap]), usual=number(usual[gap]), like=like
+        )
+    ]
 
 
 def _multinomial_p(images: pd.Series, like: pd.Series, seed: int, draws: int = 9999) -> float:

@@ -16,10 +16,10 @@ from lesion_utils.evaluation.calibration import TOP, calibration, calibration_se
 from lesion_utils.evaluation.judge import FEW, judge
 from lesion_utils.evaluation.operating import OperatingPoint, choose, judge_at, missed, most_probable
 from lesion_utils.evaluation.prediction_table import PredictionTable
-from lesion_utils.evaluation.sentences import span
 from lesion_utils.evaluation.subgroups import groups_caveat, subgroups, untested
 from lesion_utils.evaluation.views import asked_views
 from lesion_utils.paths import records
+from lesion_utils.rounding import number, span
 from lesion_utils.study import Judging
 
 MOST_DRAWS = 400_000_000  # images times resamples, a byte each
@@ -185,5 +185,6 @@ def estimate_cells(row: pd.Series, by_lesion: bool) -> tuple[str, str]:
     # ``judge`` counts the positives, but the specificity of a view rests on the others
     by_others = row.get("kind") == "view" and row["metric"] == f"{row['about']} specificity"
     few = row["n"] < FEW if by_others else row.get("few", False)
-    interval = row["note"] if np.isnan(row["low"]) else span(row["low"], row["high"])
-    return f"{row['value']:z.3f} ({interval}){'; few' if few else ''}{'; leaky' if row['leaky'] else ''}", counts
+    value, low, high = row[["value", "low", "high"]]
+    interval = row["note"] if np.isnan(low) else span(low, high)
+    return f"{number(value, low, high)} ({interval}){'; few' if few else ''}{'; leaky' if row['leaky'] else ''}", counts

@@ -14,6 +14,7 @@ from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import exact_interval, wilson
 from lesion_utils.evaluation.views import asked_views
 from lesion_utils.paths import records
+from lesion_utils.rounding import percent
 from lesion_utils.splits import SPLITS
 from lesion_utils.tables import refuse_rows, require_columns, require_filled, require_one_of
 
@@ -230,7 +231,7 @@ def _single_images(cases: pd.DataFrame, in_test: pd.Series) -> list[str]:
     p = hypergeom.sf(single_in_test.sum() - 1, len(single), single.sum(), len(single_in_test))
     if not p < CHANCE or test - whole < MORE_SINGLES:
         return []
-    return [say("single images", test=test, n=in_test.sum(), whole=whole, limit=CHANCE)]
+    return [say("single images", test=percent(test), n=in_test.sum(), whole=percent(whole), limit=CHANCE)]
 
 
 def _other_frequencies(cases: pd.DataFrame, in_test: pd.Series, classes: pd.DataFrame) -> list[str]:
@@ -243,5 +244,7 @@ def _other_frequencies(cases: pd.DataFrame, in_test: pd.Series, classes: pd.Data
     unlike = classes[(p < CHANCE) & ~(odds["test"] / odds["whole"]).between(1 / UNLIKE, UNLIKE)]
     if unlike.empty:
         return []
-    rows = first_ten(f"{label} {row['test']:.1%} instead of {row['whole']:.1%}" for label, row in unlike.iterrows())
+    rows = first_ten(
+        f"{label} {percent(row['test'])} instead of {percent(row['whole'])}" for label, row in unlike.iterrows()
+    )
     return [say("other frequencies", rows=rows, limit=CHANCE, factor=UNLIKE)]

@@ -17,9 +17,11 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_valid
 from lesion_utils.digests import digest
 from lesion_utils.errors import InputError
 from lesion_utils.recipes import Fraction, Name, Positive
+from lesion_utils.rounding import as_written
 from lesion_utils.study import CLAIMS, StudyName
 
 VERDICTS = HOLDS, FAILS, UNDECIDED, UNCHECKED = "holds", "does not hold", "undecided", "cannot be checked here"
+REPRODUCED, DIFFERS = "reproduced", "not reproduced"  # of a figure in the system's own output
 
 
 class _Declared(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
@@ -34,7 +36,7 @@ FACTS: dict[str, str] = _WORDS.pop("facts")
 class _Estimand(_Declared):
     def __str__(self) -> str:
         template = jinja2.Template(_WORDS[self.kind])  # type: ignore[attr-defined]
-        return template.render(dict(self), fact_words=FACTS.get(getattr(self, "fact", "")))
+        return template.render(dict(self), as_written=as_written, fact_words=FACTS.get(getattr(self, "fact", "")))
 
 
 class Metric(_Estimand):
@@ -78,14 +80,15 @@ class Matrix(_Estimand):
 
 
 class Share(_Estimand):
-    """A published share of ``n`` images minus a baseline on the same images, or minus another published share."""
+    """A published share of ``n`` images, or minus a baseline on the same images or another published share."""
 
     kind: Literal["share"]
     what: str
     share: Fraction
     n: Positive
-    baseline_is: str
-    baseline: Fraction
+    mean_over: Literal["isic2018"] | None = Field(None, description="the share is the mean of those of its classes")
+    baseline_is: str = ""
+    baseline: Fraction = 0
     baseline_n: Positive | None = Field(None, description="images of the other published share; null: the same images")
 
 
@@ -150,6 +153,11 @@ class Claim(_Declared):
     @property
     def study(self) -> str | None:  # that measures the claim; None where none is needed
         return getattr(self.estimand, "study", None)
+
+    @property
+    def is_arithmetic(self) -> bool:
+        """Whether it is a figure that the system's own output must give: judged at its printed digits, exactly."""
+        return self.direction == "equals" and isinstance(self.estimand, Matrix | Share)
 
     @property
     def declaration(self) -> str:

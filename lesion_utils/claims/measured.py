@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from lesion_utils import predictions
 from lesion_utils.augment import visible_area_and_fill
 from lesion_utils.cases import read_written_cases
-from lesion_utils.checks.matrix import judge_matrix, read_case_mix
+from lesion_utils.checks.matrix import CLASS_COUNTS, judge_matrix, read_case_mix
 from lesion_utils.claims.declared import Data, Matrix, Metric, Share, Training
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge
-from lesion_utils.evaluation.bootstrap import wilson
+from lesion_utils.evaluation.bootstrap import LEVEL, wilson
 from lesion_utils.evaluation.differences import metrics_per_run
 from lesion_utils.evaluation.views import views_of
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
@@ -145,6 +146,13 @@ def _share(share: float, n: int) -> Measured:
     return Measured(hits / n, *wilson(hits, n), n)
 
 
+def _mean_of_shares(estimand: Share) -> Measured:
+    """A mean of shares of classes whose own shares are not known: the widest normal interval that they allow."""
+    sizes = np.array(list(CLASS_COUNTS[str(estimand.mean_over)].values()))
+    half = ndtri((1 + LEVEL) / 2) * math.sqrt((0.25 / sizes).sum()) / len(sizes)
+    return Measured(estimand.share, estimand.share - half, estimand.share + half, estimand.n)
+
+
 def _minus(number: Measured, other: Measured) -> Measured:
     """A difference of independent numbers, with the interval of Newcombe (Stat Med 17:873, 1998, method 10)."""
     value = number.value - other.value
@@ -194,12 +202,13 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
 def measure_published(estimand: Matrix | Share) -> Measured:
     """A published number measured without a study: from a confusion matrix, or a share minus its baseline.
 
-    Intervals are by image: Wilson's of shares, otherwise of multinomial draws. A baseline on the same images is exact;
+    Intervals are by image: Wilson's of shares, otherwise of draws. A baseline on the same images is exact;
     another published share is taken as independent (Newcombe). Raises InputError for an unknown number of a matrix.
     """
     if isinstance(estimand, Share):
         base, n = estimand.baseline, estimand.baseline_n
-        return _minus(_share(estimand.share, estimand.n), _share(base, n) if n else Measured(base, base, base, None))
+        number = _mean_of_shares(estimand) if estimand.mean_over else _share(estimand.share, estimand.n)
+        return _minus(number, _share(base, n) if n else Measured(base, base, base, None))
     mix = read_case_mix(estimand.case_mix) if estimand.case_mix else None
     counts, metric = pd.DataFrame(estimand.matrix), estimand.metric
     verdict = judge_matrix(counts, list(estimand.classes), case_mix=mix, resamples=MATRIX_RESAMPLES)

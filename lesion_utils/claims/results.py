@@ -41,7 +41,7 @@ def write_results(
 
 
 def _records(frame: pd.DataFrame, *names: str) -> list[dict[str, Any]]:
-    """Rows for JSON: ``names`` and the numbers, to 4 digits, without remarks that are not true or empty."""
+    """Rows for JSON: ``names`` and the numbers, unrounded, without remarks that are not true or empty."""
     numbers = ["value", "low", "high", "least", "most", "n", "lesions", "few", "leaky", "note"]
-    rows = records(frame[[*names, *(name for name in numbers if name in frame)]].round(4))
+    rows = records(frame[[*names, *(name for name in numbers if name in frame)]])
     return [{key: value for key, value in row.items() if value or key not in ("few", "leaky", "note")} for row in rows]

@@ -8,8 +8,8 @@ from lesion_utils.claims import declared
 from lesion_utils.claims.declared import UNCHECKED, VERDICTS, Claim, Data, Matrix, Metric, Share, Training
 from lesion_utils.claims.measured import Measured, measure, measure_published
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.sentences import span
 from lesion_utils.paths import read_json, report_folder, write_json
+from lesion_utils.rounding import as_written, number, span
 from lesion_utils.study import PUBLISHED, StudyParams, load_study
 
 
@@ -29,24 +29,31 @@ def row_of(claim: Claim, number: Measured | None = None, scaled: str = "", why: 
     for which ``why`` says why there is none.
 
     Keys: ``id, system, source`` (text or audit), ``quote`` (the system's words, or what the audit says), ``estimand``
-    and ``holds_if`` (readable), ``published, measured, low, high`` (null: none), ``n, split, scaled, leaky, runs`` (as
-    in ``Measured``), ``verdict, recipe, report`` (a page, relative to the reports of published systems), ``declared``
-    (before or after the results were known), ``note, declaration``, and ``why`` where there is no verdict.
+    and ``holds_if`` (readable), ``region`` (its ends; null: no end), ``published, measured, low, high`` (null: none),
+    ``n, split, scaled, leaky, runs`` (as in ``Measured``), ``verdict`` (of ``VERDICTS``; of a figure of its own output:
+    whether it is reproduced), ``recipe, report`` (a page, relative to the reports of published systems),
+    ``declared`` (before or after the results were known), ``note, declaration``, and ``why`` where there is no verdict.
     """
     estimand, verdict = claim.estimand, UNCHECKED
     value, low, high, n, note, leaky, runs = number or Measured(math.nan, math.nan, math.nan, None, claim.why or why)
-    rounded = [None if math.isnan(end) else round(float(end), 4) for end in (value, low, high)]
+    measured, *ends = (
+        None if math.isnan(end) else round(float(end), 12) for end in (value, low, high)
+    )  # exact but noise
     if number and scaled and isinstance(estimand, Metric | Training) and estimand.reference is None:
         note = f"an absolute figure, and this run is scaled down: {scaled}"
     elif number:
-        verdict = declared.verdict_of(claim.region, *(math.nan if end is None else end for end in rounded[1:]))
+        verdict = declared.verdict_of(claim.region, *(math.nan if end is None else end for end in ends))
+    if number and claim.is_arithmetic and measured is not None:  # the interval says how precise the figure is
+        same = declared.verdict_of(claim.region, measured, measured) == declared.HOLDS
+        verdict = declared.REPRODUCED if same else declared.DIFFERS
     report = "01_eda.html" if isinstance(estimand, Data) else "05_evaluation.html"
     row = {
         **{"id": claim.id, "system": claim.id[:3], "source": "text" if claim.quote else "audit", "quote": claim.words},
         "estimand": str(estimand or "none"),
         "holds_if": _holds_if(*claim.region) if estimand else "",
+        "region": [None if math.isinf(end) else round(end, 12) for end in claim.region] if estimand else [],
         "published": claim.published,
-        **dict(zip(("measured", "low", "high"), rounded, strict=True)),
+        **{"measured": measured, "low": ends[0], "high": ends[1]},
         **{"n": n, "split": getattr(estimand, "split", None)},
         "scaled": bool(scaled) and not isinstance(estimand, Data),
         **{"leaky": leaky, "runs": runs, "verdict": verdict, "recipe": getattr(estimand, "recipe", None)},
@@ -88,35 +95,50 @@ def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         late = "declared after the results were known" if row["declared"] == "after" and row["holds_if"] else ""
         text = {"claim": f"“{row['quote']}”" if row["source"] == "text" else row["quote"]}
-        text["published"] = "" if row["published"] is None else f"{row['published']:,.6g}"
-        text["here"] = "" if row["measured"] is None else _here(row)
+        text["published"] = "" if row["published"] is None else as_written(row["published"])
+        text |= _measured(row)
         texts.append(row | text | {"remarks": list(filter(None, (row.get("why"), late, row["note"])))})
     return texts
 
 
-def _here(row: dict[str, Any]) -> str:
+def _measured(row: dict[str, Any]) -> dict[str, str]:
+    """``number``, with the digits that decide the verdict, ``precision`` (its 95% CI and n), and both as ``here``."""
     value, low, high, runs = (row[key] for key in ("measured", "low", "high", "runs"))
-    number = f"{value:,.0f}" if value == round(value) else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"
+    if value is None:
+        return {"number": "", "precision": "", "here": ""}
+    sampled, edges = low is not None and low != high, [end for end in row["region"] if end is not None]
+    if row["verdict"] in (declared.REPRODUCED, declared.DIFFERS):  # judged by the number alone
+        shown, edges = number(value, edges=edges), []
+    else:
+        shown = number(value, low, high, edges) if sampled else number(value, edges=edges)
+    size = "" if row["n"] is None else f"n = {row['n']:,}"
+    interval = "no interval" if low is None else f"95% CI {span(low, high, edges)}" if sampled else ""
     details = [
-        "no interval" if low is None else f"95% CI {span(low, high)}" if low != high else "",
-        "" if row["n"] is None else f"n = {row['n']:,}",
-        "leaky" if row["leaky"] else "",
-        "scaled-down" if row["scaled"] else "",
+        *(interval, size, "leaky" if row["leaky"] else "", "scaled-down" if row["scaled"] else ""),
         "one run per arm" if runs == 1 else f"{runs} runs per arm" if runs else "",
     ]
-    return f"{number} ({'; '.join(filter(None, details))})" if any(details) else number
+    here = "; ".join(filter(None, details))
+    return {
+        "number": shown,
+        "precision": "; ".join(filter(None, details[:2])),
+        "here": f"{shown} ({here})" if here else shown,
+    }
 
 
 def _holds_if(low: float, high: float) -> str:
     if math.isinf(low) or math.isinf(high):
-        return f"holds if at least {low:.5g}" if math.isinf(high) else f"holds if at most {high:.5g}"
-    return f"holds if {low:.5g}" if low == high else f"holds if from {low:.5g} to {high:.5g}"
+        return f"holds if at least {as_written(low)}" if math.isinf(high) else f"holds if at most {as_written(high)}"
+    return f"holds if {as_written(low)}" if low == high else f"holds if from {as_written(low)} to {as_written(high)}"
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """How many claims there are of each verdict, in words."""
-    counts = [sum(row["verdict"] == verdict for row in rows) for verdict in VERDICTS]
-    return "{} claims: {} hold, {} do not hold, {} are undecided, {} cannot be checked here".format(len(rows), *counts)
+    """How many claims there are of each verdict, and how many published figures are reproduced, in words."""
+    verdicts = [*VERDICTS, declared.REPRODUCED, declared.DIFFERS]
+    *counts, same, differ = (sum(row["verdict"] == verdict for row in rows) for verdict in verdicts)
+    claims = "{} claims: {} hold, {} do not hold, {} are undecided, {} cannot be checked here".format(
+        sum(counts), *counts
+    )
+    return f"{claims}. {same + differ} published figures: {same} are reproduced, {differ} are not"
 
 
 def write_claims(params: StudyParams, rows: list[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from lesion_utils.cli.exits import harmless, unusable_input_exits_2
 from lesion_utils.paths import atomic_write
+from lesion_utils.rounding import number
 
 PRINTED = ("accuracy", "majority baseline accuracy", "balanced accuracy", "melanoma sensitivity")
 
@@ -44,10 +45,10 @@ def evaluate(
         plt.close(figure)
     with atomic_write(output / "predictions.csv") as new:
         table.frame.to_csv(new, index=False)
-    report = evaluation.classification_report(table).to_string(float_format="{:.3f}".format, na_rep="")
+    report = evaluation.classification_report(table).to_string(float_format=number, na_rep="")
     with atomic_write(output / "classification_report.txt") as new:  # last: it says that the others are complete
         new.write_text(f"{title}\n\n{report}\n", encoding="utf-8")
     lines = [f"{model}: {len(table):,} images of {about.part} in {source}"]
     lines += [evaluation.sentence(row) for _, row in evaluation.judge(table, wanted=PRINTED).iterrows()]
-    lines.append(f"accuracy on the same images when it was trained: {about.accuracy:.3f}")
+    lines.append(f"accuracy on the same images when it was trained: {number(about.accuracy)}")
     typer.echo(harmless("\n".join([*lines, f"written to {output}"])))

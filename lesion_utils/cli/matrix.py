@@ -11,7 +11,6 @@ from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.cli.options import Malignant, Melanoma, listed
 from lesion_utils.cli.printing import finish
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.sentences import span
 from lesion_utils.paths import records
 from lesion_utils.study import Judging
 
@@ -62,7 +61,7 @@ def matrix(
         "findings": verdict.findings,
         "notes": verdict.notes,
     }
-    finish(result, "matrix.txt.j2", as_json, bool(verdict.findings), span=span)
+    finish(result, "matrix.txt.j2", as_json, bool(verdict.findings))
 
 
 def _text(file: str) -> str:

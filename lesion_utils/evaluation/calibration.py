@@ -17,6 +17,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation.bootstrap import not_estimable
 from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.views import Views, views_of
+from lesion_utils.rounding import number
 
 TOP = "top label"
 BINS = 15
@@ -60,9 +61,10 @@ def calibration_sentence(row: pd.Series) -> str:
     if np.isnan(row["value"]):
         return f"{metric}: not estimable ({row['note']})"
     verdict = "more than chance" if row["value"] > row["calibrated_95"] else "no more than chance gives"
-    perfect = f"{row['calibrated']:.3f} on average and up to {row['calibrated_95']:.3f} in 95% of samples"
+    perfect = f"{number(row['calibrated'])} on average and up to {number(row['calibrated_95'])} in 95% of samples"
     size = f"n = {row['n']:,} images, {row['lesions']:,} lesions"
-    return f"{metric} {row['value']:.3f}, {verdict} (a perfectly calibrated model would get {perfect}; {size})"
+    value = number(row["value"], edges=[row["calibrated_95"]])
+    return f"{metric} {value}, {verdict} (a perfectly calibrated model would get {perfect}; {size})"
 
 
 def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins: int = BINS) -> pd.DataFrame:

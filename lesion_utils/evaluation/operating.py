@@ -17,6 +17,7 @@ from lesion_utils.evaluation.bootstrap import estimate_row, not_estimable, share
 from lesion_utils.evaluation.calibration import calibration
 from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.views import Views
+from lesion_utils.rounding import number, percent
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,12 @@ class OperatingPoint:
     def __str__(self) -> str:
         if self.note:
             return f"no operating point for {self.view} ({self.note})"
-        if self.validation is None:
+        if self.validation is None or self.threshold is None:
             return f"{self.view} is predicted where {self.rule}"
         chosen_on = f"{self.chosen_on} (n = {len(self.validation):,} images, {self.validation.lesions:,} lesions)"
-        return f"{self.view} is predicted at a probability of {self.threshold:.3g} or more: {self.rule} on {chosen_on}"
+        return (
+            f"{self.view} is predicted at a probability of {number(self.threshold)} or more: {self.rule} on {chosen_on}"
+        )
 
 
 def most_probable(table: PredictionTable, view: str = "melanoma", views: Views = None) -> OperatingPoint:
@@ -120,11 +123,13 @@ def judge_at(point: OperatingPoint, table: PredictionTable, prevalence: float) -
             values, (value, *interval) = (_predictive_value(name, at, *of) for of in (draws, ends))
             note, undefined = missing, np.isnan(values).mean()
             if not note and (np.isnan(value) or undefined > bootstrap.MAX_REDRAWN):
-                note = f"{'no' if name == 'PPV' else 'every'} case is predicted positive in {undefined:.0%} of draws"
+                note = (
+                    f"{'no' if name == 'PPV' else 'every'} case is predicted positive in {percent(undefined)} of draws"
+                )
             exact = note or any(row["value"] in (0, 1) for row in shares)
             low, high = interval if exact else bootstrap.percentile_interval(values)
             row = unknown(note) if note else {"value": value, "low": low, "high": high, "note": ""}
-            metric = f"{point.view} {name} at prevalence {at:.3g}{words}"
+            metric = f"{point.view} {name} at prevalence {number(at)}{words}"
             rows[name + end] = {"metric": metric, "n": len(table), "lesions": table.lesions} | row
     frame = pd.DataFrame(rows.values(), index=list(rows), columns=["metric", *bootstrap.ESTIMATE])
     if point.note:
@@ -186,9 +191,8 @@ def decision_curve(
             rows.append(row | {"treat_all": share - (1 - share) * threshold / (1 - threshold), "treat_none": 0.0})
     error, caution = calibration(table).loc[view], ""
     if error["value"] > error["calibrated_95"]:
-        errors = (
-            f"calibration error {error['value']:.3f}; a calibrated model would stay under {error['calibrated_95']:.3f}"
-        )
+        limit, errors = error["calibrated_95"], number(error["value"], edges=[error["calibrated_95"]])
+        errors = f"calibration error {errors}; a calibrated model would stay under {number(limit)}"
         caution = (
             f"the probabilities are not calibrated ({errors}), so a threshold probability does not mean what it says"
         )

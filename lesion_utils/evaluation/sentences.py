@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils.evaluation.bootstrap import LEVEL
+from lesion_utils.rounding import number, span, with_interval
 
 
 def sentence(row: pd.Series) -> str:
@@ -21,27 +22,21 @@ def estimate(row: pd.Series) -> str:
     facts = ["leaky"] if row.get("leaky", False) else []
     facts += [row["caution"]] if row.get("caution") else []  # of an operating point
     facts += ["few images, do not rank"] if row.get("few", False) else []
-    facts.append(row["note"] if np.isnan(row["low"]) else f"95% CI {span(row['low'], row['high'])}")
+    edges = (0.0,) if pd.notna(row.get("p")) else ()  # a verdict on a difference depends on 0
+    facts.append(row["note"] if np.isnan(row["low"]) else f"95% CI {span(row['low'], row['high'], edges)}")
     if not np.isnan(row.get("least", np.nan)):  # a row of ``differences``
-        singles = f"single runs {span(row['least'], row['most'], '+')}"
+        singles = f"single runs {span(row['least'], row['most'], edges, '+')}"
         facts.append(singles if row["runs"] > 1 else "one run per arm")
     facts.append(f"n = {row['n']:,} images, {row['lesions']:,} lesions")
-    return f"{_rounded(row)} ({'; '.join(facts)})"
-
-
-def span(low: float, high: float, sign: str = "") -> str:
-    """``0.64-0.74``, or ``-0.05 to 0.04`` where an end has a sign; ``sign`` "+" shows that of both ends."""
-    digits = 3 if high - low < 0.02 else 2
-    ends = [f"{end:{sign}z.{digits}f}" for end in (low, high)]
-    return (" to " if sign or ends[0].startswith("-") else "-").join(ends)
+    return f"{number(row['value'], row['low'], row['high'], edges)} ({'; '.join(facts)})"
 
 
 def cell(row: Mapping[str, Any]) -> str:
     """A number and its 95% CI for a table: ``0.69 (0.64-0.74)``."""
     if pd.isna(row["value"]):
         return "not estimable"
-    interval = "no interval" if pd.isna(row["low"]) else span(row["low"], row["high"])
-    return f"{_rounded(row)} ({interval}){' leaky' if row.get('leaky') else ''}"
+    text = with_interval(row["value"], row["low"], row["high"])
+    return f"{text}{' (no interval)' if pd.isna(row['low']) else ''}{' leaky' if row.get('leaky') else ''}"
 
 
 def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
@@ -66,18 +61,15 @@ def verdict(row: pd.Series) -> str:
     """
     if np.isnan(row["value"]):
         return "not estimable"
-    shown = row["p_holm"] < 1 - LEVEL if "p_holm" in row else row["low"] > 0 or row["high"] < 0
-    if not shown:
-        return "no difference shown at this n"
+    without_zero = row["low"] > 0 or row["high"] < 0
+    if not (row["p_holm"] < 1 - LEVEL if "p_holm" in row else without_zero):
+        by_p = f": Holm-adjusted p = {number(row['p_holm'])}" if "p_holm" in row and without_zero else ""
+        return f"no difference shown at this n{by_p}"
     if row.get("runs") == 1:
         return "no difference shown: one run per arm cannot show one"
     if row.get("least", np.nan) <= 0 <= row.get("most", np.nan):
         return "no difference shown: the runs disagree in sign"
     return "higher" if row["value"] > 0 else "lower"
-
-
-def _rounded(row: Mapping[str, Any] | pd.Series) -> str:
-    return f"{row['value']:z.{3 if row['high'] - row['low'] < 0.02 else 2}f}"
 
 
 def _adjusted(p: pd.Series) -> np.ndarray:

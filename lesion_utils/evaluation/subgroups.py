@@ -11,6 +11,7 @@ from lesion_utils.evaluation.bootstrap import ESTIMATE, estimate_row, not_estima
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.operating import OperatingPoint
 from lesion_utils.evaluation.prediction_table import PredictionTable
+from lesion_utils.rounding import number, span
 from lesion_utils.tables import parse_numbers, require_columns, require_unique
 
 VARIABLES = {"sex": "sex", "age": "age", "localization": "site", "source": "source", "skin_tone": "skin tone"}
@@ -128,4 +129,5 @@ def _cell(row: dict) -> str:
     if np.isnan(row["value"]):
         return f"not estimable (n = {row['n']:,})"
     few = f", under {FEW}" if row["few"] else ""
-    return f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}; n = {row['n']:,}{few})"
+    interval = "no interval" if np.isnan(row["low"]) else span(row["low"], row["high"])
+    return f"{number(row['value'], row['low'], row['high'])} ({interval}; n = {row['n']:,}{few})"

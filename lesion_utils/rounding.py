@@ -1,0 +1,75 @@
+"""Numbers as readers get them. Files hold them unrounded: they are rounded once, here, when they are printed.
+
+A number with an interval has two decimals like its ends, or three if the interval is narrower than 0.02. Without an
+interval it has three digits. ``edges`` are values on which a verdict depends: there are as many more digits as it takes
+to see on which side of each edge an end is (of a whole interval of 0.7597 to 0.81 and the edge 0.76: 0.7597).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TypeGuard
+
+MOST = 6  # decimals
+CELL = ".2f"  # format of the numbers in the cells of a figure
+
+
+def number(
+    value: float, low: float | None = None, high: float | None = None, edges: Sequence[float] = (), sign: str = ""
+) -> str:
+    """``value`` with the digits that its interval has; ``sign`` "+" shows that of positive numbers, too."""
+    if _is_known(low) and _is_known(high):
+        return f"{value:{sign}z.{_decimals(low, high, edges)}f}"
+    if value == round(value) or abs(value) >= 1000:
+        return f"{value:{sign},.0f}"
+    digits = next(
+        digits for digits in range(3, 17) if digits == 16 or _same_sides([value], [float(f"{value:.{digits}g}")], edges)
+    )
+    return f"{value:{sign}.{digits}g}"
+
+
+def span(low: float, high: float, edges: Sequence[float] = (), sign: str = "") -> str:
+    """``0.64-0.74``, or ``-0.05 to 0.04`` where an end has a sign."""
+    ends = [f"{end:{sign}z.{_decimals(low, high, edges)}f}" for end in (low, high)]
+    return (" to " if sign or ends[0].startswith("-") else "-").join(ends)
+
+
+def with_interval(
+    value: float, low: float | None, high: float | None, edges: Sequence[float] = (), before: str = "", sign: str = ""
+) -> str:
+    """``0.69 (0.64-0.74)``, with ``before`` the interval; ``0.69`` without an interval (None or NaN)."""
+    text = number(value, low, high, edges, sign)
+    return f"{text} ({before}{span(low, high, edges, sign)})" if _is_known(low) and _is_known(high) else text
+
+
+def percent(share: float, low: float | None = None, high: float | None = None, before: str = "") -> str:
+    """``36.7%``, or with an interval ``69% (64-74%)``: the digits of ``with_interval``."""
+    if not (_is_known(low) and _is_known(high)):
+        return f"{number(100 * share)}%"
+    value, *ends = (f"{100 * of:.{_decimals(low, high, ()) - 2}f}" for of in (share, low, high))
+    return f"{value}% ({before}{'-'.join(ends)}%)"
+
+
+def as_written(value: float) -> str:
+    """A number that somebody typed or printed, with all its digits."""
+    return f"{value:,.10g}"
+
+
+def _is_known(end: float | None) -> TypeGuard[float]:
+    return end is not None and not math.isnan(end)
+
+
+def _decimals(low: float, high: float, edges: Sequence[float]) -> int:
+    ends, fewest = (low, high), 3 if high - low < 0.02 - 1e-9 else 2
+    enough = (n for n in range(fewest, MOST) if _same_sides(ends, [float(f"{end:.{n}f}") for end in ends], edges))
+    return next(enough, MOST)
+
+
+def _same_sides(values: Iterable[float], shown: Iterable[float], edges: Sequence[float]) -> bool:
+    """Whether each value and what is shown of it are on the same side of each edge, or both on it."""
+    return all(
+        _side(value, edge) == _side(text, edge) for value, text in zip(values, shown, strict=True) for edge in edges
+    )
+
+
+def _side(value: float, edge: float) -> int:
+    return 0 if math.isclose(value, edge, abs_tol=1e-9) else 1 if value > edge else -1
