@@ -13,7 +13,7 @@ from lesion_utils.paths import report_folder, resolve, run_folder
 from lesion_utils.predictions import STAGE_NOTEBOOKS
 from lesion_utils.study import STAGES, load_study
 
-PARAMS = load_study(**config)
+PARAMS = load_study(**{key: value for key, value in config.items() if key != "tables"})
 JOBS = pipeline.plan(PARAMS)
 REPORTS = pipeline.reports_from_runs(PARAMS.study)
 PAGES = [pipeline.INDEX, pipeline.CARD, pipeline.ITEMS]
@@ -30,7 +30,13 @@ def options(*names):
 EVERYTHING = options(*pipeline.PLACES, "threads")
 
 # Recipes that export their model, with the notebook that trains them, and the images on which models are reported.
-EXPORTED = {name: STAGE_NOTEBOOKS[PARAMS.stage_of(name)] for name, recipe in PARAMS.recipes.items() if recipe.exports}
+# The digest of the tracked prediction tables if they are taken instead of training; no model is tracked.
+TABLES = config.get("tables")
+EXPORTED = {
+    name: STAGE_NOTEBOOKS[PARAMS.stage_of(name)]
+    for name, recipe in PARAMS.recipes.items()
+    if recipe.exports and TABLES is None
+}
 FOLDERS = [data_folder(PARAMS), *([resolve(PARAMS.isic2018)] if PARAMS.isic2018 else [])] if EXPORTED else []
 IMAGES = shlex.join(f"--data={folder}" for folder in FOLDERS)
 
@@ -95,6 +101,7 @@ for job in JOBS:
             depends_on=job.depends_on,
             notebook=job.notebook,
             run=job.run,
+            tables=TABLES if "/predictions/" in str(job.outputs) else None,
         priority: 1 if job.notebook == pipeline.EDA else 0
         threads: PARAMS.threads
         shell:
@@ -108,7 +115,7 @@ rule reports:
         [f"stamps/{job.name}.json" for job in JOBS],
     output:
         [f"{REPORTS}/{job.name}.html" for job in JOBS],
-        [f"{REPORTS}/{page}" for page in PAGES],
+        [f"{REPORTS}/{page}" for page in (*PAGES, "predictions/README.md")],
         update(ALL_STUDIES),  # a page that studies share: not removed before it is written
     params:
         digest=pipeline.report_digest(),

@@ -4,6 +4,7 @@ import ast
 import functools
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,17 @@ def file_digest(path: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error}). Fix: restore this file.") from error
+
+
+def commit() -> str:
+    """The commit of the project, marked dirty if anything but the reports differs from it."""
+    git = functools.partial(subprocess.check_output, cwd=PROJECT, text=True, stderr=subprocess.DEVNULL)
+    try:
+        made_by = git(["git", "rev-parse", "--short=12", "HEAD"]).strip()
+        changed = git(["git", "status", "--porcelain", "--", ".", ":!reports"])
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown (not a git checkout)"
+    return f"{made_by} (dirty: the tree had uncommitted changes)" if changed else made_by
 
 
 def code_digest(source: str) -> str:

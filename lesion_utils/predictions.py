@@ -17,6 +17,7 @@ from lesion_utils.study import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm
 from lesion_utils.tables import parse_probabilities, require_columns, require_filled, require_unique
 
 _NOTEBOOKS = ("02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning")
+PROVENANCE = "provenance.json"  # of a training; written last: with it the other files are complete
 STAGE_NOTEBOOKS = dict(zip(STAGES, _NOTEBOOKS, strict=True))
 LEAK_SPLITS = {"test": "all test images", "test_can_leak": "test images that can leak"}  # tables of a leak's arm
 _NEEDED = ("image_id", "lesion_id", "label")
@@ -36,6 +37,11 @@ def build(cases: pd.DataFrame, classes: list[str], scores: np.ndarray, leaky: bo
     columns = [f"p_{name}" for name in classes]
     table = pd.concat([cases[list(_NEEDED)].reset_index(drop=True), pd.DataFrame(scores, columns=columns)], axis=1)
     return validate(table.assign(leaky=True) if leaky else table, "the new prediction table")
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """The text of a table's file: 5 significant digits and at most 7 decimals, so that it can be tracked and judged."""
+    return table.round(7).to_csv(index=False, float_format="%.5g")
 
 
 def is_leaky(table: pd.DataFrame) -> bool:
@@ -93,7 +99,7 @@ def write(folder: Path, cases: pd.DataFrame, scores: dict[str, np.ndarray], prov
         table = build(cases[cases["split"] == split], classes, values, provenance["leaky"])
         path.with_suffix(".json").unlink(missing_ok=True)
         with atomic_write(path) as new:
-            table.to_csv(new, index=False)
+            new.write_text(as_csv(table), encoding="utf-8")
         counts = {"n": len(table), "trained_on": len(trained), "known": int(table["lesion_id"].isin(trained).sum())}
         write_json(path.with_suffix(".json"), {"classes": classes, "split": split} | counts | provenance)
 

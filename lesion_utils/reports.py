@@ -7,7 +7,6 @@ import itertools
 import os
 import platform
 import re
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import yaml
 
 from lesion_utils import pipeline
 from lesion_utils.cases import data_title, layout, read_written_cases
-from lesion_utils.digests import file_digest
+from lesion_utils.digests import commit, file_digest
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import PROJECT, atomic_write, read_json, report_folder, run_folder, run_name, write_json
@@ -63,24 +62,13 @@ def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dic
         **{"status": "failed" if error else "done", "error": error},
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "duration": f"{seconds:.0f} s",
-        "commit": _commit(),
+        "commit": commit(),
         "versions": {"python": platform.python_version()} | versions,
         "lock": file_digest(str(PROJECT / "requirements.lock")),
         "machine": f"{platform.system()} {platform.machine()}",
         **depends_on(params, notebook),
         "parameters": values(params, notebook),
     }
-
-
-def _commit() -> str:
-    """The commit, marked dirty if anything but the reports differs from it."""
-    git = functools.partial(subprocess.check_output, cwd=PROJECT, text=True, stderr=subprocess.DEVNULL)
-    try:
-        commit = git(["git", "rev-parse", "--short=12", "HEAD"]).strip()
-        changed = git(["git", "status", "--porcelain", "--", ".", ":!reports"])
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown (not a git checkout)"
-    return f"{commit} (dirty: the tree had uncommitted changes)" if changed else commit
 
 
 def write_stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> None:
@@ -291,6 +279,9 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
         return row | {"status": "out of date"}
     if changed:
         row["status"] = f"done by the code of {stamp['commit']}"
+    made = [folder / path for path in job.outputs if "/predictions/" in path and path.endswith(".json")]
+    commits = {read_json(path, "").get("commit", stamp["commit"]) for path in made if path.is_file()}
+    row["trained by"] = ", ".join(sorted(commits - {stamp["commit"]}))
     row["numbers"] = read_json(path, "") if (path := folder / "numbers" / f"{name}.json").is_file() else {}
     row["link"] = f"{name}.html" if (report_folder(params.study) / f"{name}.html").is_file() else None
     return row

@@ -1,7 +1,6 @@
 """One trainer for all recipes: it runs a recipe's phases in turn and writes model, history and prediction tables."""
 
 import functools
-import json
 import math
 import os
 import re
@@ -13,16 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesion_utils import predictions
+from lesion_utils import predictions, tracked
 from lesion_utils.audit.images import pixel_digests
 from lesion_utils.augment import make_augmenter
-from lesion_utils.digests import code_digest
+from lesion_utils.digests import code_digest, commit
 from lesion_utils.errors import InputError
 from lesion_utils.features import cached_features, feature_cache_key
 from lesion_utils.models import BalancedAccuracy, Statistics, build, finished, loss, rescale, set_trainable, split_below
 from lesion_utils.offline_copies import make_offline_copies
-from lesion_utils.paths import atomic_write, write_json
+from lesion_utils.paths import atomic_write, read_json, write_json
 from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, batches, load_pictures
+from lesion_utils.predictions import PROVENANCE
 from lesion_utils.published import handover
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.recipes import Phase, Recipe
@@ -30,7 +30,6 @@ from lesion_utils.runtime import keras, start, tf
 from lesion_utils.splits import refuse_leak, split_digest, use_share
 from lesion_utils.study import VALIDATION_COPIES
 
-PROVENANCE = "provenance.json"  # written last: with it the other files are complete
 _FILES = ("model.keras", "history.csv", "probabilities.npz", PROVENANCE)
 _HELD_OUT = ("validation", VALIDATION_COPIES, "test")  # splits that are predicted, as far as they have cases
 IN_JUPYTERLAB = "JPY_SESSION_NAME" in os.environ  # set by the Jupyter server, not by papermill or nbval
@@ -67,26 +66,31 @@ def train(
     Epochs are chosen on validation alone. ``cases`` is a case table with its splits; ``unused`` cases take no part.
     ``weights`` is the folder of ImageNet weights (None: Keras downloads them), ``title`` that of the dataset, for
     exports. Model, history and prediction tables go into ``folder``, unless it holds those of the same recipe, cases,
-    pictures, seed, threads, weights and code. Raises InputError for a leak that the recipe does not allow.
+    pictures, seed, threads, weights and code, or such tables are tracked and the recipe exports no model. With
+    ``FROM_TRACKED`` nothing is trained, and only recipe, cases and seed of the tracked tables must be the same. Raises
+    InputError for a leak that the recipe does not allow, and where tracked tables are asked for and there are none.
     """
     name = folder.parent.name if re.fullmatch(r"r\d+", folder.name) else folder.name
-    given = split_digest(cases)
+    made_from = {"recipe": recipe.model_dump(mode="json"), "seed": seed, "cases": split_digest(cases)}
+    kept = tracked.tracked_training(folder)
+    if os.environ.get(tracked.FROM_TRACKED):
+        return _taken(tracked.required(kept, folder, made_from), folder, cases)
     cases = _with_copies(use_share(cases, recipe.training_share, seed), recipe, seed)
     pictures = load_pictures(cases["path"], recipe.backbone.image_size, threads)
     cases = cases.assign(pixels=pixel_digests(cases, threads))  # where the case table has none
     leaky = refuse_leak(name, cases, recipe.allow_leak)
     provenance: dict[str, Any] = {
-        "recipe": recipe.model_dump(mode="json"),
-        "seed": seed,
+        **made_from,
         "threads": threads,
         "leaky": leaky,
-        "cases": given,
         "pictures": pictures.digest,
         "weights": recipe.backbone.weights_digest(weights),
         "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
     }
     is_complete = all((folder / file).exists() for file in (*_FILES, *handover.names(recipe)))
-    if not is_complete or json.loads((folder / PROVENANCE).read_text(encoding="utf-8")) != provenance:
+    if not is_complete or not tracked.agrees(folder, provenance):
+        if kept and not recipe.exports and tracked.agrees(kept, provenance):
+            return _taken(kept, folder, cases)
         start(threads)
         keras.backend.clear_session()
         training = _Training(_Data(recipe, cases, seed), pictures, threads, weights, provenance["weights"])
@@ -102,12 +106,22 @@ def train(
         for file, save in saves.items():
             with atomic_write(folder / file) as new:
                 save(new)
-        write_json(folder / PROVENANCE, provenance)
+        write_json(folder / PROVENANCE, provenance | {"commit": commit()})
+    provenance = read_json(folder / PROVENANCE, "")
     with np.load(folder / "probabilities.npz") as arrays:
         probabilities = dict(arrays)
     predictions.write(folder, cases, probabilities, provenance)
     history = pd.read_csv(folder / "history.csv")
     return Trained(folder, sorted(cases["label"].unique()), cases, history, probabilities, provenance)
+
+
+def _taken(kept: Path, folder: Path, cases: pd.DataFrame) -> Trained:
+    """The training ``kept`` among the reports, unpacked into ``folder``."""
+    provenance = tracked.take(kept, folder)
+    tables = {path.stem: pd.read_csv(path) for path in (folder / "predictions").glob("*.csv")}
+    scores = {split: predictions.probabilities(table) for split, table in tables.items()}
+    history = pd.read_csv(folder / "history.csv")
+    return Trained(folder, sorted(cases["label"].unique()), cases, history, scores, provenance)
 
 
 def _with_copies(cases: pd.DataFrame, recipe: Recipe, seed: int) -> pd.DataFrame:

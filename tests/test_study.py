@@ -87,9 +87,13 @@ def project(tmp_path, ham_folder) -> Project:
 
 def test_it_makes_a_report_a_notebook_and_an_index(finished):
     reports = finished.folder / "reports" / "tiny"
+<<<<<<< HEAD
     expected = {"index.html", "model_card.html", "reporting_items.html", "results.json"} | {
         f"{name}.html" for name in NOTEBOOKS
     }
+=======
+    expected = {"index.html", "results.json", "predictions"} | {f"{name}.html" for name in NOTEBOOKS}
+>>>>>>> acda526 (Track a study's prediction tables and take them instead of training)
     assert {path.name for path in reports.iterdir()} == expected
     index = (reports / "index.html").read_text()
     assert index.count('class="good"') == 5
@@ -233,6 +237,27 @@ def test_a_deleted_table_is_made_again_without_training(finished):
     assert done.returncode == 0, done.stdout + done.stderr
     assert table.read_bytes() == before
     assert history.stat().st_mtime_ns == trained
+
+
+def test_a_fresh_clone_takes_the_tracked_tables_and_from_predictions_also_those_of_other_code(finished, tmp_path):
+    clone = Project(tmp_path / "clone", finished.data)
+    shutil.copytree(finished.folder / "reports", clone.folder / "reports")
+    results = (clone.folder / "reports/tiny/results.json").read_bytes()
+    done = clone.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list(clone.folder.glob("runs/tiny/models/*/r0/model.keras"))
+    assert (clone.folder / "reports/tiny/results.json").read_bytes() == results
+
+    trainer = clone.folder / "lesion_utils" / "training.py"
+    trainer.write_text(trainer.read_text() + "\n# an edit\n")
+    for path in clone.folder.glob("reports/tiny/predictions/*/r0/provenance.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": "0123abc"}))
+    done = clone.run("study", "tiny", "--data", str(clone.data), "--from-predictions")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list(clone.folder.glob("runs/tiny/models/*/r0/model.keras"))
+    assert (clone.folder / "reports/tiny/results.json").read_bytes() == results
+    assert (clone.folder / "reports/tiny/index.html").read_text().count("trained by commit 0123abc") == 3
+    assert clone.would_run() == {"02", "03", "04", "05"}
 
 
 def test_killed_hard_it_leaves_no_process_and_the_next_run_goes_on(project):

@@ -17,12 +17,13 @@ from lesion_utils.datasets.isic9 import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.paths import atomic_write, read_json, write_json
 from lesion_utils.pictures import load_pictures
+from lesion_utils.predictions import PROVENANCE
 from lesion_utils.published import handover
 from lesion_utils.runtime import start
 from lesion_utils.splits import find_leaks, split_digest
 from lesion_utils.study import StudyParams
 from lesion_utils.tables import require_unique
-from lesion_utils.training import PROVENANCE
+from lesion_utils.tracked import tracked_training
 
 DESCRIBING = ["age", "sex", "localization", "source"]  # columns of a set that go into the prediction table
 
@@ -111,6 +112,8 @@ def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame
     today = {"recipe": chosen.model_dump(mode="json"), "seed": params.training_seed, "cases": split_digest(own)}
     if changed := [name for name, value in today.items() if provenance[name] != value]:
         raise InputError(f"{folder / 'model.keras'} was made with another {' and '.join(changed)}. Fix: {fix}")
+    if not (folder / "model.keras").is_file():  # its tables were taken from the reports, where no model is tracked
+        raise InputError(f"{folder / 'model.keras'} does not exist. Fix: remove {tracked_training(folder)}, then {fix}")
     return folder / "model.keras", provenance, own
 
 

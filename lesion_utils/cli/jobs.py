@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lesion_utils import pipeline, reports
+from lesion_utils import pipeline, reports, tracked
 from lesion_utils.cli.options import takes_study
 from lesion_utils.paths import run_folder, run_name
 from lesion_utils.study import StudyParams
@@ -46,6 +46,7 @@ def notebook(
     with output_to(log) if os.environ.get("LESION_RUN_BY") else nullcontext():
         error, seconds = pipeline.execute(params, notebook)
         reports.write_stamp(params, notebook, error, seconds)
+    tracked.keep(params)
     if error:
         failed = run_folder(params.study) / "failed" / f"{name}.ipynb"
         typer.echo(f"error: {notebook} failed: {error}\nThe notebook up to the error: {failed}", err=True)
@@ -55,6 +56,7 @@ def notebook(
 @takes_study
 def report(params: StudyParams) -> None:
     """Write the HTML reports of a study's notebooks, and the index. Runs no notebook."""
+    tracked.keep(params)
     index = reports.write_reports(params)
     if not os.environ.get("LESION_RUN_BY"):
         typer.echo(index)

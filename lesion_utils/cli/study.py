@@ -12,7 +12,7 @@ import psutil
 import snakemake.cli
 import typer
 
-from lesion_utils import pipeline
+from lesion_utils import pipeline, tracked
 from lesion_utils.cases import check_cases
 from lesion_utils.cli.exits import unusable_input_exits_2
 from lesion_utils.cli.options import Data, Full, Ham10000, Isic2018, Study, Threads, Weights
@@ -40,6 +40,9 @@ def study(
     threads: Threads = None,
     full: Full = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the jobs that would run")] = False,
+    from_predictions: Annotated[
+        bool, typer.Option("--from-predictions", help="train nothing: take the tables in reports/<study>/predictions/")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="show the messages of Snakemake, too")] = False,
 ) -> None:
     """Run the notebooks of a study, and write its reports and index. Skips what is up to date.
@@ -62,6 +65,7 @@ def study(
         folder.mkdir(parents=True, exist_ok=True)
         folders = {name: getattr(params, name) for name in pipeline.PLACES}
         values: dict[str, Any] = {"study": study, "threads": params.threads} | ({"full": True} if full else {})
+        values |= {"tables": tracked.tracked_digest(params.study)} if from_predictions else {}
         values |= {name: str(resolve(path)) for name, path in folders.items() if path}
         arguments = [*ARGUMENTS, "--directory", str(folder), "--config"]
         arguments += [f"{name}={json.dumps(value)}" for name, value in values.items()]
@@ -72,6 +76,7 @@ def study(
         this = psutil.Process()
         write_json(folder / "owner.json", {"pid": this.pid, "started": this.create_time(), "host": os.uname().nodename})
         os.environ["LESION_RUN_BY"] = str(this.pid)
+        os.environ[tracked.FROM_TRACKED] = "1" if from_predictions else ""
     progress = Progress(folder, params, verbose, dry_run)
     logging.getLogger("snakemake.logging").addFilter(progress)
     code: int | str | None = 0

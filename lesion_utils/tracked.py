@@ -1,0 +1,157 @@
+"""Prediction tables, histories and provenance kept beside the reports, from which a study is judged again.
+
+``reports/<study>/predictions/`` has ``cases.csv.gz`` and, in ``<training>/r<run>/``, each table and the history as gzip
+CSV and ``provenance.json``. A file whose content is unchanged is not written again.
+"""
+
+import gzip
+import os
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+from lesion_utils.cases import case_table_files, data_title, read_written_cases
+from lesion_utils.digests import bytes_digest, digest
+from lesion_utils.errors import InputError
+from lesion_utils.paths import (
+    atomic_write,
+    models_folder,
+    output_root,
+    read_json,
+    report_folder,
+    run_folder,
+    write_json,
+)
+from lesion_utils.predictions import PROVENANCE
+from lesion_utils.study import ARMS, StudyParams, arm_name
+
+CASES = "cases.csv.gz"
+FROM_TRACKED = "LESION_FROM_PREDICTIONS"  # set: `train` takes tracked tables, whatever code made them, and never trains
+_CASE_COLUMNS = ("image_id", "lesion_id", "label", "split", "published_split")  # judging needs no others
+_README = Path(__file__).parent / "templates" / "predictions.md"
+
+
+def tracked_folder(study: str) -> Path:
+    return report_folder(study) / "predictions"
+
+
+def tracked_training(folder: Path) -> Path | None:
+    """Where the training in ``folder`` (``runs/<study>/models/<name>/r<run>``) is tracked, if it is."""
+    place = os.path.relpath(folder, output_root() / "runs")
+    study, _, training = place.partition("/models/")
+    kept = tracked_folder(study) / training
+    return kept if training and (kept / PROVENANCE).is_file() else None
+
+
+def trainings(params: StudyParams) -> list[tuple[str, int]]:
+    """Name and run of each training of a study."""
+    runs = dict.fromkeys(params.recipes, params.runs)
+    runs |= {arm_name(name, arm): leak.runs for name, leak in params.leaks.items() for arm in ARMS}
+    return [(name, run) for name, count in runs.items() for run in range(count)]
+
+
+def keep(params: StudyParams) -> None:
+    """Keeps the cases of a study and its complete trainings; removes those of trainings that it no longer has. A study
+    whose notebook 01 has not run keeps nothing.
+    """
+    if not case_table_files(params)["corrected"].is_file():
+        return
+    target, planned = tracked_folder(params.study), trainings(params)
+    cases = read_written_cases(params)
+    _keep(target / CASES, cases[[name for name in _CASE_COLUMNS if name in cases]].to_csv(index=False))
+    (target / "README.md").write_text(_README.read_text("utf-8").format(params.study, data_title(params)), "utf-8")
+    for name, run in planned:
+        folder = models_folder(params.study) / name / f"r{run}"
+        if (folder / PROVENANCE).is_file():
+            _keep_training(folder, target / name / f"r{run}")
+    for folder in target.glob("*/r*"):
+        if (folder.parent.name, int(folder.name[1:])) not in planned:
+            shutil.rmtree(folder)
+
+
+def _keep_training(folder: Path, target: Path) -> None:
+    texts = {"history.csv": (folder / "history.csv").read_text("utf-8")}
+    splits = {}
+    common = read_json(folder / PROVENANCE, "")
+    for about in (folder / "predictions").glob("*.json"):
+        texts[f"{about.stem}.csv"] = about.with_suffix(".csv").read_text("utf-8")
+        splits[about.stem] = {key: value for key, value in read_json(about, "").items() if key not in common}
+    for name, text in texts.items():
+        _keep(target / f"{name}.gz", text)
+    digests = {name: bytes_digest(text.encode()) for name, text in sorted(texts.items())}
+    write_json(target / PROVENANCE, common | {"splits": dict(sorted(splits.items())), "digests": digests})
+
+
+def _keep(path: Path, text: str) -> None:
+    """Writes ``text`` as gzip, without time and system, unless ``path`` has the same content."""
+    if path.is_file() and _text(path) == text:
+        return
+    packed = bytearray(gzip.compress(text.encode(), mtime=0))
+    packed[9] = 255  # the system: unknown
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(packed)
+
+
+def _text(path: Path) -> str:
+    """The content of a tracked file; raises InputError where it is missing or damaged."""
+    try:
+        return gzip.decompress(path.read_bytes()).decode("utf-8")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({error}). Fix: git checkout -- {path}") from error
+
+
+def tracked_digest(study: str) -> str:
+    """Changes with any table or history that is tracked of a study."""
+    return digest([read_json(file, "")["digests"] for file in sorted(tracked_folder(study).glob(f"*/r*/{PROVENANCE}"))])
+
+
+def agrees(training: Path, made_from: dict[str, Any]) -> bool:
+    """Whether the folder ``training`` says that it was made from all that is in ``made_from``."""
+    provenance = read_json(training / PROVENANCE, "")
+    return all(provenance.get(name) == value for name, value in made_from.items())
+
+
+def required(kept: Path | None, folder: Path, made_from: dict[str, Any]) -> Path:
+    """``kept``; raises InputError if it is None or was made from another recipe, seed or split than ``made_from``."""
+    if kept and agrees(kept, made_from):
+        return kept
+    problem = "were made with another recipe, seed or split" if kept else "do not exist"
+    where = kept or f"of {folder.parent.name}/{folder.name}"
+    raise InputError(f"the tracked tables {where} {problem}. Fix: run the study without --from-predictions.")
+
+
+def changed_files(study: str) -> list[Path]:
+    """The tracked tables and histories whose content is not what their provenance says."""
+    changed = []
+    for file in sorted(tracked_folder(study).glob(f"*/r*/{PROVENANCE}")):
+        for name, expected in read_json(file, "")["digests"].items():
+            path = file.with_name(f"{name}.gz")
+            if bytes_digest(_text(path).encode()) != expected:
+                changed.append(path)
+    return changed
+
+
+def take(kept: Path, folder: Path) -> dict[str, Any]:
+    """Unpacks the tracked training ``kept`` into ``folder``, as if it had been trained there, but without its model."""
+    provenance = read_json(kept / PROVENANCE, "")
+    splits, digests = provenance.pop("splits"), provenance.pop("digests")
+    if not (folder / PROVENANCE).is_file() or read_json(folder / PROVENANCE, "") != provenance:
+        shutil.rmtree(folder, ignore_errors=True)
+    for name in digests:
+        path = folder / name if name == "history.csv" else folder / "predictions" / name
+        with atomic_write(path) as temporary:
+            temporary.write_text(_text(kept / f"{name}.gz"), "utf-8")
+    for split, counts in splits.items():
+        write_json(folder / "predictions" / f"{split}.json", counts | provenance)
+    write_json(folder / PROVENANCE, provenance)
+    return provenance
+
+
+def take_all(params: StudyParams) -> None:
+    """Unpacks all that is tracked of a study into its run folder; raises InputError where a training is not tracked."""
+    source = tracked_folder(params.study)
+    with atomic_write(run_folder(params.study) / "cases.csv") as temporary:
+        temporary.write_text(_text(source / CASES), "utf-8")
+    for name, run in trainings(params):
+        take(source / name / f"r{run}", models_folder(params.study) / name / f"r{run}")

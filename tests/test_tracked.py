@@ -1,0 +1,108 @@
+"""Tracked prediction tables: what is kept beside the reports, and when it is taken instead of training."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from trained import train_in
+
+from lesion_utils import predictions, tracked, training
+from lesion_utils.cases import make_case_tables, write_case_tables
+from lesion_utils.errors import InputError
+from lesion_utils.paths import models_folder, run_folder
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory, tiny_study):
+    """The output folder of a study that trained one recipe and kept it; tests work on copies."""
+    folder = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LESION_OUTPUT", str(folder))
+        tables = make_case_tables(tiny_study)
+        write_case_tables(tiny_study, tables)
+        trained = train_in(tiny_study, "cnn", tables["corrected"])
+        tracked.keep(tiny_study)
+    return folder, tables["corrected"], trained
+
+
+@pytest.fixture
+def fresh(kept, output, monkeypatch):
+    """The reports alone, as in a fresh clone; there, another training is an error of its own kind."""
+    shutil.copytree(kept[0] / "reports", output / "reports")
+
+    def fail(*args):
+        raise RuntimeError("trained again")
+
+    monkeypatch.setattr(training, "_Training", fail)
+    return kept[1]
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_tables_history_and_what_made_them_are_kept_small_and_written_once(kept, tiny_study, monkeypatch):
+    monkeypatch.setenv("LESION_OUTPUT", str(kept[0]))
+    folder = tracked.tracked_folder("tiny")
+    names = ["history.csv.gz", "provenance.json", "test.csv.gz", "validation.csv.gz"]
+    assert set(files(folder)) == {"README.md", "cases.csv.gz", *(f"cnn/r0/{name}" for name in names)}
+    provenance = json.loads((folder / "cnn/r0/provenance.json").read_text())
+    assert {"recipe", "cases", "seed", "threads", "weights", "code", "commit"} <= set(provenance)
+    assert "CC BY-NC 4.0" in (folder / "README.md").read_text()
+    before = files(folder)
+    tracked.keep(tiny_study)
+    assert files(folder) == before
+    shutil.rmtree(folder)
+    tracked.keep(tiny_study)
+    assert files(folder) == before
+    assert all(data[4:8] == bytes(4) for name, data in before.items() if name.endswith(".gz"))  # no time
+
+
+def test_a_tracked_training_of_the_same_provenance_is_taken_and_its_files_are_the_same(kept, fresh, tiny_study):
+    again = train_in(tiny_study, "cnn", fresh)
+    assert again.history.equals(kept[2].history)
+    assert np.allclose(again.probabilities["test"], kept[2].probabilities["test"], atol=1e-5)
+    made, before = files(models_folder("tiny")), files(kept[0] / "runs/tiny/models")
+    assert made and made == {name: before[name] for name in made}
+
+
+def test_any_other_provenance_trains_again(fresh, tiny_study, output):
+    recipe = tiny_study.recipes["cnn"]
+    for update in ({"seed": 5}, {"baseline": {"cnn": recipe.model_copy(update={"batch_size": 16})}}):
+        with pytest.raises(RuntimeError, match="trained again"):
+            train_in(tiny_study.model_copy(update=update), "cnn", fresh)
+    path = output / "reports/tiny/predictions/cnn/r0/provenance.json"
+    provenance = json.loads(path.read_text())
+    for name in ("code", "cases", "threads", "weights", "pictures"):
+        path.write_text(json.dumps(provenance | {name: "another"}))
+        with pytest.raises(RuntimeError, match="trained again"):
+            train_in(tiny_study, "cnn", fresh)
+
+
+def test_asked_for_tables_are_taken_whatever_the_code_but_not_of_another_recipe(fresh, tiny_study, output, monkeypatch):
+    monkeypatch.setenv(tracked.FROM_TRACKED, "1")
+    path = output / "reports/tiny/predictions/cnn/r0/provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"code": "older", "commit": "abc"}))
+    assert train_in(tiny_study, "cnn", fresh).provenance["commit"] == "abc"
+    assert predictions.read_provenance(tiny_study, "cnn", "test")["commit"] == "abc"
+    for name, study in (("cnn", tiny_study.model_copy(update={"seed": 5})), ("cnn_over", tiny_study)):
+        with pytest.raises(InputError, match=r"tracked tables.*Fix: run the study without --from-predictions"):
+            train_in(study, name, fresh)
+
+
+def test_a_training_that_the_study_no_longer_has_is_no_longer_kept(kept, fresh, tiny_study, output):
+    shutil.copytree(kept[0] / "runs", output / "runs")
+    tracked.keep(tiny_study.model_copy(update={"baseline": {}}))
+    assert not list(tracked.tracked_folder("tiny").glob("*/r*"))
+    assert run_folder("tiny").is_dir() and pd.read_csv(tracked.tracked_folder("tiny") / "cases.csv.gz").shape[0] > 100
+
+
+def test_a_changed_digit_is_found(fresh, tiny_study):
+    path = tracked.tracked_folder("tiny") / "cnn/r0/test.csv.gz"
+    assert tracked.changed_files("tiny") == []
+    text = tracked._text(path)
+    place = text.index(",0.") + 4
+    tracked._keep(path, text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
+    assert tracked.changed_files("tiny") == [path]
