@@ -1,5 +1,5 @@
 # make study [STUDY=quick DATA=… HAM10000=… ISIC2018=… WEIGHTS=… THREADS=… FULL=1 VERBOSE=1]
-# make test [THREADS=…]   make test-fast   make lab   make refresh-notebooks   make lock   make bench
+# make verify [STUDY=…]   make test [THREADS=…]   make test-fast   make lab   make refresh-notebooks   make lock   make bench
 # GPU=1 with any of them adds CUDA's libraries for TensorFlow, once.
 STUDY ?= quick
 PYTHON ?= python3
@@ -15,9 +15,13 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(HAM10000),--ham10000 "$(HAM10000
 study: $(READY)
 	@$(BIN)/lesion study "$(STUDY)" $(OPTIONS)
 
-test: check $(READY)
+test: check verify
 	$(SETTING) $(BIN)/pytest tests
 	$(SETTING) $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 -p no:cacheprovider notebooks
+
+# Judges tracked tables again and compares with the tracked results.
+verify: $(READY)
+	@$(BIN)/lesion verify $(if $(filter command line,$(origin STUDY)),"$(STUDY)")
 
 # Under 3 minutes on two cores: no training of minutes, no browser, no installation, no whole study, no real data.
 test-fast: check $(READY)
@@ -60,4 +64,4 @@ bench: $(READY)
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev --python-version 3.11 --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
-.PHONY: study test test-fast check lab refresh-notebooks refs lock bench
+.PHONY: study verify test test-fast check lab refresh-notebooks refs lock bench

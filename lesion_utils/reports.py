@@ -1,6 +1,5 @@
 """What a study shows: a stamp and a page for each notebook, its first page, model card and reporting items."""
 
-import functools
 import html
 import importlib.metadata
 import itertools

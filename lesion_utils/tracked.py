@@ -14,16 +14,8 @@ from typing import Any
 from lesion_utils.cases import case_table_files, data_title, read_written_cases
 from lesion_utils.digests import bytes_digest, digest
 from lesion_utils.errors import InputError
-from lesion_utils.paths import (
-    atomic_write,
-    models_folder,
-    output_root,
-    read_json,
-    report_folder,
-    run_folder,
-    write_json,
-)
-from lesion_utils.predictions import PROVENANCE
+from lesion_utils.paths import atomic_write, models_folder, output_root, read_json, report_folder, write_json
+from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS
 from lesion_utils.study import ARMS, StudyParams, arm_name
 
 CASES = "cases.csv.gz"
@@ -51,9 +43,9 @@ def trainings(params: StudyParams) -> list[tuple[str, int]]:
     return [(name, run) for name, count in runs.items() for run in range(count)]
 
 
-def keep(params: StudyParams) -> None:
-    """Keeps the cases of a study and its complete trainings; removes those of trainings that it no longer has. A study
-    whose notebook 01 has not run keeps nothing.
+def keep(params: StudyParams, notebook: str = "") -> None:
+    """Keeps the cases of a study and what ``notebook`` trained in the run of ``params``, as far as it is complete;
+    removes trainings that the study no longer has. A study whose notebook 01 has not run keeps nothing.
     """
     if not case_table_files(params)["corrected"].is_file():
         return
@@ -63,7 +55,8 @@ def keep(params: StudyParams) -> None:
     (target / "README.md").write_text(_README.read_text("utf-8").format(params.study, data_title(params)), "utf-8")
     for name, run in planned:
         folder = models_folder(params.study) / name / f"r{run}"
-        if (folder / PROVENANCE).is_file():
+        is_of_run = run == params.run if name in params.recipes else params.run == 0  # run 0 trains all runs of leaks
+        if is_of_run and STAGE_NOTEBOOKS[params.stage_of(name)] == notebook and (folder / PROVENANCE).is_file():
             _keep_training(folder, target / name / f"r{run}")
     for folder in target.glob("*/r*"):
         if (folder.parent.name, int(folder.name[1:])) not in planned:
@@ -132,9 +125,9 @@ def changed_files(study: str) -> list[Path]:
     return changed
 
 
-def take(kept: Path, folder: Path) -> dict[str, Any]:
+def take(kept: Path, folder: Path, fix: str = "") -> dict[str, Any]:
     """Unpacks the tracked training ``kept`` into ``folder``, as if it had been trained there, but without its model."""
-    provenance = read_json(kept / PROVENANCE, "")
+    provenance = read_json(kept / PROVENANCE, fix)
     splits, digests = provenance.pop("splits"), provenance.pop("digests")
     if not (folder / PROVENANCE).is_file() or read_json(folder / PROVENANCE, "") != provenance:
         shutil.rmtree(folder, ignore_errors=True)
@@ -148,10 +141,12 @@ def take(kept: Path, folder: Path) -> dict[str, Any]:
     return provenance
 
 
-def take_all(params: StudyParams) -> None:
-    """Unpacks all that is tracked of a study into its run folder; raises InputError where a training is not tracked."""
-    source = tracked_folder(params.study)
-    with atomic_write(run_folder(params.study) / "cases.csv") as temporary:
+def take_all(params: StudyParams, output: Path, fix: str) -> None:
+    """Unpacks all that is tracked of a study into ``output``, as if it had run there; raises InputError with the
+    ``fix`` where a training is not tracked.
+    """
+    source, runs = tracked_folder(params.study), output / "runs" / params.study
+    with atomic_write(runs / "cases.csv") as temporary:
         temporary.write_text(_text(source / CASES), "utf-8")
     for name, run in trainings(params):
-        take(source / name / f"r{run}", models_folder(params.study) / name / f"r{run}")
+        take(source / name / f"r{run}", runs / "models" / name / f"r{run}", fix)

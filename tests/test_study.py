@@ -87,13 +87,9 @@ def project(tmp_path, ham_folder) -> Project:
 
 def test_it_makes_a_report_a_notebook_and_an_index(finished):
     reports = finished.folder / "reports" / "tiny"
-<<<<<<< HEAD
-    expected = {"index.html", "model_card.html", "reporting_items.html", "results.json"} | {
+    expected = {"index.html", "model_card.html", "reporting_items.html", "results.json", "predictions"} | {
         f"{name}.html" for name in NOTEBOOKS
     }
-=======
-    expected = {"index.html", "results.json", "predictions"} | {f"{name}.html" for name in NOTEBOOKS}
->>>>>>> acda526 (Track a study's prediction tables and take them instead of training)
     assert {path.name for path in reports.iterdir()} == expected
     index = (reports / "index.html").read_text()
     assert index.count('class="good"') == 5

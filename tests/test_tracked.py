@@ -23,7 +23,7 @@ def kept(tmp_path_factory, tiny_study):
         tables = make_case_tables(tiny_study)
         write_case_tables(tiny_study, tables)
         trained = train_in(tiny_study, "cnn", tables["corrected"])
-        tracked.keep(tiny_study)
+        tracked.keep(tiny_study, "02_baseline_cnn")
     return folder, tables["corrected"], trained
 
 
@@ -52,10 +52,10 @@ def test_tables_history_and_what_made_them_are_kept_small_and_written_once(kept,
     assert {"recipe", "cases", "seed", "threads", "weights", "code", "commit"} <= set(provenance)
     assert "CC BY-NC 4.0" in (folder / "README.md").read_text()
     before = files(folder)
-    tracked.keep(tiny_study)
+    tracked.keep(tiny_study, "02_baseline_cnn")
     assert files(folder) == before
     shutil.rmtree(folder)
-    tracked.keep(tiny_study)
+    tracked.keep(tiny_study, "02_baseline_cnn")
     assert files(folder) == before
     assert all(data[4:8] == bytes(4) for name, data in before.items() if name.endswith(".gz"))  # no time
 
@@ -66,6 +66,18 @@ def test_a_tracked_training_of_the_same_provenance_is_taken_and_its_files_are_th
     assert np.allclose(again.probabilities["test"], kept[2].probabilities["test"], atol=1e-5)
     made, before = files(models_folder("tiny")), files(kept[0] / "runs/tiny/models")
     assert made and made == {name: before[name] for name in made}
+
+
+def test_only_what_a_notebook_trained_replaces_what_is_tracked(kept, fresh, tiny_study, output):
+    shutil.copytree(kept[0] / "runs", output / "runs")
+    path = output / "reports/tiny/predictions/cnn/r0/provenance.json"
+    newer = json.dumps(json.loads(path.read_text()) | {"commit": "newer"})
+    path.write_text(newer)
+    for notebook, run in (("01_eda", 0), ("03_augmentation_rebalancing", 0), ("02_baseline_cnn", 1)):
+        tracked.keep(tiny_study.model_copy(update={"run": run, "runs": 2}), notebook)
+        assert path.read_text() == newer
+    tracked.keep(tiny_study, "02_baseline_cnn")
+    assert path.read_text() != newer
 
 
 def test_any_other_provenance_trains_again(fresh, tiny_study, output):

@@ -1,12 +1,32 @@
 """The numbers of a study as a file, from which docs/results.md is written."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from lesion_utils import predictions
+from lesion_utils.evaluation import PredictionTable, judge
+from lesion_utils.evaluation.differences import leak_differences
 from lesion_utils.paths import records, report_folder, write_json
 from lesion_utils.study import StudyParams
+
+
+def judge_study(
+    params: StudyParams,
+) -> tuple[dict[tuple[str, str], PredictionTable], pd.DataFrame, str, dict[str, pd.DataFrame]]:
+    """All prediction tables of a study by recipe and split, each with all runs; their rows of ``judge``, indexed by
+    recipe, split and metric; the recipe chosen on validation; and ``leak_differences`` of each leak.
+    """
+    tables = {}
+    for key in itertools.product(params.recipes, params.held_out_splits):
+        frames = [predictions.read(params, *key, run) for run in range(params.runs)]
+        tables[key] = PredictionTable(frames, params.resamples)
+    rows = {key: judge(table, params.judging) for key, table in tables.items()}
+    judged = pd.concat(rows, names=["recipe", "split", "name"])
+    leaks = {leak: leak_differences(params, leak) for leak in params.leaks}
+    return tables, judged, choose(judged)[0], leaks
 
 
 def choose(judged: pd.DataFrame) -> tuple[str, str]:

@@ -22,6 +22,7 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 GROUPS = {  # command: module that has it; a module is imported when its command is called, because many are slow
     "Run a study": {
         "study": "study",
+        "verify": "verify",
         "claims": "claims",
         "check-data": "check_data",
         "check-weights": "check_weights",

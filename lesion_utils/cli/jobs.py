@@ -46,7 +46,7 @@ def notebook(
     with output_to(log) if os.environ.get("LESION_RUN_BY") else nullcontext():
         error, seconds = pipeline.execute(params, notebook)
         reports.write_stamp(params, notebook, error, seconds)
-    tracked.keep(params)
+    tracked.keep(params, notebook)
     if error:
         failed = run_folder(params.study) / "failed" / f"{name}.ipynb"
         typer.echo(f"error: {notebook} failed: {error}\nThe notebook up to the error: {failed}", err=True)
