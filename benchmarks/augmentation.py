@@ -22,6 +22,7 @@ from benchmarks.page import renew
 from lesion_utils.evaluation import PredictionTable, metrics
 from lesion_utils.evaluation.bootstrap import percentile_interval
 from lesion_utils.paths import write_json
+from lesion_utils.rounding import number, span
 
 RECIPE = {
     "image_size": (72, 96),
@@ -58,12 +59,12 @@ def loss_of_one_resampling(folder: Path, split: str, seeds: list[int], resamples
     losses = np.take_along_axis(losses, pairs, axis=0).mean(axis=0)
     loss = float((values["keras_layers"] - values["one_resampling"]).mean())
     low, high = percentile_interval(losses)
-    means = {way: round(float(value.mean()), 4) for way, value in values.items()}
+    means = {way: float(value.mean()) for way, value in values.items()}
     epochs = {way: [len(pd.read_csv(folder / f"{way}_{seed}_history.csv.gz")) for seed in seeds] for way in WAYS}
-    by_seed = {way: value.round(4).tolist() for way, value in values.items()}
+    by_seed = {way: value.tolist() for way, value in values.items()}
     row = {"split": split, "n": len(table), "lesions": table.lesions, "pairs": len(seeds)} | means
     bounds = {"loss": loss, "low": low, "high": high, "upper_95": float(np.quantile(losses, 0.95))}
-    return row | {name: round(value, 4) for name, value in bounds.items()} | {"by_seed": by_seed, "epochs": epochs}
+    return row | bounds | {"by_seed": by_seed, "epochs": epochs}
 
 
 def verdict(row: dict) -> str:
@@ -81,9 +82,16 @@ def table(rows: list[dict]) -> str:
     ]
     for row in rows:
         size = f"n = {row['n']:,} images, {row['lesions']:,} lesions; pairs of runs: {row['pairs']}"
-        loss = f"{row['loss']:+.3f} (95% CI {row['low']:+.3f} to {row['high']:+.3f}; {size})"
-        ways = [f"{row[way]:.3f} (epochs: {', '.join(map(str, row['epochs'][way]))})" for way in WAYS]
-        lines.append("| " + " | ".join([row["split"], *ways, loss, f"{row['upper_95']:+.3f}", verdict(row)]) + " |")
+        interval = f"95% CI {span(row['low'], row['high'], [0], '+')}"
+        loss = f"{number(row['loss'], row['low'], row['high'], [0], '+')} ({interval}; {size})"
+        ways = [f"{number(row[way])} (epochs: {', '.join(map(str, row['epochs'][way]))})" for way in WAYS]
+        lines.append(
+            "| "
+            + " | ".join(
+                [row["split"], *ways, loss, number(row["upper_95"], edges=[MAX_BOUND], sign="+"), verdict(row)]
+            )
+            + " |"
+        )
     return "\n".join(lines)
 
 

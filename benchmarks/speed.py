@@ -26,6 +26,7 @@ from lesion_utils.datasets import phantom
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.paths import PROJECT, write_json
 from lesion_utils.pictures import load_pictures
+from lesion_utils.rounding import number, span
 from lesion_utils.runtime import keras
 
 RESULTS = Path(__file__).with_suffix(".json")
@@ -62,11 +63,11 @@ def measure(pair: Pair, rounds: int) -> dict:
     """The row of a pair in speed.json: medians of the rounds, and the ratio with its spread."""
     what, baseline, images, *arms = pair
     seconds: list[list[float]] = [[], []]
-    for number in range(-1, rounds):  # the first round warms up
+    for turn in range(-1, rounds):  # the first round warms up
         for arm, times in zip(arms, seconds, strict=True):
             start = time.perf_counter()
             arm()
-            if number >= 0:
+            if turn >= 0:
                 times.append(time.perf_counter() - start)
     ratios = [slow / fast for fast, slow in zip(*seconds, strict=True)]
     ours, theirs = (round(images / statistics.median(times), 1) for times in seconds)
@@ -104,7 +105,8 @@ def effect_table(rows: list[dict]) -> str:
     """The effect of the faster ways on results, as docs/performance.md shows it."""
     lines = ["| faster way | metric | difference | commit |", "|---|---|---|---|"]
     for row in rows:
-        value = f"{row['difference']:+z.3f} ({row['low']:+z.3f} to {row['high']:+z.3f}; {row['seeds']} seeds)"
+        interval = row["low"], row["high"], [0], "+"
+        value = f"{number(row['difference'], *interval)} ({span(*interval)}; {row['seeds']} seeds)"
         lines.append(
             f"| {row['mechanism']} | {row['metric'].removeprefix('difference in ')} | {value} | {row['commit']} |"
         )

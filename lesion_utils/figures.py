@@ -147,7 +147,7 @@ def class_errors(counts: pd.DataFrame, title: str) -> Figure:
     sizes = counts.sum(axis=1)
     wrong = 1 - np.diag(counts) / sizes.replace(0, np.nan)
     bars = ax.barh(_with_images(sizes), wrong.fillna(0), color=BLUE)
-    ax.bar_label(bars, ["no image" if np.isnan(share) else number(share) for share in wrong], padding=3, fontsize=9)
+    ax.bar_label(bars, ["no image" if np.isnan(share) else f"{share:{CELL}}" for share in wrong], padding=3, fontsize=9)
     ax.set_xlim(0, 1.1)
     ax.invert_yaxis()
     return figure
