@@ -234,12 +234,19 @@ def reporting_items(folder: Path, facts: dict[str, Any]) -> dict[str, list[dict[
 
 
 def write_studies_page() -> Path:
-    """``reports/index.html``: all studies with their answers. A study on made-up pictures has no link, so that the
-    page, which is tracked, stays the same when somebody runs one.
+    """Writes ``reports/index.html``, the list of all studies; returns its path."""
+    folder = report_folder("")
+    write_page(folder / INDEX, "studies.html.j2", **_studies(folder))
+    return folder / INDEX
+
+
+def _studies(folder: Path) -> dict[str, Any]:
+    """All studies, with the answers of those whose reports are in ``folder``. A study on made-up pictures has no link,
+    so that the tracked page stays the same when somebody runs one.
     """
-    folder, studies = report_folder(""), []
     known = [name for name in study_names() for name in (name, f"{name}_full")]
     further = sorted({path.parent.relative_to(folder).as_posix() for path in folder.rglob("results.json")} - {*known})
+    studies = []
     for name in [*known, *further]:
         is_written = (folder / name / INDEX).is_file()
         params = load_study(name) if name in known and (is_written or not name.endswith("_full")) else None
@@ -250,9 +257,7 @@ def write_studies_page() -> Path:
         study |= {"link": f"{name}/{INDEX}" if linked else "", "data": data_title(params) if params else "own study"}
         studies.append(study | (_outcome(folder / name) if linked else {}))
     published = f"{PUBLISHED}/{INDEX}"
-    link = published if (folder / published).is_file() else ""
-    write_page(folder / INDEX, "studies.html.j2", studies=studies, published=link)
-    return folder / INDEX
+    return {"studies": studies, "published": published if (folder / published).is_file() else ""}
 
 
 def _row(params: StudyParams, job: Job) -> dict[str, Any]:
@@ -310,7 +315,7 @@ def write_claims_page(rows: list[dict[str, Any]]) -> Path:
 
 
 def documents() -> dict[Path, str]:
-    """The pages that are generated from tracked results, by path: two of docs/, and the README's answers."""
+    """The pages that are generated from tracked results, by path: two of docs/, the README's answers, the studies."""
     from lesion_utils.claims import verdicts  # slow to import, needed by few commands
 
     rows = verdicts.shown(read_json(PROJECT / "reports" / PUBLISHED / "claims.json", "lesion claims"))
@@ -323,5 +328,6 @@ def documents() -> dict[Path, str]:
     return {
         PROJECT / "docs" / "claims.md": render("claims.md.j2", rows=rows, summary=verdicts.summary(rows)),
         PROJECT / "docs" / "results.md": render("results.md.j2", studies=results),
+        PROJECT / "reports" / INDEX: render("studies.html.j2", **_studies(PROJECT / "reports")),
         readme: f"{before}{start}\n{answer}\n{end}{rest.split(end)[1]}",
     }

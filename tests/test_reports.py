@@ -417,6 +417,17 @@ def test_a_metric_that_is_not_estimable_is_no_answer(judged):
     assert "its accuracy is" in " ".join(text.split()) and "not estimable" not in text
 
 
+def test_a_value_without_an_interval_is_shown_without_one(judged):
+    path = report_folder("shown") / "results.json"
+    results = json.loads(path.read_text())
+    for row in results["rows"]:
+        row |= {"low": None, "high": None} if row["recipe"] == "turned" else {}
+    path.write_text(json.dumps(results))
+    reports.write_index(judged)
+    page = read(report_folder("shown") / "index.html")
+    assert ["turned ", "0.47 (no interval) "] in [row[:2] for row in page.rows]
+
+
 def test_the_model_card_is_of_the_recipe_chosen_on_validation(judged):
     text = " ".join("".join(read(report_folder("shown") / "model_card.html").shown).split())
     assert "Model card: cnn" in text and "0.51 (0.46-0.56)" in text and "turned" not in text
@@ -495,6 +506,11 @@ def test_the_tracked_list_of_studies_is_current():
     assert all((folder / link).is_file() for link in links)
 
 
+def test_colours_are_variables_so_that_each_page_has_a_dark_mode():
+    for template in reports.TEMPLATES.glob("*.html.j2"):
+        assert not re.search(r": [^;{]*#[0-9a-f]{3,6}\b", template.read_text(encoding="utf-8")), template.name
+
+
 # in a browser
 
 
@@ -504,7 +520,8 @@ def test_the_pages_fit_a_desk_and_a_phone_by_day_and_night_and_need_no_network(j
     reports.write_stamp(judged, "02_baseline_cnn", "ValueError: " + "/a_long_folder" * 40, 3)
     publish_numbers(judged, "01_eda", {"wide": WIDE})
     reports.write_index(judged)
-    pages = [*sorted(report.parent.glob("*.html")), report_folder("") / "index.html"]
+    tracked = [PROJECT / "reports" / name for name in ("index.html", "published/index.html")]
+    pages = [*sorted(report.parent.glob("*.html")), report_folder("") / "index.html", *tracked]
     colour = "return getComputedStyle(document.body)[arguments[0]].match(/\\d+/g).map(Number)"
     with chromium(tmp_path / "profile") as driver:
         for width, scheme in ((1280, "light"), (390, "dark"), (390, "light")):
