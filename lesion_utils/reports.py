@@ -244,6 +244,10 @@ def _studies(folder: Path) -> dict[str, Any]:
     """All studies, with the answers of those whose reports are in ``folder``. A study on made-up pictures has no link,
     so that the tracked page stays the same when somebody runs one.
     """
+    ledger = folder / PUBLISHED / "claims.json"
+    claims: dict[str, list] = {}
+    for row in read_json(ledger, "") if ledger.is_file() else []:
+        claims.setdefault(f"{PUBLISHED}/{str(row['report']).split('/')[0]}", []).append(row)
     known = [name for name in study_names() for name in (name, f"{name}_full")]
     further = sorted({path.parent.relative_to(folder).as_posix() for path in folder.rglob("results.json")} - {*known})
     studies = []
@@ -255,7 +259,7 @@ def _studies(folder: Path) -> dict[str, Any]:
         study = {"name": name, "params": params, "made_up": params is not None and layout(params).made_up}
         linked = is_written and not study["made_up"]
         study |= {"link": f"{name}/{INDEX}" if linked else "", "data": data_title(params) if params else "own study"}
-        studies.append(study | (_outcome(folder / name) if linked else {}))
+        studies.append(study | (_outcome(folder / name) if linked else {}) | {"claims": claims.get(name, [])})
     published = f"{PUBLISHED}/{INDEX}"
     return {"studies": studies, "published": published if (folder / published).is_file() else ""}
 

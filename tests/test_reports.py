@@ -497,13 +497,23 @@ def test_the_list_of_studies_links_to_those_that_ran(judged):
     assert all(name in text for name in study_names()) and "make study STUDY=quick" in text
 
 
-def test_the_tracked_list_of_studies_is_current():
+def test_the_list_of_studies_counts_the_verdicts_of_the_ledger():
+    rows = [
+        {"report": "003_as_run/05_evaluation.html", "verdict": verdict} for verdict in ("holds", "holds", "undecided")
+    ]
+    (report_folder("published")).mkdir(parents=True)
+    (report_folder("published") / "claims.json").write_text(json.dumps([*rows, {"report": None, "verdict": "holds"}]))
+    html = reports.write_studies_page().read_text(encoding="utf-8")
+    of_study = html.split('id="published/003_as_run"')[1].split("<h2")[0]
+    assert "3 published claims" in of_study and "holds 2" in of_study and html.count("published claim") == 1
+
+
+def test_the_tracked_list_of_studies_leads_to_all_tracked_studies():
     page = PROJECT / "reports" / "index.html"
-    folder = page.parent
-    tracked = [name for name in study_names() if (folder / name / "index.html").is_file() and name != "quick"]
+    tracked = [name for name in study_names() if (page.parent / name / "index.html").is_file() and name != "quick"]
     links = read(page).links
     assert {f"{name}/index.html" for name in tracked} <= set(links) and len(tracked) > 10
-    assert all((folder / link).is_file() for link in links)
+    assert all((page.parent / link).is_file() for link in links)
 
 
 def test_colours_are_variables_so_that_each_page_has_a_dark_mode():
