@@ -121,6 +121,14 @@ def read_provenance(params: StudyParams, recipe: str, split: str, run: int | Non
     return provenance
 
 
+def read_history(params: StudyParams, recipe: str, run: int) -> pd.DataFrame:
+    """The epochs of a run, one row each; raises InputError with the command that makes them if they are missing."""
+    path = models_folder(params.study) / recipe / f"r{run}" / "history.csv"
+    if not path.is_file():
+        raise InputError(f"{path} does not exist. Fix: make study STUDY={params.study}.")
+    return pd.read_csv(path)
+
+
 def read(params: StudyParams, recipe: str, split: str, run: int | None = None) -> pd.DataFrame:
     """Reads a table; raises InputError with the command that makes it unless today's recipe and seed made it."""
     read_provenance(params, recipe, split, run)

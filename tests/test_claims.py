@@ -11,6 +11,7 @@ import yaml
 from conftest import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
@@ -18,12 +19,14 @@ from typer.testing import CliRunner
 from lesion_utils import predictions
 from lesion_utils.checks.matrix import CLASS_COUNTS
 from lesion_utils.claims import declared, verdicts
-from lesion_utils.claims.declared import Claim, Data, Matrix, Share, claims_of_study, read_ledger, verdict_of
+from lesion_utils.claims.declared import Claim, Data, Matrix, Share, claims_of_study, read_ledger
 from lesion_utils.claims.measured import Measured, measure, measure_published
+from lesion_utils.claims.rules import decide, not_converged, not_learnt
 from lesion_utils.claims.verdicts import collect_claims, judge_claims, row_of, shown, summary, write_claims
 from lesion_utils.cli import app
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge
+from lesion_utils.evaluation.bootstrap import over_runs, percentile_interval, region_p
 from lesion_utils.paths import PROJECT, report_folder, run_folder
 from lesion_utils.reports import write_claims_page
 from lesion_utils.study import StudyParams, load_study
@@ -150,55 +153,86 @@ def test_a_declaration_changes_with_what_is_measured_and_when_it_holds_and_not_w
     assert len({first.declaration, *(other.declaration for other in others)}) == 5
 
 
-@given(st.tuples(ENDS, ENDS).map(sorted), st.tuples(ENDS, ENDS).map(sorted), ENDS)
-def test_a_verdict_is_what_every_number_of_the_interval_says(within, interval, inside):
-    within, (low, high) = tuple(within), interval
-    verdict = verdict_of(within, low, high)
-    numbers = np.clip([low, high, inside, *within], low, high)
-    says = {within[0] <= number <= within[1] for number in numbers}
-    assert verdict == ("undecided" if len(says) == 2 else "holds" if says == {True} else "does not hold")
-    # a narrower interval never turns one verdict into the other
-    middle = (low + high) / 2
-    narrower = verdict_of(within, (low + middle) / 2, (high + middle) / 2)
-    assert verdict == "undecided" or narrower == verdict
-    # nor does it say that the claim and what excludes it are both true
-    assert verdict_of((-math.inf, within[0] - 1e-9), low, high) != "holds" or verdict != "holds"
+def decided(claim, number, scaled=""):
+    """The row of one claim alone, with its verdict."""
+    return decide([claim], [row_of(claim, number, scaled)])[0]
 
 
-@given(st.tuples(ENDS, ENDS).map(sorted))
-def test_without_an_interval_there_is_no_verdict(within):
-    for ends in ((math.nan, 0.0), (0.0, math.nan), (math.nan, math.nan)):
-        assert verdict_of(tuple(within), *ends) == "cannot be checked here"
+@given(st.tuples(ENDS, ENDS).map(sorted), st.floats(0.001, 1), st.floats(-2, 2))
+def test_without_p_values_a_verdict_is_what_every_number_of_the_interval_says(interval, margin, published):
+    facts = claim({"kind": "data", "study": "s", "fact": "images"}, "equals", margin, published=published)
+    low, high = (round(end, 4) for end in interval)
+    region = facts.region
+    numbers = np.clip([low, high, *region], low, high)
+    says = {region[0] <= number <= region[1] for number in numbers}
+    row = decided(facts, Measured(low, low, high, 9))
+    assert row["verdict"] == ("undecided" if len(says) == 2 else "holds" if says == {True} else "does not hold")
+    assert row["p"] is None and "why" not in row
+
+
+def test_without_an_interval_there_is_no_verdict():
+    facts = claim({"kind": "data", "study": "s", "fact": "images"})
+    row = decided(facts, Measured(math.nan, math.nan, math.nan, 9, "too few"))
+    assert (row["verdict"], row["why"]) == ("cannot be checked here", "too few")
+
+
+METRIC = {"kind": "metric", "study": "s", "recipe": "a", "metric": "accuracy"}
+CONTRAST = METRIC | {"reference": "b"}
+NUMBER = Measured(0.5, 0.4, 0.6, 100, runs=3, p_holds=0.001, p_fails=1.0)
 
 
 def test_a_scaled_run_judges_a_difference_and_no_absolute_figure():
-    value = claim({"kind": "metric", "study": "s", "recipe": "a", "metric": "accuracy"})
-    gap = claim({"kind": "training", "study": "s", "recipe": "a", "quantity": "gap"})
-    contrasts = [
-        claim({"kind": "metric", "study": "s", "recipe": "a", "reference": "b", "metric": "accuracy"}),
-        claim({"kind": "training", "study": "s", "recipe": "a", "reference": "b", "quantity": "gap"}),
-    ]
-    data = claim({"kind": "data", "study": "s", "fact": "images"})
-    number = Measured(0.5, 0.4, 0.6, 100)
-    for one in (value, gap):
-        row = row_of(one, number, "64 px instead of 180")
-        assert (row["verdict"], row["scaled"], row["measured"], row["n"]) == ("cannot be checked here", True, 0.5, 100)
+    gap = {"kind": "training", "study": "s", "recipe": "a", "quantity": "gap"}
+    for value in (METRIC, gap):
+        row = decided(claim(value), NUMBER, "64 px instead of 180")
+        assert (row["verdict"], row["scaled"], row["measured"], row["n"]) == ("not measurable here", True, None, 100)
         assert row["why"].endswith("64 px instead of 180")
-        assert row_of(one, number)["verdict"] == "holds" and "why" not in row_of(one, number)
-    for one in contrasts:
-        assert row_of(one, number, "64 px")["verdict"] == "holds" and row_of(one, number, "64 px")["scaled"] is True
-    assert row_of(data, number, "64 px")["verdict"] == "holds" and row_of(data, number, "64 px")["scaled"] is False
+        assert shown([row])[0]["here"] == ""
+        assert decided(claim(value), NUMBER)["verdict"] == "holds" and "why" not in decided(claim(value), NUMBER)
+    for contrast in (CONTRAST, gap | {"reference": "b"}):
+        row = decided(claim(contrast), NUMBER, "64 px")
+        assert row["verdict"] == "holds" and row["scaled"] is True
+    row = decided(claim({"kind": "data", "study": "s", "fact": "images"}), Measured(0.5, 0.4, 0.6, 100), "64 px")
+    assert row["verdict"] == "holds" and row["scaled"] is False
+
+
+def test_what_bars_a_verdict_is_said_and_only_few_runs_still_show_the_number():
+    few = decided(claim(CONTRAST), NUMBER._replace(runs=1, barred="one run per arm, 3 needed for a verdict"))
+    assert (few["verdict"], few["measured"]) == ("not measurable here", 0.5) and "one run" in few["why"]
+    assert shown([few])[0]["here"].startswith("0.50 ")
+    nothing = decided(claim(CONTRAST), NUMBER._replace(barred="b learnt nothing"))
+    assert (nothing["verdict"], nothing["measured"], nothing["why"]) == (
+        "not measurable here",
+        None,
+        "b learnt nothing",
+    )
+    assert shown([nothing])[0]["here"] == ""
+
+
+def test_p_values_of_one_study_are_adjusted_together_and_barred_claims_do_not_count():
+    ids = ["000_a", "000_b", "000_c", "000_d"]
+    claims = [claim(CONTRAST, id=name) for name in ids[:3]] + [claim(CONTRAST | {"study": "t"}, id="000_d")]
+    numbers = [NUMBER._replace(p_holds=p) for p in (0.02, 0.03, 0.04, 0.04)]
+    rows = decide(claims, [row_of(*pair) for pair in zip(claims, numbers, strict=True)])
+    assert [row["p"] for row in rows] == pytest.approx([0.06, 0.06, 0.06, 0.04])
+    assert [row["verdict"] for row in rows] == ["undecided"] * 3 + ["holds"]
+    assert "3 claims" in rows[0]["family"] and "s" in rows[0]["family"].split()
+    numbers[1] = numbers[1]._replace(barred="b learnt nothing")
+    numbers[0] = numbers[0]._replace(p_holds=1.0, p_fails=0.02)
+    rows = decide(claims, [row_of(*pair) for pair in zip(claims, numbers, strict=True)])
+    assert [row["p"] for row in rows] == pytest.approx([0.04, None, 0.04, 0.04])
+    assert [row["verdict"] for row in rows] == ["does not hold", "not measurable here", "holds", "holds"]
+    assert "Holm" in shown(rows)[0]["here"] and "0.04" in shown(rows)[0]["here"]
 
 
 def test_a_row_says_why_there_is_no_verdict():
-    value = claim({"kind": "metric", "study": "s", "recipe": "a", "metric": "accuracy"})
-    row = row_of(value, Measured(math.nan, math.nan, math.nan, 3, "df: 3 lesions, at least 10 needed"))
+    row = decided(claim(METRIC), Measured(math.nan, math.nan, math.nan, 3, "df: 3 lesions, at least 10 needed", runs=3))
     assert (row["measured"], row["low"], row["verdict"]) == (None, None, "cannot be checked here")
     assert row["why"] == "df: 3 lesions, at least 10 needed"
-    late = claim(value.estimand.model_dump(), declared="after", note="It is so.")
-    (line,) = shown([row_of(late, Measured(0.5, 0.4, 0.6, 9))])
+    (line,) = shown([decided(claim(METRIC, declared="after", note="It is so."), NUMBER)])
     assert line["remarks"][1:] == ["It is so."] and "after" in line["remarks"][0]
-    (line,) = shown([row_of(claim(None, why="it is about deaths", declared="after"))])
+    unmeasured = claim(None, why="it is about deaths", declared="after")
+    (line,) = shown(decide([unmeasured], [row_of(unmeasured)]))
     assert line["remarks"] == ["it is about deaths"] and line["here"] == ""
 
 
@@ -208,15 +242,14 @@ def test_a_row_says_why_there_is_no_verdict():
 )
 def test_a_figure_of_its_own_table_is_judged_by_arithmetic_and_its_precision_told_apart(published, margin, verdict):
     own = {"kind": "matrix", "matrix": MATRIX, "classes": ("bcc", "mel", "nv"), "metric": "accuracy"}  # 89 of 102
-    row = row_of(claim(own, "equals", margin, published=published), measure_published(Matrix(**own)))
+    row = decided(claim(own, "equals", margin, published=published), measure_published(Matrix(**own)))
     assert row["verdict"] == verdict and row["low"] < 0.85 < 0.9 < row["high"]  # as an interval it would be undecided
     (line,) = shown([row])
     assert line["precision"] == "95% CI 0.79-0.92; n = 102"
     assert (abs(float(line["number"]) - published) <= margin) == (verdict == "reproduced")
     other = Matrix(**own, case_mix=None)
-    assert row_of(claim(other.model_dump(), "at_least", 0, published=0.8), measure_published(other))["verdict"] == (
-        "undecided"
-    )
+    at_least = claim(other.model_dump(), "at_least", 0, published=0.8)
+    assert decided(at_least, measure_published(other))["verdict"] == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -225,10 +258,102 @@ def test_a_figure_of_its_own_table_is_judged_by_arithmetic_and_its_precision_tol
 )
 def test_an_interval_has_the_digits_that_decide_the_verdict(low, high, margin, shows):
     difference = {"kind": "metric", "study": "s", "recipe": "a", "metric": "accuracy"}
-    row = row_of(claim(difference, "higher", margin), Measured(0.784, low, high, 1345))
+    row = decided(claim(difference, "higher", margin), Measured(0.784, low, high, 1345))
     (line,) = shown([json.loads(json.dumps(row))])
     assert f"95% CI {shows};" in line["here"]
     assert row["verdict"] == ("holds" if low >= margin else "undecided")
+
+
+def test_claims_are_counted_by_kind_and_only_the_primary_measurement():
+    claims = [
+        claim(CONTRAST, quote="It works.", states=None),
+        claim(METRIC, quote="It works.", states=None, id="000_y", below="000_x"),
+        claim(CONTRAST, id="000_z"),
+    ]
+    rows = decide(claims, [row_of(one, NUMBER) for one in claims])
+    model, data, output, finding = summary(rows).split("; ")
+    assert "1 hold" in model and "1 hold" in finding and "hold" not in data + output
+
+
+# models that learnt, and references that converged
+
+
+def guesses(skill, seed, k=4, n=400):
+    """A prediction table whose right class gets ``skill`` more in its logits."""
+    rng, truth = np.random.default_rng(seed), np.arange(n) % k
+    logits = rng.normal(size=(n, k)) + skill * np.eye(k)[truth]
+    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    names = [f"c{number}" for number in range(k)]
+    ids = [f"i{number}" for number in range(n)]
+    cases = pd.DataFrame({"image_id": ids, "lesion_id": ids, "label": np.array(names)[truth]})
+    return predictions.build(cases, names, scores)
+
+
+def test_models_that_learnt_are_told_from_those_that_did_not():
+    assert not not_learnt(PredictionTable([guesses(2, seed) for seed in range(3)], 200))
+    assert "learnt nothing" in not_learnt(PredictionTable([guesses(0, seed) for seed in range(3)], 200))
+    mixed = [guesses(2, 0), guesses(0, 1), guesses(0, 2)]  # one lucky run does not speak for the recipe
+    assert "learnt nothing" in not_learnt(PredictionTable(mixed, 200))
+    constant = guesses(2, 0).assign(p_c0=0.97, p_c1=0.01, p_c2=0.01, p_c3=0.01)
+    assert "chance 0.25" in not_learnt(PredictionTable(constant, 200))
+
+
+@pytest.mark.parametrize(
+    ("losses", "stopped", "converged"),
+    [([5, 4, 3, 2, 2, 2, 2, 2, 2, 2], False, True), (range(10, 0, -1), False, False), (range(10, 0, -1), True, True)],
+)
+def test_a_reference_that_still_improves_has_not_converged(losses, stopped, converged):
+    epochs = 10 + 5 * stopped
+    recipe = {"phases": [{"epochs": epochs}], "monitor": "val_loss"}
+    params = StudyParams(study="late", baseline={"cnn": recipe})
+    folder = run_folder("late") / "models" / "cnn" / "r0"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"val_loss": list(losses)}).to_csv(folder / "history.csv", index=False)
+    assert (not_converged(params, "cnn") == "") == converged
+
+
+# intervals and verdicts on simulated studies, whose truth is known
+
+
+LESIONS = 250
+DRAWN = np.random.default_rng(5).multinomial(LESIONS, np.full(LESIONS, 1 / LESIONS), 400)
+WEIGHTS = np.vstack([np.ones(LESIONS), DRAWN]).T / LESIONS
+
+
+def simulated(rng, runs, spread):
+    """Of each run a mean over lesions, on all of them and in draws; the truth is 0: (runs, 1 + draws)."""
+    shared, own = rng.normal(0, 0.5, LESIONS), rng.normal(0, 0.3, (runs, LESIONS))
+    return (shared + own + rng.normal(0, spread, (runs, 1))) @ WEIGHTS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", [3, 5, 10])
+@pytest.mark.parametrize("spread", [0.0, 0.01, 0.03, 0.05])
+def test_two_level_intervals_hold_the_truth_as_often_as_they_say(runs, spread):
+    rng = np.random.default_rng(7)
+    ends = [percentile_interval(over_runs(simulated(rng, runs, spread), seed)[1:]) for seed in range(1200)]
+    covered = np.mean([low <= 0 <= high for low, high in ends])
+    assert 0.93 - 0.0125 <= covered <= 0.97 + 0.0125  # two standard errors of 1,200 studies
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [0.0, 0.03])
+def test_false_verdicts_are_rare_in_a_family_and_true_effects_are_found(spread):
+    rng = np.random.default_rng(3)
+    claims = [claim(CONTRAST, "higher", 0.0, id=f"000_{name}") for name in "abcde"]
+
+    def verdicts_of(effect):
+        rows = []
+        for number, one in enumerate(claims):
+            draws = over_runs(effect + simulated(rng, 5, spread), number)[1:]
+            p = region_p(draws, one.region)
+            rows.append(row_of(one, Measured(0.0, -1.0, 1.0, 9, runs=5, **p)))
+        return [row["verdict"] for row in decide(claims, rows)]
+
+    false = np.mean([{*verdicts_of(0.0)} != {"undecided"} for _ in range(300)])
+    assert false <= 0.05 + 2 * (0.05 * 0.95 / 300) ** 0.5
+    power = np.mean([verdict == "holds" for _ in range(60) for verdict in verdicts_of(0.2)])
+    assert power > 0.8
 
 
 # what needs no study
@@ -273,7 +398,7 @@ def test_published_matrices_and_means_of_shares_give_their_known_numbers():
         "000_balanced_accuracy": (0.637, 0.59, 0.68),
         "000_test_melanoma": (0.58, 0.50, 0.65),
     }
-    rows = {entry.id: row_of(entry, measure_published(entry.estimand)) for entry in LEDGER if entry.id in known}
+    rows = {entry.id: decided(entry, measure_published(entry.estimand)) for entry in LEDGER if entry.id in known}
     for name, numbers in known.items():
         row = rows[name]
         assert [row["measured"], row["low"], row["high"]] == pytest.approx(numbers, abs=0.006), name
@@ -352,7 +477,7 @@ def measured(params, **estimand):
 def test_a_value_is_that_of_the_judge(study):
     number = measured(study, kind="metric", recipe="plain", metric="melanoma two-way accuracy", split="test")
     row = judge(PredictionTable(tables(study, "plain", "test"), 200)).loc["melanoma two-way accuracy"]
-    assert number == (row["value"], row["low"], row["high"], 100, "", False, 3)
+    assert number == Measured(*row[["value", "low", "high"]], 100, runs=3)
     table = tables(study, "plain", "test")
     among = [one[one["label"] != "nv"] for one in table]
     number = measured(study, kind="metric", recipe="plain", metric="melanoma AUC", split="test", among=["mel", "bkl"])
@@ -375,26 +500,24 @@ def test_a_figure_as_a_system_reported_it_is_of_originals_and_copies(study):
         for one, copies in zip(tables(study, "copied"), tables(study, "copied", "validation_copies"), strict=True)
     ]
     assert number.value == pytest.approx(np.mean([row["value"] for row in each])) and number.n == 190
-    assert (number.low, number.high) == (min(row["low"] for row in each), max(row["high"] for row in each))
+    values, lows = ([row[key] for row in each] for key in ("value", "low"))
+    between = stats.t.ppf(0.975, 2) * np.std(values, ddof=1) / 3**0.5  # of the runs, whose copies differ
+    assert number.value - number.low == pytest.approx(math.hypot(number.value - np.mean(lows), between))
     plain = {"kind": "metric", "recipe": "plain", "metric": "accuracy"}
     assert measured(study, **plain, with_copies=True) == measured(study, **plain)
 
 
-def test_a_difference_is_paired_and_holds_what_every_run_makes(study):
+def test_a_difference_is_paired_by_lesion_and_run(study):
     number = measured(study, kind="metric", recipe="copied", reference="plain", metric="accuracy")
     row = compared(tables(study, "copied"), tables(study, "plain")).loc["accuracy"]
-    singles = [
-        compared(one, other).loc["accuracy", "value"]
-        for one, other in zip(tables(study, "copied"), tables(study, "plain"), strict=True)
-    ]
-    assert number.value == row["value"]
-    assert number.low == pytest.approx(min(row["low"], *singles)) and number.high == pytest.approx(
-        max(row["high"], *singles)
-    )
+    assert number[:3] == tuple(row[["value", "low", "high"]]) and not number.barred
+    asked = claim({"kind": "metric", "study": study.study, "recipe": "copied", "metric": "accuracy"}, margin=0.5)
+    number = measure(study, asked.estimand, asked.region)
+    assert number.p_holds is not None and number.p_holds < 0.05 < number.p_fails  # it is far above 0.5
     once = study.model_copy(update={"runs": 1})
     number = measured(once, kind="metric", recipe="copied", reference="plain", metric="accuracy")
     row = compared(tables(once, "copied")[0], tables(once, "plain")[0]).loc["accuracy"]
-    assert number[:3] == tuple(row[["value", "low", "high"]])
+    assert number[:3] == tuple(row[["value", "low", "high"]]) and "one run" in number.barred
 
 
 def test_copies_are_held_against_originals_by_independent_draws(study):
@@ -410,7 +533,7 @@ def test_copies_are_held_against_originals_by_independent_draws(study):
     )
     both = pd.concat([tables(once, "copied")[0], tables(once, "copied", "validation_copies")[0]], ignore_index=True)
     row = compared(both, tables(once, "plain")[0], paired=False).loc["accuracy"]
-    assert number == (*row[["value", "low", "high"]], 190, "", True, 1)
+    assert number[:-3] == (*row[["value", "low", "high"]], 190, "", True, 1)
     same = {"kind": "metric", "recipe": "also", "reference": "copied", "metric": "accuracy", "with_copies": True}
     others = [
         pd.concat([one, copies])
@@ -426,23 +549,19 @@ def test_copies_are_held_against_originals_by_independent_draws(study):
         reference="plain",
         metric="accuracy",
     )
-    assert three.low <= number.low < number.high <= three.high  # the copies differ by run
+    assert three.low < three.value < three.high and "one run" in number.barred and not three.barred
 
 
-def test_a_model_that_names_one_class_for_all_is_no_side_of_a_contrast(study):
+def test_a_model_that_learnt_nothing_is_no_arm_of_a_contrast(study):
     for run in range(3):
         path = predictions.table_path(study.study, "also", run, "test")
         pd.read_csv(path).assign(p_bkl=0.1, p_mel=0.8, p_nv=0.1).to_csv(path, index=False)
     contrast = {"kind": "metric", "split": "test", "metric": "melanoma sensitivity"}
-    for recipe, reference, value in (("also", "plain", 1), ("plain", "also", -1)):
-        number = measured(study, **contrast, recipe=recipe, reference=reference)
-        assert math.isnan(number.low) and math.isnan(number.high) and 0 < value * number.value < 1
-        assert number.note.startswith("also ")
+    for recipe, reference in (("also", "plain"), ("plain", "also")):
+        assert measured(study, **contrast, recipe=recipe, reference=reference).barred.startswith("also learnt nothing")
     other = measured(study, **contrast, recipe="copied", reference="plain")
-    assert not other.note and other.low <= other.value <= other.high
-    # one run that has learnt is enough
-    predictions.table_path(study.study, "copied", 2, "test").replace(path)
-    assert not measured(study, **contrast, recipe="also", reference="plain").note
+    assert not other.barred and other.low <= other.value <= other.high
+    assert not measured(study, **contrast, recipe="also").barred  # no contrast: the model is judged as it is
 
 
 def test_the_gap_to_training_is_of_the_epoch_that_was_kept(study):
@@ -450,7 +569,10 @@ def test_the_gap_to_training_is_of_the_epoch_that_was_kept(study):
     last = measured(study, kind="training", recipe="copied", quantity="accuracy")
     assert last.value == pytest.approx(0.83, abs=0.005) and last.n == 130  # its copies in training count
     ends = [binomtest(round(hit * 130), 130).proportion_ci(method="wilson") for hit in (0.8, 0.83, 0.86)]
-    assert (last.low, last.high) == pytest.approx((min(one.low for one in ends), max(one.high for one in ends)))
+    between = stats.t.ppf(0.975, 2) * 0.03 / 3**0.5
+    assert last.value - last.low == pytest.approx(
+        math.hypot(last.value - np.mean([one.low for one in ends]), between), abs=0.005
+    )
     accuracy = judge(PredictionTable(tables(study, "plain"), 200)).loc["accuracy"]
     gap = measured(study, kind="training", recipe="plain", quantity="gap")
     assert gap.value == pytest.approx(0.7 - accuracy["value"]) and gap.n == 100
@@ -533,7 +655,8 @@ def test_a_study_judges_its_claims_and_writes_them(study, monkeypatch):
 def test_claims_of_all_studies_come_together_in_the_order_of_the_ledger():
     study = "published/003_as_run"
     first, second = [claim for claim in claims_of_study(study) if not isinstance(claim.estimand, Data)][:2]
-    rows = [row_of(first, Measured(0.3, 0.1, 0.5, 16)), row_of(second, Measured(0.3, 0.25, 0.5, 447))]
+    number = Measured(0.3, 0.1, 0.5, 16, runs=3, p_holds=1.0, p_fails=0.004)
+    rows = decide([first, second], [row_of(first, number), row_of(second, number)])
     rows[0]["quote"] = "in other words, as the ledger had them then"
     rows[1]["declaration"] = "another"
     folder = report_folder(study)
@@ -543,7 +666,7 @@ def test_claims_of_all_studies_come_together_in_the_order_of_the_ledger():
     (folder / "index.html").write_text("made up")
     collected = {row["id"]: row for row in collect_claims()}
     assert list(collected) == [claim.id for claim in LEDGER]
-    assert collected[first.id] == row_of(first, Measured(0.3, 0.1, 0.5, 16))
+    assert collected[first.id] == decided(first, number)
     assert collected[first.id]["verdict"] == "does not hold"
     assert collected[second.id]["measured"] is None and "changed: make study STUDY=" in collected[second.id]["why"]
     for entry in LEDGER:
@@ -553,6 +676,7 @@ def test_claims_of_all_studies_come_together_in_the_order_of_the_ledger():
         elif entry.study != study:
             assert row["verdict"] == "cannot be checked here"
             assert row["why"] == (entry.why or f"not run: make study STUDY={entry.study}")
+            assert row["measured"] is None
     page = write_claims_page(list(collected.values()))
     assert json.loads((report_folder("published") / "claims.json").read_text()) == list(collected.values())
     html = page.read_text()
@@ -563,11 +687,12 @@ def test_claims_of_all_studies_come_together_in_the_order_of_the_ledger():
 
 
 def test_a_collected_claim_keeps_the_number_and_the_verdict_of_its_study():
-    difference = {"kind": "metric", "study": "quick", "recipe": "a", "reference": "b", "metric": "accuracy"}
-    numbers = [Measured(0.30004, 0.02004, 0.5, 16, runs=2), Measured(math.nan, math.nan, math.nan, 3, "too few")]
+    difference = claim(CONTRAST | {"study": "quick"})
+    numbers = [NUMBER._replace(value=0.30004), Measured(math.nan, math.nan, math.nan, 3, "too few", runs=3)]
+    numbers += [NUMBER._replace(barred="b learnt nothing"), NUMBER._replace(runs=1, barred="one run per arm")]
     for number in numbers:
-        row = json.loads(json.dumps(row_of(claim(difference), number)))
-        assert verdicts._collected(claim(difference), row) == row
+        row = json.loads(json.dumps(decided(difference, number)))
+        assert decide([difference], [verdicts._collected(difference, row)]) == [row]
 
 
 def test_the_table_tells_every_claim_and_the_command_prints_it():
@@ -575,13 +700,11 @@ def test_the_table_tells_every_claim_and_the_command_prints_it():
     assert done.exit_code == 0
     rows = json.loads((report_folder("published") / "claims.json").read_text())
     assert summary(rows) in done.output
-    claims, figures = (part.split(": ")[1] for part in summary(rows).split(". "))
-    counts = [int(split.split()[0]) for part in (claims, figures) for split in part.split(", ")]
+    counts = [int(count) for count in re.findall(r"[:,] (\d+) ", summary(rows))]
     lines = [line for line in done.output.splitlines() if re.match(r"\| \d{3} \|", line)]
-    assert sum(counts) == len(LEDGER) == len(lines)
-    assert all(
-        line.replace("\\|", "").count("|") in (7, 8) for line in lines
-    )  # published figures have two columns more
+    assert sum(counts) == sum(one.below is None for one in LEDGER) and len(lines) == len(LEDGER)
+    bars = {line.replace("\\|", "").count("|") for line in lines}
+    assert bars <= {7, 8}  # published figures have two columns more
     coded = next(line for line in lines if "Melanocytic nevi" in line and line.startswith("| 002"))
     assert r"\|Melanocytic nevi \| 5 \|" in coded and "holds if 5 | 5 |" in coded
     accuracy = next(line for line in lines if "accuracy 0.89 938" in line)

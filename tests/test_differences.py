@@ -4,12 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from prediction_tables import CLASSES_P, named_only, prediction_table, table_of
+from prediction_tables import prediction_table, table_of
 
 from lesion_utils import figures
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation import PredictionTable, compare, judge
-from lesion_utils.evaluation.differences import ablation_differences, averaged
+from lesion_utils.evaluation import PredictionTable, judge
+from lesion_utils.evaluation.differences import ablation_differences
 
 TRUTH = np.repeat(range(4), [40, 40, 60, 160])
 
@@ -33,42 +33,43 @@ def arm(start, skill=0.0, repeats=5):
     return [model(start + seed, skill) for seed in range(repeats)]
 
 
-def test_an_average_is_the_mean_of_the_probabilities_case_by_case():
-    one, other = table_of([12] * 4, seed=1), table_of([12] * 4, seed=2).sample(frac=1, random_state=0)
-    both = averaged(PredictionTable([one, other])).frame
-    expected = (one[CLASSES_P] + other.sort_index()[CLASSES_P]) / 2
-    pd.testing.assert_frame_equal(both[CLASSES_P], expected)
-    assert both["image_id"].equals(one["image_id"]) and "leaky" not in both
-    assert averaged(PredictionTable([one, other.assign(leaky=True)])).leaky
-    with pytest.raises(InputError, match="without probabilities"):
-        averaged(PredictionTable(named_only(one)))
-
-
 def test_what_really_helps_or_harms_is_told_and_what_does_not_is_not():
     found = effects({"plain": arm(0), "better": arm(10, 0.8), "worse": arm(20, -0.5), "same": arm(30)}, "plain", 500)
     verdicts = found["verdict"].xs("accuracy", level="name").to_dict()
-    assert verdicts == {"better": "helps", "worse": "harms", "same": "no effect shown"}
+    assert verdicts == {"better": "higher", "worse": "lower", "same": "no difference shown at this n"}
     row = found.loc[("better", "accuracy")]
-    assert row["metric"] == "difference in accuracy of the predictions averaged over 5 seeds"
-    alone = compare(averaged(PredictionTable(arm(10, 0.8), 500)), averaged(PredictionTable(arm(0))))
-    assert row[["value", "low", "high", "p"]].tolist() == alone.loc["accuracy", ["value", "low", "high", "p"]].tolist()
     singles = [
         judge(PredictionTable(one, 20)).loc["accuracy", "value"]
         - judge(PredictionTable(other, 20)).loc["accuracy", "value"]
         for one, other in zip(arm(10, 0.8), arm(0), strict=True)
     ]
-    assert row["single"] == pytest.approx(singles)
+    assert row["single"] == pytest.approx(singles) and row["value"] == pytest.approx(np.mean(singles))
     assert row[["least", "most", "runs"]].tolist() == pytest.approx([min(singles), max(singles), 5])
     assert row["p_holm"] >= row["p"] and row["family"] == 3
 
 
-def test_one_seed_or_seeds_that_disagree_show_nothing():
-    single = effects({"plain": arm(0, repeats=1), "better": arm(10, 2.0, repeats=1)}, "plain", 500)
-    assert not single["verdict"].isin(["helps", "harms"]).any() and single.loc[("better", "accuracy"), "p"] < 0.01
-    assert single.loc[("better", "accuracy"), ["verdict", "metric"]].tolist() == ["higher", "difference in accuracy"]
-    mixed = [*arm(10, 2.0, repeats=4), model(14, -0.8)]
-    row = effects({"plain": arm(0), "better": mixed}, "plain", 500).loc[("better", "accuracy")]
-    assert row["p_holm"] < 0.05 and row["least"] < 0 < row["most"] and row["verdict"] == "no effect shown"
+def test_fewer_than_three_runs_carry_no_verdict():
+    for repeats, words in ((1, "one run"), (2, "2 runs")):
+        few = effects({"plain": arm(0, repeats=repeats), "better": arm(10, 2.0, repeats=repeats)}, "plain", 500)
+        row = few.loc[("better", "accuracy")]
+        assert row["p"] < 0.01 and row["verdict"].startswith("no verdict") and words in row["verdict"]
+
+
+def test_runs_that_differ_widen_the_interval():
+    steady, mixed = arm(10, 0.8, repeats=4), [*arm(10, 1.6, repeats=2), *arm(12, 0.0, repeats=2)]
+    widths = []
+    for runs in (steady, mixed):
+        row = effects({"plain": arm(0, repeats=4), "better": runs}, "plain", 500).loc[("better", "accuracy")]
+        widths.append(row["high"] - row["low"])
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_a_barred_arm_carries_no_verdict_and_bars_what_is_compared_with_it():
+    tables = {"plain": arm(0), "better": arm(10, 0.8), "best": arm(20, 1.6)}
+    found = effects(tables, {"better": "plain", "best": "better"}, 200, barred={"better": "learnt nothing"})
+    assert found["verdict"].str.contains("not measurable here: better learnt nothing").all()
+    found = effects(tables, "plain", 200, barred={"better": "learnt nothing"})
+    assert found.loc[("best", "accuracy"), "verdict"] == "higher"
 
 
 def test_each_arm_may_be_held_against_its_own():
@@ -88,8 +89,8 @@ def test_factors_without_effect_are_hardly_ever_called_one():
     for study in range(25):
         arms = {name: arm(1000 * study + 10 * number, repeats=3) for number, name in enumerate(("plain", "a", "b"))}
         verdicts = effects(arms, "plain", 199, wanted=["accuracy"])["verdict"]
-        wrong, total = wrong + verdicts.isin(["helps", "harms"]).any(), total + 1
-    assert wrong / total <= 0.12  # of families: at most 5% are expected, and three seeds must agree
+        wrong, total = wrong + verdicts.isin(["higher", "lower"]).any(), total + 1
+    assert wrong / total <= 0.12  # of families: at most 5% are expected
 
 
 def test_a_metric_that_cannot_be_estimated_gets_no_verdict():
@@ -118,7 +119,10 @@ def test_the_figure_shows_every_seed_beside_the_interval():
     found = effects({"plain": arm(0), "better": arm(10, 0.8), "same": arm(30)}, "plain", 100)
     fig = figures.ablation(found, "Made up")
     left, right = fig.axes
-    assert [label.get_text() for label in left.get_yticklabels()] == ["better: helps", "same: no effect shown"]
+    assert [label.get_text() for label in left.get_yticklabels()] == [
+        "better: higher",
+        "same: no difference shown at this n",
+    ]
     assert "balanced accuracy" in left.get_xlabel() and "melanoma sensitivity" in right.get_xlabel()
     drawn = np.sort(np.concatenate([one.get_offsets()[:, 0] for one in left.collections if len(one.get_offsets())]))
     singles = found.xs("balanced accuracy", level="name")["single"]

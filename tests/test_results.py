@@ -87,6 +87,8 @@ def test_tracked_claims_of_a_study_are_those_that_are_collected():
     collected = {row["id"]: row for row in json.loads(CLAIMS.read_text(encoding="utf-8"))}
     for path in CLAIMS.parent.glob("*/claims.json"):
         for row in json.loads(path.read_text(encoding="utf-8")):
+            if row["runs"] and "barred" not in row:
+                continue  # of a model, judged by earlier rules: it is not collected
             for key in ("measured", "low", "high", "n", "runs", "leaky", "declaration"):
                 assert row[key] == collected[row["id"]][key], (row["id"], key)
 

@@ -35,20 +35,13 @@ def test_verdict_follows_the_interval():
     assert verdict(row(np.nan, np.nan, np.nan)) == "not estimable"
 
 
-NONE_SHOWN = "no difference shown"
-
-
-def test_runs_must_agree_before_a_difference_counts():
-    runs = {"least": 0.01, "most": 0.2, "runs": 2}
-    assert verdict(row(0.1, 0.02, 0.2, **runs)) == "higher"
-    assert verdict(row(-0.1, -0.2, -0.02, least=-0.2, most=-0.01, runs=5)) == "lower"
-    assert verdict(row(0.1, -0.02, 0.2, **runs)).startswith(NONE_SHOWN)
-    for least, most in ((-0.01, 0.2), (0.0, 0.2)):
-        disagree = verdict(row(0.1, 0.02, 0.2, least=least, most=most, runs=5))
-        assert disagree.startswith(NONE_SHOWN) and "sign" in disagree
-    one = verdict(row(0.1, 0.02, 0.2, least=0.1, most=0.1, runs=1))
-    assert one.startswith(NONE_SHOWN) and "one run per arm" in one
-    assert verdict(row(np.nan, np.nan, np.nan, least=np.nan, most=np.nan, runs=5)) == "not estimable"
+def test_recipes_need_three_runs_per_arm_before_a_difference_counts():
+    assert verdict(row(0.1, 0.02, 0.2, least=0.01, most=0.2, runs=3)) == "higher"
+    assert verdict(row(-0.1, -0.2, -0.02, least=-0.2, most=0.01, runs=5)) == "lower"  # the interval includes runs
+    for runs, words in ((1, "one run per arm"), (2, "2 runs per arm")):
+        few = verdict(row(0.1, 0.02, 0.2, least=0.1, most=0.1, runs=runs))
+        assert few.startswith("no verdict") and words in few
+    assert "has not converged" in verdict(row(0.1, 0.02, 0.2, runs=5, barred="b has not converged"))
 
 
 def test_a_sentence_about_runs_says_what_single_runs_show():
@@ -66,7 +59,7 @@ def test_a_sentence_about_runs_says_what_single_runs_show():
 
 def test_verdict_follows_the_adjusted_p_value_where_several_are_compared():
     decided = verdict(row(0.1, 0.02, 0.2, p=0.03, p_holm=0.06))  # the interval has no zero: say what decides
-    assert decided.startswith(NONE_SHOWN) and "Holm-adjusted p = 0.06" in decided
+    assert decided.startswith("no difference shown") and "Holm-adjusted p = 0.06" in decided
     assert "p =" not in verdict(row(0.1, -0.02, 0.2, p=0.3, p_holm=0.6))
     assert verdict(row(0.1, 0.02, 0.2, p=0.01, p_holm=0.03)) == "higher"
     assert verdict(row(-0.1, -0.2, -0.02, p=0.01, p_holm=0.03)) == "lower"

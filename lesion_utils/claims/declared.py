@@ -1,7 +1,7 @@
 """The claims of ``params/published/claims.yml``, declared before the studies are run, and the rule that judges them.
 
 What is measured (the estimand), the direction and the margin of a claim give the region in which the number lies if it
-is true. The verdict compares only this region with the interval that was measured.
+is true. ``rules`` compares only this region with what was measured.
 """
 
 import functools
@@ -20,8 +20,17 @@ from lesion_utils.recipes import Fraction, Name, Positive
 from lesion_utils.rounding import as_written
 from lesion_utils.study import CLAIMS, StudyName
 
-VERDICTS = HOLDS, FAILS, UNDECIDED, UNCHECKED = "holds", "does not hold", "undecided", "cannot be checked here"
+VERDICTS = HOLDS, FAILS, UNDECIDED, NOT_MEASURABLE, UNCHECKED = (
+    *("holds", "does not hold", "undecided"),
+    *("not measurable here", "cannot be checked here"),
+)
 REPRODUCED, DIFFERS = "reproduced", "not reproduced"  # of a figure in the system's own output
+KINDS = {
+    "model": "statements about a model",
+    "data": "statements about the data",
+    "output": "statements about their own published output",
+    "finding": "our findings",
+}
 
 
 class _Declared(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
@@ -131,6 +140,7 @@ class Claim(_Declared):
     published: float | None = None
     why: str | None = Field(None, description="why nothing can be measured here")
     note: str | None = Field(None, description="what else to know when reading the verdict")
+    below: str | None = Field(None, description="id of the primary measurement of the same statement, which counts")
     declared: Literal["before", "after"] = Field("before", description="before or after the results were known")
 
     @model_validator(mode="after")
@@ -149,6 +159,14 @@ class Claim(_Declared):
     @property
     def words(self) -> str:
         return " ".join((self.quote or self.states or "").split())
+
+    @property
+    def about(self) -> str:
+        """The kind of the claim, a key of ``KINDS``; claims are counted by kind."""
+        if self.states is not None:
+            return "finding"
+        kinds = {"matrix": "output", "share": "output", "data": "data"}
+        return kinds.get(self.estimand.kind, "model") if self.estimand else "model"
 
     @property
     def study(self) -> str | None:  # that measures the claim; None where none is needed
@@ -180,17 +198,6 @@ class Claim(_Declared):
         }[str(self.direction)]
 
 
-def verdict_of(region: tuple[float, float], low: float, high: float) -> str:
-    """*holds* if the interval ``low`` to ``high`` is inside the region, *does not hold* if outside, *undecided* if
-    partly; *cannot be checked here* without an interval (NaN).
-    """
-    if math.isnan(low) or math.isnan(high):
-        return UNCHECKED
-    if region[0] <= low and high <= region[1]:
-        return HOLDS
-    return FAILS if high < region[0] or low > region[1] else UNDECIDED
-
-
 def read_ledger(path: Path = CLAIMS) -> list[Claim]:
     """The claims of a ledger in their order; raises InputError naming the claim and the key if it is invalid."""
     if not path.is_file():
@@ -215,6 +222,13 @@ def _parsed(path: Path, text: str) -> tuple[Claim, ...]:
         raise InputError(f"{where}: {first['msg']}. Fix: correct it.") from None
     if duplicates := [name for name, count in Counter(claim.id for claim in claims).items() if count > 1]:
         raise InputError(f"{path.name}: duplicate id {', '.join(duplicates)}. Fix: rename one of the two.")
+    words = {claim.id: claim.words for claim in claims if claim.below is None}
+    for claim in claims:
+        if claim.below is not None and words.get(claim.below) != claim.words:
+            raise InputError(
+                f"{path.name}, claim {claim.id}: key `below` is {claim.below!r}. Expected the id of a claim with "
+                "the same words and without `below`. Fix: correct it."
+            )
     return claims
 
 

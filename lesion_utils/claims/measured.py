@@ -8,16 +8,19 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
+from scipy.stats import t as student_t
 
 from lesion_utils import predictions
 from lesion_utils.augment import visible_area_and_fill
 from lesion_utils.cases import read_written_cases
 from lesion_utils.checks.matrix import CLASS_COUNTS, judge_matrix, read_case_mix
+from lesion_utils.claims import rules
 from lesion_utils.claims.declared import Data, Matrix, Metric, Share, Training
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge
-from lesion_utils.evaluation.bootstrap import LEVEL, wilson
-from lesion_utils.evaluation.differences import metrics_per_run
+from lesion_utils.evaluation.bootstrap import LEVEL, MIN_RUNS, wilson
+from lesion_utils.evaluation.judge import Region
+from lesion_utils.evaluation.sentences import runs_per_arm
 from lesion_utils.evaluation.views import views_of
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
 
@@ -34,34 +37,40 @@ class Measured(NamedTuple):
     note: str = ""  # why there is no number or interval
     leaky: bool = False  # a model has seen lesions or images of those it is judged on
     runs: int | None = None  # of each recipe
+    barred: str = ""  # why there is no verdict, whatever the number is
+    p_holds: float | None = None  # p-values of lying outside and inside of the claim's region, not adjusted
+    p_fails: float | None = None
 
 
-def measure(params: StudyParams, estimand: Metric | Training | Data) -> Measured:
-    """Measures an estimand of the study ``params``.
+def measure(params: StudyParams, estimand: Metric | Training | Data, region: Region | None = None) -> Measured:
+    """Measures an estimand of the study ``params``, with p-values against the claim's ``region`` where it is given.
 
-    Differences are paired, by lesion, where both recipes are judged on the same cases, otherwise from two independent
-    bootstraps. The interval of a paired difference is widened to hold that of every single run; runs judged on
-    different copies are measured one by one, and the interval holds all of theirs. A difference has no interval if a
-    recipe predicts a single class for every image in every run: that model learnt nothing. Raises InputError if a
-    table, history or case table is missing, or for an unknown metric or class.
+    Intervals are over lesions and runs. Differences are paired, by lesion and run, where both recipes are judged on the
+    same cases, otherwise from two independent bootstraps. ``barred`` follows the rules: fewer than ``MIN_RUNS`` runs, a
+    contrast with a model that learnt nothing, or with a reference that has not converged. Raises InputError if a table,
+    history or case table is missing, or for an unknown metric or class.
     """
     if isinstance(estimand, Data):
         return _fact(params, estimand)
-    number = _training(params, estimand) if isinstance(estimand, Training) else _metric(params, estimand)
-    return number._replace(runs=params.runs)
+    number = _metric(params, estimand, region) if isinstance(estimand, Metric) else _training(params, estimand)
+    return number._replace(runs=params.runs, barred=_barred(params, estimand))
 
 
-def _metric(params: StudyParams, estimand: Metric) -> Measured:
+def _barred(params: StudyParams, estimand: Metric | Training) -> str:
+    if estimand.reference:
+        frames = {name: _tables(params, name, estimand.split, False) for name in (estimand.recipe, estimand.reference)}
+        tables = {name: PredictionTable(of_recipe, params.resamples) for name, of_recipe in frames.items()}
+        if reasons := rules.bars(params, tables, {estimand.reference}):
+            return "; ".join(f"{name} {reason}" for name, reason in reasons.items())
+    return "" if params.runs >= MIN_RUNS else f"{runs_per_arm(params.runs)}, {MIN_RUNS} needed for a verdict"
+
+
+def _metric(params: StudyParams, estimand: Metric, region: Region | None) -> Measured:
     copies = {estimand.recipe: estimand.with_copies}
     if estimand.reference:
         copies[estimand.reference] = estimand.reference_copies
-    arms = {name: _tables(params, name, estimand.split, own, estimand.among) for name, own in copies.items()}
-    number = _judged(params, [*arms.values()], estimand.metric)
-    for recipe, frames in arms.items() if estimand.reference else ():
-        if all(len(np.unique(PredictionTable(frame).predicted)) == 1 for frame in frames):
-            note = f"{recipe} predicts the same class for every image: there is nothing to compare"
-            return number._replace(low=math.nan, high=math.nan, note=note)
-    return number
+    arms = [_tables(params, name, estimand.split, own, estimand.among) for name, own in copies.items()]
+    return _judged(params, arms, estimand.metric, region)
 
 
 def _tables(
@@ -82,24 +91,26 @@ def _splits(params: StudyParams, recipe: str, split: str, with_copies: bool) -> 
     return [split, VALIDATION_COPIES] if copies else [split]
 
 
-def _judged(params: StudyParams, arms: Sequence[Sequence[pd.DataFrame]], metric: str) -> Measured:
+def _judged(
+    params: StudyParams, arms: Sequence[Sequence[pd.DataFrame]], metric: str, region: Region | None = None
+) -> Measured:
     """A metric of the first arm, minus that of the second if there is one; an arm holds the frames of its runs."""
     if not all(_same_cases(*frames) for frames in arms):
         return _over_runs([_judged(params, [[frame] for frame in run], metric) for run in zip(*arms, strict=True)])
     tables = [PredictionTable(frames, params.resamples) for frames in arms]
-    paired = len(arms) == 2 and _same_cases(arms[0][0], arms[1][0])
     if len(tables) == 1:
-        rows = judge(tables[0], params.judging, wanted=[metric])
+        rows = judge(tables[0], params.judging, wanted=[metric], region=region)
     else:
-        rows = compare(tables[0], tables[1], [metric], params.judging, paired=paired)
+        paired = _same_cases(arms[0][0], arms[1][0])
+        rows = compare(tables[0], tables[1], [metric], params.judging, paired=paired, region=region)
     if rows.empty:
         fix = "Fix: correct the claim, or add the view to the study's `judging.views`."
         raise InputError(f"no metric {metric!r} of these classes. Expected the name of a row of `judge`. {fix}")
-    row, (low, high) = rows.iloc[0], rows[["low", "high"]].iloc[0]
-    if paired and len(arms[0]) > 1 and not math.isnan(low):
-        runs, reference = (metrics_per_run(table, [metric], params.judging)[metric] for table in tables)
-        low, high = min(low, float((runs - reference).min())), max(high, float((runs - reference).max()))
-    return Measured(row["value"], low, high, int(row["n"]), row["note"], bool(row["leaky"]))
+    row = rows.iloc[0]
+    number = Measured(row["value"], row["low"], row["high"], int(row["n"]), row["note"], bool(row["leaky"]))
+    if pd.isna(row.get("p_holds")):
+        return number
+    return number._replace(p_holds=float(row["p_holds"]), p_fails=float(row["p_fails"]))
 
 
 def _same_cases(*tables: pd.DataFrame) -> bool:
@@ -107,10 +118,17 @@ def _same_cases(*tables: pd.DataFrame) -> bool:
 
 
 def _over_runs(runs: Sequence[Measured]) -> Measured:
-    """The mean of all runs, with an interval that holds the interval of each."""
+    """The mean of runs that are judged on different cases, or by Wilson's interval.
+
+    Each end is the mean of the runs' ends, as if their cases were the same, moved out by Student's interval of the mean
+    of the runs (the two as independent parts).
+    """
     values, lows, highs = np.array([run[:3] for run in runs]).T
-    leaky = any(run.leaky for run in runs)
-    return runs[0]._replace(value=float(values.mean()), low=float(lows.min()), high=float(highs.max()), leaky=leaky)
+    value, between = float(values.mean()), 0.0
+    if len(runs) > 1:
+        between = float(student_t.ppf((1 + LEVEL) / 2, len(runs) - 1) * values.std(ddof=1) / len(runs) ** 0.5)
+    low, high = value - math.hypot(value - lows.mean(), between), value + math.hypot(highs.mean() - value, between)
+    return runs[0]._replace(value=value, low=low, high=high, leaky=any(run.leaky for run in runs))
 
 
 def _training(params: StudyParams, estimand: Training) -> Measured:
@@ -130,10 +148,7 @@ def _training_accuracy(params: StudyParams, name: str) -> Measured:
     """
     recipe, numbers = params.recipes[name], []
     for run in range(params.runs):
-        path = params.models_folder / name / f"r{run}" / "history.csv"
-        if not path.is_file():
-            raise InputError(f"{path} does not exist. Fix: make study STUDY={params.study}.")
-        history = pd.read_csv(path)
+        history = predictions.read_history(params, name, run)
         sign = 1 if "accuracy" in recipe.monitor else -1
         kept = history.index[-1] if recipe.keep == "last" else (sign * history[recipe.monitor]).idxmax()
         images = recipe.epoch_images or predictions.read_provenance(params, name, "validation", run)["trained_on"]

@@ -5,64 +5,74 @@ import os
 from typing import Any
 
 from lesion_utils.claims import declared
-from lesion_utils.claims.declared import UNCHECKED, VERDICTS, Claim, Data, Matrix, Metric, Share, Training
+from lesion_utils.claims.declared import KINDS, VERDICTS, Claim, Data, Matrix, Metric, Share, Training
 from lesion_utils.claims.measured import Measured, measure, measure_published
+from lesion_utils.claims.rules import decide
 from lesion_utils.errors import InputError
+from lesion_utils.evaluation.sentences import runs_per_arm
 from lesion_utils.paths import read_json, report_folder, write_json
 from lesion_utils.rounding import as_written, number, span
 from lesion_utils.study import PUBLISHED, StudyParams, load_study
 
+_WORDS = {verdict: verdict for verdict in (*VERDICTS, declared.REPRODUCED, declared.DIFFERS)} | {
+    declared.HOLDS: "hold",
+    declared.FAILS: "do not hold",
+}
+
 
 def judge_claims(params: StudyParams) -> list[dict[str, Any]]:
     """The claims that the study measures, one row each (``row_of``); InputError as ``measure``'s names the claim."""
-    rows = []
-    for claim in declared.claims_of_study(params.study):
+    claims, rows = declared.claims_of_study(params.study), []
+    for claim in claims:
         try:
-            rows.append(row_of(claim, measure(params, claim.estimand), params.scaled_down_how))  # type: ignore[arg-type]
+            number = measure(params, claim.estimand, claim.region)  # type: ignore[arg-type]
         except InputError as error:
             raise InputError(f"claim {claim.id}: {error}") from error
-    return rows
+        rows.append(row_of(claim, number, params.scaled_down_how))
+    return decide(claims, rows)
 
 
 def row_of(claim: Claim, number: Measured | None = None, scaled: str = "", why: str = "") -> dict[str, Any]:
-    """The row of ``claim``, judged by ``number``, which a study measured that is ``scaled`` down (how) or not (""), or
-    for which ``why`` says why there is none.
+    """The row of ``claim`` with ``number``, which a study measured that is ``scaled`` down (how) or not (""), or
+    for which ``why`` says why there is none; ``decide`` adds the verdict.
 
-    Keys: ``id, system, source`` (text or audit), ``quote`` (the system's words, or what the audit says), ``estimand``
-    and ``holds_if`` (readable), ``region`` (its ends; null: no end), ``published, measured, low, high`` (null: none),
-    ``n, split, scaled, leaky, runs`` (as in ``Measured``), ``verdict`` (of ``VERDICTS``; of a figure of its own output:
-    whether it is reproduced), ``recipe, report`` (a page, relative to the reports of published systems),
-    ``declared`` (before or after the results were known), ``note, declaration``, and ``why`` where there is no verdict.
+    Keys: ``id, system, about`` (its kind), ``below, source`` (text or audit), ``quote`` (the system's words, or what
+    the audit says), ``estimand`` and ``holds_if`` (readable), ``region`` (its ends; null: no end), ``published,
+    measured, low, high`` (null: none), ``n, split, scaled, leaky, runs, barred, p_holds, p_fails`` (as in
+    ``Measured``), ``recipe, report`` (a page, relative to the reports of published systems), ``declared`` (before or
+    after the results were known), ``note, declaration``, and ``why`` where there is no number. A number that could
+    mislead is left out: of a scaled-down run, or of models that learnt nothing.
     """
-    estimand, verdict = claim.estimand, UNCHECKED
-    value, low, high, n, note, leaky, runs = number or Measured(math.nan, math.nan, math.nan, None, claim.why or why)
-    measured, *ends = (
-        None if math.isnan(end) else round(float(end), 12) for end in (value, low, high)
-    )  # exact but noise
-    if number and scaled and isinstance(estimand, Metric | Training) and estimand.reference is None:
-        note = f"an absolute figure, and this run is scaled down: {scaled}"
-    elif number:
-        verdict = declared.verdict_of(claim.region, *(math.nan if end is None else end for end in ends))
-    if number and claim.is_arithmetic and measured is not None:  # the interval says how precise the figure is
-        same = declared.verdict_of(claim.region, measured, measured) == declared.HOLDS
-        verdict = declared.REPRODUCED if same else declared.DIFFERS
+    estimand = claim.estimand
+    found = number or Measured(math.nan, math.nan, math.nan, None, claim.why or why)
+    if scaled and isinstance(estimand, Metric | Training) and estimand.reference is None and found.runs:
+        found = found._replace(barred=f"an absolute figure, and this run is scaled down: {scaled}")
+    ends = (found.value, found.low, found.high) if _may_be_shown(found) else (math.nan,) * 3
+    exact = [None if math.isnan(end) else round(float(end), 12) for end in ends]  # but for noise
     report = "01_eda.html" if isinstance(estimand, Data) else "05_evaluation.html"
     row = {
-        **{"id": claim.id, "system": claim.id[:3], "source": "text" if claim.quote else "audit", "quote": claim.words},
+        **{"id": claim.id, "system": claim.id[:3], "about": claim.about, "below": claim.below},
+        **{"source": "text" if claim.quote else "audit", "quote": claim.words},
         "estimand": str(estimand or "none"),
         "holds_if": _holds_if(*claim.region) if estimand else "",
         "region": [None if math.isinf(end) else round(end, 12) for end in claim.region] if estimand else [],
         "published": claim.published,
-        **{"measured": measured, "low": ends[0], "high": ends[1]},
-        **{"n": n, "split": getattr(estimand, "split", None)},
+        **dict(zip(("measured", "low", "high"), exact, strict=True)),
+        **{"n": found.n, "split": getattr(estimand, "split", None)},
         "scaled": bool(scaled) and not isinstance(estimand, Data),
-        **{"leaky": leaky, "runs": runs, "verdict": verdict, "recipe": getattr(estimand, "recipe", None)},
+        **{"leaky": found.leaky, "runs": found.runs, "recipe": getattr(estimand, "recipe", None)},
+        **{"barred": found.barred, "p_holds": found.p_holds, "p_fails": found.p_fails},
         "report": claim.study and os.path.relpath(report_folder(claim.study) / report, report_folder(PUBLISHED)),
         "declared": claim.declared,
         "note": claim.note or "",
         "declaration": claim.declaration,
     }
-    return row | ({"why": note} if verdict == UNCHECKED else {})
+    return row | ({"why": found.note} if found.note else {})
+
+
+def _may_be_shown(found: Measured) -> bool:
+    """Whether readers get the number: it is no number of models that learnt nothing, or of another size."""
+    return not found.barred or found.barred.startswith(runs_per_arm(found.runs or 0))
 
 
 def collect_claims() -> list[dict[str, Any]]:
@@ -72,7 +82,7 @@ def collect_claims() -> list[dict[str, Any]]:
     claims = declared.read_ledger()
     files = [report_folder(study) / "claims.json" for study in dict.fromkeys(claim.study for claim in claims) if study]
     measurements = {row["id"]: row for file in files if file.is_file() for row in read_json(file, "")}
-    return [_collected(claim, measurements.get(claim.id)) for claim in claims]
+    return decide(claims, [_collected(claim, measurements.get(claim.id)) for claim in claims])
 
 
 def _collected(claim: Claim, row: dict[str, Any] | None) -> dict[str, Any]:
@@ -80,11 +90,14 @@ def _collected(claim: Claim, row: dict[str, Any] | None) -> dict[str, Any]:
         return row_of(claim, measure_published(claim.estimand))
     if claim.study is None:
         return row_of(claim)
+    if row is not None and "barred" not in row and not isinstance(claim.estimand, Data):
+        return row_of(claim, why=f"not judged by today's rules: make study STUDY={claim.study}")
     if row is None or row.get("declaration") != claim.declaration:
         changed = " since the claim was changed" if row else ""
         return row_of(claim, why=f"not run{changed}: make study STUDY={claim.study}")
     value, low, high = (math.nan if row[key] is None else row[key] for key in ("measured", "low", "high"))
-    number = Measured(value, low, high, row["n"], row.get("why", ""), row["leaky"], row["runs"])
+    own = {name: row[name] for name in ("leaky", "runs", "barred", "p_holds", "p_fails") if name in row}
+    number = Measured(value, low, high, row["n"], "" if row.get("barred") else row.get("why", ""), **own)
     scaled = (load_study(claim.study).scaled_down_how or "smaller when it was run") if row["scaled"] else ""
     return row_of(claim, number, scaled)
 
@@ -115,7 +128,8 @@ def _measured(row: dict[str, Any]) -> dict[str, str]:
     interval = "no interval" if low is None else f"95% CI {span(low, high, edges)}" if sampled else ""
     details = [
         *(interval, size, "leaky" if row["leaky"] else "", "scaled-down" if row["scaled"] else ""),
-        "one run per arm" if runs == 1 else f"{runs} runs per arm" if runs else "",
+        runs_per_arm(runs) if runs else "",
+        f"Holm-adjusted p = {number(row['p'])} of {row['family']}" if row["p"] is not None else "",
     ]
     here = "; ".join(filter(None, details))
     return {
@@ -132,13 +146,13 @@ def _holds_if(low: float, high: float) -> str:
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """How many claims there are of each verdict, and how many published figures are reproduced, in words."""
-    verdicts = [*VERDICTS, declared.REPRODUCED, declared.DIFFERS]
-    *counts, same, differ = (sum(row["verdict"] == verdict for row in rows) for verdict in verdicts)
-    claims = "{} claims: {} hold, {} do not hold, {} are undecided, {} cannot be checked here".format(
-        sum(counts), *counts
-    )
-    return f"{claims}. {same + differ} published figures: {same} are reproduced, {differ} are not"
+    """How many primary measurements of each kind have each verdict, in words; those below another are not counted."""
+    texts = []
+    for kind, title in KINDS.items():
+        verdicts = [row["verdict"] for row in rows if row["about"] == kind and row["below"] is None]
+        counts = [f"{verdicts.count(verdict)} {words}" for verdict, words in _WORDS.items() if verdict in verdicts]
+        texts.append(f"{len(verdicts)} {title}: {', '.join(counts) or 'none'}")
+    return "; ".join(texts)
 
 
 def write_claims(params: StudyParams, rows: list[dict[str, Any]]) -> None:

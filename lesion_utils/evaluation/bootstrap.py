@@ -15,6 +15,7 @@ from lesion_utils.evaluation.metrics import weighted_mean
 
 LEVEL = 0.95  # of all intervals
 MIN_LESIONS = 10  # per class
+MIN_RUNS = 3  # of each arm, for a verdict on two recipes
 MAX_REDRAWN = 0.01  # share of the draws
 ESTIMATE = ["value", "low", "high", "n", "lesions", "note"]  # columns of an estimate
 
@@ -53,6 +54,35 @@ def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
     """The 2.5 and 97.5% quantiles of a metric's draws that are not NaN, (B,) (Efron's percentile interval)."""
     low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def over_runs(values: np.ndarray, seed: int) -> np.ndarray:
+    """The mean over runs of a metric of single models, with two-level draws over lesions and runs: (1 + B,).
+
+    ``values`` (runs, 1 + B): of each run the value on all cases and in each draw of lesions. The variance between runs,
+    less the part that the draws of lesions contain already (another model misses other lesions), is added to the draws
+    as a Student t error with runs - 1 degrees of freedom. (To draw three runs with replacement gives too narrow
+    intervals where runs differ much.) With one run the draws are over lesions alone.
+    """
+    runs, mean = len(values), values.mean(0)
+    if runs == 1:
+        return mean
+    within = np.var(values[:, 1:] - values[:, :1], axis=0, ddof=1)
+    within = within[~np.isnan(within)].mean() if np.isfinite(within).any() else 0.0
+    error = np.sqrt(max(0.0, np.var(values[:, 0], ddof=1) - within) / runs)
+    noise = error * np.random.default_rng(seed).standard_t(runs - 1, size=len(mean) - 1)
+    return np.concatenate([mean[:1], mean[1:] + noise])
+
+
+def region_p(draws: np.ndarray, region: tuple[float, float]) -> dict[str, float]:
+    """Two-sided p-values of a number lying outside (``p_holds``) and inside (``p_fails``) of ``region``.
+
+    Each is under 5% where the 95% interval lies wholly inside, or wholly outside, of the region.
+    """
+    known = draws[~np.isnan(draws)]
+    below, above = int((known < region[0]).sum()), int((known > region[1]).sum())
+    p = (np.array([max(below, above), len(known) - below - above]) + 1) / (len(known) + 1)
+    return dict(zip(("p_holds", "p_fails"), np.minimum(1, 2 * p).tolist(), strict=True))
 
 
 def exact_interval(share: float, lesions: int) -> tuple[float, float]:

@@ -7,7 +7,6 @@ import pandas as pd
 
 from lesion_utils import predictions
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.bootstrap import LEVEL
 from lesion_utils.evaluation.judge import COMPARED, compare
 from lesion_utils.evaluation.metric_list import Block, metrics_of
 from lesion_utils.evaluation.prediction_table import PredictionTable
@@ -29,13 +28,20 @@ def leak_differences(params: StudyParams, leak: str) -> pd.DataFrame:
     return pd.concat(rows, names=["split", "name"])
 
 
-def run_differences(table: PredictionTable, reference: PredictionTable) -> pd.DataFrame:
-    """The rows of ``compare``, with ``least`` and ``most``, the extreme differences of single runs paired in order (NaN
-    where the row is not estimable), and ``runs`` per arm. The interval takes the runs as given.
+def run_differences(
+    table: PredictionTable,
+    reference: PredictionTable,
+    wanted: Sequence[str] = COMPARED,
+    options: Judging | None = None,
+) -> pd.DataFrame:
+    """The rows of ``compare`` for two recipes whose runs are paired in order, with ``runs`` per arm and ``single``, the
+    list of the differences of single runs, ``least`` and ``most`` of them (empty and NaN where not estimable).
     """
-    rows = compare(table, reference)
-    each = _differences_per_run(table, reference, rows)
-    return rows.assign(least=each.min(), most=each.max(), runs=len(table.runs))
+    rows = compare(table, reference, wanted, options)
+    names = rows.index[rows["value"].notna()]
+    each = metrics_per_run(table, names, options) - metrics_per_run(reference, names, options)
+    single = pd.Series({name: each[name].tolist() if name in each else [] for name in rows.index}, dtype=object)
+    return rows.assign(least=each.min(), most=each.max(), single=single, runs=len(table.runs))
 
 
 def ablation_differences(
@@ -43,32 +49,27 @@ def ablation_differences(
     references: Mapping[str, str],
     options: Judging | None = None,
     wanted: Sequence[str] = COMPARED,
+    barred: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """What each arm of an ablation changes: the metrics ``wanted`` of each arm in ``references`` minus its reference.
 
-    ``arms`` has the table of each name; runs are paired by seed. Rows as of ``compare`` on the averaged probabilities
-    of the runs, indexed by arm and metric, with ``least, most, runs`` as in ``run_differences``, ``single``, the list
-    of the differences of single seeds, ``p_holm, family`` of ``holm``, and ``verdict``: *helps* or *harms* if the
-    adjusted p-value is under 5% and every one of two or more seeds has the sign of the whole, otherwise *no effect
-    shown*; of one seed that of ``sentences``. Raises InputError for an arm without a table, or arms that differ in
-    their cases or number of runs.
+    ``arms`` has the table of each name; runs are paired by seed. Rows as of ``run_differences``, indexed by arm and
+    metric, with ``p_holm, family`` of ``holm`` and ``verdict`` of ``sentences``. ``barred`` says why arms carry no
+    verdict (``claims.rules.bars``); neither do those that are compared with them.
+    Raises InputError for an arm without a table, or arms that differ in their cases or number of runs.
     """
-    named = {*references, *references.values()}
-    if unknown := sorted(named - set(arms)):
+    if unknown := sorted({*references, *references.values()} - set(arms)):
         raise InputError(f"no arm {unknown[0]!r} in the ablation. Expected one of {', '.join(arms)}.")
-    means = {name: averaged(arms[name]) for name in named}  # of a reference once, not for each arm
     rows = {}
     for name, base in references.items():
         if (runs := len(arms[name].runs)) != (others := len(arms[base].runs)):
             raise InputError(f"{name} has {runs} runs, {base} has {others}. Fix: train every arm with the same seeds.")
-        row = compare(means[name], means[base], wanted, options)
-        if runs > 1:
-            row["metric"] += f" of the predictions averaged over {runs} seeds"
-        each = _differences_per_run(arms[name], arms[base], row, options)
-        singles = pd.Series({metric: each[metric].tolist() if metric in each else [] for metric in row.index})
-        rows[name] = row.assign(least=each.min(), most=each.max(), runs=runs, single=singles)
+        reasons = [f"{arm} {why}" for arm in (name, base) if (why := (barred or {}).get(arm))]
+        rows[name] = run_differences(arms[name], arms[base], wanted, options).assign(barred="; ".join(reasons))
+    if not rows:
+        return pd.DataFrame()
     adjusted = holm(pd.concat(rows, names=["arm", "name"]))
-    return adjusted.assign(verdict=[_ablation_verdict(row) for _, row in adjusted.iterrows()])
+    return adjusted.assign(verdict=[verdict(row) for _, row in adjusted.iterrows()])
 
 
 def metrics_per_run(table: PredictionTable, wanted: Sequence[str], options: Judging | None = None) -> pd.DataFrame:
@@ -76,27 +77,3 @@ def metrics_per_run(table: PredictionTable, wanted: Sequence[str], options: Judg
     blocks = [Block(table, run, np.ones((1, len(table)))) for run in table.runs]
     chosen = [metric for metric in metrics_of(table, options or Judging()) if metric.name in wanted]
     return pd.DataFrame({metric.name: [metric.compute(block)[0] for block in blocks] for metric in chosen})
-
-
-def averaged(table: PredictionTable) -> PredictionTable:
-    """One run with the mean of the probabilities of the runs; raises InputError if a run has none."""
-    stated = [run.probabilities for run in table.runs if run.probabilities is not None]
-    if not stated:
-        raise InputError("predictions without probabilities cannot be averaged. Expected columns p_<class>.")
-    frame = predictions.build(table.frame, table.classes, np.mean(stated, axis=0), table.leaky)
-    return PredictionTable(frame, table.resamples, table.seed, table.name)
-
-
-def _differences_per_run(
-    table: PredictionTable, reference: PredictionTable, rows: pd.DataFrame, options: Judging | None = None
-) -> pd.DataFrame:
-    names = rows.index[rows["value"].notna()]
-    return metrics_per_run(table, names, options) - metrics_per_run(reference, names, options)
-
-
-def _ablation_verdict(row: pd.Series) -> str:
-    if np.isnan(row["value"]) or row["runs"] == 1:
-        return verdict(row.drop("runs"))
-    if row["p_holm"] < 1 - LEVEL and min(row["value"], row["least"]) > 0:
-        return "helps"
-    return "harms" if row["p_holm"] < 1 - LEVEL and max(row["value"], row["most"]) < 0 else "no effect shown"

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,13 +17,21 @@ from lesion_utils.study import Judging
 
 FEW = 20  # images of a class; with fewer, its rows are marked and never ranked
 COMPARED = ("balanced accuracy", "macro AUC", "accuracy", "melanoma sensitivity")
+Region: TypeAlias = tuple[float, float]  # where a number lies if a claim is true
 NEEDS_PROBABILITIES = "AUC, top-2 accuracy, Brier score and other metrics of probabilities"
 
 
 def judge(
-    table: PredictionTable, options: Judging | None = None, views: Views = None, wanted: Sequence[str] | None = None
+    table: PredictionTable,
+    options: Judging | None = None,
+    views: Views = None,
+    wanted: Sequence[str] | None = None,
+    region: Region | None = None,
 ) -> pd.DataFrame:
-    """The metrics of a prediction table, of several runs their mean, with 95% bootstrap intervals over lesions.
+    """The metrics of a prediction table with 95% bootstrap intervals over lesions.
+
+    Of several runs: the mean of the metrics of single models, with intervals over lesions and runs. With ``region`` the
+    rows also have ``p_holds`` and ``p_fails`` (``bootstrap.region_p``).
 
     A table without probabilities gets the metrics that need none, and one row that says so. ``options`` sets the points
     on the ROC curve, whose thresholds are chosen on the judged cases (for a frozen point see ``operating``). ``views``
@@ -37,7 +46,12 @@ def judge(
     """
     chosen = [m for m in metrics_of(table, options or Judging(), views) if wanted is None or m.name in wanted]
     values = _values(table, chosen, table.runs)
-    rows = [_row(table, metric, values.get(metric.name)) for metric in chosen]
+    rows = []
+    for metric in chosen:
+        draws = bootstrap.over_runs(values[metric.name], table.seed) if metric.name in values else None
+        if draws is not None:
+            draws[1:] = draws[1:].clip(metric.entry.lowest, metric.entry.highest)
+        rows.append(_row(table, metric, draws, region))
     if not table.has_probabilities and wanted is None:
         left_out = _row(table, Metric(Entry(NEEDS_PROBABILITIES)), None)
         rows.append(left_out | {"note": "the prediction table has no probabilities"})
@@ -51,13 +65,15 @@ def compare(
     options: Judging | None = None,
     views: Views = None,
     paired: bool = True,
+    region: Region | None = None,
 ) -> pd.DataFrame:
     """Differences ``table`` minus ``reference`` (of the means over the runs), for the rows of ``judge`` in ``wanted``.
 
-    Paired: on the same cases and draws of lesions, those of ``table``. Not ``paired``: each on its own cases and draws;
-    lesions in both are drawn twice, so the interval is rather too wide. Columns as in ``judge``, and ``p``, two-sided:
-    2 (1 + draws on the rarer side of 0) / (1 + draws), at most 1 (Davison and Hinkley, 1997, chapters 4 and 5). Raises
-    InputError for different classes or, if paired, cases, labels or lesions.
+    Paired: on the same cases and draws of lesions, those of ``table``, and run by run where both have as many runs. Not
+    ``paired``: each on its own cases and draws; lesions in both are drawn twice, so the interval is rather too wide.
+    Columns as in ``judge``, and ``p``, two-sided: 2 (1 + draws on the rarer side of 0) / (1 + draws), at most 1
+    (Davison and Hinkley, 1997, chapters 4 and 5). Raises InputError for different classes or, if paired, cases, labels
+    or lesions.
     """
     if paired:
         first = second = table.with_runs_of(reference)
@@ -72,8 +88,10 @@ def compare(
     reference_values = _values(second, [theirs[name] for name in names], reference_runs)
     rows = []
     for name in names:
-        difference = values[name] - reference_values[name] if name in values and name in reference_values else None
-        row = _row(first, ours[name], difference, difference=True)
+        difference = None
+        if name in values and name in reference_values:
+            difference = _difference(values[name], reference_values[name], paired, first.seed)
+        row = _row(first, ours[name], difference, region, difference=True)
         row["note"] = row["note"] or _note(second, theirs[name])
         p = np.nan
         if difference is not None and not row["note"]:
@@ -110,7 +128,20 @@ def _note(table: PredictionTable, metric: Metric) -> str:
     return bootstrap.not_estimable(metric.lesions_needed(table), table.draws[1], table.resamples)
 
 
-def _row(table: PredictionTable, metric: Metric, values: np.ndarray | None, difference: bool = False) -> dict:
+def _difference(values: np.ndarray, reference: np.ndarray, paired: bool, seed: int) -> np.ndarray:
+    """The draws of a difference, (1 + B,), from those of each run of both arms, (runs, 1 + B)."""
+    if paired and len(values) == len(reference):
+        return bootstrap.over_runs(values - reference, seed)
+    return bootstrap.over_runs(values, seed) - bootstrap.over_runs(reference, seed + 1)
+
+
+def _row(
+    table: PredictionTable,
+    metric: Metric,
+    values: np.ndarray | None,
+    region: Region | None = None,
+    difference: bool = False,
+) -> dict:
     """The row of ``metric`` from its point value and draws, (1 + B,); None where it is not estimable."""
     (images, lesions), about = metric.base(table), metric.about
     positives = len(table) if about is None else table.size(about.member[table.truth])[0]
@@ -123,6 +154,7 @@ def _row(table: PredictionTable, metric: Metric, values: np.ndarray | None, diff
     if (missing := np.isnan(draws).sum()) > bootstrap.MAX_REDRAWN * len(draws) or np.isnan(value):
         allowed = f"at most {100 * bootstrap.MAX_REDRAWN:g}% allowed"
         return row | {"note": f"not defined in {missing:,} of {len(draws):,} draws, {allowed}"}
+    row |= bootstrap.region_p(draws, region) if region else {}
     if difference:
         low, high = bootstrap.percentile_interval(draws)
         return row | {"value": value, "low": low, "high": high, "note": ""}
@@ -130,15 +162,15 @@ def _row(table: PredictionTable, metric: Metric, values: np.ndarray | None, diff
 
 
 def _values(table: PredictionTable, chosen: list[Metric], runs: Sequence[Run]) -> dict[str, np.ndarray]:
-    """Point value and draws, (1 + B,), of each metric that is estimable: the mean over the runs."""
+    """Point value and draws of each metric that is estimable, of each run: (runs, 1 + B)."""
     estimable = [metric for metric in chosen if not _note(table, metric)]
     if not estimable:
         return {}
     values = []
     for weights in itertools.chain([np.ones((1, len(table)))], metrics.blocks(table.weights)):
         blocks = [Block(table, run, weights) for run in runs]
-        values.append([np.mean([metric.compute(block) for block in blocks], axis=0) for metric in estimable])
-    return dict(zip([metric.name for metric in estimable], np.concatenate(values, axis=1), strict=True))
+        values.append([[metric.compute(block) for block in blocks] for metric in estimable])
+    return dict(zip([metric.name for metric in estimable], np.concatenate(values, axis=2), strict=True))
 
 
 def _framed(rows: list[dict], leaky: bool) -> pd.DataFrame:

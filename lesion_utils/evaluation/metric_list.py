@@ -91,6 +91,8 @@ class Entry:
     share_of: str = ""  # whose share it is (with its n, and exact intervals): "", all, positives, rest, predicted
     probabilities: bool = False  # it needs them
     more_classes_than: int = 1  # it says nothing of fewer classes
+    lowest: float = 0.0
+    highest: float = 1.0
 
 
 _group = partial(Entry, kinds=(VIEW, CLASS))
@@ -104,13 +106,13 @@ METRICS: list[Entry] = [
     Entry("majority baseline accuracy", lambda of: metrics.baseline_accuracy(of.counts, of.largest)),
     Entry("stratified-random baseline accuracy", lambda of: metrics.baseline_accuracy(of.counts, of.shares)),
     Entry("balanced accuracy", lambda of: metrics.balanced_accuracy(of.counts), needs="classes"),
-    Entry("Matthews correlation", lambda of: metrics.matthews(of.counts)),
+    Entry("Matthews correlation", lambda of: metrics.matthews(of.counts), lowest=-1),
     _case("top-2 accuracy", case_values=partial(metrics.top_hits, top=2), share_of="all", more_classes_than=2),
     _case("top-3 accuracy", case_values=partial(metrics.top_hits, top=3), share_of="all", more_classes_than=3),
     _case("macro AUC", lambda of: of.macro("auc"), needs="classes"),
     _case("macro average precision", lambda of: of.macro("average_precision"), needs="classes"),
-    _case("Brier score", case_values=metrics.brier_losses),
-    _case("log loss", case_values=metrics.log_losses),
+    _case("Brier score", case_values=metrics.brier_losses, highest=2),
+    _case("log loss", case_values=metrics.log_losses, highest=np.inf),
     _group("sensitivity", lambda of: metrics.sensitivity(of.counts, 1), needs="positives", share_of="positives"),
     _group("specificity", lambda of: metrics.specificity(of.counts, 1), needs="rest", share_of="rest"),
     _group("precision", lambda of: metrics.precision(of.counts, 1), needs="positives", share_of="predicted"),

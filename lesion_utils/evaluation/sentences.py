@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesion_utils.evaluation.bootstrap import LEVEL
+from lesion_utils.evaluation.bootstrap import LEVEL, MIN_RUNS
 from lesion_utils.rounding import number, span, with_interval
 
 
@@ -26,7 +26,7 @@ def estimate(row: pd.Series) -> str:
     facts.append(row["note"] if np.isnan(row["low"]) else f"95% CI {span(row['low'], row['high'], edges)}")
     if not np.isnan(row.get("least", np.nan)):  # a row of ``differences``
         singles = f"single runs {span(row['least'], row['most'], edges, '+')}"
-        facts.append(singles if row["runs"] > 1 else "one run per arm")
+        facts.append(singles if row["runs"] > 1 else runs_per_arm(1))
     facts.append(f"n = {row['n']:,} images, {row['lesions']:,} lesions")
     return f"{number(row['value'], row['low'], row['high'], edges)} ({'; '.join(facts)})"
 
@@ -52,26 +52,31 @@ def holm(compared: pd.DataFrame) -> pd.DataFrame:
     the number of estimable rows of the metric, which are adjusted together.
     """
     families = compared.groupby(compared["metric"].to_numpy())["p"]
-    return compared.assign(p_holm=families.transform(_adjusted), family=families.transform("count"))
+    return compared.assign(p_holm=families.transform(adjusted_p), family=families.transform("count"))
 
 
 def verdict(row: pd.Series) -> str:
-    """What a row of ``compare`` shows, by its interval or, in a row of ``holm``, by the adjusted p-value. Neither
-    includes variation between runs, so in a row of ``differences`` two or more runs must agree in sign.
+    """What a row of ``compare`` shows, by its interval or, in a row of ``holm``, by the adjusted p-value. A row of
+    ``differences`` is about recipes, so it needs ``MIN_RUNS`` runs per arm; ``barred`` says why there is no verdict.
     """
     if np.isnan(row["value"]):
         return "not estimable"
+    if row.get("barred"):
+        return f"not measurable here: {row['barred']}"
+    if (runs := row.get("runs", MIN_RUNS)) < MIN_RUNS:
+        return f"no verdict: {runs_per_arm(runs)}, {MIN_RUNS} needed"
     without_zero = row["low"] > 0 or row["high"] < 0
     if not (row["p_holm"] < 1 - LEVEL if "p_holm" in row else without_zero):
         by_p = f": Holm-adjusted p = {number(row['p_holm'])}" if "p_holm" in row and without_zero else ""
         return f"no difference shown at this n{by_p}"
-    if row.get("runs") == 1:
-        return "no difference shown: one run per arm cannot show one"
-    if row.get("least", np.nan) <= 0 <= row.get("most", np.nan):
-        return "no difference shown: the runs disagree in sign"
     return "higher" if row["value"] > 0 else "lower"
 
 
-def _adjusted(p: pd.Series) -> np.ndarray:
+def runs_per_arm(runs: int) -> str:
+    return "one run per arm" if runs == 1 else f"{runs} runs per arm"
+
+
+def adjusted_p(p: pd.Series) -> np.ndarray:
+    """Holm-adjusted p-values of one family, in their order; NaN stays NaN and counts for nothing."""
     known = pd.Series(p.to_numpy(np.float64)).dropna().sort_values()
     return (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1).reindex(range(len(p))).to_numpy()
