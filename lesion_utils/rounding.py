@@ -19,7 +19,7 @@ def number(
     """``value`` with the digits that its interval has; ``sign`` "+" shows that of positive numbers, too."""
     if _is_known(low) and _is_known(high):
         return f"{value:{sign}z.{_decimals(low, high, edges)}f}"
-    if value == round(value) or abs(value) >= 1000:
+    if not math.isfinite(value) or value == math.floor(value) or abs(value) >= 1000:
         return f"{value:{sign},.0f}"
     digits = next(
         digits for digits in range(3, 17) if digits == 16 or _same_sides([value], [float(f"{value:.{digits}g}")], edges)

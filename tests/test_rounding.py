@@ -26,6 +26,7 @@ def test_numbers_as_readers_get_them():
     assert [number(value) for value in (0.41123, 58.304, 10015, 0.00042, -0.5, 0)] == [
         *("0.411", "58.3", "10,015", "0.00042", "-0.5", "0")
     ]
+    assert (number(math.nan), number(math.inf)) == ("nan", "inf")
     assert with_interval(0.41123, None, None) == with_interval(0.41123, math.nan, math.nan) == "0.411"
     assert (percent(0.36684), percent(0.69, 0.641, 0.738, "95% CI ")) == ("36.7%", "69% (95% CI 64-74%)")
     assert as_written(0.7057 - 0.03) == "0.6757" and as_written(10000) == "10,000"
