@@ -4,13 +4,13 @@ import base64
 import html
 import io
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.mathtext import math_to_image
 from nbconvert.filters.ansi import strip_ansi
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from PIL import Image
 from pygments import highlight
@@ -20,7 +20,7 @@ from pygments.lexers import PythonLexer
 _COLOURS = 128  # of an embedded picture, which a plot does not miss: a third of the size
 _INK = "#123456"  # of a formula, until it takes the colour of the text around it
 _EPOCH = re.compile(r" epoch \d+/\d+:")
-_LOG, _LONG = 3, 40  # lines: so many epochs are a training log; output of more lines is folded
+_LOG = 3  # so many lines of epochs are a training log, which is folded
 
 
 class _Text(IPythonRenderer):
@@ -47,8 +47,9 @@ class _Text(IPythonRenderer):
 def notebook_parts(book: NotebookNode) -> tuple[list[dict[str, Any]], list[tuple[int, str, str]]]:
     """The cells of ``book`` in order, and its headings (level, anchor, text).
 
-    A cell is ``{"text": html}``, or ``{"code": html, "label": str, "outputs": [html, …]}`` without what it wrote to
-    stderr. A picture's alt text is the ``alt`` or ``caption`` in its metadata; without them, the heading above it.
+    A cell is ``{"text": html}``, or ``{"code": html, "label": str, "outputs": [html, …]}``, without what it wrote to
+    stderr; code that shows nothing is joined with the code below it. A picture's alt text is the ``alt`` or ``caption``
+    in its metadata; without them, the heading above it.
     """
     text, figures = _Text(), 0
     markdown, cells = MarkdownWithMath(renderer=text), list[dict[str, Any]]()
@@ -57,32 +58,18 @@ def notebook_parts(book: NotebookNode) -> tuple[list[dict[str, Any]], list[tuple
             cells.append({"text": _scrolling(markdown.render(cell.source))})
         if cell.cell_type != "code":
             continue
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         outputs = []
-        for output in _merged(cell.outputs):
+        for output in CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)[0].outputs:
             figures += "image/png" in output.get("data", {})
             above = text.headings[-1][2] if text.headings else "Result"
             outputs.append(_output(output, f"Figure {figures}: {above}", markdown))
-        tags = cell.metadata.get("tags", [])
-        injected = ": parameters of this study" if "injected-parameters" in tags else ""
-        label = ": parameters" if "parameters" in tags else injected
         code = highlight(cell.source, PythonLexer(), HtmlFormatter(nowrap=True))
+        label = ": parameters" if "parameters" in cell.metadata.get("tags", []) else ""
+        if cells and cells[-1].get("outputs") == []:  # nothing between it and the code above: folded as one
+            code, label = f"{cells[-1]['code']}\n{code}", cells.pop()["label"] or label
         cells.append({"code": code, "label": label, "outputs": outputs})
     return cells, text.headings
-
-
-def _merged(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
-    """The outputs without stderr; what was printed between two other outputs is one."""
-    printed = ""
-    for output in outputs:
-        if output.output_type == "stream":
-            printed += output.text if output.name == "stdout" else ""
-            continue
-        if printed:
-            yield NotebookNode(output_type="stream", text=printed)
-        printed = ""
-        yield output
-    if printed:
-        yield NotebookNode(output_type="stream", text=printed)
 
 
 def _output(output: NotebookNode, default_alt: str, markdown: MarkdownWithMath) -> str:
@@ -108,8 +95,6 @@ def _printed(text: str) -> str:
     shown, lines = html.escape(strip_ansi(text).strip("\n")), text.strip().count("\n") + 1
     if len(_EPOCH.findall(text)) >= _LOG:
         return f"<details><summary>training log: {lines} lines</summary><pre>{shown}</pre></details>"
-    if lines > _LONG:
-        return f"<details><summary>output: {lines} lines</summary><pre>{shown}</pre></details>"
     return f"<pre>{shown}</pre>"
 
 

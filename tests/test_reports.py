@@ -211,6 +211,15 @@ def test_a_report_has_a_table_of_contents(report):
     assert "#a-question" not in page.links and "#training-more" in page.links
 
 
+def test_code_without_output_is_folded_with_the_code_below_it(study, report):
+    book = executed()
+    book.cells.insert(-1, new_code_cell("import quiet"))
+    nbformat.write(book, run_folder("shown") / "executed" / "01_eda.ipynb")
+    reports.write_report(study, "01_eda")
+    html = report.read_text(encoding="utf-8")
+    assert html.count('<details class="code">') == 2 and "quiet" in "".join(read(report).folded)
+
+
 def test_a_training_log_is_folded_and_tables_are_tables(report):
     page = read(report)
     assert "epoch 9/9" in "".join(page.folded) and "epoch" not in "".join(page.shown)
