@@ -3,9 +3,10 @@
 import json
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from PIL import Image
 
-from lesion_utils.cases import read_case_tables
+from lesion_utils.cases import data_folder, read_case_tables
 from lesion_utils.paths import PROJECT, report_folder
 from lesion_utils.study import load_study
 
@@ -16,13 +17,15 @@ cases = read_case_tables(params)["corrected"]
 results = json.loads((report_folder("quick") / "results.json").read_text(encoding="utf-8"))
 rows = [row for row in results["rows"] if (row["split"], row["metric"]) == ("test", METRIC)][::-1]
 classes = sorted(cases["label"].unique())
+truth = pd.read_csv(data_folder(params) / "phantom_truth.csv", index_col="image_id")
+typical = cases[cases["image_id"].map(truth["typical"])]  # with the look of their class
 
 plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "phantom", "font.family": "sans-serif", "font.size": 9}
 figure = plt.figure(figsize=(8, 4.2), layout="constrained")
 grid = figure.add_gridspec(2, len(classes), height_ratios=[1, 2.4])
 for column, name in enumerate(classes):
     axes = figure.add_subplot(grid[0, column])
-    with Image.open(cases.loc[cases["label"] == name, "path"].iloc[0]) as picture:
+    with Image.open(typical.loc[typical["label"] == name, "path"].iloc[0]) as picture:
         axes.imshow(picture.resize((128, 96)))
     axes.set_title(name, fontsize=9)
     axes.set_axis_off()

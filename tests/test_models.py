@@ -323,6 +323,7 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, content):
         load_backbone(BackboneOptions(**MOBILE, weights=str(path)), None)
 
 
+@pytest.mark.slow
 def test_weights_that_were_saved_load_again(tmp_path):
     model = load_backbone(BackboneOptions(**MOBILE), None)
     model.save_weights(tmp_path / "mobilenet_v2_0.35_mine.weights.h5")
@@ -448,6 +449,7 @@ def test_dropout_stands_before_or_after_the_hidden_layer():
 
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "focal", "binary_focal"])
+@pytest.mark.slow
 def test_class_weights_act_on_a_loss_of_each_case_and_not_on_one_of_the_batch(kind):
     """What class weights did in system 000: they scaled the gradient of the batch and left its direction."""
     recipe = recipe_of({"image_size": (8, 8)}, loss=kind, batch_size=4)

@@ -140,6 +140,7 @@ def test_two_pictures_of_the_same_pixels_share_their_near_duplicates(originals, 
     assert group[0] == group[2] == group[4] != group[1]
 
 
+@pytest.mark.slow
 def test_the_check_counts_every_kind_and_writes_nothing(phantom_folder, threads, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cases = ham10000.read(phantom_folder)

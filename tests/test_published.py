@@ -79,6 +79,7 @@ def test_a_scaled_down_study_has_a_full_size_with_the_same_recipes(name):
         ("002_as_run", "as_run", 2_132_999, 3_236_039),
     ],
 )
+@pytest.mark.slow
 def test_the_full_size_trains_as_many_weights_as_the_system_did(name, recipe, learning, weights):
     chosen = load_study(f"published/{name}", full=True).recipes[recipe]
     chosen = chosen.model_copy(update={"backbone": chosen.backbone.model_copy(update={"weights": "none"})})

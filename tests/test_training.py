@@ -229,6 +229,7 @@ def test_training_cases_are_learnt(few, threads):
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.slow
 def test_the_epoch_that_is_asked_for_is_kept(turned, threads, keep):
     recipe = {"phases": [{"epochs": 3, "learning_rate": 3e-3}], "keep": keep, "batch_size": 8}
     trained = train_in(study_of(threads, **recipe), "net", turned)
@@ -238,6 +239,7 @@ def test_the_epoch_that_is_asked_for_is_kept(turned, threads, keep):
     assert cross_entropy(trained, turned, "validation") == pytest.approx(kept, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_second_phase_that_gets_worse_does_not_replace_the_first(turned, threads):
     recipe = {"phases": [{"epochs": 1, "learning_rate": 1e-4}, {"epochs": 4, "learning_rate": 1e-2}], "batch_size": 8}
     trained = train_in(study_of(threads, **recipe), "net", turned)
@@ -269,6 +271,7 @@ def test_a_training_that_diverges_says_so(few, threads, monkeypatch):
         train_in(study_of(threads, phases=[{"epochs": 1}]), "net", few)
 
 
+@pytest.mark.slow
 def test_a_head_and_then_the_whole_of_a_backbone_are_trained(few, threads):
     recipe = {
         "backbone": {
@@ -328,6 +331,7 @@ def test_features_are_standardised_by_training_cases(few, threads, monkeypatch):
     assert np.allclose(np.ravel(norm.variance), features.var(0), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_features_are_computed_once_for_recipes_repeats_and_splits(few, threads, run_through, tmp_path):
     file = tmp_path / "small_upto_conv_pw_4.weights.h5"
     build(Recipe(**MOBILE), 2, None, 7).backbone.save_weights(file)
@@ -341,6 +345,7 @@ def test_features_are_computed_once_for_recipes_repeats_and_splits(few, threads,
     assert not np.array_equal(first.probabilities["test"], second.probabilities["test"])
 
 
+@pytest.mark.slow
 def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, monkeypatch):
     fed, views = [], {}
     batches, outputs = training.batches, training.cached_features
@@ -378,6 +383,7 @@ def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, mo
         assert np.array_equal(targets[rows].argmax(1), labels[cases_shown])
 
 
+@pytest.mark.slow
 def test_upper_layers_learn_alike_from_kept_activations(few, threads, run_through, monkeypatch, tmp_path):
     recipe = MOBILE | {"phases": [*HEAD["phases"], {"train": "conv_dw_4", "epochs": 2}], "keep": "last"}
     above = train_in(study_of(threads, **recipe), "net", few)
@@ -399,6 +405,7 @@ def test_upper_layers_learn_alike_from_kept_activations(few, threads, run_throug
     ],
     ids=["augmented", "trained below before", "all"],
 )
+@pytest.mark.slow
 def test_the_whole_network_runs_where_what_lies_below_changes(few, threads, change, monkeypatch):
     trained = []
     fit = training._fit
@@ -407,6 +414,7 @@ def test_the_whole_network_runs_where_what_lies_below_changes(few, threads, chan
     assert trained[-1] == "classifier"
 
 
+@pytest.mark.slow
 def test_augmentation_changes_training_pictures_and_no_others(few, threads, monkeypatch):
     study = study_of(threads, augmentation={"brightness": 0.3}, phases=[{"epochs": 2}])
     changed, make = [], training.make_augmenter
@@ -420,6 +428,7 @@ def test_augmentation_changes_training_pictures_and_no_others(few, threads, monk
     assert {(0, 0, 24), (1, 0, 24)} <= set(changed) and all(size == 24 for *_, size in changed)
 
 
+@pytest.mark.slow
 def test_offline_copies_are_trained_on_and_not_scored(few, threads):
     recipe = {"offline_copies": {"per_class": 5}, "phases": [{"epochs": 1}]}
     sizes = []
@@ -451,6 +460,7 @@ def rates(few, threads, **phase) -> list[float]:
     return train_in(study_of(threads, **recipe), "net", few).history["learning_rate"].round(8).tolist()
 
 
+@pytest.mark.slow
 def test_the_step_falls_where_it_is_said_and_that_of_system_000_never(few, threads):
     # the history holds the rate with which the next step would be taken
     step = {"step_every": 2, "step_divisor": 10}
@@ -469,6 +479,7 @@ def test_an_epoch_ends_where_it_is_said_and_a_sampler_that_is_not_redrawn_shows_
     assert sorted(kept[0]) == sorted(kept[1]) and kept[0] != kept[1]
 
 
+@pytest.mark.slow
 def test_a_share_of_the_training_lesions_is_used_and_of_every_class(few, threads):
     used = train_in(study_of(threads, training_share=0.25, phases=[{"epochs": 1}]), "net", few).cases
     assert used[used["split"] == "train"]["label"].value_counts().to_dict() == {"blue": 3, "red": 3}
@@ -491,6 +502,7 @@ def test_each_part_is_standardised_as_the_recipe_says(few, threads):
     assert found["z_score_by_split"]["train"] == pytest.approx((both.mean(), both.std()))
 
 
+@pytest.mark.slow
 def test_by_its_own_statistics_test_is_scored_as_if_it_were_no_darker(few, threads, tmp_path):
     """The bug of system 002 hides a shift of the test pictures; standardised by the training pictures it shows."""
     darker = few.copy()
@@ -538,6 +550,7 @@ def test_copies_before_the_split_fall_to_both_sides_and_are_a_part_of_their_own(
     assert predictions.splits_of(study, "cnn") == ("validation", "test", "validation_copies")
 
 
+@pytest.mark.slow
 def test_copies_after_the_split_stay_in_training(cases, tiny_study):
     recipe = CNN | {"offline_copies": {"per_class": 5}, "phases": [{"epochs": 1}]}
     trained = train_in(tiny_study.model_copy(update={"baseline": {"cnn": Recipe(**recipe)}}), "cnn", cases)
@@ -550,6 +563,7 @@ def test_cases_without_a_test_part_are_trained_on_and_scored(few, threads):
     assert set(trained.probabilities) == {"validation"}
 
 
+@pytest.mark.slow
 def test_what_a_recipe_exports_lies_beside_its_model_and_is_made_again_if_it_is_gone(few, threads):
     study = study_of(threads, exports=["pickle"], phases=[{"epochs": 1}])
     folder = train_in(study, "net", few).model_file.parent
