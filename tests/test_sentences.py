@@ -60,6 +60,7 @@ def test_a_sentence_about_runs_says_what_single_runs_show():
 def test_verdict_follows_the_adjusted_p_value_where_several_are_compared():
     decided = verdict(row(0.1, 0.02, 0.2, p=0.03, p_holm=0.06))  # the interval has no zero: say what decides
     assert decided.startswith("no difference shown") and "Holm-adjusted p = 0.06" in decided
+    assert "p = 0.05003" in verdict(row(0.1, 0.02, 0.2, p=0.03, p_holm=0.050029))  # on which side of 5% it is
     assert "p =" not in verdict(row(0.1, -0.02, 0.2, p=0.3, p_holm=0.6))
     assert verdict(row(0.1, 0.02, 0.2, p=0.01, p_holm=0.03)) == "higher"
     assert verdict(row(-0.1, -0.2, -0.02, p=0.01, p_holm=0.03)) == "lower"

@@ -9,6 +9,7 @@ from lesion_utils.claims.declared import KINDS, VERDICTS, Claim, Data, Matrix, M
 from lesion_utils.claims.measured import Measured, measure, measure_published
 from lesion_utils.claims.rules import decide
 from lesion_utils.errors import InputError
+from lesion_utils.evaluation.bootstrap import LEVEL
 from lesion_utils.evaluation.sentences import runs_per_arm
 from lesion_utils.paths import read_json, report_folder, write_json
 from lesion_utils.rounding import as_written, number, span
@@ -129,7 +130,7 @@ def _measured(row: dict[str, Any]) -> dict[str, str]:
     details = [
         *(interval, size, "leaky" if row["leaky"] else "", "scaled-down" if row["scaled"] else ""),
         runs_per_arm(runs) if runs else "",
-        f"Holm-adjusted p = {number(row['p'])} of {row['family']}" if row["p"] is not None else "",
+        f"Holm-adjusted p = {number(row['p'], edges=[1 - LEVEL])} of {row['family']}" if row["p"] is not None else "",
     ]
     here = "; ".join(filter(None, details))
     return {

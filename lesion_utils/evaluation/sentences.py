@@ -67,8 +67,9 @@ def verdict(row: pd.Series) -> str:
         return f"no verdict: {runs_per_arm(runs)}, {MIN_RUNS} needed"
     without_zero = row["low"] > 0 or row["high"] < 0
     if not (row["p_holm"] < 1 - LEVEL if "p_holm" in row else without_zero):
-        by_p = f": Holm-adjusted p = {number(row['p_holm'])}" if "p_holm" in row and without_zero else ""
-        return f"no difference shown at this n{by_p}"
+        if "p_holm" in row and without_zero:
+            return f"no difference shown at this n: Holm-adjusted p = {number(row['p_holm'], edges=[1 - LEVEL])}"
+        return "no difference shown at this n"
     return "higher" if row["value"] > 0 else "lower"
 
 
