@@ -5,11 +5,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
 from sklearn.metrics import precision_score, recall_score
 
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable
 from lesion_utils.evaluation.bootstrap import lesion_draws, percentile_interval
+from lesion_utils.evaluation.calibration import fit_recalibration
 from lesion_utils.evaluation.operating import (
     choose,
     decision_curve,
@@ -265,6 +267,26 @@ def test_uncalibrated_probabilities_are_flagged():
     assert curve["caution"].str.contains("not calibrated").all()
     figure = plot(curve, "Phantom, test: net benefit")
     assert "not calibrated" in figure._supxlabel.get_text().replace("\n", " ")
+
+
+def test_probabilities_that_validation_recalibrates_give_the_curve_of_calibrated_ones():
+    rng = np.random.default_rng(2)
+    stated, other = rng.beta(1, 2, 4000), rng.beta(1, 2, 4000)
+    distorted, of_validation = (expit(2 * logit(p) + 1) for p in (stated, other))  # too extreme, and too high
+    positive = rng.random(4000) < stated
+    validation = PredictionTable(table_of(of_validation, rng.random(4000) < other, name="val"))
+    fitted = fit_recalibration(validation, "melanoma")
+    assert (fitted.slope, fitted.intercept) == (pytest.approx(0.5, abs=0.05), pytest.approx(-0.5, abs=0.1))
+    cut = np.array([0.02, 0.1, 0.3])
+    curves = [
+        decision_curve(PredictionTable(table_of(p, positive), 50), "melanoma", 0.1, cut, of)
+        for p, of in ((stated, None), (distorted, validation), (distorted, None))
+    ]
+    right, recalibrated, wrong = (curve["value"].to_numpy() for curve in curves)
+    assert np.abs(recalibrated - right).max() < 0.004 < np.abs(wrong - right).max()
+    assert (curves[1]["caution"] == "").all() and curves[2]["caution"].str.contains("not calibrated").all()
+    with pytest.raises(InputError, match="with and without melanoma"):
+        fit_recalibration(PredictionTable(table_of([0.5] * 20, [False] * 20)), "melanoma")
 
 
 def test_without_enough_melanomas_there_is_no_curve():

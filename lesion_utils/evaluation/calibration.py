@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, logit, softmax
+from sklearn.linear_model import LogisticRegression
 
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.bootstrap import not_estimable
@@ -24,6 +25,39 @@ BINS = 15
 TEMPERATURES = (0.02, 50.0)  # searched
 
 _BLOCK = 2_000_000  # numbers simulated at a time; changing it changes what a seed gives
+
+
+class Recalibration(NamedTuple):
+    """Logistic recalibration of the probability of a view (Cox, Biometrika 45:562, 1958), fitted on validation.
+
+    ``slope`` 1 and ``intercept`` 0 change nothing. A slope under 1: the probabilities were too extreme.
+    """
+
+    slope: float
+    intercept: float
+
+    def __str__(self) -> str:
+        return f"slope {number(self.slope)}, intercept {number(self.intercept)}"
+
+    def __call__(self, stated: np.ndarray) -> np.ndarray:
+        return expit(self.slope * _logit(stated) + self.intercept)
+
+
+def fit_recalibration(validation: PredictionTable, view: str) -> Recalibration:
+    """The slope and intercept that make the probabilities of ``view`` fit the labels of ``validation``, first run.
+
+    Raises InputError if the table has no probabilities, or only cases of the view, or none.
+    """
+    classes = validation.view(view)
+    positive, stated = validation.is_labelled(classes), validation.probability_of(classes)
+    if positive.all() or not positive.any():
+        raise InputError(f"{validation.name} needs cases with and without {view}. Fix: give another validation table.")
+    fit = LogisticRegression(C=np.inf).fit(_logit(stated)[:, None], positive)
+    return Recalibration(float(fit.coef_[0, 0]), float(fit.intercept_[0]))
+
+
+def _logit(stated: np.ndarray) -> np.ndarray:
+    return logit(stated.clip(1e-6, 1 - 1e-6))
 
 
 def calibration(table: PredictionTable, views: Views = None, bins: int = BINS, simulations: int = 1000) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import pandas as pd
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import bootstrap
 from lesion_utils.evaluation.bootstrap import estimate_row, not_estimable, share_draws, unknown
-from lesion_utils.evaluation.calibration import calibration
+from lesion_utils.evaluation.calibration import calibration, fit_recalibration
 from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.views import Views
 from lesion_utils.rounding import number, percent
@@ -160,19 +160,23 @@ def decision_curve(
     view: str = "melanoma",
     prevalence: float | None = None,
     thresholds: Sequence[float] = tuple(np.arange(1, 51) / 100),
+    validation: PredictionTable | None = None,
 ) -> pd.DataFrame:
     """Net benefit of treating where the probability of ``view`` reaches a threshold (Vickers and Elkin, Med Decis
     Making 26:565, 2006): the share of true positives, less that of false positives times the odds of the threshold.
 
     One row per threshold probability (above 0 and below 1), at the prevalence among these images and then, if given,
     at ``prevalence``, where probabilities too are moved by Bayes' theorem (Saerens, Latinne and Decaestecker, Neural
-    Comput 14:21, 2002). Columns ``at, prevalence, threshold``; ``value, low, high`` (95% CI at each threshold) of the
-    net benefit; ``treat_all, treat_none``; ``n, lesions, note``; ``caution``: whether the probabilities are calibrated.
+    Comput 14:21, 2002). That needs calibrated probabilities: with ``validation`` they are first recalibrated on it.
+    Columns ``at, prevalence, threshold``; ``value, low, high`` (95% CI at each threshold) of the net benefit;
+    ``treat_all, treat_none``; ``n, lesions, note``; ``caution``: where probabilities are not calibrated.
     """
     _check_shares("threshold probability", *thresholds)
     _check_shares("prevalence", *([] if prevalence is None else [prevalence]))
     classes = table.view(view)
     stated, positive = table.probability_of(classes), table.is_labelled(classes)
+    if validation is not None:
+        stated = fit_recalibration(validation, view)(stated)
     own, needed, cut = positive.mean(), table.lesions_with(positive, view), np.asarray(thresholds, np.float64)
     weights = np.vstack([np.ones_like(table.weights[:1]), table.weights])  # all cases once, then the draws
     rows = []
@@ -190,7 +194,7 @@ def decision_curve(
             row |= estimate_row(value, np.array(draws), needed, len(table), table.lesions)
             rows.append(row | {"treat_all": share - (1 - share) * threshold / (1 - threshold), "treat_none": 0.0})
     error, caution = calibration(table).loc[view], ""
-    if error["value"] > error["calibrated_95"]:
+    if validation is None and error["value"] > error["calibrated_95"]:
         limit, errors = error["calibrated_95"], number(error["value"], edges=[error["calibrated_95"]])
         errors = f"calibration error {errors}; a calibrated model would stay under {number(limit)}"
         caution = (
