@@ -15,7 +15,7 @@ from lesion_utils.audit.images import pixel_digests
 from lesion_utils.datasets import LAYOUTS, Layout, ham10000, isic2018, phantom
 from lesion_utils.digests import digest
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.paths import atomic_write, read_json, resolve, run_folder, write_json
+from lesion_utils.paths import atomic_write, cache_folder, of_batch, read_json, resolve, run_folder, write_json
 from lesion_utils.published.splits import check_published_counts, published_split
 from lesion_utils.splits import split_by_lesion, split_digest, split_off
 from lesion_utils.study import StudyParams
@@ -36,9 +36,11 @@ def data_folder(params: StudyParams) -> Path:
     if params.data is not None:
         return resolve(params.data)
     if not layout(params).made_up:
-        fix = f"Fix: make study STUDY={params.study} DATA=<folder>, or papermill … -p data <folder>."
+        fix = f"Fix: {params.command} DATA=<folder>, or papermill … -p data <folder>."
         raise InputError(f"study {params.study!r} needs a data folder: key `data` is not set. {fix}")
-    return phantom.write(run_folder(params.study) / "phantom", params.phantom)
+    return phantom.write(
+        cache_folder("phantom") / digest([phantom.version(), params.phantom.model_dump()]), params.phantom
+    )
 
 
 def ham10000_folder(params: StudyParams) -> Path | None:
@@ -172,7 +174,7 @@ def write_case_tables(params: StudyParams, tables: dict[str, pd.DataFrame]) -> N
 
 def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
     """The tables ``corrected`` and ``raw`` that notebook 01 wrote; InputError if missing or made from others."""
-    files, tables = case_table_files(params), {}
+    files, tables = {name: _current(params, file) for name, file in case_table_files(params).items()}, {}
     for file in set(files.values()):
         written = read_json(file.with_suffix(".json"), _fix(params))
         if changed := [key for key, value in _made_from(params).items() if written[key] != value]:
@@ -185,18 +187,30 @@ def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
 
 def read_written_cases(params: StudyParams, file: Path | None = None) -> pd.DataFrame:
     """The cases as written to ``file``, by default the corrected ones; InputError if it does not exist."""
-    file = file or case_table_files(params)["corrected"]
+    file = file or _current(params, case_table_files(params)["corrected"])
     if not file.is_file():
         raise InputError(f"{file} does not exist. Fix: {_fix(params)}")
     cases = pd.read_csv(file, dtype=str, keep_default_na=False)
-    cases["age"] = pd.to_numeric(cases["age"])
+    if "age" in cases:  # it is not tracked
+        cases["age"] = pd.to_numeric(cases["age"])
     for name in set(cases) & {"sex", "localization", "dx_type", "source", "published_split", "ham10000_label"}:
         cases[name] = cases[name].astype(object).where(cases[name] != "", None)
     return cases
 
 
 def _fix(params: StudyParams) -> str:
-    return f"make study STUDY={params.study}, or run notebooks/01_eda.ipynb with the same parameters."
+    return params.fix("01_eda")
+
+
+def _current(params: StudyParams, file: Path) -> Path:
+    """``file``, or by hand that of the study's jobs where only that one was made from the same, or exists."""
+    if (of_jobs := of_batch(file)) == file:
+        return file
+    for made in (file, of_jobs):
+        about = made.with_suffix(".json")
+        if about.is_file() and _made_from(params).items() <= read_json(about, "").items():
+            return made
+    return file if file.is_file() else of_jobs
 
 
 def _made_from(params: StudyParams) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import pandas as pd
 
 from lesion_utils.errors import InputError
 
+BY_HAND = "LESION_BY_HAND"  # set in notebooks that no job of a study runs, where JOB is not set
+JOB = "LESION_JOB"
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -25,8 +27,14 @@ def output_root() -> Path:
 
 
 def run_folder(study: str) -> Path:
-    """``runs/<study>``: all that a study computes."""
-    return output_root() / "runs" / study
+    """``runs/<study>``: all that a study computes; ``runs/by_hand/<study>`` in a notebook that no job of it runs."""
+    return output_root() / "runs" / ("by_hand" if os.environ.get(BY_HAND) else "") / study
+
+
+def of_batch(path: Path) -> Path:
+    """Where a job of the study has the file that is at ``path`` by hand, where only notebooks run by hand write."""
+    runs = output_root() / "runs"
+    return runs / path.relative_to(runs / "by_hand") if path.is_relative_to(runs / "by_hand") else path
 
 
 def models_folder(study: str) -> Path:
@@ -35,8 +43,8 @@ def models_folder(study: str) -> Path:
 
 
 def report_folder(study: str) -> Path:
-    """``reports/<study>``: the pages of a study."""
-    return output_root() / "reports" / study
+    """``reports/<study>``: the pages of a study; ``runs/by_hand/<study>/reports`` in a notebook that no job runs."""
+    return run_folder(study) / "reports" if os.environ.get(BY_HAND) else output_root() / "reports" / study
 
 
 def cache_folder(kind: str) -> Path:
@@ -62,9 +70,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as readable JSON, keys in the order given."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+    """Writes ``value`` as readable JSON, keys in the order given, unless ``path`` has the same content."""
+    text = json.dumps(value, indent=1, default=str) + "\n"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -19,14 +19,25 @@ from traitlets.config import Config
 
 from lesion_utils.cases import case_table_files, data_digest, layout
 from lesion_utils.claims.declared import claims_of_study
-from lesion_utils.digests import code_digest, digest
-from lesion_utils.paths import PROJECT, atomic_write, report_folder, resolve, run_folder, run_name
-from lesion_utils.predictions import STAGE_NOTEBOOKS, leak_tables, splits_of, table_path
+from lesion_utils.digests import code_digest, digest, file_digest
+from lesion_utils.paths import (
+    JOB,
+    PROJECT,
+    atomic_write,
+    read_json,
+    report_folder,
+    resolve,
+    run_folder,
+    run_name,
+    write_json,
+)
+from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS, leak_tables, splits_of, table_path
 from lesion_utils.study import STAGES, StudyParams
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
 INDEX, CARD, ITEMS = "index.html", "model_card.html", "reporting_items.html"  # pages of every study
 PACKAGE = PROJECT / "lesion_utils"
+made = "made/{}.json".format  # the content of what a job made, by file
 checked = "checked/{}.json".format  # the file that says that `data`, `pixels` or the weights of a stage could be read
 PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: its content counts, not its path
 _PLOTS = ("confusion_matrix.png", "confusion_matrix_normalised.png", "class_errors.png", "curves.png")
@@ -66,7 +77,7 @@ def plan(params: StudyParams) -> list[Job]:
     for notebook, files_of in NOTEBOOKS.items():
         for run, (inputs, outputs) in enumerate(files_of(params, jobs)):
             name = run_name(notebook, run)
-            own = [f"executed/{name}.ipynb", f"stamps/{name}.json", f"numbers/{name}.json"]
+            own = [f"executed/{name}.ipynb", f"stamps/{name}.json", f"numbers/{name}.json", made(name)]
             jobs.append(Job(notebook, run, inputs, own + outputs, depends_on(params, notebook)))
     return jobs
 
@@ -143,6 +154,34 @@ def depends_on(params: StudyParams, notebook: str) -> dict[str, Any]:
     }
 
 
+def record(params: StudyParams, name: str, paths: Iterable[str]) -> None:
+    """Notes the content of the files ``paths`` that job ``name`` made, and of what its trainings kept beside tables."""
+    folder = run_folder(params.study)
+    files = {path for path in paths if path != made(name)}
+    for table in [path for path in files if "/predictions/" in path and path.startswith("models/")]:
+        files |= {os.path.normpath(f"{table}/../../{file}") for file in ("history.csv", "probabilities.npz")}
+    there = sorted(path for path in files if (folder / path).is_file())
+    write_json(folder / made(name), {path: file_digest(str(folder / path)) for path in there})
+
+
+def edited(params: StudyParams) -> dict[str, list[str]]:
+    """The files that are no longer as jobs made them, by job, because a person or another program wrote them."""
+    folder, found = run_folder(params.study), {}
+    for name in (*(job.name for job in plan(params)), "reports"):
+        kept = read_json(folder / made(name), "") if (folder / made(name)).is_file() else {}
+        there = {path: content for path, content in kept.items() if (folder / path).is_file()}
+        if changed := [path for path, content in there.items() if file_digest(str(folder / path)) != content]:
+            found[name] = changed
+    return found
+
+
+def forget(params: StudyParams, paths: Iterable[str]) -> None:
+    """Has the trainings made again whose history or probabilities are among ``paths``."""
+    for path in paths:
+        if path.startswith("models/") and "/predictions/" not in path:
+            (run_folder(params.study) / path).with_name(PROVENANCE).unlink(missing_ok=True)
+
+
 def wants_weights(params: StudyParams, stage: str) -> bool:
     return any(recipe.backbone.weights != "none" for recipe in getattr(params, stage).values())
 
@@ -193,6 +232,7 @@ def _papermill(notebook: str, output: Path | None, parameters: dict, **options: 
     # The kernel is reached through files instead of ports: no race for a port, nothing open to the network.
     with tempfile.TemporaryDirectory(prefix="lesion") as sockets, patch.dict(os.environ, JUPYTER_RUNTIME_DIR=sockets):
         os.environ.pop("LESION_THREADS", None)  # for nbval alone; here `threads` is a parameter
+        os.environ[JOB] = "1"
         options |= {"kernel_name": "python3", "cwd": PROJECT / "notebooks", "progress_bar": False}
         options["config"] = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
         return papermill.execute_notebook(notebook_path(notebook), output, parameters, **options)

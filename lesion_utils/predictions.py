@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils.errors import InputError
-from lesion_utils.paths import atomic_write, models_folder, read_json, write_json
+from lesion_utils.paths import atomic_write, models_folder, of_batch, read_json, write_json
 from lesion_utils.study import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm_name
 from lesion_utils.tables import parse_probabilities, require_columns, require_filled, require_unique
 
@@ -97,40 +97,56 @@ def write(folder: Path, cases: pd.DataFrame, scores: dict[str, np.ndarray], prov
     for split, values in scores.items():
         path = folder / "predictions" / f"{split}.csv"
         table = build(cases[cases["split"] == split], classes, values, provenance["leaky"])
-        path.with_suffix(".json").unlink(missing_ok=True)
-        with atomic_write(path) as new:
-            new.write_text(as_csv(table), encoding="utf-8")
+        text = as_csv(table)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.with_suffix(".json").unlink(missing_ok=True)
+            with atomic_write(path) as new:
+                new.write_text(text, encoding="utf-8")
         counts = {"n": len(table), "trained_on": len(trained), "known": int(table["lesion_id"].isin(trained).sum())}
         write_json(path.with_suffix(".json"), {"classes": classes, "split": split} | counts | provenance)
 
 
 def read_provenance(params: StudyParams, recipe: str, split: str, run: int | None = None) -> dict[str, Any]:
-    """The provenance of a table; raises InputError as ``read`` does. ``run`` is by default the run of ``params``."""
+    """The provenance of a table and its ``path``; raises InputError as ``read`` does. ``run`` is by default that of
+    ``params``.
+    """
     trainings, run = params.trainings, params.run if run is None else run
     if recipe not in trainings:
         raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(trainings)}.")
-    path = table_path(params.study, recipe, run, split)
-    notebook = STAGE_NOTEBOOKS[params.stage_of(recipe)]
-    fix = f"make study STUDY={params.study}, or run notebooks/{notebook}.ipynb with the same parameters."
+    fix = params.fix(STAGE_NOTEBOOKS[params.stage_of(recipe)])
+    today = _made_from(params, recipe, run)
+    path = _current(params, recipe, split, run)
     provenance = read_json(path.with_suffix(".json"), fix)
-    today = {"recipe": trainings[recipe].model_dump(mode="json"), "seed": params.seed + run}
     if changed := [name for name, value in today.items() if provenance[name] != value]:
         raise InputError(f"{path} was made by another {' and '.join(changed)} of recipe {recipe!r}. Fix: {fix}")
     if not path.is_file():
         raise InputError(f"{path} does not exist. Fix: {fix}")
-    return provenance
+    return provenance | {"path": path}
+
+
+def _made_from(params: StudyParams, recipe: str, run: int) -> dict[str, Any]:
+    return {"recipe": params.trainings[recipe].model_dump(mode="json"), "seed": params.seed + run}
+
+
+def _current(params: StudyParams, recipe: str, split: str, run: int) -> Path:
+    """The path of a table; by hand that of the study's jobs where only that one is of today's recipe, or exists."""
+    path = table_path(params.study, recipe, run, split)
+    for made in (path, of_batch(path)):
+        about = made.with_suffix(".json")
+        if about.is_file() and _made_from(params, recipe, run).items() <= read_json(about, "").items():
+            return made
+    return path if path.with_suffix(".json").is_file() else of_batch(path)
 
 
 def read_history(params: StudyParams, recipe: str, run: int) -> pd.DataFrame:
     """The epochs of a run, one row each; raises InputError with the command that makes them if they are missing."""
-    path = models_folder(params.study) / recipe / f"r{run}" / "history.csv"
+    path = _current(params, recipe, "validation", run).parents[1] / "history.csv"
     if not path.is_file():
-        raise InputError(f"{path} does not exist. Fix: make study STUDY={params.study}.")
+        raise InputError(f"{path} does not exist. Fix: {params.command}.")
     return pd.read_csv(path)
 
 
 def read(params: StudyParams, recipe: str, split: str, run: int | None = None) -> pd.DataFrame:
     """Reads a table; raises InputError with the command that makes it unless today's recipe and seed made it."""
-    read_provenance(params, recipe, split, run)
-    path = table_path(params.study, recipe, params.run if run is None else run, split)
+    path = read_provenance(params, recipe, split, run)["path"]
     return validate(pd.read_csv(path, dtype=dict.fromkeys(_NEEDED, str), keep_default_na=False), path)

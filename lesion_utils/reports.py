@@ -82,7 +82,7 @@ def write_report(params: StudyParams, name: str, pages: dict[str, str] | None = 
     from lesion_utils.notebook_html import notebook_parts  # slow to import, needed by few commands
 
     folder, pages = run_folder(params.study), pages or _pages(params, plan(params))
-    made = read_json(folder / "stamps" / f"{name}.json", f"make study STUDY={params.study}")
+    made = read_json(folder / "stamps" / f"{name}.json", params.command)
     cells, headings = notebook_parts(nbformat.read(folder / "executed" / f"{name}.ipynb", as_version=4))
     page = {
         "title": f"{name} - study {params.study} on {data_title(params)}",

@@ -3,6 +3,7 @@
 A study file is flat at the top level so that plain papermill reads the same file.
 """
 
+import ast
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +16,14 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.datasets.registry import study_datasets
 from lesion_utils.errors import InputError, did_you_mean
-from lesion_utils.paths import PROJECT, models_folder, run_folder, run_name, write_json
+from lesion_utils.paths import BY_HAND, JOB, PROJECT, models_folder, run_folder, run_name, write_json
 from lesion_utils.recipes import RENAMED, Count, Name, Positive, Recipe, Strict, nested_types
 
 STAGES = ("baseline", "rebalancing", "transfer")
 ARMS = ("leaky", "clean")  # of a paired leak
 PUBLISHED = "published"  # the folder of the studies, runs and reports of published systems
 CLAIMS = PROJECT / "params" / PUBLISHED / "claims.yml"  # what they claim
+STUDY_FILE = "LESION_STUDY_FILE"  # the path by which a study outside params/ was given, for messages
 VALIDATION_COPIES = "validation_copies"  # split of the copies that were made before the split and fell into validation
 
 
@@ -150,6 +152,17 @@ class StudyParams(Strict):
     def training_seed(self) -> int:
         return self.seed + self.run
 
+    def fix(self, notebook: str) -> str:
+        """What makes a file that ``notebook`` writes: the notebook by hand, the whole study otherwise."""
+        by_hand = f"run notebooks/{notebook}.ipynb with the same parameters."
+        return by_hand if os.environ.get(BY_HAND) else f"{self.command}, or {by_hand}"
+
+    @property
+    def command(self) -> str:
+        """The command that runs the study, named as it was given: a file outside params/ by its path."""
+        file = os.environ.get(STUDY_FILE, "")
+        return f"make study STUDY={file if Path(file).stem == self.study.split('/')[-1] else self.study}"
+
     @property
     def models_folder(self) -> Path:
         return models_folder(self.study)
@@ -209,6 +222,8 @@ def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyPara
     params = validate(values | {key: value for key, value in overrides.items() if value is not None}, where)
     if (params.study if in_params else params.study.split("/")[-1]) != name:
         raise InputError(f"{where}: key `study` is {params.study!r}. Expected {name!r}, the file's name.")
+    if not in_params:
+        os.environ[STUDY_FILE] = str(path)
     if full:
         params = params.model_copy(update={"study": f"{params.study}_full"})
     if problem := next(_problems(params), None):
@@ -254,17 +269,33 @@ def notebook_params(names: dict[str, Any]) -> StudyParams:
     """Validates the names that a notebook's parameters cells have set so far; papermill accepts misspelt keys.
 
     Call ``notebook_params(globals())`` in the cell after the parameters, before any other import. ``LESION_THREADS``
-    replaces ``threads``, since nbval cannot inject parameters.
+    replaces ``threads``, since nbval cannot inject parameters. A study file that papermill injects means the same as
+    under `make study`: keys that it leaves out have their defaults, not the cell's values.
     """
+    if not os.environ.get(JOB):
+        os.environ[BY_HAND] = "1"
     # IPython's own names, and the overlay in a study file, which `load_study` applies.
     ignored = {"In", "Out", "exit", "quit", "open", "get_ipython", "notebook_params", "full"}
     # When the cell runs again in JupyterLab, names that later cells have defined are not parameters.
     modules = {name for name, value in names.items() if isinstance(value, ModuleType)}
     set_so_far = [name for name in names if not name.startswith("_") and name not in ignored | modules]
+    injected = _injected(names.get("In", []))
+    if "study" in injected:
+        set_so_far = [name for name in set_so_far if name in injected]
     values = {name: names[name] for name in names.setdefault("_parameter_names", set_so_far) if name in names}
     if threads := os.environ.get("LESION_THREADS"):
         values["threads"] = threads
     return validate(values, "the notebook's parameters")
+
+
+def _injected(cells: list[str]) -> set[str]:
+    """The names that the cell of papermill sets, the last of the executed ``cells`` that has its first line."""
+    injected = [cell for cell in cells if cell.startswith("# Parameters\n")]
+    return (
+        {ast.unparse(node.targets[0]) for node in ast.parse(injected[-1]).body if isinstance(node, ast.Assign)}
+        if injected
+        else set()
+    )
 
 
 def publish_numbers(params: StudyParams, notebook: str, numbers: dict[str, Any]) -> None:

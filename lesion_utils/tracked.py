@@ -14,7 +14,7 @@ from typing import Any
 from lesion_utils.cases import case_table_files, data_title, read_written_cases
 from lesion_utils.digests import bytes_digest, digest
 from lesion_utils.errors import InputError
-from lesion_utils.paths import atomic_write, models_folder, output_root, read_json, report_folder, write_json
+from lesion_utils.paths import atomic_write, models_folder, of_batch, output_root, read_json, write_json
 from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS
 from lesion_utils.study import ARMS, StudyParams, arm_name
 
@@ -25,12 +25,12 @@ _README = Path(__file__).parent / "templates" / "predictions.md"
 
 
 def tracked_folder(study: str) -> Path:
-    return report_folder(study) / "predictions"
+    return output_root() / "reports" / study / "predictions"
 
 
 def tracked_training(folder: Path) -> Path | None:
     """Where the training in ``folder`` (``runs/<study>/models/<name>/r<run>``) is tracked, if it is."""
-    place = os.path.relpath(folder, output_root() / "runs")
+    place = os.path.relpath(of_batch(folder), output_root() / "runs")
     study, _, training = place.partition("/models/")
     kept = tracked_folder(study) / training
     return kept if training and (kept / PROVENANCE).is_file() else None

@@ -4,6 +4,7 @@ import functools
 import math
 import os
 import re
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.features import cached_features, feature_cache_key
 from lesion_utils.models import BalancedAccuracy, Statistics, build, finished, loss, rescale, set_trainable, split_below
 from lesion_utils.offline_copies import make_offline_copies
-from lesion_utils.paths import atomic_write, read_json, write_json
+from lesion_utils.paths import atomic_write, of_batch, read_json, write_json
 from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, batches, load_pictures
 from lesion_utils.predictions import PROVENANCE
 from lesion_utils.published import handover
@@ -87,8 +88,12 @@ def train(
         "weights": recipe.backbone.weights_digest(weights),
         "code": code_digest(Path(__file__).read_text(encoding="utf-8")),
     }
-    is_complete = all((folder / file).exists() for file in (*_FILES, *handover.names(recipe)))
-    if not is_complete or not tracked.agrees(folder, provenance):
+    places = dict.fromkeys((of_batch(folder), folder))  # by hand, what a job of the study trained serves as it is
+    if made := next((place for place in places if _is_complete(place, recipe, provenance)), None):
+        if made != folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder = made
+    else:
         if kept and not recipe.exports and tracked.agrees(kept, provenance):
             return _taken(kept, folder, cases)
         start(threads)
@@ -113,6 +118,11 @@ def train(
     predictions.write(folder, cases, probabilities, provenance)
     history = pd.read_csv(folder / "history.csv")
     return Trained(folder, sorted(cases["label"].unique()), cases, history, probabilities, provenance)
+
+
+def _is_complete(folder: Path, recipe: Recipe, provenance: dict[str, Any]) -> bool:
+    is_there = all((folder / file).exists() for file in (*_FILES, *handover.names(recipe)))
+    return is_there and tracked.agrees(folder, provenance)
 
 
 def _taken(kept: Path, folder: Path, cases: pd.DataFrame) -> Trained:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from lesion_utils.datasets import ham10000, isic2018, phantom, siim2020
 from lesion_utils.datasets.phantom import Phantom
-from lesion_utils.paths import PROJECT
-from lesion_utils.study import StudyParams
+from lesion_utils.paths import BY_HAND, PROJECT
+from lesion_utils.study import STUDY_FILE, StudyParams
 
 SHARED = PROJECT.parent / "shared"
 TINY_CNN = {"backbone": {"image_size": (24, 32)}, "hidden": 16, "phases": [{"epochs": 2, "learning_rate": 3e-3}]}
@@ -54,6 +54,8 @@ def _session_output(tmp_path_factory, threads):
 def output(tmp_path, monkeypatch) -> Path:
     """Where this test's artefacts and caches go."""
     monkeypatch.setenv("LESION_OUTPUT", str(tmp_path / "output"))
+    for name in (BY_HAND, STUDY_FILE):  # what a test sets ends with it
+        monkeypatch.setenv(name, "")
     return tmp_path / "output"
 
 

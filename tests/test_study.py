@@ -256,6 +256,57 @@ def test_a_fresh_clone_takes_the_tracked_tables_and_from_predictions_also_those_
     assert clone.would_run() == {"02", "03", "04", "05"}
 
 
+def contents(project) -> dict[str, bytes]:
+    paths = [path for name in ("runs/tiny", "reports") for path in (project.folder / name).rglob("*")]
+    return {str(path): path.read_bytes() for path in paths if path.is_file() and ".snakemake" not in path.parts}
+
+
+def test_a_notebook_run_by_hand_with_other_parameters_changes_nothing_that_the_study_made(finished):
+    before = contents(finished)
+    for name, option in (("02_baseline_cnn", ("seed", "5")), ("05_evaluation", ("resamples", "200"))):
+        words = ["papermill", str(PROJECT / f"notebooks/{name}.ipynb"), str(finished.folder / "out.ipynb")]
+        words += ["-f", str(finished.yaml), "-p", "data", str(finished.data), "-p", *option]
+        command = [sys.executable, "-m", *words]
+        done = subprocess.run(command, env=finished.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert contents(finished) == before
+    by_hand = finished.folder / "runs/by_hand/tiny"
+    assert json.loads((by_hand / "models/cnn/r0/predictions/test.json").read_text())["seed"] == 5
+    assert json.loads((by_hand / "reports/results.json").read_text())["resamples"] == 200
+    assert finished.would_run() == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "jobs"),
+    [
+        ("runs/tiny/models/cnn/r0/predictions/test.csv", {"02", "03", "05"}),
+        ("runs/tiny/models/mobilenet/r0/history.csv", {"04", "05"}),
+        ("runs/tiny/numbers/04_transfer_learning.json", {"04", "05"}),
+        ("reports/tiny/results.json", {"05"}),
+    ],
+)
+def test_an_artefact_that_was_edited_is_noticed_by_its_content(finished, file, jobs):
+    path = finished.folder / file
+    before, times = path.read_bytes(), path.stat()
+    path.write_bytes(before.replace(b"1", b"2"))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    try:
+        assert finished.would_run() == jobs
+    finally:
+        path.write_bytes(before)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_an_edited_artefact_is_made_again_as_it_was(finished):
+    path = finished.folder / "reports/tiny/results.json"
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b"1", b"2"))
+    done = finished.run()
+    assert done.returncode == 0 and "05_evaluation runs again" in done.stdout and "results.json" in done.stdout
+    assert path.read_bytes() == before
+    assert finished.would_run() == set()
+
+
 def test_killed_hard_it_leaves_no_process_and_the_next_run_goes_on(project):
     began = subprocess.Popen(
         project.command("study", "tiny", "--data", str(project.data)),
@@ -421,7 +472,8 @@ def test_plain_papermill_runs_a_notebook_after_the_first_one(project):
         command, options = [sys.executable, "-m", *words], {"env": project.environment, "cwd": "/"}
         done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         assert done.returncode == 0, done.stderr
-    assert (project.folder / "runs/tiny/models/cnn/r0/predictions/test.csv").is_file()
+    assert (project.folder / "runs/by_hand/tiny/models/cnn/r0/predictions/test.csv").is_file()
+    assert not (project.folder / "runs/tiny").exists() and not (project.folder / "reports").exists()
 
 
 def test_a_lock_of_nobody_known_is_respected(project):

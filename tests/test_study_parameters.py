@@ -330,6 +330,28 @@ def test_notebook_params_refuses_a_misspelt_name():
         notebook_params({"study": "mine", "split_sed": 3})
 
 
+CELL = {"study": "quick", "baseline": {"cnn": {}}, "leaks": {"siblings": {"recipe": "cnn"}}, "seed": 0}
+
+
+def test_a_short_study_file_under_papermill_means_the_defaults_and_not_the_values_of_the_cell():
+    injected = {"study": "mine", "baseline": {"net": {}}}
+    cell = "# Parameters\n" + "\n".join(f"{name} = {value!r}" for name, value in injected.items())
+    names = CELL | injected | {"In": ["", "study = 'quick'", cell, "notebook_params(globals())"]}
+    assert notebook_params(names) == StudyParams(**injected)
+    assert notebook_params(names) == StudyParams(**injected)  # also when the cell runs again
+
+
+def test_single_parameters_under_papermill_change_the_study_of_the_cell():
+    names = CELL | {"seed": 5, "In": ["", "study = 'quick'", "# Parameters\nseed = 5\n"]}
+    assert notebook_params(names) == StudyParams(**CELL | {"seed": 5})
+
+
+def test_messages_name_a_study_as_it_was_given(tmp_path):
+    (tmp_path / "yours.yml").write_text("study: yours\n")
+    assert load_study(str(tmp_path / "yours.yml")).command == f"make study STUDY={tmp_path / 'yours.yml'}"
+    assert load_study("quick").command == "make study STUDY=quick"
+
+
 def test_lesion_threads_replaces_the_threads_of_a_notebook(monkeypatch):
     monkeypatch.setenv("LESION_THREADS", "1")
     assert notebook_params({"threads": 2}).threads == 1

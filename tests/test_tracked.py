@@ -9,7 +9,7 @@ import pytest
 from trained import train_in
 
 from lesion_utils import predictions, tracked, training
-from lesion_utils.cases import make_case_tables, write_case_tables
+from lesion_utils.cases import make_case_tables, read_written_cases, write_case_tables
 from lesion_utils.errors import InputError
 from lesion_utils.paths import models_folder, run_folder
 
@@ -109,6 +109,14 @@ def test_a_training_that_the_study_no_longer_has_is_no_longer_kept(kept, fresh, 
     tracked.keep(tiny_study.model_copy(update={"baseline": {}}))
     assert not list(tracked.tracked_folder("tiny").glob("*/r*"))
     assert run_folder("tiny").is_dir() and pd.read_csv(tracked.tracked_folder("tiny") / "cases.csv.gz").shape[0] > 100
+
+
+def test_tracked_cases_can_be_read_as_written_ones(kept, fresh, tiny_study, tmp_path, monkeypatch):
+    study = tiny_study.model_copy(update={"rebalancing": {}})
+    tracked.take_all(study, tmp_path / "apart", "make study")
+    monkeypatch.setenv("LESION_OUTPUT", str(tmp_path / "apart"))
+    columns = ["image_id", "lesion_id", "label", "split"]
+    pd.testing.assert_frame_equal(read_written_cases(study)[columns], kept[1][columns])
 
 
 def test_a_changed_digit_is_found(fresh, tiny_study):

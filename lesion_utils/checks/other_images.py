@@ -106,7 +106,7 @@ def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame
     if recipe not in params.recipes:
         raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.recipes)}.")
     folder, chosen = params.model_folder(recipe), params.recipes[recipe]
-    fix = f"make study STUDY={params.study}, with the same data and parameters."
+    fix = f"{params.command}, with the same data and parameters."
     provenance = read_json(folder / PROVENANCE, fix)
     own = read_case_tables(params)[chosen.case_table]
     today = {"recipe": chosen.model_dump(mode="json"), "seed": params.training_seed, "cases": split_digest(own)}

@@ -47,6 +47,9 @@ def notebook(
         error, seconds = pipeline.execute(params, notebook)
         reports.write_stamp(params, notebook, error, seconds)
     tracked.keep(params, notebook)
+    if not error:
+        (job,) = [job for job in pipeline.plan(params) if job.name == name]
+        pipeline.record(params, name, job.outputs)
     if error:
         failed = run_folder(params.study) / "failed" / f"{name}.ipynb"
         typer.echo(f"error: {notebook} failed: {error}\nThe notebook up to the error: {failed}", err=True)
@@ -58,5 +61,7 @@ def report(params: StudyParams) -> None:
     """Write the HTML reports of a study's notebooks, and the index. Runs no notebook."""
     tracked.keep(params)
     index = reports.write_reports(params)
+    folder = pipeline.reports_from_runs(params.study)
+    pipeline.record(params, "reports", [f"{folder}/{path.name}" for path in index.parent.glob("*.html")])
     if not os.environ.get("LESION_RUN_BY"):
         typer.echo(index)

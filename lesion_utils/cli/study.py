@@ -70,11 +70,16 @@ def study(
         arguments = [*ARGUMENTS, "--directory", str(folder), "--config"]
         arguments += [f"{name}={json.dumps(value)}" for name, value in values.items()]
         _clear_stale_lock(folder, arguments)
+        edited = pipeline.edited(params)
+        for name, paths in edited.items():
+            typer.echo(f"{name} runs again: not as it made it: {', '.join(paths)}")
+        arguments += ["--forcerun", *edited] if edited else []
     if dry_run:
         arguments.append("--dry-run")
     else:
         this = psutil.Process()
         write_json(folder / "owner.json", {"pid": this.pid, "started": this.create_time(), "host": os.uname().nodename})
+        pipeline.forget(params, [path for paths in edited.values() for path in paths])
         os.environ["LESION_RUN_BY"] = str(this.pid)
         os.environ[tracked.FROM_TRACKED] = "1" if from_predictions else ""
     progress = Progress(folder, params, verbose, dry_run)
