@@ -15,7 +15,7 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(HAM10000),--ham10000 "$(HAM10000
 study: $(READY)
 	@$(BIN)/lesion study "$(STUDY)" $(OPTIONS)
 
-test: check verify
+test: check $(READY)
 	$(SETTING) $(BIN)/pytest tests
 	$(SETTING) $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 -p no:cacheprovider notebooks
 

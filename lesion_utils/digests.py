@@ -32,9 +32,9 @@ def file_digest(path: str) -> str:
         raise InputError(f"{path} cannot be read ({error}). Fix: restore this file.") from error
 
 
-def commit() -> str:
-    """The commit of the project, marked dirty if anything but the reports differs from it."""
-    git = functools.partial(subprocess.check_output, cwd=PROJECT, text=True, stderr=subprocess.DEVNULL)
+def commit(project: Path = PROJECT) -> str:
+    """The commit of ``project``, marked dirty if anything but the reports differs from it."""
+    git = functools.partial(subprocess.check_output, cwd=project, text=True, stderr=subprocess.DEVNULL)
     try:
         made_by = git(["git", "rev-parse", "--short=12", "HEAD"]).strip()
         changed = git(["git", "status", "--porcelain", "--", ".", ":!reports"])

@@ -61,7 +61,7 @@ def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dic
         **{"status": "failed" if error else "done", "error": error},
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "duration": f"{seconds:.0f} s",
-        "commit": commit(),
+        "commit": commit(PROJECT),
         "versions": {"python": platform.python_version()} | versions,
         "lock": file_digest(str(PROJECT / "requirements.lock")),
         "machine": f"{platform.system()} {platform.machine()}",

@@ -20,7 +20,7 @@ from conftest import TINY_CNN
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from PIL import Image
 
-from lesion_utils import digests, reports
+from lesion_utils import reports
 from lesion_utils.cases import data_digest
 from lesion_utils.digests import file_digest
 from lesion_utils.paths import PROJECT, report_folder, run_folder
@@ -134,8 +134,7 @@ def checkout(tmp_path, monkeypatch) -> Path:
     for name in ("requirements.lock", "reports/ham10000/index.html"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("first\n")
-    for module in (reports, digests):
-        monkeypatch.setattr(module, "PROJECT", folder)
+    monkeypatch.setattr(reports, "PROJECT", folder)
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
     git(folder, "-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "--quiet", "-m", "first")
