@@ -20,6 +20,7 @@ from pygments.lexers import PythonLexer
 _COLOURS = 128  # of an embedded picture, which a plot does not miss: a third of the size
 _INK = "#123456"  # of a formula, until it takes the colour of the text around it
 _EPOCH = re.compile(r" epoch \d+/\d+:")
+_GAP = re.compile(r"\S {2,}\S.*\S {2,}\S")  # of a line of a table printed as text, which must not wrap
 _LOG = 3  # so many lines of epochs are a training log, which is folded
 
 
@@ -95,7 +96,8 @@ def _printed(text: str) -> str:
     shown, lines = html.escape(strip_ansi(text).strip("\n")), text.strip().count("\n") + 1
     if len(_EPOCH.findall(text)) >= _LOG:
         return f"<details><summary>training log: {lines} lines</summary><pre>{shown}</pre></details>"
-    return f"<pre>{shown}</pre>"
+    columns = sum(bool(_GAP.search(line.strip())) for line in text.splitlines()) > lines / 2
+    return f'<pre class="columns" tabindex="0">{shown}</pre>' if columns else f"<pre>{shown}</pre>"
 
 
 def _scrolling(page: str) -> str:
