@@ -11,7 +11,7 @@ from trained import train_in
 from lesion_utils import predictions, tracked, training
 from lesion_utils.cases import make_case_tables, read_written_cases, write_case_tables
 from lesion_utils.errors import InputError
-from lesion_utils.paths import models_folder, run_folder
+from lesion_utils.paths import PROJECT, models_folder, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,15 @@ def test_tracked_cases_can_be_read_as_written_ones(kept, fresh, tiny_study, tmp_
     monkeypatch.setenv("LESION_OUTPUT", str(tmp_path / "apart"))
     columns = ["image_id", "lesion_id", "label", "split"]
     pd.testing.assert_frame_equal(read_written_cases(study)[columns], kept[1][columns])
+
+
+def test_a_table_of_the_size_of_ham10000s_test_split_has_at_most_60_kb(tmp_path):
+    tables = sorted((PROJECT / "benchmarks/augmentation_tables").glob("*_test.csv.gz"))
+    assert tables
+    for path in tables:
+        table = pd.read_csv(path, dtype={"image_id": str, "lesion_id": str})
+        tracked._keep(tmp_path / path.name, predictions.as_csv(table))
+        assert (tmp_path / path.name).stat().st_size <= 60_000
 
 
 def test_a_changed_digit_is_found(fresh, tiny_study):
