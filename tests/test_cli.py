@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from lesion_utils.cli import GROUPS, MODULES, RENAMED, app
 from lesion_utils.paths import PROJECT
+from lesion_utils.study import STAGES
 
 HEAVY = {"tensorflow", "matplotlib", "papermill", "nbconvert", "lark"}
 
@@ -64,3 +65,8 @@ def test_the_command_builds_no_grammar_of_web_addresses_and_the_package_changes_
     notebooks = "import nbformat, nbconvert, papermill"
     assert "lark" not in imported(f"import lesion_utils.cli\n{notebooks}")
     assert "rfc3987_syntax" not in imported("import lesion_utils")
+
+
+def test_an_unknown_stage_is_refused_with_those_there_are():
+    done = CliRunner().invoke(app, ["check-weights", "nope", "quick"])
+    assert done.exit_code == 2 and all(stage in done.output for stage in ("'nope'", *STAGES))

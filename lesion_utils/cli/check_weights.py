@@ -1,6 +1,6 @@
 """Loading weights before a study needs them. Exit codes: 0 done, 2 unusable input."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,7 +13,7 @@ from lesion_utils.study import StudyParams
 
 @takes_study
 def check_weights(
-    params: StudyParams, stage: Annotated[str, typer.Argument(help="baseline, rebalancing or transfer")]
+    params: StudyParams, stage: Annotated[Literal["baseline", "rebalancing", "transfer"], typer.Argument()]
 ) -> None:
     """Load every weights file that the recipes of one stage need."""
     recipes = getattr(params, stage)
