@@ -15,7 +15,7 @@ import pandas as pd
 
 from lesion_utils import predictions, tracked
 from lesion_utils.audit.images import pixel_digests
-from lesion_utils.augment import make_augmenter
+from lesion_utils.augment import make_augmenter, visible_area_and_fill
 from lesion_utils.digests import code_digest, commit
 from lesion_utils.errors import InputError
 from lesion_utils.features import cached_features, feature_cache_key
@@ -111,7 +111,11 @@ def train(
         for file, save in saves.items():
             with atomic_write(folder / file) as new:
                 save(new)
-        write_json(folder / PROVENANCE, provenance | {"commit": commit()})
+        noted: dict[str, Any] = {"commit": commit()}
+        if recipe.augmentation.changes:  # noted, so that a claim about it can be judged without Keras
+            fill = visible_area_and_fill(recipe.augmentation, recipe.backbone.image_size)["fill"]
+            noted["fill"] = [float(fill.mean()), len(fill)]
+        write_json(folder / PROVENANCE, provenance | noted)
     provenance = read_json(folder / PROVENANCE, "")
     with np.load(folder / "probabilities.npz") as arrays:
         probabilities = dict(arrays)

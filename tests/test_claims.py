@@ -632,6 +632,18 @@ def test_facts_of_copies_and_facts_that_cannot_be_counted(study):
         measured(study, kind="data", fact="category code", of="mel", names={"mel": "Melanoma"})
 
 
+def test_the_fill_that_a_training_noted_is_measured_without_keras(study, monkeypatch):
+    about = predictions.read_provenance(study, "plain", "validation", 0)["path"].with_suffix(".json")
+    before = about.read_text()
+    about.write_text(json.dumps(json.loads(before) | {"fill": [0.25, 1000]}))
+    monkeypatch.setattr("lesion_utils.claims.measured.visible_area_and_fill", None)
+    try:
+        number = measured(study, kind="data", fact="fill shown", recipe="plain")
+    finally:
+        about.write_text(before)
+    assert (number.value, number.n) == (0.25, 1000)
+
+
 def test_a_study_judges_its_claims_and_writes_them(study, monkeypatch):
     value = claim({"kind": "metric", "study": study.study, "recipe": "plain", "metric": "accuracy"})
     monkeypatch.setattr(declared, "claims_of_study", lambda name: [value] if name == study.study else [])

@@ -424,7 +424,8 @@ def test_augmentation_changes_training_pictures_and_no_others(few, threads, monk
         return lambda read, epoch, first: changed.append((epoch, first, len(read))) or change(read, epoch, first)
 
     monkeypatch.setattr(training, "make_augmenter", watched)
-    train_in(study, "net", few)
+    noted = train_in(study, "net", few).provenance
+    assert noted["fill"] == [pytest.approx(0, abs=1e-6), 1000]  # brightness leaves no fill
     assert {(0, 0, 24), (1, 0, 24)} <= set(changed) and all(size == 24 for *_, size in changed)
 
 

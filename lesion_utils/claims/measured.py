@@ -194,8 +194,11 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
             n, value = len(held_out), held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
         case "fill shown":
             recipe = params.recipes[str(estimand.recipe)]
-            draws = visible_area_and_fill(recipe.augmentation, recipe.backbone.image_size)
-            n, value = len(draws), draws["fill"].mean()
+            made = predictions.read_provenance(params, str(estimand.recipe), "validation", 0)
+            if "fill" not in made:  # trained by code that did not note it
+                draws = visible_area_and_fill(recipe.augmentation, recipe.backbone.image_size)
+                made["fill"] = [draws["fill"].mean(), len(draws)]
+            value, n = made["fill"]
         case "category code":
             if unnamed := sorted(set(sizes.index) - set(estimand.names)):
                 raise InputError(f"{params.study}: no name for the label(s) {', '.join(unnamed)}. Fix: add it.")
