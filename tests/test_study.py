@@ -256,6 +256,11 @@ def test_a_fresh_clone_takes_the_tracked_tables_and_from_predictions_also_those_
     assert clone.would_run() == {"02", "03", "04", "05"}
 
 
+def test_verify_gets_from_the_tables_what_the_notebooks_wrote(finished):
+    done = finished.run("verify", "tiny")
+    assert (done.returncode, done.stdout) == (0, "tiny: agrees\n"), done.stdout + done.stderr
+
+
 def contents(project) -> dict[str, bytes]:
     paths = [path for name in ("runs/tiny", "reports") for path in (project.folder / name).rglob("*")]
     return {str(path): path.read_bytes() for path in paths if path.is_file() and ".snakemake" not in path.parts}
