@@ -80,7 +80,7 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(paths, threads, size, 
     assert all(size[0] <= picture.shape[0] <= 75 and size[1] <= picture.shape[1] <= 100 for picture in decoded)
     for row, path in zip(loaded, paths, strict=True):
         exact = np.asarray(Image.open(path).resize(size[::-1], Image.Resampling.BOX), float)
-        assert np.abs(row - exact).mean() < 2.5
+        assert np.abs(row - exact).mean() < 4  # of 255; the phantom has sharp edges
 
 
 def test_a_jpeg_less_than_twice_as_large_is_decoded_whole(paths, threads, decoded):

@@ -6,6 +6,7 @@ from trained import train_in
 
 from lesion_utils import predictions
 from lesion_utils.cases import make_case_tables
+from lesion_utils.claims.rules import ABOVE_CHANCE
 from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.study import load_study
 
@@ -44,4 +45,4 @@ def test_with_permuted_training_labels_it_finds_nothing(quick):
     permuted = dict(zip(lesions.index, np.random.default_rng(0).permutation(lesions), strict=True))
     cases.loc[training, "label"] = cases.loc[training, "lesion_id"].map(permuted)
     row = validation_balanced_accuracy(params, cases, train_in(params, name, cases))
-    assert row["low"] <= 1 / 7 <= row["high"]
+    assert row["low"] <= 1 / 7 + ABOVE_CHANCE  # the rule by which a model learnt nothing
