@@ -32,7 +32,7 @@ def data_title(params: StudyParams) -> str:
 
 
 def data_folder(params: StudyParams) -> Path:
-    """The folder of the study's images; the phantom is written on first use, into the run folder of its study."""
+    """The folder of the study's images; the phantom is written on first use, into a cache by its options."""
     if params.data is not None:
         return resolve(params.data)
     if not layout(params).made_up:

@@ -200,11 +200,14 @@ def test_a_study_on_real_data_needs_a_folder():
         data_folder(StudyParams(study="mine", dataset="ham10000"))
 
 
-def test_the_phantom_of_a_study_is_written_into_its_run_folder(output):
+def test_studies_with_the_same_phantom_share_it_and_others_do_not(output):
     study = StudyParams(study="mine", phantom=Phantom(lesions=14))
     cases = read_cases(study)
     assert cases["lesion_id"].nunique() == 14
-    assert Path(cases["path"][0]).is_relative_to(output / "runs" / "mine" / "phantom")
+    folder = data_folder(study)
+    assert Path(cases["path"][0]).is_relative_to(folder) and folder.is_relative_to(output / "runs" / "cache")
+    assert data_folder(study.model_copy(update={"study": "another"})) == folder
+    assert data_folder(study.model_copy(update={"phantom": Phantom(lesions=15)})) != folder
 
 
 def test_the_digest_of_a_moved_folder_is_the_same(ham_folder, phantom_folder, tmp_path):
