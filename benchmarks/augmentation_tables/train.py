@@ -1,8 +1,11 @@
 """Trains both ways, seed by seed. Runs in a checkout of commit 6d13029, whose package still had both.
 
-python train.py SEED…     # from its root, with HAM10000 in ../shared/data/ham10000; about 15 minutes per run
+python <this project>/benchmarks/augmentation_tables/train.py SEED…
+
+Call it in the root of that checkout, with HAM10000 in ../shared/data/ham10000; about 15 minutes per run.
 """
 
+import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,14 +17,7 @@ from lesion_utils.params import StudyParams, load_study
 from lesion_utils import predictions, training
 from lesion_utils.splits import split_cases
 
-RECIPE = {
-    "image_size": (72, 96),
-    "batch_size": 64,
-    "monitor": "val_balanced_accuracy",
-    "early_stopping": 15,
-    "augmentation": {"flip": "both", "rotation": 0.1, "zoom": 0.1},
-    "phases": [{"epochs": 80}],
-}
+RECIPE = json.loads((Path(__file__).parents[1] / "augmentation.json").read_text(encoding="utf-8"))["recipe"]
 FOLDER = Path("augmentation_tables")
 
 cases = split_cases(load_study("ham10000", data="../shared/data/ham10000"))
