@@ -64,8 +64,8 @@ def judge_matrix(
     with it by a multinomial test, and seven classes without names get its names in alphabetical order.
     ``class_counts`` are the images of each class where the matrix holds shares of its rows. ``melanoma`` and
     ``malignant`` name the classes of these views (``asked_views``). PPV and NPV are given at each of ``prevalences``
-    (above 0, below 1), for each view, or for each class if there is no view. ``case_mix`` has the images of each class
-    of another set (``read_case_mix``): see ``_at_case_mix``.
+    (above 0, below 1) for each view; without views, for each class. ``case_mix``: images per class of
+    another dataset (``read_case_mix``), whose class frequencies the numbers are recomputed for.
 
     Shares have Wilson's interval. Balanced accuracy, macro F1 and Matthews' correlation (Gorodkin, Comput Biol Chem
     28:367, 2004) have that of ``resamples`` multinomial draws of the images, PPV and NPV that of Mercaldo, Lau and Zhou

@@ -58,7 +58,7 @@ def bars(params: StudyParams, tables: dict[str, PredictionTable], references: se
 
 
 def decide(claims: Sequence[Claim], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """``rows`` with ``verdict, p, family``, and ``why`` where there is no verdict.
+    """``rows`` with ``verdict``, ``p``, ``family`` and, for a row without a verdict, the reason ``why``.
 
     A row with ``barred`` is *not measurable here*; one without an interval *cannot be checked here*. The claims on
     models that one study measures are a family: their p-values are Holm-adjusted, and one decides if it is under 5%.

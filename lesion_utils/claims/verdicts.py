@@ -41,8 +41,8 @@ def row_of(claim: Claim, number: Measured | None = None, scaled: str = "", why: 
     the audit says), ``estimand`` and ``holds_if`` (readable), ``region`` (its ends; null: no end), ``published,
     measured, low, high`` (null: none), ``n, split, scaled, leaky, runs, barred, p_holds, p_fails`` (as in
     ``Measured``), ``recipe, report`` (a page, relative to the reports of published systems), ``declared`` (before or
-    after the results were known), ``note, declaration``, and ``why`` where there is no number. A number that could
-    mislead is left out: of a scaled-down run, or of models that learnt nothing.
+    after the results were known), ``note, declaration``, and ``why``, the reason for a missing number. Numbers of
+    models that learnt nothing and absolute figures of scaled-down runs are left out: they could mislead.
     """
     estimand = claim.estimand
     found = number or Measured(math.nan, math.nan, math.nan, None, claim.why or why)

@@ -57,7 +57,7 @@ def holm(compared: pd.DataFrame) -> pd.DataFrame:
 
 def verdict(row: pd.Series) -> str:
     """What a row of ``compare`` shows, by its interval or, in a row of ``holm``, by the adjusted p-value. A row of
-    ``differences`` is about recipes, so it needs ``MIN_RUNS`` runs per arm; ``barred`` says why there is no verdict.
+    ``differences`` compares recipes and needs ``MIN_RUNS`` runs per arm; ``barred`` is the reason for no verdict.
     """
     if np.isnan(row["value"]):
         return "not estimable"
