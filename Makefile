@@ -36,7 +36,7 @@ check: $(READY)
 lab: $(READY)
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
-# Executes the notebooks at their committed values and stores their text outputs, which `make test` compares.
+# Executes the notebooks at their committed values and stores their outputs; `make test` compares the text.
 refresh-notebooks: $(READY)
 	$(BIN)/lesion refresh-notebooks
 

@@ -1,8 +1,11 @@
-"""Every plot of the study, one function each: it takes the numbers and a title, and returns a Figure.
+"""Every plot of the study, one function each: it takes the numbers and a title, and returns a Figure. ``show`` displays
+figures, tables and sentences in a notebook.
 
 Error bars are 95% CIs from a bootstrap over lesions. Results that are leaky, few or not estimable are marked.
 """
 
+import base64
+import io
 import textwrap
 from typing import Any
 
@@ -10,8 +13,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lesion_utils.audit.images import open_image
 from lesion_utils.evaluation import PredictionTable, roc_curves
@@ -19,7 +24,66 @@ from lesion_utils.predictions import labelled
 from lesion_utils.rounding import CELL, number
 
 BLUE, LIGHT_BLUE, ORANGE = "#3b6ea5", "#b8c9dd", "#c05a28"
-DPI = 80
+DPI, SHOWN_DPI = 80, 110
+COLOURS = 128  # of a displayed picture: a third of the bytes, and no visible difference
+
+# One colour per class in every figure, whatever the dataset calls the class: the palette "muted" of Paul Tol, which
+# stays distinct for colour-blind readers (https://personal.sron.nl/~pault/).
+_CLASS_COLOURS = {
+    "#882255": ("mel", "melanoma"),
+    "#ddcc77": ("nv", "nevus", "benign"),
+    "#88ccee": ("bkl", "pigmented benign keratosis"),
+    "#999933": ("seborrheic keratosis",),
+    "#332288": ("bcc", "basal cell carcinoma"),
+    "#cc6677": ("akiec", "actinic keratosis"),
+    "#aa4499": ("squamous cell carcinoma",),
+    "#44aa99": ("vasc", "vascular lesion"),
+    "#117733": ("df", "dermatofibroma"),
+}
+CLASS_COLOURS = {label: colour for colour, labels in _CLASS_COLOURS.items() for label in labels}
+
+
+def class_colour(label: str) -> str:
+    """The colour of a class; grey for a class that no dataset of the study has."""
+    return CLASS_COLOURS.get(label, "#777777")
+
+
+def show(shown: Figure | pd.DataFrame | str, caption: str = "", alt: str = "") -> None:
+    """Displays a figure as a small picture with a caption below it, a table with the caption above, or a sentence.
+
+    The caption is also the figure's alternative text, unless ``alt`` says more. A table's numbers are rounded as
+    everywhere (``rounding.number``), and its index is hidden if it only counts the rows.
+    """
+    about = {"text/markdown": f"*{caption}*" if caption else shown, "text/plain": caption or shown}
+    if isinstance(shown, str):
+        display(about, raw=True)
+    elif isinstance(shown, Figure):
+        picture = {"image/png": base64.b64encode(small_png(shown)).decode(), "text/plain": alt or caption}
+        display(picture, metadata={"image/png": {"caption": caption, "alt": alt or caption}}, raw=True)
+        display(about, metadata={"caption_of_picture": True}, raw=True)  # reports take it from the picture
+    else:
+        if caption:
+            display(about, raw=True)
+        with pd.option_context("display.max_colwidth", None):
+            cells, index = shown.map(_cell), list(shown.index) != list(range(len(shown)))
+            html, text = cells.to_html(index=index, border=0, justify="left"), cells.to_string(index=index)
+        display({"text/html": html, "text/plain": text}, raw=True)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        return "" if pd.isna(value) else number(float(value))
+    return "" if value is None else str(value)
+
+
+def small_png(figure: Figure) -> bytes:
+    """``figure`` as a PNG in ``COLOURS`` colours; closes it."""
+    drawn, kept = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=SHOWN_DPI)
+    plt.close(figure)
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(COLOURS).save(kept, "PNG", optimize=True)
+    return kept.getvalue()
 
 
 def _panels(rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 3.6) -> tuple[Figure, np.ndarray]:
@@ -63,9 +127,15 @@ def _interval(ax: Axes, line: int, row: dict | pd.Series, marker: str = "o") -> 
 def class_counts(cases: pd.DataFrame, title: str) -> Figure:
     """Images and lesions of each class, largest first."""
     counts = cases.groupby("label").agg(images=("image_id", "size"), lesions=("lesion_id", "nunique"))
-    names = {"xlabel": "number", "ylabel": "diagnosis"}
-    figure, ax = _panel(f"{title}: images and lesions of each class", names["xlabel"], names["ylabel"])
-    counts.sort_values("images", ascending=False).plot.barh(ax=ax, color=[BLUE, LIGHT_BLUE], **names)
+    counts = counts.sort_values("images", ascending=False)
+    figure, ax = _panel(f"{title}: images and lesions of each class", "number (lesions hatched)", "diagnosis")
+    colours = [class_colour(label) for label in counts.index]
+    for place, column, hatch in ((-0.2, "images", ""), (0.2, "lesions", "///")):
+        lines = np.arange(len(counts)) + place
+        bars = ax.barh(lines, counts[column], 0.4, color=colours, hatch=hatch, edgecolor="white", linewidth=0)
+        ax.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+    ax.set_yticks(range(len(counts)), counts.index)
+    ax.grid(axis="y", visible=False)
     ax.invert_yaxis()
     return figure
 
@@ -81,7 +151,8 @@ def ages(cases: pd.DataFrame, title: str) -> Figure:
     """Age in years: by class, and a histogram of all in 40 bins. The title counts the cases without an age."""
     figure, axes = _panels(columns=2, width=12)
     order = cases["label"].value_counts().index
-    sns.boxplot(cases, x="age", y="label", order=order, color=LIGHT_BLUE, fliersize=2, ax=axes[0, 0])
+    colours = {"hue": "label", "palette": {label: class_colour(label) for label in order}, "legend": False}
+    sns.boxplot(cases, x="age", y="label", order=order, fliersize=2, ax=axes[0, 0], **colours)
     axes[0, 0].set(title="by class", xlabel="age, years", ylabel="diagnosis")
     axes[0, 1].hist(cases["age"].dropna(), bins=40, color=BLUE)
     axes[0, 1].set(title="all classes", xlabel="age, years", ylabel="images")
@@ -163,7 +234,8 @@ def roc(table: PredictionTable, title: str) -> Figure:
     """One-vs-rest ROC curve of each class, of the first run."""
     figure, ax = _panel(title, "1 - specificity", "sensitivity", 7, 4.8, diagonal=True)
     for name, (false_positive, true_positive) in roc_curves(table).items():
-        ax.plot(false_positive, true_positive, label=f"{name} (n = {table.is_labelled([name]).sum():,})")
+        label = f"{name} (n = {table.is_labelled([name]).sum():,})"
+        ax.plot(false_positive, true_positive, label=label, color=class_colour(name))
     ax.legend(fontsize=8)
     return figure
 

@@ -1,6 +1,5 @@
 """An executed notebook as parts of a page: text, folded code, tables that scroll, and figures with alt text."""
 
-import base64
 import html
 import io
 import re
@@ -12,12 +11,10 @@ from nbconvert.filters.ansi import strip_ansi
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
-from PIL import Image
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-_COLOURS = 128  # of an embedded picture, which a plot does not miss: a third of the size
 _INK = "#123456"  # of a formula, until it takes the colour of the text around it
 _EPOCH = re.compile(r" epoch \d+/\d+:")
 _GAP = re.compile(r"\S {2,}\S.*\S {2,}\S")  # of a line of a table printed as text, which must not wrap
@@ -50,7 +47,7 @@ def notebook_parts(book: NotebookNode) -> tuple[list[dict[str, Any]], list[tuple
 
     A cell is ``{"text": html}``, or ``{"code": html, "label": str, "outputs": [html, …]}``, without what it wrote to
     stderr; code that shows nothing is joined with the code below it. A picture's alt text is the ``alt`` or ``caption``
-    in its metadata; without them, the heading above it.
+    in its metadata; without them, the heading above it. Captions displayed once more, for JupyterLab, are left out.
     """
     text, figures = _Text(), 0
     markdown, cells = MarkdownWithMath(renderer=text), list[dict[str, Any]]()
@@ -60,6 +57,7 @@ def notebook_parts(book: NotebookNode) -> tuple[list[dict[str, Any]], list[tuple
         if cell.cell_type != "code":
             continue
         cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        cell.outputs = [output for output in cell.outputs if "caption_of_picture" not in output.get("metadata", {})]
         outputs = []
         for output in CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)[0].outputs:
             figures += "image/png" in output.get("data", {})
@@ -83,7 +81,7 @@ def _output(output: NotebookNode, default_alt: str, markdown: MarkdownWithMath) 
         caption = about.get("caption", "")
         alt = html.escape(about.get("alt") or caption or default_alt)
         below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-        image = f'<img src="data:image/png;base64,{_smaller(data["image/png"])}" alt="{alt}">'
+        image = f'<img src="data:image/png;base64,{data["image/png"].strip()}" alt="{alt}">'
         return f"<figure>{image}{below}</figure>"
     if "text/html" in data:
         return _scrolling(re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.DOTALL))
@@ -116,11 +114,3 @@ def _formula(tex: str) -> str:
     drawn = re.sub(r"<metadata>.*?</metadata>", "", file.getvalue(), flags=re.DOTALL).replace(_INK, "currentColor")
     opening = f'<svg role="img" aria-label="{name}" style="vertical-align: {-depth:.1f}pt" '
     return re.sub(r"\s*\n\s*", " ", opening + drawn.split("<svg ", 1)[1])
-
-
-def _smaller(picture: str) -> str:
-    """A PNG, base64, in ``_COLOURS`` colours."""
-    kept = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
-        image.convert("RGB").quantize(_COLOURS).save(kept, "PNG", optimize=True)
-    return base64.b64encode(kept.getvalue()).decode()

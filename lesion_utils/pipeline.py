@@ -253,7 +253,7 @@ def die_with(pid: int) -> None:
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The form in which an executed notebook is committed: text outputs and counts, no picture, no time, no path."""
+    """The form in which an executed notebook is committed: outputs and counts, no time, no path."""
     cells = []
     for number, cell in enumerate(notebook.cells):
         tags = [tag for tag in cell.metadata.get("tags", []) if tag != "papermill-error-cell-tag"]
@@ -261,17 +261,9 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type == "markdown":
             cells.append(nbformat.v4.new_markdown_cell(**kept))
         else:
-            outputs = [_without_pictures(output) for output in cell.outputs]
-            cells.append(nbformat.v4.new_code_cell(execution_count=cell.execution_count, outputs=outputs, **kept))
+            cells.append(nbformat.v4.new_code_cell(execution_count=cell.execution_count, outputs=cell.outputs, **kept))
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
-
-
-def _without_pictures(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    if "data" not in output:
-        return output
-    kept = {kind: value for kind, value in output.data.items() if not kind.startswith("image/")}
-    return nbformat.from_dict(output | {"data": kept, "metadata": {}})
 
 
 def refresh(notebook: str) -> None:

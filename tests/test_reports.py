@@ -252,6 +252,17 @@ def test_every_picture_has_an_alternative_text(study, report, metadata, alternat
     assert ("A caption" in "".join(page.shown)) == bool(metadata)
 
 
+def test_a_caption_is_shown_once(study, report):
+    book = executed()
+    again = new_output("display_data", data={"text/markdown": "*A*"}, metadata={"caption_of_picture": True})
+    book.cells[-1].outputs[-1].metadata = nbformat.from_dict({"image/png": {"caption": "A caption"}})
+    book.cells[-1].outputs.append(again)
+    nbformat.write(book, run_folder("shown") / "executed" / "01_eda.ipynb")
+    reports.write_report(study, "01_eda")
+    html = report.read_text(encoding="utf-8")
+    assert html.count("<figcaption>A caption</figcaption>") == 1 and "<em>A</em>" not in html
+
+
 def test_a_report_carries_its_stamp(study, report):
     stamp = dict(row for row in read(report).rows if len(row) == 2)
     stamp = {name.strip(): value.strip() for name, value in stamp.items()}

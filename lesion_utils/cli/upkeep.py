@@ -10,7 +10,7 @@ from lesion_utils.paths import PROJECT, atomic_write
 
 
 def refresh_notebooks() -> None:
-    """Run the committed notebooks in order, with their own values, and store their text outputs."""
+    """Run the committed notebooks in order, with their own values, and store their outputs."""
     with tempfile.TemporaryDirectory() as apart:
         os.environ["LESION_OUTPUT"] = apart
         for name in pipeline.NOTEBOOKS:
