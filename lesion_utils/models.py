@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-
 from lesion_utils.backbones import BACKBONES
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.recipes import BackboneOptions, Recipe
@@ -145,11 +143,10 @@ def split_below(network: Network, layer: str) -> tuple[keras.Model, keras.Model]
     )
 
 
-def finished(network: Network, recipe: Recipe, shares: np.ndarray, from_features: bool = False) -> keras.Model:
-    """The trained network as it predicts: with the mean over flips and the prior correction, if the recipe has them.
+def finished(network: Network, recipe: Recipe, from_features: bool = False) -> keras.Model:
+    """The trained network as it predicts: with the mean over flips, if the recipe has it.
 
-    ``shares`` (classes,) are the class shares of an epoch. Input as in ``build``, not augmented, or features, for a
-    recipe without the mean over flips.
+    Input as in ``build``, not augmented, or features, for a recipe without the mean over flips.
     """
     inputs = keras.Input((network.head if from_features else network.features).input_shape[1:])
     views = [
@@ -157,9 +154,6 @@ def finished(network: Network, recipe: Recipe, shares: np.ndarray, from_features
     ]
     scores = [network.head(view if from_features else network.features(view)) for view in views]
     mean = keras.layers.average(scores) if recipe.flip_views else scores[0]
-    if recipe.prior_correction:
-        raised = keras.layers.Rescaling((shares**-recipe.prior_correction).tolist())(mean)
-        mean = raised / keras.ops.sum(raised, axis=-1, keepdims=True)
     return keras.Model(inputs, mean, name="finished")
 
 

@@ -125,7 +125,7 @@ def read_provenance(params: StudyParams, recipe: str, split: str, run: int | Non
 
 
 def _made_from(params: StudyParams, recipe: str, run: int) -> dict[str, Any]:
-    return {"recipe": params.trainings[recipe].model_dump(mode="json"), "seed": params.seed + run}
+    return {"recipe": params.trainings[recipe].identity, "seed": params.seed + run}
 
 
 def _current(params: StudyParams, recipe: str, split: str, run: int) -> Path:

@@ -212,15 +212,17 @@ class Recipe(Strict):
     keep: Literal["best", "last"] = "best"  # weights kept: best by `monitor`, or the last epoch's
     early_stopping: Positive | None = None  # epochs without a better `monitor` before a phase ends
     flip_views: bool = False  # predict the mean over a picture and its three flips
-    # probabilities are divided by the class shares of a training epoch to this power; 1: as if all classes were equally
-    # frequent (logit adjustment; Menon et al., ICLR 2021)
-    prior_correction: float = Field(0.0, ge=0, le=2)
     reduce_lr: Plateau | None = None
     case_table: Literal["corrected", "raw"] = "corrected"  # with the audit's corrections applied, or as published
     # train although training shares a lesion or an image with validation or test; all results are marked leaky
     allow_leak: bool = False
     # further forms in which the trained model is written, with its history and its test cases
     exports: tuple[Literal["saved_model", "h5", "pickle"], ...] = ()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides a training: all fields but those at their default, so that a field added later changes none."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
     def contradictions(self):
         layers = [phase.train for phase in self.phases]

@@ -72,7 +72,7 @@ def train(
     InputError for a leak that the recipe does not allow, and where tracked tables are asked for and there are none.
     """
     name = folder.parent.name if re.fullmatch(r"r\d+", folder.name) else folder.name
-    made_from = {"recipe": recipe.model_dump(mode="json"), "seed": seed, "cases": split_digest(cases)}
+    made_from = {"recipe": recipe.identity, "seed": seed, "cases": split_digest(cases)}
     kept = tracked.tracked_training(folder)
     if os.environ.get(tracked.FROM_TRACKED):
         return _taken(tracked.required(kept, folder, made_from), folder, cases)
@@ -100,7 +100,7 @@ def train(
         keras.backend.clear_session()
         training = _Training(_Data(recipe, cases, seed), pictures, threads, weights, provenance["weights"])
         trained = training.fit(name)
-        model, scores = training.predict()
+        model, scores, correct = training.predict()
         (folder / PROVENANCE).unlink(missing_ok=True)
         handover.write(folder, model, trained, cases, recipe, scores, title, leaky)
         saves = {
@@ -111,8 +111,9 @@ def train(
         for file, save in saves.items():
             with atomic_write(folder / file) as new:
                 save(new)
-        noted: dict[str, Any] = {"commit": commit()}
-        if recipe.augmentation.changes:  # noted, so that a claim about it can be judged without Keras
+        # noted, so that a claim about it can be judged without Keras
+        noted: dict[str, Any] = {"commit": commit(), "training_correct": correct}
+        if recipe.augmentation.changes:
             fill = visible_area_and_fill(recipe.augmentation, recipe.backbone.image_size)["fill"]
             noted["fill"] = [float(fill.mean()), len(fill)]
         write_json(folder / PROVENANCE, provenance | noted)
@@ -260,25 +261,27 @@ class _Training:
         self.network.whole.set_weights(kept)
         return pd.concat(histories, ignore_index=True)
 
-    def predict(self) -> tuple[keras.Model, dict[str, Any]]:
-        """The finished model, and its probabilities of each held-out split."""
+    def predict(self) -> tuple[keras.Model, dict[str, Any], int]:
+        """The finished model, its probabilities of each held-out split, and how many training cases it gets right.
+
+        Keras' own training accuracy is a mean over an epoch of changing weights, with dropout and changed pictures.
+        """
         recipe, data, network = self.recipe, self.data, self.network
-        first_epoch = data.labels[data.epoch(0)]
-        shares = np.bincount(first_epoch, minlength=len(data.classes)) / len(first_epoch)
-        model = finished(network, recipe, shares)
+        model = finished(network, recipe)
         usual: tuple[keras.Model, np.ndarray | CachedArrays] = model, self.pictures
         if not recipe.flip_views and all(phase.train == "head" for phase in recipe.phases):
-            usual = finished(network, recipe, shares, from_features=True), self.features(*self.head_splits)
+            usual = finished(network, recipe, from_features=True), self.features("train", *data.splits)
         probabilities = {}
         for split in data.splits:
             (predictor, inputs), statistics = usual, self.statistics[split]
             if is_rescaled := statistics != self.statistics["train"]:
                 rescale(network, statistics)
-                predictor, inputs = finished(network, recipe, shares), self.pictures
+                predictor, inputs = finished(network, recipe), self.pictures
             probabilities[split] = predictor.predict(data.held_out(inputs, split), verbose=0)
             if is_rescaled:
                 rescale(network, self.statistics["train"])
-        return model, probabilities
+        seen = usual[0].predict(data.held_out(usual[1], "train"), verbose=0).argmax(1)
+        return model, probabilities, int((seen == data.labels[data.train]).sum())
 
 
 def _statistics(data: _Data, pictures: CachedArrays) -> dict[str, Statistics]:

@@ -200,7 +200,6 @@ def test_a_form_that_does_not_give_the_models_probabilities_is_refused(model, ca
     ("values", "named"),
     [
         ({"flip_views": True}, "flip_views"),
-        ({"prior_correction": 0.5}, "prior_correction"),
         ({"standardise": True}, "standardise"),
         ({"backbone": {"name": "inception_resnet_v2", "image_size": (75, 75)}}, "backbone inception_resnet_v2"),
     ],

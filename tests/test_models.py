@@ -386,39 +386,28 @@ def small_network(**fields):
     return recipe, build(recipe, 3, None, 0)
 
 
-def test_prior_correction_divides_by_the_shares_of_an_epoch():
-    recipe, network = small_network(prior_correction=1.0)
-    pictures = np.random.default_rng(0).uniform(0, 255, (4, 16, 24, 3)).astype("float32")
-    shares = np.array([0.5, 0.3, 0.2])
-    plain = network.whole.predict(pictures, verbose=0)
-    corrected = finished(network, recipe, shares).predict(pictures, verbose=0)
-    expected = plain / shares
-    np.testing.assert_allclose(corrected, expected / expected.sum(axis=1, keepdims=True), rtol=1e-5)
-
-
 def test_flip_views_make_flips_of_a_picture_the_same():
     recipe, network = small_network(flip_views=True)
     picture = np.random.default_rng(0).uniform(0, 255, (1, 16, 24, 3)).astype("float32")
     flips = np.concatenate([picture, picture[:, ::-1], picture[:, :, ::-1], picture[:, ::-1, ::-1]])
-    model = finished(network, recipe, np.full(3, 1 / 3))
+    model = finished(network, recipe)
     views = model.predict(flips, verbose=0)
     np.testing.assert_allclose(views, np.repeat(views[:1], 4, axis=0), rtol=1e-5)
     np.testing.assert_allclose(views[0], network.whole.predict(flips, verbose=0).mean(axis=0), rtol=1e-5)
 
 
-def test_without_either_the_finished_network_is_the_trained_one():
+def test_without_flip_views_the_finished_network_is_the_trained_one():
     recipe, network = small_network()
     pictures = np.random.default_rng(0).uniform(0, 255, (4, 16, 24, 3)).astype("float32")
-    model = finished(network, recipe, np.array([0.5, 0.3, 0.2]))
+    model = finished(network, recipe)
     assert (model.predict(pictures, verbose=0) == network.whole.predict(pictures, verbose=0)).all()
 
 
 def test_who_has_the_features_gets_the_finished_networks_answer():
-    recipe, network = small_network(prior_correction=1.5)
-    shares = np.array([0.5, 0.3, 0.2])
+    recipe, network = small_network()
     features = network.features.predict(pictures(recipe), verbose=0)
-    shown = finished(network, recipe, shares, from_features=True).predict(features, verbose=0)
-    assert np.allclose(shown, finished(network, recipe, shares).predict(pictures(recipe), verbose=0), atol=1e-6)
+    shown = finished(network, recipe, from_features=True).predict(features, verbose=0)
+    assert np.allclose(shown, finished(network, recipe).predict(pictures(recipe), verbose=0), atol=1e-6)
 
 
 # what published systems need

@@ -33,7 +33,7 @@ def table_of() -> pd.DataFrame:
 
 
 def write_test(study: StudyParams, scores: np.ndarray, recipe: str = "cnn") -> None:
-    made = {"recipe": study.recipes[recipe].model_dump(mode="json"), "seed": study.training_seed, "leaky": False}
+    made = {"recipe": study.recipes[recipe].identity, "seed": study.training_seed, "leaky": False}
     write(study.model_folder(recipe), cases_of(), {"test": scores}, made)
 
 

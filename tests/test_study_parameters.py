@@ -179,6 +179,15 @@ def test_every_renamed_key_has_an_example():
     assert len(OLD) == sum(map(len, RENAMED.values()))
 
 
+def test_a_field_that_is_added_later_changes_no_recipe():
+    class Later(Recipe):
+        new: int = 0
+
+    given = {"phases": [{"epochs": 3}], "backbone": {"alpha": 0.5}, "class_weights": {"mel": 2.0}}
+    assert Later(**given).identity == Recipe(**given).identity != Later(**given, new=1).identity
+    assert Recipe(**Recipe(**given).identity) == Recipe(**given)
+
+
 FULL = """
 runs: 3
 baseline: {cnn: {backbone: {image_size: [8, 8]}, phases: [{epochs: 1}, {epochs: 2}]}, net: {}}

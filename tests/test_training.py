@@ -286,7 +286,6 @@ def test_a_head_and_then_the_whole_of_a_backbone_are_trained(few, threads):
         "class_weights": "balanced",
         "sampler": "root",
         "flip_views": True,
-        "prior_correction": 1.0,
         "augmentation": {"flip": "both"},
         "phases": [{"train": "head", "epochs": 2}, {"train": "block_3_expand", "epochs": 1, "learning_rate": 1e-4}],
         "keep": "last",
@@ -297,6 +296,10 @@ def test_a_head_and_then_the_whole_of_a_backbone_are_trained(few, threads):
     pixels = load_pictures(few[few["split"] == "test"]["path"], (32, 32), threads)
     shown = model.predict(np.asarray(pixels, np.float32), verbose=0)
     assert np.allclose(shown, trained.probabilities["test"], atol=1e-5)
+    known = few[few["split"] == "train"]
+    shown = model.predict(np.asarray(load_pictures(known["path"], (32, 32), threads), np.float32), verbose=0)
+    correct = (np.array(trained.classes)[shown.argmax(1)] == known["label"]).sum()
+    assert trained.provenance["training_correct"] == correct
 
 
 POOLED = {"image_size": (32, 32), "pooling": "average"}

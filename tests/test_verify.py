@@ -42,7 +42,7 @@ def judged(tmp_path_factory):
         for name, run in tracked.trainings(params):
             splits = ("validation", "test", "test_can_leak") if name in params.arms else ("validation", "test")
             scores = {split: random.dirichlet(np.ones(7), (cases["split"] == split).sum()) for split in splits}
-            recipe = params.trainings[name].model_dump(mode="json")
+            recipe = params.trainings[name].identity
             provenance = {"recipe": recipe, "seed": run, "leaky": name.endswith("_leaky")}
             training = models_folder("tiny") / name / f"r{run}"
             predictions.write(training, cases, scores, provenance)

@@ -109,7 +109,7 @@ def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame
     fix = f"{params.command}, with the same data and parameters."
     provenance = read_json(folder / PROVENANCE, fix)
     own = read_case_tables(params)[chosen.case_table]
-    today = {"recipe": chosen.model_dump(mode="json"), "seed": params.training_seed, "cases": split_digest(own)}
+    today = {"recipe": chosen.identity, "seed": params.training_seed, "cases": split_digest(own)}
     if changed := [name for name, value in today.items() if provenance[name] != value]:
         raise InputError(f"{folder / 'model.keras'} was made with another {' and '.join(changed)}. Fix: {fix}")
     if not (folder / "model.keras").is_file():  # its tables were taken from the reports, where no model is tracked

@@ -62,12 +62,17 @@ class Metric(_Estimand):
     among: tuple[str, ...] = Field((), description="only on images of these classes; empty: on all images")
 
     @property
+    def is_corrected(self) -> bool:
+        """Whether both arms get their own prior correction first: what a moved threshold gives is free."""
+        return self.reference is not None and self.metric == "balanced accuracy"
+
+    @property
     def reference_copies(self) -> bool:
         return self.with_copies if self.reference_with_copies is None else self.reference_with_copies
 
 
 class Training(_Estimand):
-    """Training accuracy in the epoch whose weights were kept, or its gap to validation accuracy; else as ``Metric``."""
+    """Training accuracy of the model that was kept, or its gap to validation accuracy; else as ``Metric``."""
 
     kind: Literal["training"]
     study: StudyName

@@ -20,6 +20,8 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge
 from lesion_utils.evaluation.bootstrap import LEVEL, MIN_RUNS, wilson
 from lesion_utils.evaluation.judge import Region
+from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
+from lesion_utils.evaluation.prior import correct_prior
 from lesion_utils.evaluation.sentences import runs_per_arm
 from lesion_utils.evaluation.views import views_of
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
@@ -70,7 +72,20 @@ def _metric(params: StudyParams, estimand: Metric, region: Region | None) -> Mea
     if estimand.reference:
         copies[estimand.reference] = estimand.reference_copies
     arms = [_tables(params, name, estimand.split, own, estimand.among) for name, own in copies.items()]
-    return _judged(params, arms, estimand.metric, region)
+    metric = estimand.metric
+    if estimand.is_corrected:
+        metric = PRIOR_CORRECTED
+        arms = [_corrected(params, name, arm, estimand.split) for name, arm in zip(copies, arms, strict=True)]
+    return _judged(params, arms, metric, region)
+
+
+def _corrected(params: StudyParams, recipe: str, frames: Sequence[pd.DataFrame], split: str) -> list[pd.DataFrame]:
+    """``frames`` of each run with their classes after the prior correction that this run's validation cases give."""
+    arm = [PredictionTable(frame, params.resamples) for frame in frames]
+    if split == "validation":
+        return [correct_prior(table).frame for table in arm]
+    known = [PredictionTable(frame, params.resamples) for frame in _tables(params, recipe, "validation", False)]
+    return [correct_prior(table, of_run).frame for table, of_run in zip(arm, known, strict=True)]
 
 
 def _tables(
@@ -142,18 +157,12 @@ def _training(params: StudyParams, estimand: Training) -> Measured:
 
 
 def _training_accuracy(params: StudyParams, name: str) -> Measured:
-    """Training accuracy in the epoch whose weights were kept, the mean over the runs.
+    """Accuracy of the kept model on its training cases, each shown once and unchanged; the mean over the runs.
 
     The interval holds Wilson's of each run, by image. Copies count as images of their own, so it is rather too narrow.
     """
-    recipe, numbers = params.recipes[name], []
-    for run in range(params.runs):
-        history = predictions.read_history(params, name, run)
-        sign = 1 if "accuracy" in recipe.monitor else -1
-        kept = history.index[-1] if recipe.keep == "last" else (sign * history[recipe.monitor]).idxmax()
-        images = recipe.epoch_images or predictions.read_provenance(params, name, "validation", run)["trained_on"]
-        numbers.append(_share(float(history.at[kept, "accuracy"]), images))
-    return _over_runs(numbers)
+    runs = [predictions.read_provenance(params, name, "validation", run) for run in range(params.runs)]
+    return _over_runs([_share(made["training_correct"] / made["trained_on"], made["trained_on"]) for made in runs])
 
 
 def _share(share: float, n: int) -> Measured:

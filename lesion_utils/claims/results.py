@@ -9,6 +9,7 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.evaluation.differences import leak_differences
+from lesion_utils.evaluation.prior import correct_prior
 from lesion_utils.paths import records, report_folder, write_json
 from lesion_utils.study import StudyParams
 
@@ -19,10 +20,11 @@ def judge_study(
     """All prediction tables of a study by recipe and split, each with all runs; their rows of ``judge``, indexed by
     recipe, split and metric; the recipe chosen on validation; and ``leak_differences`` of each leak.
     """
-    tables = {}
+    tables: dict[tuple[str, str], PredictionTable] = {}
     for key in itertools.product(params.recipes, params.held_out_splits):
         frames = [predictions.read(params, *key, run) for run in range(params.runs)]
-        tables[key] = PredictionTable(frames, params.resamples)
+        table = PredictionTable(frames, params.resamples)
+        tables[key] = correct_prior(table, tables.get((key[0], "validation")))
     rows = {key: judge(table, params.judging) for key, table in tables.items()}
     judged = pd.concat(rows, names=["recipe", "split", "name"])
     leaks = {leak: leak_differences(params, leak) for leak in params.leaks}

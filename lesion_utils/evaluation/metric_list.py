@@ -13,6 +13,7 @@ from lesion_utils.evaluation.views import Views, views_of
 from lesion_utils.study import Judging
 
 OVERALL, VIEW, CLASS = "overall", "view", "class"  # kinds of rows
+PRIOR_CORRECTED = "prior-corrected balanced accuracy"
 
 
 class Group(NamedTuple):
@@ -32,6 +33,11 @@ class Block:
     @cached_property
     def counts(self) -> np.ndarray:  # confusion matrices, (B, k, k)
         return metrics.confusion_counts(self.run.truth, self.run.predicted, self.table.k, self.weights)
+
+    @cached_property
+    def corrected(self) -> np.ndarray:  # the same, of the classes after prior correction
+        assert self.run.corrected is not None
+        return metrics.confusion_counts(self.run.truth, self.run.corrected, self.table.k, self.weights)
 
     @cached_property
     def means(self) -> dict[str, np.ndarray]:
@@ -90,6 +96,7 @@ class Entry:
     needs: str = ""  # it cannot be estimated without: "", classes, positives, rest, both
     share_of: str = ""  # whose share it is (with its n, and exact intervals): "", all, positives, rest, predicted
     probabilities: bool = False  # it needs them
+    corrected: bool = False  # it needs classes after prior correction
     more_classes_than: int = 1  # it says nothing of fewer classes
     lowest: float = 0.0
     highest: float = 1.0
@@ -106,6 +113,7 @@ METRICS: list[Entry] = [
     Entry("majority baseline accuracy", lambda of: metrics.baseline_accuracy(of.counts, of.largest)),
     Entry("stratified-random baseline accuracy", lambda of: metrics.baseline_accuracy(of.counts, of.shares)),
     Entry("balanced accuracy", lambda of: metrics.balanced_accuracy(of.counts), needs="classes"),
+    Entry(PRIOR_CORRECTED, lambda of: metrics.balanced_accuracy(of.block.corrected), needs="classes", corrected=True),
     Entry("Matthews correlation", lambda of: metrics.matthews(of.counts), lowest=-1),
     _case("top-2 accuracy", case_values=partial(metrics.top_hits, top=2), share_of="all", more_classes_than=2),
     _case("top-3 accuracy", case_values=partial(metrics.top_hits, top=3), share_of="all", more_classes_than=3),
@@ -184,6 +192,9 @@ def metrics_of(table: PredictionTable, options: Judging, views: Views = None) ->
     groups = [Group(name, np.isin(table.classes, names)) for name, names in asked.items()]
     entries = [entry for entry in METRICS if table.k > entry.more_classes_than]
     entries = [entry for entry in entries if table.has_probabilities or not entry.probabilities]
+    entries = [
+        entry for entry in entries if not entry.corrected or all(run.corrected is not None for run in table.runs)
+    ]
     rows = [Metric(entry, OVERALL, None, options) for entry in entries]
     rows += [Metric(entry, VIEW, group, options) for group in groups for entry in entries]
     rows += [Metric(entry, CLASS, group, options) for entry in entries for group in classes]  # to compare the classes

@@ -14,6 +14,7 @@ from lesion_utils.evaluation import bootstrap
 from lesion_utils.evaluation.metrics import Ranking
 from lesion_utils.evaluation.views import Views, views_of
 
+CORRECTED = "prior_corrected"  # column of the classes after prior correction, which ``prior.correct_prior`` adds
 Frames: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]
 
 
@@ -24,6 +25,7 @@ class Run:
     truth: np.ndarray  # (n,) class indices
     predicted: np.ndarray  # (n,) class indices
     probabilities: np.ndarray | None  # (n, k); None if a run of the table has none
+    corrected: np.ndarray | None = None  # (n,) class indices after prior correction, if there was one
 
     def __post_init__(self) -> None:
         self.ranking = cache(self._ranking)  # by the classes, given as bytes of (k,) bool
@@ -72,7 +74,8 @@ class PredictionTable:
     def _run(self, frame: pd.DataFrame) -> Run:
         if self.has_probabilities:
             scores = frame[[f"p_{name}" for name in self.classes]].to_numpy(np.float64)
-            return Run(self.truth, scores.argmax(1), scores)
+            corrected = pd.Index(self.classes).get_indexer(frame[CORRECTED]) if CORRECTED in frame else None
+            return Run(self.truth, scores.argmax(1), scores, corrected)
         predicted = frame.get("predicted")
         if classes := predictions.classes_of(frame):  # another run has none
             predicted = np.asarray(classes, object)[predictions.probabilities(frame).argmax(1)]
@@ -101,9 +104,13 @@ class PredictionTable:
 
     def with_runs_of(self, other: "PredictionTable") -> "PredictionTable":
         """The runs of this table and then those of ``other``, on the draws of this one."""
-        both = PredictionTable([*self.frames, *other.frames], self.resamples, self.seed, self.name)
-        both.draws = self.draws  # the same lesions and labels, so the same draws
-        return both
+        return self.with_frames([*self.frames, *other.frames])
+
+    def with_frames(self, frames: Frames) -> "PredictionTable":
+        """A table of ``frames`` with the same cases, on the draws of this one."""
+        table = PredictionTable(frames, self.resamples, self.seed, self.name)
+        table.draws = self.draws  # the same lesions and labels, so the same draws
+        return table
 
     def view(self, name: str, views: Views = None) -> tuple[str, ...]:
         """The classes of the view ``name``; raises InputError if these classes have no such view."""

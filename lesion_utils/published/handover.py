@@ -55,7 +55,7 @@ class About(Strict):
 
 def names(recipe: Recipe) -> tuple[str, ...]:
     """The files and folders that ``write`` makes for ``recipe``; InputError for a form that cannot hold its model."""
-    keys = ("flip_views", "prior_correction", "standardise")  # Keras reads the last one's mean and does not use it
+    keys = ("flip_views", "standardise")  # Keras reads the last one's mean and does not use it
     lost_in_h5 = [key for key in keys if getattr(recipe, key)]
     if not BACKBONES[recipe.backbone.name].fits_h5:
         lost_in_h5.append(f"backbone {recipe.backbone.name}")
