@@ -10,7 +10,7 @@ import shlex
 from lesion_utils import pipeline
 from lesion_utils.cases import data_folder
 from lesion_utils.paths import report_folder, resolve, run_folder
-from lesion_utils.predictions import STAGE_NOTEBOOKS
+from lesion_utils.predictions import STAGE_NOTEBOOKS, TEST_READS
 from lesion_utils.study import STAGES, load_study
 
 PARAMS = load_study(**{key: value for key, value in config.items() if key != "tables"})
@@ -96,7 +96,7 @@ for job in JOBS:
         input:
             job.inputs,
         output:
-            job.outputs,
+            [update(path) if path.endswith(TEST_READS) else path for path in job.outputs],
         params:
             depends_on=job.depends_on,
             notebook=job.notebook,

@@ -34,13 +34,24 @@ def file_digest(path: str) -> str:
 
 def commit(project: Path = PROJECT) -> str:
     """The commit of ``project``, marked dirty if anything but the reports differs from it."""
-    git = functools.partial(subprocess.check_output, cwd=project, text=True, stderr=subprocess.DEVNULL)
-    try:
-        made_by = git(["git", "rev-parse", "--short=12", "HEAD"]).strip()
-        changed = git(["git", "status", "--porcelain", "--", ".", ":!reports"])
-    except (OSError, subprocess.CalledProcessError):
+    made_by = _git(project, "rev-parse", "--short=12", "HEAD")
+    changed = _git(project, "status", "--porcelain", "--", ".", ":!reports")
+    if made_by is None or changed is None:
         return "unknown (not a git checkout)"
-    return f"{made_by} (dirty: the tree had uncommitted changes)" if changed else made_by
+    return made_by.strip() + (" (dirty: the tree had uncommitted changes)" if changed else "")
+
+
+@functools.lru_cache(maxsize=64)  # a commit never changes
+def text_at(made_by: str, path: str, project: Path = PROJECT) -> str | None:
+    """The file ``path`` (from the root of ``project``) at a commit, named as by ``commit``; None if unknown."""
+    return _git(project, "show", f"{made_by.split()[0]}:./{path}")
+
+
+def _git(project: Path, *arguments: str) -> str | None:
+    try:
+        return subprocess.check_output(["git", *arguments], cwd=project, text=True, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def code_digest(source: str) -> str:

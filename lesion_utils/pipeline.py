@@ -31,7 +31,7 @@ from lesion_utils.paths import (
     run_name,
     write_json,
 )
-from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS, leak_tables, splits_of, table_path
+from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS, TEST_READS, leak_tables, splits_of, table_path
 from lesion_utils.study import STAGES, StudyParams
 
 EDA, EVALUATION = "01_eda", "05_evaluation"
@@ -104,7 +104,7 @@ def _training(stage: str, params: StudyParams, jobs: list[Job]) -> list[Files]:
 
 
 def _evaluation(params: StudyParams, jobs: list[Job]) -> list[Files]:
-    names = ["results.json", "claims.json"] if claims_of_study(params.study) else ["results.json"]
+    names = ["results.json", TEST_READS, *(["claims.json"] if claims_of_study(params.study) else [])]
     inputs, outputs = _prediction_tables(jobs), [f"{reports_from_runs(params.study)}/{name}" for name in names]
     return [([*_case_tables(params), *inputs], outputs)] if inputs else []
 

@@ -19,6 +19,7 @@ from lesion_utils.tables import parse_probabilities, require_columns, require_fi
 _NOTEBOOKS = ("02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning")
 PROVENANCE = "provenance.json"  # of a training; written last: with it the other files are complete
 STAGE_NOTEBOOKS = dict(zip(STAGES, _NOTEBOOKS, strict=True))
+TEST_READS = "test_reads.csv"  # of a study: when its test tables were read, by which code, for what
 LEAK_SPLITS = {"test": "all test images", "test_can_leak": "test images that can leak"}  # tables of a leak's arm
 _NEEDED = ("image_id", "lesion_id", "label")
 

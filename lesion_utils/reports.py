@@ -21,7 +21,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import PROJECT, atomic_write, read_json, report_folder, run_folder, run_name, write_json
 from lesion_utils.pipeline import CARD, EVALUATION, INDEX, ITEMS, NOTEBOOKS, Job, depends_on, plan, values
-from lesion_utils.predictions import STAGE_NOTEBOOKS
+from lesion_utils.predictions import STAGE_NOTEBOOKS, TEST_READS
 from lesion_utils.rounding import number, percent, span, with_interval
 from lesion_utils.study import PUBLISHED, StudyParams, load_study, study_names
 
@@ -155,6 +155,7 @@ def write_index(params: StudyParams) -> Path:
     ledger = report_folder(PUBLISHED) / INDEX
     first = {
         **{"rows": rows, "ledger": os.path.relpath(ledger, folder) if ledger.is_file() else ""},
+        "reads": TEST_READS if (folder / TEST_READS).is_file() else "",
         "exported": [name for name, recipe in params.recipes.items() if recipe.exports],
     }
     write_page(folder / INDEX, "index.html.j2", nav=_navigation(params, INDEX, pages), **first, **facts)

@@ -660,6 +660,29 @@ def test_the_fill_that_a_training_noted_is_measured_without_keras(study, monkeyp
     assert (number.value, number.n) == (0.25, 1000)
 
 
+def test_a_claim_that_was_changed_after_its_models_were_trained_is_declared_after(study, monkeypatch):
+    value = claim({"kind": "metric", "study": study.study, "recipe": "plain", "metric": "accuracy"}, margin=0.5)
+    monkeypatch.setattr(declared, "claims_of_study", lambda name: [value] if name == study.study else [])
+    for run in range(3):
+        about = predictions.table_path(study.study, "plain", run, "validation").with_suffix(".json")
+        about.write_text(json.dumps(json.loads(about.read_text()) | {"commit": f"c{run} (dirty)"}))
+    same = value.model_dump(mode="json", exclude_defaults=True)
+    for then, expected in [
+        ([same], "before"),
+        ([same | {"note": "in other words"}], "before"),
+        (None, "before"),  # no history here: the ledger's own word
+        ([], "after"),
+        ([same | {"id": "000_y"}], "after"),
+        ([same | {"margin": 0.4}], "after"),
+        ([{"id": value.id, "how": "in a form of old"}], "after"),
+    ]:
+        text = None if then is None else yaml.safe_dump(then)
+        old = {"c0 (dirty)": yaml.safe_dump([same]), "c1 (dirty)": text, "c2 (dirty)": yaml.safe_dump([same])}
+        monkeypatch.setattr(declared, "text_at", lambda commit, path, texts=old: texts[commit])
+        (row,) = judge_claims(study)
+        assert row["declared"] == expected and row["trained_at"] == ["c0 (dirty)", "c1 (dirty)", "c2 (dirty)"]
+
+
 def test_a_study_judges_its_claims_and_writes_them(study, monkeypatch):
     value = claim({"kind": "metric", "study": study.study, "recipe": "plain", "metric": "accuracy"})
     monkeypatch.setattr(declared, "claims_of_study", lambda name: [value] if name == study.study else [])
@@ -670,6 +693,15 @@ def test_a_study_judges_its_claims_and_writes_them(study, monkeypatch):
     assert "n = 100" in line["here"] and "3 runs" in line["here"]
     write_claims(study, [row])
     assert json.loads((report_folder(study.study) / "claims.json").read_text()) == [row]
+    reads = pd.read_csv(report_folder(study.study) / "test_reads.csv")
+    assert len(reads) == 9 and set(reads["purpose"]) == {"claims judged"} and set(reads["split"]) == {"test"}
+    judge_claims(study)  # nothing new was read
+    assert pd.read_csv(report_folder(study.study) / "test_reads.csv").equals(reads)
+    table = predictions.table_path(study.study, "also", 1, "test")
+    table.write_text(table.read_text().replace("nv", "mel", 1))
+    judge_claims(study)
+    again = pd.read_csv(report_folder(study.study) / "test_reads.csv")
+    assert again[:9].equals(reads) and again[9:][["recipe", "run"]].values.tolist() == [["also", 1]]
     other = StudyParams(study="another")
     write_claims(other, judge_claims(other))
     assert not report_folder("another").exists()

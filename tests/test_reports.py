@@ -22,7 +22,7 @@ from PIL import Image
 
 from lesion_utils import reports
 from lesion_utils.cases import data_digest
-from lesion_utils.digests import file_digest
+from lesion_utils.digests import commit, file_digest, text_at
 from lesion_utils.paths import PROJECT, report_folder, run_folder
 from lesion_utils.pipeline import notebook_path
 from lesion_utils.study import StudyParams, publish_numbers, study_names
@@ -186,6 +186,15 @@ def test_only_what_is_no_report_makes_a_tree_dirty(study, checkout, changed, dir
 def test_without_git_the_commit_is_unknown(study, checkout):
     (checkout / ".git").rename(checkout.parent / "gone")
     assert reports.stamp(study, "01_eda", "", 1)["commit"].startswith("unknown")
+
+
+def test_a_file_of_another_commit_can_be_read(checkout):
+    first = commit(checkout)
+    (checkout / "requirements.lock").write_text("second\n")
+    dirty = commit(checkout)
+    assert text_at(first, "requirements.lock", checkout) == text_at(dirty, "requirements.lock", checkout) == "first\n"
+    for made_by, path in ((first, "gone.yml"), ("0123456789ab", "requirements.lock"), ("unknown (…)", "new.py")):
+        assert text_at(made_by, path, checkout) is None
 
 
 def test_a_run_that_succeeds_removes_the_failure_before_it(study):

@@ -14,8 +14,9 @@ import jinja2
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
-from lesion_utils.digests import digest
+from lesion_utils.digests import digest, text_at
 from lesion_utils.errors import InputError
+from lesion_utils.paths import PROJECT
 from lesion_utils.recipes import Fraction, Name, Positive
 from lesion_utils.rounding import as_written
 from lesion_utils.study import CLAIMS, StudyName
@@ -235,6 +236,20 @@ def _parsed(path: Path, text: str) -> tuple[Claim, ...]:
                 "the same words and without `below`. Fix: correct it."
             )
     return claims
+
+
+def is_declared_at(made_by: str, claim: Claim) -> bool | None:
+    """Whether the ledger at the commit ``made_by`` declares ``claim`` as it is now; None if that ledger is unknown."""
+    text = text_at(made_by, CLAIMS.relative_to(PROJECT).as_posix())
+    if text is None:
+        return None
+    for value in yaml.safe_load(text):
+        if value.get("id") == claim.id:
+            try:
+                return Claim.model_validate(value).declaration == claim.declaration
+            except ValidationError:  # declared in another form
+                return False
+    return False
 
 
 def claims_of_study(study: str) -> list[Claim]:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from lesion_utils import predictions
+from lesion_utils import predictions, tracked
+from lesion_utils.digests import commit, file_digest
 from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.evaluation.differences import leak_differences
 from lesion_utils.evaluation.prior import correct_prior
-from lesion_utils.paths import records, report_folder, write_json
+from lesion_utils.paths import atomic_write, records, report_folder, write_json
+from lesion_utils.predictions import LEAK_SPLITS, TEST_READS
 from lesion_utils.study import StudyParams
 
 
@@ -25,10 +27,30 @@ def judge_study(
         frames = [predictions.read(params, *key, run) for run in range(params.runs)]
         table = PredictionTable(frames, params.resamples)
         tables[key] = correct_prior(table, tables.get((key[0], "validation")))
+    log_test_reads(params, "recipes and leaks judged")
     rows = {key: judge(table, params.judging) for key, table in tables.items()}
     judged = pd.concat(rows, names=["recipe", "split", "name"])
     leaks = {leak: leak_differences(params, leak) for leak in params.leaks}
     return tables, judged, choose(judged)[0], leaks
+
+
+def log_test_reads(params: StudyParams, purpose: str) -> None:
+    """Adds to ``test_reads.csv``, among the reports, which test tables are read: ``when``; ``recipe, run, split``;
+    ``table``, the digest of its content; ``purpose``; ``commit`` of the reading code. A table that was read before for
+    the same purpose gives no new row: nothing new can be learnt from it.
+    """
+    rows = []
+    for name, run in tracked.trainings(params):
+        for split in LEAK_SPLITS if name in params.arms else {"test"} & set(params.held_out_splits):
+            path = predictions.read_provenance(params, name, split, run)["path"]
+            rows.append([name, str(run), split, file_digest(str(path)), purpose])
+    path, keys = report_folder(params.study) / TEST_READS, ["recipe", "run", "split", "table", "purpose"]
+    reads = pd.DataFrame(rows, columns=keys)
+    reads = reads.assign(when=pd.Timestamp.now("UTC").strftime("%Y-%m-%d %H:%M"), commit=commit())
+    if path.is_file():
+        reads = pd.concat([pd.read_csv(path, dtype=str), reads]).drop_duplicates(keys)
+    with atomic_write(path) as new:
+        reads[["when", *keys, "commit"]].to_csv(new, index=False)
 
 
 def choose(judged: pd.DataFrame) -> tuple[str, str]:

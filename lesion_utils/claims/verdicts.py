@@ -4,9 +4,11 @@ import math
 import os
 from typing import Any
 
+from lesion_utils import predictions
 from lesion_utils.claims import declared
 from lesion_utils.claims.declared import KINDS, VERDICTS, Claim, Data, Matrix, Metric, Share, Training
 from lesion_utils.claims.measured import Measured, measure, measure_published
+from lesion_utils.claims.results import log_test_reads
 from lesion_utils.claims.rules import decide
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.bootstrap import LEVEL
@@ -27,10 +29,26 @@ def judge_claims(params: StudyParams) -> list[dict[str, Any]]:
     for claim in claims:
         try:
             number = measure(params, claim.estimand, claim.region)  # type: ignore[arg-type]
+            commits = _trained_at(params, claim)
         except InputError as error:
             raise InputError(f"claim {claim.id}: {error}") from error
-        rows.append(row_of(claim, number, params.scaled_down_how))
+        row = row_of(claim, number, params.scaled_down_how) | {"trained_at": commits}
+        if any(declared.is_declared_at(commit, claim) is False for commit in commits):
+            row["declared"] = "after"
+        rows.append(row)
+    if claims:
+        log_test_reads(params, "claims judged")
     return decide(claims, rows)
+
+
+def _trained_at(params: StudyParams, claim: Claim) -> list[str]:
+    """The commits of the code that trained the models which ``claim`` is about."""
+    if isinstance(claim.estimand, Data):
+        return []
+    recipes = [getattr(claim.estimand, key) for key in ("recipe", "reference")]
+    runs = [(name, run) for name in recipes if name for run in range(params.runs)]
+    made = [predictions.read_provenance(params, name, "validation", run) for name, run in runs]
+    return sorted({provenance.get("commit", "unknown") for provenance in made})
 
 
 def row_of(claim: Claim, number: Measured | None = None, scaled: str = "", why: str = "") -> dict[str, Any]:
@@ -100,7 +118,7 @@ def _collected(claim: Claim, row: dict[str, Any] | None) -> dict[str, Any]:
     own = {name: row[name] for name in ("leaky", "runs", "barred", "p_holds", "p_fails") if name in row}
     number = Measured(value, low, high, row["n"], "" if row.get("barred") else row.get("why", ""), **own)
     scaled = (load_study(claim.study).scaled_down_how or "smaller when it was run") if row["scaled"] else ""
-    return row_of(claim, number, scaled)
+    return row_of(claim, number, scaled) | {key: row[key] for key in ("trained_at", "declared") if "trained_at" in row}
 
 
 def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
