@@ -41,6 +41,10 @@ class _Declared(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 # What a reader sees of each kind of estimand, as a Jinja template, and of each fact.
 _WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yml").read_text(encoding="utf-8"))
 FACTS: dict[str, str] = _WORDS.pop("facts")
+# Sentences of the texts that are no claim: their first words by system and reason.
+OTHER_SENTENCES: dict[str, dict[str, list[str]]] = yaml.safe_load(
+    Path(__file__).with_name("other_sentences.yml").read_text(encoding="utf-8")
+)
 
 
 class _Estimand(_Declared):
