@@ -115,7 +115,7 @@ rule reports:
         [f"stamps/{job.name}.json" for job in JOBS],
     output:
         [f"{REPORTS}/{job.name}.html" for job in JOBS],
-        [f"{REPORTS}/{page}" for page in (*PAGES, "predictions/README.md")],
+        [f"{REPORTS}/{page}" for page in (*PAGES, "pages.json", "predictions/README.md")],
         pipeline.made("reports"),
         update(ALL_STUDIES),  # a page that studies share: not removed before it is written
     params:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from lesion_utils.cases import case_table_files, data_title, read_written_cases
-from lesion_utils.digests import bytes_digest, digest
+from lesion_utils.digests import bytes_digest, digest, file_digest
 from lesion_utils.errors import InputError
-from lesion_utils.paths import atomic_write, models_folder, of_batch, output_root, read_json, write_json
+from lesion_utils.paths import atomic_write, models_folder, of_batch, output_root, read_json, report_folder, write_json
 from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS
 from lesion_utils.study import ARMS, StudyParams, arm_name
 
 CASES = "cases.csv.gz"
+PAGES = "pages.json"  # which tables the pages of a study were made from, and their content
 FROM_TRACKED = "LESION_FROM_PREDICTIONS"  # set: `train` takes tracked tables, whatever code made them, and never trains
 _CASE_COLUMNS = ("image_id", "lesion_id", "label", "split", "published_split")  # judging needs no others
 _README = Path(__file__).parent / "templates" / "predictions.md"
@@ -98,6 +99,26 @@ def _text(path: Path) -> str:
 def tracked_digest(study: str) -> str:
     """Changes with any table or history that is tracked of a study."""
     return digest([read_json(file, "")["digests"] for file in sorted(tracked_folder(study).glob(f"*/r*/{PROVENANCE}"))])
+
+
+def sign_pages(study: str) -> None:
+    """Notes in ``pages.json`` which tables the pages of a study were made from, and the content of each page."""
+    folder = report_folder(study)
+    pages = {page.name: file_digest(str(page)) for page in sorted(folder.glob("*.html"))}
+    write_json(folder / PAGES, {"tables": tracked_digest(study), "pages": pages})
+
+
+def changed_pages(study: str) -> list[str]:
+    """What is wrong with the pages of a study: made from other tables, edited, or missing."""
+    folder = report_folder(study)
+    signed = read_json(folder / PAGES, f"make study STUDY={study}")
+    found = [] if signed["tables"] == tracked_digest(study) else [f"{study}: the pages were made from other tables"]
+    for name, content in signed["pages"].items():
+        if not (folder / name).is_file():
+            found.append(f"{study}/{name} is missing")
+        elif file_digest(str(folder / name)) != content:
+            found.append(f"{study}/{name} is not as it was made")
+    return found
 
 
 def agrees(training: Path, made_from: dict[str, Any]) -> bool:

@@ -37,6 +37,7 @@ def differences(study: str) -> list[str]:
     if not (tracked.tracked_folder(study) / tracked.CASES).is_file():
         raise InputError(f"study {study!r} has no tracked tables in {tracked.tracked_folder(study)}. Fix: {fix}")
     found = [f"{_short(path)} has another content than its provenance says" for path in tracked.changed_files(study)]
+    found += tracked.changed_pages(study)
     with tempfile.TemporaryDirectory(prefix="lesion-verify-") as folder:
         tracked.take_all(params, Path(folder), fix)
         before = _read(study)

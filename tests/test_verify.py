@@ -14,6 +14,7 @@ from conftest import TINY_CNN
 from lesion_utils import predictions, tracked, verify
 from lesion_utils.cases import make_case_tables, write_case_tables
 from lesion_utils.claims.results import judge_study, write_results
+from lesion_utils.digests import bytes_digest
 from lesion_utils.paths import models_folder, report_folder, write_json
 from lesion_utils.study import load_study
 
@@ -53,6 +54,8 @@ def judged(tmp_path_factory):
                 tracked.keep(params.model_copy(update={"run": run}), notebook)
         _, frame, chosen, leaks = judge_study(params)
         write_results(params, frame, chosen, leaks)
+        (report_folder("tiny") / "index.html").write_text("made up")
+        tracked.sign_pages("tiny")
     return file, folder
 
 
@@ -109,6 +112,21 @@ def test_a_number_or_a_row_of_the_results_that_was_edited_is_named(clone):
     first, second = verify.differences(clone)
     assert f"{row['recipe']}, {row['split']}, {row['metric']}, value" in first and str(row["value"]) in first
     assert gone["metric"] in second and "tracked nothing" in second
+
+
+def test_a_page_that_was_edited_or_made_from_other_tables_is_named(clone):
+    page = report_folder("tiny") / "index.html"
+    page.write_text("edited")
+    assert verify.differences(clone) == ["tiny/index.html is not as it was made"]
+    page.unlink()
+    assert verify.differences(clone) == ["tiny/index.html is missing"]
+    page.write_text("made up")
+    file = tracked.tracked_folder("tiny") / "cnn" / "r0" / "provenance.json"
+    kept = json.loads(file.read_text())
+    tracked._keep(file.with_name("history.csv.gz"), "epoch,accuracy\n1,0.6\n")
+    kept["digests"]["history.csv"] = bytes_digest(b"epoch,accuracy\n1,0.6\n")
+    write_json(file, kept)
+    assert verify.differences(clone) == ["tiny: the pages were made from other tables"]
 
 
 def test_verdicts_are_compared_and_prose_is_not():

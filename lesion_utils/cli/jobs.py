@@ -61,6 +61,7 @@ def report(params: StudyParams) -> None:
     """Write the HTML reports of a study's notebooks, and the index. Runs no notebook."""
     tracked.keep(params)
     index = reports.write_reports(params)
+    tracked.sign_pages(params.study)
     folder = pipeline.reports_from_runs(params.study)
     pipeline.record(params, "reports", [f"{folder}/{path.name}" for path in index.parent.glob("*.html")])
     if not os.environ.get("LESION_RUN_BY"):

@@ -13,7 +13,8 @@ def verify(study: Study = None) -> None:
     """Compute the results and claims of studies again from tracked tables, and compare.
 
     Reads reports/<study>/predictions/ only: no image, no weights, and nothing is trained. Every number of results.json
-    and claims.json must be the same to 1e-9. Each that differs is named.
+    and claims.json must be the same to 1e-9, and pages and figures must be as they were made from these tables. What
+    differs is named.
 
     \b
     Examples:
