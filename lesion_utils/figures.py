@@ -7,6 +7,7 @@ Error bars are 95% CIs from a bootstrap over lesions. Results that are leaky, fe
 import base64
 import io
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,16 +17,17 @@ import seaborn as sns
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from lesion_utils.audit.images import open_image
 from lesion_utils.evaluation import PredictionTable, roc_curves
 from lesion_utils.predictions import labelled
+from lesion_utils.probes import GRID, SEEN
 from lesion_utils.rounding import CELL, number
 
 BLUE, LIGHT_BLUE, ORANGE = "#3b6ea5", "#b8c9dd", "#c05a28"
 DPI, SHOWN_DPI = 80, 110
-COLOURS = 128  # of a displayed picture: a third of the bytes, and no visible difference
 
 # One colour per class in every figure, whatever the dataset calls the class: the palette "muted" of Paul Tol, which
 # stays distinct for colour-blind readers (https://personal.sron.nl/~pault/).
@@ -54,18 +56,20 @@ def show(shown: Figure | pd.DataFrame | str, caption: str = "", alt: str = "") -
     The caption is also the figure's alternative text, unless ``alt`` says more. A table's numbers are rounded as
     everywhere (``rounding.number``), and its index is hidden if it only counts the rows.
     """
-    about = {"text/markdown": f"*{caption}*" if caption else shown, "text/plain": caption or shown}
+    below = {"text/markdown": f"*{caption}*", "text/plain": caption}
     if isinstance(shown, str):
-        display(about, raw=True)
+        display({"text/markdown": shown, "text/plain": shown}, raw=True)
     elif isinstance(shown, Figure):
         picture = {"image/png": base64.b64encode(small_png(shown)).decode(), "text/plain": alt or caption}
         display(picture, metadata={"image/png": {"caption": caption, "alt": alt or caption}}, raw=True)
-        display(about, metadata={"caption_of_picture": True}, raw=True)  # reports take it from the picture
+        display(below, metadata={"caption_of": "picture"}, raw=True)  # in reports, the picture's own is shown
     else:
         if caption:
-            display(about, raw=True)
+            display(below, metadata={"caption_of": "table"}, raw=True)
+        index = list(shown.index) != list(range(len(shown)))
+        corner = " / ".join(filter(None, shown.index.names)) or None  # one line of names above the table, not two
+        cells = shown.map(_cell).rename_axis(index=[None] * shown.index.nlevels, columns=corner)
         with pd.option_context("display.max_colwidth", None):
-            cells, index = shown.map(_cell), list(shown.index) != list(range(len(shown)))
             html, text = cells.to_html(index=index, border=0, justify="left"), cells.to_string(index=index)
         display({"text/html": html, "text/plain": text}, raw=True)
 
@@ -77,12 +81,12 @@ def _cell(value: Any) -> str:
 
 
 def small_png(figure: Figure) -> bytes:
-    """``figure`` as a PNG in ``COLOURS`` colours; closes it."""
+    """``figure`` as a PNG with a palette, a third of the bytes without a visible difference; closes it."""
     drawn, kept = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=SHOWN_DPI)
     plt.close(figure)
     with Image.open(drawn) as image:
-        image.convert("RGB").quantize(COLOURS).save(kept, "PNG", optimize=True)
+        image.convert("RGB").quantize(method=Image.Quantize.FASTOCTREE).save(kept, "PNG", optimize=True)
     return kept.getvalue()
 
 
@@ -160,6 +164,25 @@ def ages(cases: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
+def split_shares(cases: pd.DataFrame, splits: Sequence[str], title: str) -> Figure:
+    """Share of the images of each class in each of ``splits``, in the colour of the class; the bars hold the counts."""
+    counts = pd.crosstab(cases["label"], cases["split"]).reindex(columns=splits, fill_value=0)
+    counts = counts.loc[cases["label"].value_counts().index]
+    figure, ax = _panel(f"{title}: images of each class by split", "share of the class", "diagnosis", 8, 3.8)
+    colours, left = [class_colour(label) for label in counts.index], np.zeros(len(counts))
+    for split, alpha in zip(splits, (1, 0.6, 0.3), strict=False):
+        shares = (counts[split] / counts.sum(axis=1)).to_numpy()
+        bars = ax.barh(counts.index, shares, left=left, color=colours, alpha=alpha)
+        texts = [f"{split} {n:,}" for n in counts[split]]
+        halo = [withStroke(linewidth=2.5, foreground="white")]  # readable on every colour
+        ax.bar_label(bars, texts, label_type="center", fontsize=8, color="black", path_effects=halo)
+        left += shares
+    ax.set_xlim(0, 1)
+    ax.grid(False)
+    ax.invert_yaxis()
+    return figure
+
+
 def images_per_lesion(cases: pd.DataFrame, title: str) -> Figure:
     """How many images the lesions have."""
     lesions = cases.groupby("lesion_id").size().value_counts().sort_index()
@@ -181,6 +204,19 @@ def samples(cases: pd.DataFrame, title: str, each: int = 5, seed: int = 0) -> Fi
         ax.set(xticks=[], yticks=[])
         ax.grid(False)
     figure.suptitle(f"{title}: samples of each class")
+    return figure
+
+
+def probe_views(path: str, title: str) -> Figure:
+    """A picture, and the parts of it that the shortcut probes see, as coarse as they see them."""
+    picture, size = open_image(path), (GRID, GRID)
+    cells = np.asarray(picture.resize(size, Image.Resampling.BOX))
+    views = {"the picture": picture} | {name: np.where(mask[..., None], cells, 255) for name, mask in SEEN.items()}
+    figure, axes = _panels(columns=len(views), width=9, height=2.7)
+    for ax, (name, view) in zip(axes[0], views.items(), strict=True):
+        ax.imshow(view, extent=(0, picture.width, picture.height, 0))
+        ax.set(title=name, xticks=[], yticks=[])
+    figure.suptitle(title)
     return figure
 
 
@@ -240,17 +276,21 @@ def roc(table: PredictionTable, title: str) -> Figure:
     return figure
 
 
-def intervals(rows: pd.DataFrame, label: str, xlabel: str, title: str, zero: bool = False) -> Figure:
-    """Point and 95% CI of each row, named by the column ``label``; ``zero``: differences, with a line at 0."""
+def intervals(
+    rows: pd.DataFrame, label: str, xlabel: str, title: str, zero: bool = False, chance: float | None = None
+) -> Figure:
+    """Point and 95% CI of each row, named by the column ``label``; ``zero``: differences, with a line at 0; ``chance``:
+    what guessing gets, another line.
+    """
     figure, ax = _panel(title, f"{xlabel} (95% CI)", "", 8, 1.2 + 0.35 * len(rows))
     for line, row in enumerate(rows.to_dict("records")):
         _interval(ax, line, row)
     leaky = rows.get("leaky", pd.Series(False, index=rows.index))
     ax.set_yticks(range(len(rows)), [labelled(name, mark) for name, mark in zip(rows[label], leaky, strict=True)])
     ax.invert_yaxis()
-    if zero:
-        ax.axvline(0, color="grey", linestyle=":")
-    else:
+    if (mark := 0 if zero else chance) is not None:
+        ax.axvline(mark, color="grey", linestyle=":")
+    if not zero:
         ax.set_xlim(0, 1)
     return figure
 

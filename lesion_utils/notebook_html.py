@@ -57,7 +57,7 @@ def notebook_parts(book: NotebookNode) -> tuple[list[dict[str, Any]], list[tuple
         if cell.cell_type != "code":
             continue
         cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-        cell.outputs = [output for output in cell.outputs if "caption_of_picture" not in output.get("metadata", {})]
+        cell.outputs = [output for output in cell.outputs if _caption_of(output) != "picture"]
         outputs = []
         for output in CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)[0].outputs:
             figures += "image/png" in output.get("data", {})
@@ -69,6 +69,10 @@ def notebook_parts(book: NotebookNode) -> tuple[list[dict[str, Any]], list[tuple
             code, label = f"{cells[-1]['code']}\n{code}", cells.pop()["label"] or label
         cells.append({"code": code, "label": label, "outputs": outputs})
     return cells, text.headings
+
+
+def _caption_of(output: NotebookNode) -> str:
+    return output.get("metadata", {}).get("caption_of", "")
 
 
 def _output(output: NotebookNode, default_alt: str, markdown: MarkdownWithMath) -> str:
@@ -85,6 +89,8 @@ def _output(output: NotebookNode, default_alt: str, markdown: MarkdownWithMath) 
         return f"<figure>{image}{below}</figure>"
     if "text/html" in data:
         return _scrolling(re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.DOTALL))
+    if _caption_of(output) == "table":
+        return f'<p class="note">{html.escape(data["text/plain"])}</p>'
     if "text/markdown" in data:
         return _scrolling(markdown.render(data["text/markdown"]))
     return _printed(data.get("text/plain", ""))

@@ -19,6 +19,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from lesion_utils import predictions
 from lesion_utils.audit.images import open_image
 from lesion_utils.errors import InputError, first_ten
+from lesion_utils.rounding import with_interval
 
 PROBES = {
     "frame": "the border alone, a fifteenth of the height and width on each side",
@@ -61,6 +62,18 @@ def probe(cases: pd.DataFrame, kind: str, threads: int, seed: int) -> pd.DataFra
     return predictions.build(cases, sorted(cases["label"].unique()), scores)
 
 
+def above_chance(judged: pd.DataFrame) -> str:
+    """Which probes predict the class: by the 95% CI of the macro AUC. Rows of ``judge`` by probe and metric."""
+    rows = judged.xs("macro AUC", level=1).dropna(subset=["value"])
+    better = rows.index[rows["low"] > 0.5]
+    named = f" ({', '.join(better)})" if len(better) else ""
+    text = f"{len(better)} of {len(rows)} probes have a macro AUC whose 95% CI is above 0.5{named}."
+    if rows.empty:
+        return text
+    best = rows.loc[rows["value"].idxmax()]
+    return f"{text} The highest is that of {best.name}: {with_interval(best['value'], best['low'], best['high'])}."
+
+
 @lru_cache(maxsize=1)  # for three probes
 def _opened(paths: tuple[str, ...], threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Each picture as means of GRID x GRID equal cells, (n, GRID, GRID, 3) uint8; its bytes, width, height, (n, 3)."""
@@ -86,9 +99,10 @@ def _metadata(cases: pd.DataFrame, threads: int) -> np.ndarray:
 
 
 _Y, _X = (np.mgrid[:GRID, :GRID] + 0.5) / GRID * 2 - 1  # -1 to 1
+SEEN = {"frame": np.maximum(abs(_X), abs(_Y)) > 1 - 2 / 15, "around": _X * _X + _Y * _Y > 0.8**2}  # cells
 FEATURES: dict[str, Callable[[pd.DataFrame, int], np.ndarray]] = {
-    "frame": _pixels(np.maximum(abs(_X), abs(_Y)) > 1 - 2 / 15),
-    "around": _pixels(_X * _X + _Y * _Y > 0.8**2),
+    "frame": _pixels(SEEN["frame"]),
+    "around": _pixels(SEEN["around"]),
     "file": lambda cases, threads: _opened(tuple(cases["path"]), threads)[1],
     "metadata": _metadata,
 }

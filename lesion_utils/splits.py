@@ -1,5 +1,6 @@
 """Training, validation and test: grouped by lesion, stratified by diagnosis; and the check for leaks between them."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -8,6 +9,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from lesion_utils.digests import digest
 from lesion_utils.errors import InputError, first_ten
+from lesion_utils.rounding import percent
 
 SPLITS = ("train", "validation", "test")
 UNUSED = "unused"  # the value of `split` of a case that is in none of them
@@ -71,6 +73,26 @@ def find_leaks(cases: pd.DataFrame) -> pd.DataFrame:
     image = held_out["isic_id"].isin(training["isic_id"]) | held_out["pixels"].isin(training["pixels"])
     lesion = held_out["lesion_id"].isin(training["lesion_id"])
     return held_out.assign(shares=np.where(image, "image", "lesion"))[image | lesion]
+
+
+def split_table(cases: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
+    """Images and, in brackets, lesions of each class and of all in each of ``splits``."""
+    both = pd.concat([cases, cases.assign(label="all")])
+    counts = both.groupby(["label", "split"]).agg(images=("image_id", "size"), lesions=("lesion_id", "nunique"))
+    texts = counts["images"].map("{:,}".format) + " (" + counts["lesions"].map("{:,})".format)
+    order = [*cases["label"].value_counts().index, "all"]
+    return texts.unstack(fill_value="0 (0)").reindex(order)[list(splits)].rename_axis("class")
+
+
+def leak_table(cases: pd.DataFrame, held_out: Sequence[str]) -> pd.DataFrame:
+    """How many images of each class and of all leak into training (``find_leaks``), for each split of ``held_out``."""
+    both = pd.concat([cases, cases.assign(label="all")])
+    leaks = both["image_id"].isin(find_leaks(cases)["image_id"])
+    counts = leaks.groupby([both["label"], both["split"]]).agg(["sum", "size", "mean"])
+    texts = [f"{row['sum']:.0f} of {row['size']:,.0f} ({percent(row['mean'])})" for _, row in counts.iterrows()]
+    order = [*cases["label"].value_counts().index, "all"]
+    table = pd.Series(texts, counts.index).unstack(fill_value="none").reindex(order)
+    return table[list(held_out)].rename_axis("class")
 
 
 def refuse_leak(name: str, cases: pd.DataFrame, allow_leak: bool) -> bool:

@@ -35,8 +35,8 @@ def test_a_figure_is_a_small_picture_with_its_caption(displayed, alt, alternativ
     (picture, about), (caption, marked) = displayed(figure, "A caption, n = 3", alt)
     assert about == {"image/png": {"caption": "A caption, n = 3", "alt": alternative}}
     image = Image.open(io.BytesIO(base64.b64decode(picture["image/png"])))
-    assert picture["text/plain"] == alternative and image.mode == "P" and len(image.getcolors()) <= 128
-    assert caption["text/markdown"] == "*A caption, n = 3*" and marked == {"caption_of_picture": True}
+    assert picture["text/plain"] == alternative and image.mode == "P" and len(image.getcolors()) <= 256
+    assert caption["text/markdown"] == "*A caption, n = 3*" and marked == {"caption_of": "picture"}
     assert not plt.fignum_exists(figure.number)
 
 
@@ -50,14 +50,15 @@ def test_a_table_is_rounded_as_everywhere_and_cuts_no_text(displayed):
     long = "a sentence that is not cut, " * 9
     table = pd.DataFrame({"n": [10015, 2], "share": [0.123456, np.nan], "text": [long, None], "ok": [True, False]})
     (caption, marked), (shown, _) = displayed(table, "All rows")
-    assert caption["text/markdown"] == "*All rows*" and not marked
+    assert caption["text/markdown"] == "*All rows*" and marked == {"caption_of": "table"}
     for form in ("text/html", "text/plain"):
         text = shown[form]
         assert "10,015" in text and "0.123" in text and "0.1234" not in text and long.strip() in text
         assert "True" in text and "NaN" not in text and "None" not in text
     assert "<th></th>" not in shown["text/html"]  # no index
-    ((named, _),) = displayed(table.set_index("n"))
-    assert "<th>2</th>" in named["text/html"]
+    ((named, _),) = displayed(table.set_index(["n", "share"]))
+    head = named["text/html"].split("</thead>")[0]
+    assert "<th>2</th>" in named["text/html"] and head.count("<tr") == 1 and "n / share" in head
 
 
 def test_a_sentence_is_a_paragraph(displayed):

@@ -261,15 +261,18 @@ def test_every_picture_has_an_alternative_text(study, report, metadata, alternat
     assert ("A caption" in "".join(page.shown)) == bool(metadata)
 
 
-def test_a_caption_is_shown_once(study, report):
+def test_captions_of_pictures_and_tables_are_shown_once(study, report):
     book = executed()
-    again = new_output("display_data", data={"text/markdown": "*A*"}, metadata={"caption_of_picture": True})
+    data = {"text/markdown": "*A*", "text/plain": "A <table>"}
+    again = new_output("display_data", data=data, metadata={"caption_of": "picture"})
+    of_table = new_output("display_data", data=data, metadata={"caption_of": "table"})
     book.cells[-1].outputs[-1].metadata = nbformat.from_dict({"image/png": {"caption": "A caption"}})
-    book.cells[-1].outputs.append(again)
+    book.cells[-1].outputs += [again, of_table]
     nbformat.write(book, run_folder("shown") / "executed" / "01_eda.ipynb")
     reports.write_report(study, "01_eda")
     html = report.read_text(encoding="utf-8")
     assert html.count("<figcaption>A caption</figcaption>") == 1 and "<em>A</em>" not in html
+    assert html.count('<p class="note">A &lt;table&gt;</p>') == 1
 
 
 def test_a_report_carries_its_stamp(study, report):

@@ -83,6 +83,12 @@ def apply(cases: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
     return cases[~paths.isin(excluded)].reset_index(drop=True)
 
 
+def summary(corrections: pd.DataFrame) -> pd.DataFrame:
+    """Files by action and reason; a reason does not name its lesion or file here."""
+    reason = corrections["reason"].str.replace(r"HAM_\S+|(?:Train|Test)/.*", "…", regex=True)
+    return corrections.groupby(["action", reason]).size().rename("files").reset_index()
+
+
 def write(corrections: pd.DataFrame, study: str) -> Path:
     """Writes ``reports/<study>/corrections.csv``; returns its path."""
     path = report_folder(study) / "corrections.csv"

@@ -55,6 +55,15 @@ def findings(
     return found.sort_values("severity", key=lambda s: s.map(SEVERITIES.index), kind="stable", ignore_index=True)
 
 
+def findings_sentence(found: pd.DataFrame) -> str:
+    """How many findings of each severity there are, and which leaks."""
+    counts = found["severity"].value_counts().reindex(SEVERITIES, fill_value=0)
+    listed = ", ".join(f"{severity} {count}" for severity, count in counts.items())
+    leaks = found[found["severity"] == "leak"]
+    named = "; ".join(f"{row.what} {row.where}, {row.images:,} images" for row in leaks.itertuples())
+    return f"{len(found)} findings: {listed}. Leaks: {named or 'none'}."
+
+
 def _row(what: str, where: str, involved: pd.DataFrame, groups: int, severity: str, sentence: str) -> tuple:
     counts = len(involved), involved["lesion_id"].nunique(), groups
     return what, where, *counts, severity, sentence, ", ".join(involved["image_id"][:_EXAMPLES])
