@@ -185,6 +185,12 @@ def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
     return {name: tables[file] for name, file in files.items()}
 
 
+def written_split_digest(params: StudyParams, table: str) -> str | None:
+    """The split digest of the ``corrected`` or ``raw`` case table as written; None where its JSON is not kept."""
+    about = _current(params, case_table_files(params)[table]).with_suffix(".json")
+    return read_json(about, "")["split digest"] if about.is_file() else None
+
+
 def read_written_cases(params: StudyParams, file: Path | None = None) -> pd.DataFrame:
     """The cases as written to ``file``, by default the corrected ones; InputError if it does not exist."""
     file = file or _current(params, case_table_files(params)["corrected"])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lesion_utils.cases import written_split_digest
 from lesion_utils.errors import InputError
 from lesion_utils.paths import atomic_write, models_folder, of_batch, read_json, write_json
 from lesion_utils.study import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm_name
@@ -126,7 +127,10 @@ def read_provenance(params: StudyParams, recipe: str, split: str, run: int | Non
 
 
 def _made_from(params: StudyParams, recipe: str, run: int) -> dict[str, Any]:
-    return {"recipe": params.trainings[recipe].identity, "seed": params.seed + run}
+    made_from: dict[str, Any] = {"recipe": params.trainings[recipe].identity, "seed": params.seed + run}
+    if recipe in params.recipes and (cases := written_split_digest(params, params.recipes[recipe].case_table)):
+        made_from["cases"] = cases
+    return made_from
 
 
 def _current(params: StudyParams, recipe: str, split: str, run: int) -> Path:

@@ -47,6 +47,16 @@ def test_what_the_jobs_made_is_used_where_it_is_the_same(by_hand, tiny_study, mo
     assert files(by_hand) == before and not run_folder("tiny").exists()
 
 
+def test_tables_of_another_split_are_not_read(by_hand, tiny_study):
+    other = tiny_study.model_copy(update={"split_seed": 7})
+    write_case_tables(other, make_case_tables(other))
+    with pytest.raises(InputError, match=r"another cases.*Fix: run notebooks/02_baseline_cnn\.ipynb with the same"):
+        predictions.read(other, "cnn", "test")
+    train_in(other, "cnn", read_case_tables(other)["corrected"])  # the Fix
+    ours, jobs = (predictions.read(study, "cnn", "test") for study in (other, tiny_study))
+    assert set(ours["image_id"]) != set(jobs["image_id"])
+
+
 def test_other_parameters_are_written_and_read_apart_and_the_jobs_files_stay(by_hand, tiny_study):
     before, cases = files(by_hand), read_case_tables(tiny_study)["corrected"]
     other = tiny_study.model_copy(update={"seed": 5})

@@ -16,6 +16,7 @@ from lesion_utils.cases import make_case_tables, write_case_tables
 from lesion_utils.claims.results import judge_study, write_results
 from lesion_utils.digests import bytes_digest
 from lesion_utils.paths import models_folder, report_folder, write_json
+from lesion_utils.splits import split_digest
 from lesion_utils.study import load_study
 
 STUDY = {
@@ -37,14 +38,14 @@ def judged(tmp_path_factory):
         params = load_study(str(file))
         tables = make_case_tables(params)
         write_case_tables(params, tables)
-        cases = tables["corrected"]
+        cases, split = tables["corrected"], split_digest(tables["corrected"])
         can_leak = cases[cases["split"] == "test"][::2].assign(split="test_can_leak")
         cases, random = pd.concat([cases, can_leak], ignore_index=True), np.random.default_rng(0)
         for name, run in tracked.trainings(params):
             splits = ("validation", "test", "test_can_leak") if name in params.arms else ("validation", "test")
             scores = {split: random.dirichlet(np.ones(7), (cases["split"] == split).sum()) for split in splits}
             recipe = params.trainings[name].identity
-            provenance = {"recipe": recipe, "seed": run, "leaky": name.endswith("_leaky")}
+            provenance = {"recipe": recipe, "seed": run, "leaky": name.endswith("_leaky"), "cases": split}
             training = models_folder("tiny") / name / f"r{run}"
             predictions.write(training, cases, scores, provenance)
             (training / "history.csv").write_text("epoch,accuracy\n1,0.5\n")
