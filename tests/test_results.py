@@ -1,13 +1,15 @@
 """The study's numbers as a file; the results on real data that are tracked, and what the README says of them."""
 
+import html
 import json
 import re
 
+import nbformat
 import pandas as pd
 import pytest
 from prediction_tables import table_of
 
-from lesion_utils import pipeline
+from lesion_utils import pipeline, verify
 from lesion_utils.audit import pixel_digests
 from lesion_utils.audit.corrections import corrections
 from lesion_utils.claims.declared import read_ledger
@@ -147,11 +149,24 @@ def test_the_tracked_reports_are_small_stamped_and_show_no_patient(study):
     stages = [notebook for stage, notebook in STAGE_NOTEBOOKS.items() if getattr(params, stage)]
     for name in ("index", pipeline.EDA, *stages, pipeline.EVALUATION):
         path = TRACKED[study] / f"{name}.html"
-        html = path.read_text(encoding="utf-8")
+        page = path.read_text(encoding="utf-8")
         assert path.stat().st_size <= 1_500_000
-        assert "commit" in html and "(dirty" not in html
-        assert "samples of each class" not in html
-        assert not re.search(r"data:image/jpe?g", html)
+        assert "commit" in page and "(dirty" not in page
+        assert "samples of each class" not in page
+        assert not re.search(r"data:image/jpe?g", page)
+
+
+@pytest.mark.parametrize("study", [study for study, has_tables in verify.studies().items() if has_tables])
+def test_reports_with_tracked_tables_have_todays_cells_and_clean_stamps(study):
+    params = load_study(study)
+    for job in pipeline.plan(params):
+        page = (PROJECT / "reports" / study / f"{job.name}.html").read_text(encoding="utf-8")
+        text = html.unescape(re.sub(r"<[^>]+>", "", page))
+        cells = nbformat.read(pipeline.notebook_path(job.notebook), as_version=4).cells
+        code = [cell for cell in cells if cell.cell_type == "code"]
+        for cell in code:
+            assert "parameters" in cell.metadata.get("tags", []) or cell.source in text, f"{study}, {job.name}"
+        assert "(dirty" not in page and "unknown (not a git" not in page
 
 
 def test_the_corrections_are_tracked_and_small():
