@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import chi2_contingency
 
-from lesion_utils.audit import findings, open_image, pixel_digests
+from lesion_utils.audit import findings, links, open_image, pixel_digests
 from lesion_utils.audit.findings import cramers_v
 from lesion_utils.audit.links import connected_groups, link_groups
 from lesion_utils.datasets import ham10000, phantom
@@ -232,6 +232,15 @@ def test_connected_groups_are_the_transitive_closure(rows):
                     group[i] = group[j] = min(group[i], group[j])
     found = connected_groups(numbers)
     assert [[a == b for b in found] for a in found] == [[a == b for b in group] for a in group]
+
+
+def test_near_duplicates_are_found_once_for_the_same_pictures(planted, threads, output, monkeypatch):
+    cases = ham10000.read(planted)[:60]
+    first = links.link_groups(cases, threads)
+    monkeypatch.setattr(links, "picture_hashes", None)  # to hash again would fail
+    assert links.link_groups(cases, threads).equals(first)
+    with pytest.raises(TypeError):
+        links.link_groups(cases[1:], threads)
 
 
 def test_unknown_lesions_link_nothing_and_no_picture_is_opened_without_need(threads):

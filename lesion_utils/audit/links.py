@@ -1,12 +1,18 @@
 """Which images belong together: by id, lesion, pixels, or as near-duplicates."""
 
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from lesion_utils.audit import near_duplicates
 from lesion_utils.audit.images import pixel_digests
 from lesion_utils.audit.near_duplicates import near_pairs, picture_hashes
+from lesion_utils.digests import digest
+from lesion_utils.paths import atomic_write, cache_folder
 
 KINDS = ("same id", "same lesion", "same pixels", "near-duplicate")
 
@@ -24,16 +30,29 @@ def link_groups(cases: pd.DataFrame, threads: int, pictures: bool = True) -> pd.
     if pictures:
         keys["same pixels"] = pixel_digests(cases, threads)
     groups = pd.DataFrame({kind: pd.factorize(key)[0] for kind, key in keys.items()}, index=cases.index)
-    return groups.assign(**{"near-duplicate": _near_groups(cases, groups, threads)}) if pictures else groups
+    if pictures:
+        groups["near-duplicate"] = _near_groups(cases.assign(pixels=keys["same pixels"]), groups, threads)
+    return groups
 
 
 def _near_groups(cases: pd.DataFrame, groups: pd.DataFrame, threads: int) -> np.ndarray:
     first = ~groups["same pixels"].duplicated().to_numpy()  # one case per picture, in the order of their numbers
     linked = connected_groups(groups)[first]
-    left, right, _ = near_pairs(picture_hashes(cases[first], threads), threads).T
+    left, right, _ = _kept_pairs(cases[first], threads).T
     new = linked[left] != linked[right]
     near = _components(left[new], right[new], int(first.sum()))
     return np.where(np.bincount(near)[near] > 1, near, -1)[groups["same pixels"]]
+
+
+def _kept_pairs(cases: pd.DataFrame, threads: int) -> np.ndarray:
+    """``near_pairs`` of the pictures, kept by their content: all studies of a dataset ask for the same."""
+    key = digest([Path(near_duplicates.__file__).read_text(encoding="utf-8"), cases["pixels"].tolist()])
+    if (file := cache_folder("near_pairs") / f"{key}.npy").is_file():
+        return np.load(file)
+    pairs = near_pairs(picture_hashes(cases, threads), threads)
+    with suppress(OSError), atomic_write(file) as new:  # where nothing can be kept, it is found again
+        np.save(new, pairs)
+    return pairs
 
 
 def linked_to(group: pd.Series, cases: pd.Series, others: pd.Series) -> pd.Series:
