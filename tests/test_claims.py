@@ -213,7 +213,7 @@ def test_what_bars_a_verdict_is_said_and_only_few_runs_still_show_the_number():
     few = decided(claim(CONTRAST), NUMBER._replace(runs=1, barred="one run per arm, 3 needed for a verdict"))
     assert (few["verdict"], few["measured"]) == ("not measurable here", 0.5) and "one run" in few["why"]
     assert shown([few])[0]["here"].startswith("0.50 ")
-    nothing = decided(claim(CONTRAST), NUMBER._replace(barred="b learnt nothing"))
+    nothing = decided(claim(CONTRAST), NUMBER._replace(barred="b learnt nothing", hidden=True))
     assert (nothing["verdict"], nothing["measured"], nothing["why"]) == (
         "not measurable here",
         None,
@@ -230,7 +230,7 @@ def test_p_values_of_one_study_are_adjusted_together_and_barred_claims_do_not_co
     assert [row["p"] for row in rows] == pytest.approx([0.06, 0.06, 0.06, 0.04])
     assert [row["verdict"] for row in rows] == ["undecided"] * 3 + ["holds"]
     assert "3 claims" in rows[0]["family"] and "s" in rows[0]["family"].split()
-    numbers[1] = numbers[1]._replace(barred="b learnt nothing")
+    numbers[1] = numbers[1]._replace(barred="b learnt nothing", hidden=True)
     numbers[0] = numbers[0]._replace(p_holds=1.0, p_fails=0.02)
     rows = decide(claims, [row_of(*pair) for pair in zip(claims, numbers, strict=True)])
     assert [row["p"] for row in rows] == pytest.approx([0.04, None, 0.04, 0.04])
@@ -548,7 +548,7 @@ def test_copies_are_held_against_originals_by_independent_draws(study):
     )
     both = pd.concat([tables(once, "copied")[0], tables(once, "copied", "validation_copies")[0]], ignore_index=True)
     row = compared(both, tables(once, "plain")[0], paired=False).loc["accuracy"]
-    assert number[:-3] == (*row[["value", "low", "high"]], 190, "", True, 1)
+    assert number[:7] == (*row[["value", "low", "high"]], 190, "", True, 1)
     same = {"kind": "metric", "recipe": "also", "reference": "copied", "metric": "accuracy", "with_copies": True}
     others = [
         pd.concat([one, copies])
@@ -587,7 +587,8 @@ def test_a_model_that_learnt_nothing_is_no_arm_of_a_contrast(study):
         pd.read_csv(path).assign(p_bkl=0.1, p_mel=0.8, p_nv=0.1).to_csv(path, index=False)
     contrast = {"kind": "metric", "split": "test", "metric": "melanoma sensitivity"}
     for recipe, reference in (("also", "plain"), ("plain", "also")):
-        assert measured(study, **contrast, recipe=recipe, reference=reference).barred.startswith("also learnt nothing")
+        unfit = measured(study, **contrast, recipe=recipe, reference=reference)
+        assert unfit.barred.startswith("also learnt nothing") and unfit.hidden
     other = measured(study, **contrast, recipe="copied", reference="plain")
     assert not other.barred and other.low <= other.value <= other.high
     assert not measured(study, **contrast, recipe="also").barred  # no contrast: the model is judged as it is
@@ -762,7 +763,10 @@ def test_claims_of_all_studies_come_together_in_the_order_of_the_ledger():
 def test_a_collected_claim_keeps_the_number_and_the_verdict_of_its_study():
     difference = claim(CONTRAST | {"study": "quick"})
     numbers = [NUMBER._replace(value=0.30004), Measured(math.nan, math.nan, math.nan, 3, "too few", runs=3)]
-    numbers += [NUMBER._replace(barred="b learnt nothing"), NUMBER._replace(runs=1, barred="one run per arm")]
+    numbers += [
+        NUMBER._replace(barred="b learnt nothing", hidden=True),
+        NUMBER._replace(runs=1, barred="one run per arm"),
+    ]
     for number in numbers:
         row = json.loads(json.dumps(decided(difference, number)))
         assert decide([difference], [verdicts._collected(difference, row)]) == [row]

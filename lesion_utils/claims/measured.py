@@ -40,6 +40,7 @@ class Measured(NamedTuple):
     leaky: bool = False  # a model has seen lesions or images of those it is judged on
     runs: int | None = None  # of each recipe
     barred: str = ""  # why there is no verdict, whatever the number is
+    hidden: bool = False  # not even the number is shown: it could mislead
     p_holds: float | None = None  # p-values of lying outside and inside of the claim's region, not adjusted
     p_fails: float | None = None
 
@@ -55,16 +56,19 @@ def measure(params: StudyParams, estimand: Metric | Training | Data, region: Reg
     if isinstance(estimand, Data):
         return _fact(params, estimand)
     number = _metric(params, estimand, region) if isinstance(estimand, Metric) else _training(params, estimand)
-    return number._replace(runs=params.runs, barred=_barred(params, estimand))
+    few = "" if params.runs >= MIN_RUNS else f"{runs_per_arm(params.runs)}, {MIN_RUNS} needed for a verdict"
+    unfit = _unfit(params, estimand)
+    return number._replace(runs=params.runs, barred=unfit or few, hidden=bool(unfit))
 
 
-def _barred(params: StudyParams, estimand: Metric | Training) -> str:
+def _unfit(params: StudyParams, estimand: Metric | Training) -> str:
+    """Why the models of a contrast carry no verdict, or ""."""
     if estimand.reference:
         frames = {name: _tables(params, name, estimand.split, False) for name in (estimand.recipe, estimand.reference)}
         tables = {name: PredictionTable(of_recipe, params.resamples) for name, of_recipe in frames.items()}
         if reasons := rules.bars(params, tables, {estimand.reference}):
             return "; ".join(f"{name} {reason}" for name, reason in reasons.items())
-    return "" if params.runs >= MIN_RUNS else f"{runs_per_arm(params.runs)}, {MIN_RUNS} needed for a verdict"
+    return ""
 
 
 def _metric(params: StudyParams, estimand: Metric, region: Region | None) -> Measured:

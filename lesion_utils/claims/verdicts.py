@@ -65,8 +65,8 @@ def row_of(claim: Claim, number: Measured | None = None, scaled: str = "", why: 
     estimand = claim.estimand
     found = number or Measured(math.nan, math.nan, math.nan, None, claim.why or why)
     if scaled and isinstance(estimand, Metric | Training) and estimand.reference is None and found.runs:
-        found = found._replace(barred=f"an absolute figure, and this run is scaled down: {scaled}")
-    ends = (found.value, found.low, found.high) if _may_be_shown(found) else (math.nan,) * 3
+        found = found._replace(barred=f"an absolute figure, and this run is scaled down: {scaled}", hidden=True)
+    ends = (math.nan,) * 3 if found.hidden else (found.value, found.low, found.high)
     exact = [None if math.isnan(end) else round(float(end), 12) for end in ends]  # but for noise
     report = "01_eda.html" if isinstance(estimand, Data) else "05_evaluation.html"
     row = {
@@ -87,11 +87,6 @@ def row_of(claim: Claim, number: Measured | None = None, scaled: str = "", why: 
         "declaration": claim.declaration,
     }
     return row | ({"why": found.note} if found.note else {})
-
-
-def _may_be_shown(found: Measured) -> bool:
-    """Whether readers get the number: it is no number of models that learnt nothing, or of another size."""
-    return not found.barred or found.barred.startswith(runs_per_arm(found.runs or 0))
 
 
 def collect_claims() -> list[dict[str, Any]]:
