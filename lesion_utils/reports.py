@@ -16,6 +16,7 @@ import yaml
 
 from lesion_utils import pipeline
 from lesion_utils.cases import data_title, layout, read_written_cases
+from lesion_utils.claims.rules import near_chance
 from lesion_utils.digests import commit, file_digest
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.sentences import cell
@@ -211,6 +212,10 @@ def _results(path: Path) -> dict[str, Any]:
     best = recipes[chosen]
     headline = [metric for metric in _HEADLINE if metric in best and best[metric]["value"] is not None]
     judged = {"chosen": chosen, "split": split, "recipes": recipes, "best": best, "metrics": headline}
+    bound = best.get("balanced accuracy", {}).get("low")  # of results that do not say it themselves
+    classes = sum(metric.startswith("sensitivity ") for metric in best if best[metric].get("kind") == "class")
+    unlearnt = "" if bound is None or not classes else near_chance(bound, classes)
+    judged |= {"not_learnt": results.get("not learnt", unlearnt)}
     return tables | judged | {"leaky": any(row["accuracy"].get("leaky") for row in recipes.values())}
 
 

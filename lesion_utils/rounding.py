@@ -49,6 +49,11 @@ def percent(share: float, low: float | None = None, high: float | None = None, b
     return f"{value}% ({before}{'-'.join(ends)}%)"
 
 
+def of_people(share_and_ends: Iterable[float], people: int) -> str:
+    """A share with its 95% CI as counts of so many people: ``38 (23-47)`` of 50."""
+    return "{:,.0f} ({:,.0f}-{:,.0f})".format(*(end * people for end in share_and_ends))
+
+
 def as_written(value: float) -> str:
     """A number that somebody typed or printed, with all its digits."""
     return f"{value:,.10g}"

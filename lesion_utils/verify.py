@@ -43,8 +43,8 @@ def differences(study: str) -> list[str]:
         before = _read(study)
         with patch.dict(os.environ, LESION_OUTPUT=folder):
             try:
-                _, judged, chosen, leaks = judge_study(params)
-                write_results(params, judged, chosen, leaks)
+                _, *results = judge_study(params)
+                write_results(params, *results)
                 write_claims(params, judge_claims(params))
             except InputError as error:
                 if not found:

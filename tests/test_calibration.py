@@ -13,6 +13,8 @@ from lesion_utils.evaluation.calibration import (
     apply_temperature,
     calibration,
     calibration_sentence,
+    calibration_summary,
+    calibration_table,
     fit_temperature,
     reliability,
 )
@@ -135,6 +137,24 @@ def test_under_ten_lesions_it_is_not_estimable():
 
 def test_leaky_predictions_stay_leaky():
     assert calibration(PredictionTable(simulated(40, 0)[0].assign(leaky=True)))["leaky"].all()
+
+
+def test_versions_are_compared_in_one_table_and_in_words():
+    versions = {
+        "sure": PredictionTable(simulated(400, 0, temperature=3)[0]),
+        "right": PredictionTable(simulated(400, 0)[0]),
+    }
+    table = calibration_table(versions)
+    assert (table.loc["sure", "verdict"] == "more than chance").all()
+    assert (table.loc["right", "verdict"] != "more than chance").all()
+    assert float(table.loc[("sure", "top label"), "calibration error"]) == pytest.approx(
+        calibration(versions["sure"]).loc["top label", "value"], rel=0.01
+    )
+    said, n = calibration_summary(table, 2.96), len(table.loc["sure"])
+    assert "2.96" in said and "overconfident" in said and f"{n} of {n} sure, 0 of {n} right" in said
+    assert "underconfident" in calibration_summary(table, 0.8)
+    few = calibration_table({"few": PredictionTable(simulated(9, 0, views=5)[0])})
+    assert (few == "not estimable").all(axis=None) and "0 of" in calibration_summary(few, 1.2)
 
 
 # reliability

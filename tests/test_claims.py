@@ -244,6 +244,11 @@ def test_a_row_says_why_there_is_no_verdict():
     assert row["why"] == "df: 3 lesions, at least 10 needed"
     (line,) = shown([decided(claim(METRIC, declared="after", note="It is so."), NUMBER)])
     assert line["remarks"][1:] == ["It is so."] and "after" in line["remarks"][0]
+    table = verdicts.claims_table([decided(claim(METRIC, declared="after", note="It is so."), NUMBER)])
+    assert table.loc[line["id"], ["claim", "measured here", "verdict"]].tolist() == [
+        line[key] for key in ("claim", "here", "verdict")
+    ]
+    assert table["remarks"].iloc[0].endswith("; It is so.")
     unmeasured = claim(None, why="it is about deaths", declared="after")
     (line,) = shown(decide([unmeasured], [row_of(unmeasured)]))
     assert line["remarks"] == ["it is about deaths"] and line["here"] == ""

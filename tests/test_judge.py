@@ -21,6 +21,7 @@ from lesion_utils.evaluation import (
 )
 from lesion_utils.evaluation import bootstrap as intervals
 from lesion_utils.evaluation.bootstrap import lesion_draws, percentile_interval
+from lesion_utils.evaluation.judge import taken_for
 from lesion_utils.evaluation.views import views_of
 from lesion_utils.study import Judging
 
@@ -500,6 +501,11 @@ def test_confusion_has_true_rows_and_predicted_columns_in_the_order_of_the_table
     assert counts.to_numpy().tolist() == [[0, 0, 2], [0, 1, 0], [0, 0, 1]]
     assert counts.index.tolist() == counts.columns.tolist() == ["nv", "mel", "bkl"]
     assert (counts.index.name, counts.columns.name) == ("true", "predicted")
+
+
+def test_what_the_images_of_a_class_are_taken_for():
+    counts = pd.DataFrame([[5, 2, 0], [0, 3, 0], [0, 0, 0]], index=list("abc"), columns=list("abc"))
+    assert taken_for(counts).to_dict() == {"a": "2 of 7, most often b (2)", "b": "0 of 3", "c": "no image"}
 
 
 def test_classification_report_holds_classes_in_order_and_the_absent_one():

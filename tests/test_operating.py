@@ -13,12 +13,14 @@ from lesion_utils.evaluation import PredictionTable
 from lesion_utils.evaluation.bootstrap import lesion_draws, percentile_interval
 from lesion_utils.evaluation.calibration import fit_recalibration
 from lesion_utils.evaluation.operating import (
+    benefit_sentence,
     choose,
     decision_curve,
     judge_at,
     missed,
     missed_sentence,
     most_probable,
+    people_sentence,
 )
 from lesion_utils.evaluation.sentences import sentence
 from lesion_utils.figures import decision_curve as plot
@@ -221,6 +223,19 @@ def test_a_lesion_is_missed_if_none_of_its_images_is_called():
     )
 
 
+def test_a_point_is_told_in_counts_of_images():
+    """Of 20 melanomas 15 are called, of 80 others 8: of 1,000 images with 5% of melanoma 37.5 and 95."""
+    called = [1] * 15 + [0] * 5 + [1] * 8 + [0] * 72
+    table = PredictionTable(table_of(called, [True] * 20 + [False] * 80), 200)
+    rows = judge_at(most_probable(table), table, 0.05)
+    said = people_sentence(rows, "melanoma", 0.05)
+    low, high = (50 * rows.loc["sensitivity", ["low", "high"]]).round()
+    assert f"Of 1,000 images, 50 of them melanoma, the classifier would find 38 ({low:.0f}-{high:.0f})" in said
+    low, high = (950 * (1 - rows.loc["specificity", ["high", "low"]])).round()
+    assert f"in 95 ({low:.0f}-{high:.0f}) of the 950 other images" in said
+    assert "not estimable" in people_sentence(rows.assign(value=np.nan), "melanoma", 0.05)
+
+
 # net benefit
 
 
@@ -257,6 +272,16 @@ def test_moving_the_prevalence_gives_the_known_net_benefit_there():
     np.testing.assert_allclose(curve["value"], expected, atol=0.005)
     assert ((curve["low"] < expected) & (expected < curve["high"])).all()
     assert (curve["caution"] == "").all() and (curve["at"] == "stated").all()
+
+
+def test_the_thresholds_at_which_a_classifier_is_useful_are_told():
+    good = PredictionTable(table_of([0.9] * 38 + [0.05] * 82, [True] * 40 + [False] * 80), 50)
+    said = benefit_sentence(decision_curve(good, "melanoma", 0.1, thresholds=[0.1, 0.2, 0.4]))
+    assert "at 3 of 3 threshold probabilities (from 0.1 to 0.4) at a prevalence of 0.333, and at 3 of 3" in said
+    careless = PredictionTable(table_of([0.9] * 120, [True] * 40 + [False] * 80), 50)
+    assert "0 of 2 threshold probabilities at a" in benefit_sentence(decision_curve(careless, thresholds=[0.1, 0.2]))
+    few = decision_curve(PredictionTable(cases(0, 27, views=3), 50))
+    assert benefit_sentence(few) == "The net benefit is not estimable (melanoma: 9 lesions, at least 10 needed)."
 
 
 def test_uncalibrated_probabilities_are_flagged():

@@ -450,6 +450,22 @@ def test_a_metric_that_is_not_estimable_is_no_answer(judged):
     assert "its accuracy is" in " ".join(text.split()) and "not estimable" not in text
 
 
+def test_a_recipe_that_learnt_nothing_is_no_answer(judged):
+    path = report_folder("shown") / "results.json"
+    results = json.loads(path.read_text())
+    near = {"low": 0.18, "high": 0.22, "value": 0.2}
+    for row in results["rows"]:
+        row |= near if row["metric"] == "balanced accuracy" else {}
+    classes = [number("cnn", "test", f"sensitivity {name}", 0.2) | {"kind": "class"} for name in "abcde"]
+    for change in ({"rows": results["rows"] + classes}, {"not learnt": "learnt nothing (balanced accuracy: …)"}):
+        path.write_text(json.dumps(results | change))
+        text = " ".join("".join(read(reports.write_index(judged)).shown).split())
+        answer = text.split("The answer")[1].split("Every recipe")[0]
+        assert "On test, it learnt nothing (balanced accuracy: " in answer and "0.20 (" not in answer
+        card = " ".join("".join(read(report_folder("shown") / "model_card.html").shown).split())
+        assert "it learnt nothing" in card
+
+
 def test_a_value_without_an_interval_is_shown_without_one(judged):
     path = report_folder("shown") / "results.json"
     results = json.loads(path.read_text())

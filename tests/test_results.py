@@ -13,7 +13,7 @@ from lesion_utils import pipeline, verify
 from lesion_utils.audit import pixel_digests
 from lesion_utils.audit.corrections import corrections
 from lesion_utils.claims.declared import read_ledger
-from lesion_utils.claims.results import choose, write_results
+from lesion_utils.claims.results import choose, gaps, write_results
 from lesion_utils.datasets import isic9
 from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.evaluation.differences import run_differences
@@ -74,9 +74,32 @@ def test_a_study_without_a_test_part_has_results_and_a_table(output):
     )
     chosen, metric = choose(judged)
     assert (chosen, metric) == ("good", "balanced accuracy")
-    write_results(StudyParams(study="published/tiny"), judged, chosen)
+    write_results(StudyParams(study="published/tiny"), judged, chosen, unlearnt="learnt nothing (…)")
     results = json.loads((output / "reports" / "published" / "tiny" / "results.json").read_text(encoding="utf-8"))
     assert {row["split"] for row in results["rows"]} == {"validation"}
+    assert results["not learnt"] == "learnt nothing (…)"
+
+
+def test_gaps_between_validation_and_test_have_intervals_and_wide_ones_are_named(output, monkeypatch):
+    params = StudyParams(study="tiny", baseline={"good": {}, "bad": {}})
+    right, wrong = table_of([15, 15, 20, 60]), table_of([15, 15, 20, 60], seed=1)
+    wrong["label"] = wrong["label"].sample(frac=1, random_state=0).to_numpy()
+    wrong["lesion_id"] = wrong["image_id"]
+    frames = {
+        ("good", "validation"): right,
+        ("good", "test"): right,
+        ("bad", "validation"): right,
+        ("bad", "test"): wrong,
+    }
+    tables = {key: PredictionTable(frame, 50) for key, frame in frames.items()}
+    judged = pd.concat({key: judge(of) for key, of in tables.items()}, names=["recipe", "split", "name"])
+    table, said = gaps(params, tables, judged)
+    assert list(table) == ["validation", "test", "test minus validation"] and list(table.index) == ["good", "bad"]
+    assert said == "Test and validation differ by more than 0.06 in balanced accuracy for 1 of 2 recipes: bad."
+    assert table.loc["good", "test minus validation"].startswith("+0.00 (-")
+    monkeypatch.setattr(StudyParams, "held_out_splits", ("validation",))
+    table, said = gaps(params, tables, judged.drop("test", level=1))
+    assert list(table) == ["validation"] and "no test split" in said
 
 
 def test_the_tracked_claims_are_those_of_the_ledger_and_none_is_stale():

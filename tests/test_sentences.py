@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from prediction_tables import table_of
 
-from lesion_utils.claims.results import choose
+from lesion_utils.claims.results import choice_sentence, choose
 from lesion_utils.evaluation import PredictionTable, holm, judge, overview, sentence, verdict
+from lesion_utils.evaluation.sentences import by_class, listed, verdicts_sentence
 
 
 def test_a_sentence_has_the_value_the_interval_and_n():
@@ -128,3 +129,37 @@ def test_an_overview_has_one_line_per_table_and_says_what_is_leaky_or_not_estima
     assert list(shown.index) == ["one", "two"] and list(shown.columns) == ["macro AUC", "accuracy", "F1"]
     assert shown.loc["one"].tolist() == ["not estimable", "0.50 (0.40-0.60)", "1 (no interval)"]
     assert shown.loc["two", "accuracy"] == "0.50 (0.40-0.60) leaky"
+
+
+def test_a_table_of_numbers_has_their_intervals_and_sizes_and_of_differences_the_verdict():
+    counts = {"n": 100, "lesions": 90, "note": "", "leaky": False}
+    plain = listed(pd.DataFrame([row(0.6921, 0.6429, 0.7402, **counts)], ["accuracy"]))
+    assert plain.loc["accuracy"].tolist() == ["0.69 (0.64-0.74)", 100, 90]
+    rows = [row(0.1, 0.004, 0.2, p=0.03, p_holm=0.06, runs=3, **counts), row(np.nan, np.nan, np.nan, runs=3, **counts)]
+    table = listed(pd.DataFrame(rows, ["a", "b"]), differences=True)
+    assert table.loc["a"].tolist()[:5] == ["+0.100 (+0.004 to +0.200)", 100, 90, 3, "0.06"]
+    assert table.loc["a", "verdict"].startswith("no difference shown")
+    assert table.loc["b", ["Holm-adjusted p", "verdict"]].tolist() == ["", "not estimable"]
+    assert verdicts_sentence(table).startswith("Verdicts on 2 differences: 1 no difference shown")
+    assert verdicts_sentence(table.tail(1)) == "Verdict on all 1 differences: not estimable."
+
+
+def test_the_table_of_classes_has_a_line_for_each_and_marks_the_rare():
+    rows = judge(PredictionTable(table_of([15, 6, 20, 60]), 50))
+    table = by_class(rows, ("sensitivity", "AUC"))
+    assert table.index.tolist() == ["bkl", "df", "mel", "nv"] and list(table) == ["images", "sensitivity", "AUC"]
+    assert table["images"].tolist() == ["45", "18 (few)", "60", "180"]
+    assert table.loc["df"].tolist()[1:] == ["not estimable"] * 2
+    assert table.loc["nv", "AUC"].startswith(f"{rows.loc['AUC nv', 'value']:.2f} (")
+
+
+def test_the_choice_says_how_many_others_are_near_and_whether_anything_was_learnt():
+    tables = {"a": table_of([15, 15, 20, 60]), "b": table_of([15, 15, 20, 60], seed=1)}
+    judged = pd.concat({(name, "validation"): judge(PredictionTable(of, 50)) for name, of in tables.items()})
+    said = choice_sentence(judged)
+    assert f"{choose(judged)[0]}, 0." in said and "1 of the 1 other recipes" in said and "clearly more" in said
+    assert "It learnt nothing" in choice_sentence(judged.loc[["a"]], "learnt nothing (…)")
+    assert "No other recipe" in choice_sentence(judged.loc[["a"]])
+    far = judged.copy()
+    far.loc[far.index.get_level_values(0) == "b", ["value", "low", "high"]] -= 0.6
+    assert "0 of the 1 other recipes" in choice_sentence(far) and "not rank" not in choice_sentence(far)

@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_scor
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable
 from lesion_utils.evaluation.operating import choose, most_probable
-from lesion_utils.evaluation.subgroups import AGE_BANDS, by_group, groups_caveat, subgroups, untested
+from lesion_utils.evaluation.subgroups import AGE_BANDS, by_group, groups_caveat, of_one_class, subgroups, untested
 from lesion_utils.figures import subgroup_intervals
 
 CLASSES = ["bkl", "mel", "nv"]
@@ -175,6 +175,15 @@ def test_predicted_classes_are_enough_where_nothing_is_chosen():
     pd.testing.assert_frame_equal(*rows)
 
 
+def test_a_group_of_one_class_is_named():
+    table = predictions_of()
+    follow_up = np.where(table["label"] == "nv", "follow_up", "histo")
+    confocal = np.where(np.arange(600) < 19, "confocal", "histo")  # too few to speak of
+    said = of_one_class(PredictionTable(table, 50), metadata_of(table, dx_type=follow_up, sex=confocal))
+    assert "diagnosis by follow_up (all 200 images are nv)" in said and "confocal" not in said and "histo" not in said
+    assert of_one_class(PredictionTable(table, 50)).startswith("No group")
+
+
 # what was not tested
 
 
@@ -183,11 +192,12 @@ def test_what_was_not_tested_is_said():
     sites = [f"site {i}" for i in range(60)]
     cases = metadata_of(table, sex="male", age=np.nan, source=["a", "b"] * 300, localization=sites * 10)
     sentences = untested(PredictionTable(table), cases)
-    facts = {"sex": "one group", "age": "no case", "site": "60 different values", "skin tone": "not recorded"}
+    facts = {"sex": "one group", "age": "no case", "site": "60 different values"}
+    facts |= {"diagnosis by": "not recorded", "skin tone": "not recorded"}
     assert len(sentences) == len(facts)
     assert all(name in said and why in said for said, (name, why) in zip(sentences, facts.items(), strict=True))
     assert groups_of(subgroups(PredictionTable(table, 50), most_probable(PredictionTable(table)), cases), "site") == []
-    assert len(untested(PredictionTable(table))) == 5
+    assert len(untested(PredictionTable(table))) == 6
     assert "source" in untested(PredictionTable(table.assign(skin_tone=["I", "VI"] * 300)))[-1]
     assert subgroups(PredictionTable(table, 50), most_probable(PredictionTable(table))).empty
     assert groups_caveat(subgroups(PredictionTable(table, 50), most_probable(PredictionTable(table)))).startswith(

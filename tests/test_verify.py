@@ -53,8 +53,8 @@ def judged(tmp_path_factory):
         for run in range(2):
             for notebook in NOTEBOOKS:
                 tracked.keep(params.model_copy(update={"run": run}), notebook)
-        _, frame, chosen, leaks = judge_study(params)
-        write_results(params, frame, chosen, leaks)
+        _, *results = judge_study(params)
+        write_results(params, *results)
         (report_folder("tiny") / "index.html").write_text("made up")
         tracked.sign_pages("tiny")
     return file, folder

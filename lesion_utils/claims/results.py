@@ -7,20 +7,25 @@ from typing import Any
 import pandas as pd
 
 from lesion_utils import predictions, tracked
+from lesion_utils.claims.rules import not_learnt
 from lesion_utils.digests import commit, file_digest
-from lesion_utils.evaluation import PredictionTable, judge
+from lesion_utils.evaluation import PredictionTable, compare, judge
 from lesion_utils.evaluation.differences import leak_differences
 from lesion_utils.evaluation.prior import correct_prior
+from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import atomic_write, records, report_folder, write_json
 from lesion_utils.predictions import LEAK_SPLITS, TEST_READS
-from lesion_utils.study import StudyParams
+from lesion_utils.study import VALIDATION_COPIES, StudyParams
+
+WIDE = 0.06  # a gap between validation and test that needs an explanation
 
 
 def judge_study(
     params: StudyParams,
-) -> tuple[dict[tuple[str, str], PredictionTable], pd.DataFrame, str, dict[str, pd.DataFrame]]:
+) -> tuple[dict[tuple[str, str], PredictionTable], pd.DataFrame, str, dict[str, pd.DataFrame], str]:
     """All prediction tables of a study by recipe and split, each with all runs; their rows of ``judge``, indexed by
-    recipe, split and metric; the recipe chosen on validation; and ``leak_differences`` of each leak.
+    recipe, split and metric; the recipe chosen on validation; ``leak_differences`` of each leak; and the reason why the
+    chosen recipe learnt nothing, or "" (``rules.not_learnt`` on the split that is judged last).
     """
     tables: dict[tuple[str, str], PredictionTable] = {}
     for key in itertools.product(params.recipes, params.held_out_splits):
@@ -31,7 +36,8 @@ def judge_study(
     rows = {key: judge(table, params.judging) for key, table in tables.items()}
     judged = pd.concat(rows, names=["recipe", "split", "name"])
     leaks = {leak: leak_differences(params, leak) for leak in params.leaks}
-    return tables, judged, choose(judged)[0], leaks
+    chosen, _ = choose(judged)
+    return tables, judged, chosen, leaks, not_learnt(tables[(chosen, params.held_out_splits[-1])])
 
 
 def log_test_reads(params: StudyParams, purpose: str) -> None:
@@ -64,13 +70,62 @@ def choose(judged: pd.DataFrame) -> tuple[str, str]:
     return str(values[metric].idxmax()), metric
 
 
+def choice_sentence(judged: pd.DataFrame, unlearnt: str = "") -> str:
+    """Which recipe ``choose`` takes, how many others are too near to it to be ranked on validation, and whether it
+    learnt anything (``unlearnt`` of ``judge_study``).
+    """
+    chosen, metric = choose(judged)
+    rows = judged.xs("validation", level=1).xs(metric, level=1)
+    best, others = rows.loc[chosen], rows.drop(index=chosen).dropna(subset="value")
+    near = ((others["high"] >= best["low"]) & (others["low"] <= best["high"])).sum()
+    chance = f"It {unlearnt}: no number of it is an answer." if unlearnt else "It learnt clearly more than chance."
+    text = f"Chosen on validation by {metric}: {chosen}, {cell(best)}. {chance}"
+    if others.empty:
+        return f"{text} No other recipe can be compared with it."
+    text = f"{text} The 95% CIs of {near} of the {len(others)} other recipes overlap with its 95% CI"
+    return text + (", so these data do not rank them against it." if near else ".")
+
+
+def gaps(
+    params: StudyParams, tables: Mapping[tuple[str, str], PredictionTable], judged: pd.DataFrame
+) -> tuple[pd.DataFrame, str]:
+    """Each recipe on validation, on its validation with the copies that fell into it (as some systems judged
+    themselves), and on test, and test minus validation, with 95% CIs; and which recipes differ by over ``WIDE``.
+
+    By balanced accuracy, or accuracy where that is estimable for no recipe. Without a test split there is no gap.
+    """
+    both = judged["value"].xs("balanced accuracy", level=2).unstack().notna().all(axis=1)
+    metric = "balanced accuracy" if both.any() else "accuracy"
+    cells = {key: cell(row) for key, row in judged.xs(metric, level=2).to_dict("index").items()}
+    table = pd.Series(cells, dtype=object).unstack(sort=False).rename_axis(index="recipe", columns=None)
+    for name in params.recipes:
+        if VALIDATION_COPIES in predictions.splits_of(params, name):
+            frames = [predictions.read(params, name, split) for split in ("validation", VALIDATION_COPIES)]
+            row = judge(PredictionTable(pd.concat(frames), params.resamples), wanted=[metric]).iloc[0]
+            table.loc[name, "validation with its copies"] = cell(row)
+    if params.held_out_splits[-1] != "test":
+        return table, "There is no test split, so no gap can be computed."
+    pairs = {name: (tables[(name, "test")], tables[(name, "validation")]) for name in params.recipes}
+    rows = {name: compare(*pair, wanted=[metric], paired=False).iloc[0] for name, pair in pairs.items()}
+    table["test minus validation"] = [cell(rows[name], (0.0,), "+") for name in table.index]
+    wide = [name for name, row in rows.items() if abs(row["value"]) > WIDE]
+    known = sum(pd.notna(row["value"]) for row in rows.values())
+    text = f"Test and validation differ by more than {WIDE:g} in {metric} for {len(wide)} of {known} recipes"
+    return table.fillna(""), f"{text}{': ' * bool(wide)}{', '.join(wide)}."
+
+
 def write_results(
-    params: StudyParams, judged: pd.DataFrame, chosen: str, leaks: Mapping[str, pd.DataFrame] | None = None
+    params: StudyParams,
+    judged: pd.DataFrame,
+    chosen: str,
+    leaks: Mapping[str, pd.DataFrame] | None = None,
+    unlearnt: str = "",
 ) -> None:
     """Writes ``results.json`` among the reports: one row per recipe, split and metric, and the recipe chosen.
 
     ``judged`` is as in ``choose``; of single classes only sensitivities are written. What is not estimable is null, and
-    ``note`` says why; ``few`` and ``leaky`` appear where true. ``leaks``: ``leak_differences`` of each leak.
+    ``note`` says why; ``few`` and ``leaky`` appear where true. ``leaks``: ``leak_differences`` of each leak;
+    ``unlearnt``: why the chosen recipe learnt nothing (``judge_study``).
     """
     kept = judged[(judged["kind"] != "class") | judged["metric"].str.startswith("sensitivity ")]
     rows = _records(kept.rename_axis(["recipe", "split", "name"]).reset_index(), "recipe", "split", "metric", "kind")
@@ -81,6 +136,7 @@ def write_results(
         frame["metric"] = frame.index.get_level_values(-1)
         leak_rows += _records(frame, "leak", "recipe", "kind", "pairs", "on", "metric")
     about = params.model_dump(include={"study", "dataset", "runs", "resamples"}) | {"chosen on validation": chosen}
+    about |= {"not learnt": unlearnt} if unlearnt else {}
     write_json(report_folder(params.study) / "results.json", about | {"rows": rows, "leaks": leak_rows})
 
 

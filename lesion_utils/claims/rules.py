@@ -27,9 +27,14 @@ def not_learnt(table: PredictionTable) -> str:
     counts = (metrics.confusion_counts(run.truth, run.predicted, table.k, weights) for run in table.runs)
     recalls = np.array([np.diagonal(of_run, axis1=1, axis2=2) / of_run.sum(2).clip(1e-9) for of_run in counts])
     low, _ = percentile_interval(over_runs(recalls[:, :, np.unique(table.truth)].mean(2), table.seed)[1:])
-    if low > (limit := 1 / table.k + ABOVE_CHANCE):
+    return near_chance(low, table.k)
+
+
+def near_chance(low: float, classes: int) -> str:
+    """Why a model whose balanced accuracy has the lower 95% bound ``low`` learnt nothing, or ""."""
+    if low > (limit := 1 / classes + ABOVE_CHANCE):
         return ""
-    shown = number(low, edges=[limit]), number(1 / table.k)
+    shown = number(low, edges=[limit]), number(1 / classes)
     return "learnt nothing (balanced accuracy: lower 95% bound {}, chance {})".format(*shown)
 
 

@@ -4,6 +4,8 @@ import math
 import os
 from typing import Any
 
+import pandas as pd
+
 from lesion_utils import predictions
 from lesion_utils.claims import declared
 from lesion_utils.claims.declared import KINDS, VERDICTS, Claim, Data, Matrix, Metric, Share, Training
@@ -126,6 +128,14 @@ def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         text |= _measured(row)
         texts.append(row | text | {"remarks": list(filter(None, (row.get("why"), late, row["note"])))})
     return texts
+
+
+def claims_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """``rows`` as one table for readers, a line per claim."""
+    names = {"claim": "claim", "estimand": "measured here as", "holds_if": "rule", "published": "published"}
+    names |= {"here": "measured here", "verdict": "verdict", "remarks": "remarks"}
+    table = pd.DataFrame(shown(rows), columns=["id", *names]).set_index("id").rename(columns=names)
+    return table.assign(remarks=["; ".join(remarks) for remarks in table["remarks"]])
 
 
 def _measured(row: dict[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ its error on the same probabilities and lesions is shown (consistency resampling
 Forecasting 22:651, 2007). A bootstrap interval would add this bias again.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -94,11 +95,36 @@ def calibration_sentence(row: pd.Series) -> str:
     metric = f"leaky: {row['metric']}" if row["leaky"] else row["metric"]
     if np.isnan(row["value"]):
         return f"{metric}: not estimable ({row['note']})"
-    verdict = "more than chance" if row["value"] > row["calibrated_95"] else "no more than chance gives"
     perfect = f"{number(row['calibrated'])} on average and up to {number(row['calibrated_95'])} in 95% of samples"
     size = f"n = {row['n']:,} images, {row['lesions']:,} lesions"
     value = number(row["value"], edges=[row["calibrated_95"]])
-    return f"{metric} {value}, {verdict} (a perfectly calibrated model would get {perfect}; {size})"
+    return f"{metric} {value}, {_verdict(row)} (a perfectly calibrated model would get {perfect}; {size})"
+
+
+def calibration_table(versions: Mapping[str, PredictionTable]) -> pd.DataFrame:
+    """``calibration`` of several versions of the same predictions, by version and probability, for readers."""
+    rows = pd.concat({name: calibration(of) for name, of in versions.items()}, names=["probabilities", "of"])
+    known = rows["value"].notna()
+    shown = {
+        "calibration error": [number(row["value"], edges=[row["calibrated_95"]]) for _, row in rows.iterrows()],
+        "calibrated model, mean": rows["calibrated"].map(number),
+        "calibrated model, 95% of samples below": rows["calibrated_95"].map(number),
+        "verdict": [_verdict(row) for _, row in rows.iterrows()],
+    }
+    return pd.DataFrame(shown, index=rows.index).where(known, "not estimable")
+
+
+def _verdict(row: pd.Series) -> str:
+    return "more than chance" if row["value"] > row["calibrated_95"] else "no more than chance gives"
+
+
+def calibration_summary(table: pd.DataFrame, temperature: float) -> str:
+    """What a ``calibration_table`` shows, and the ``temperature`` that was fitted on validation, in words."""
+    way = "too extreme (overconfident)" if temperature > 1 else "not extreme enough (underconfident)"
+    above = (table["verdict"] == "more than chance").groupby(level=0, sort=False)
+    counts = ", ".join(f"{hits.sum()} of {len(hits)} {name}" for name, hits in above)
+    fitted = f"The temperature fitted on validation is {number(temperature)}: the probabilities were {way} there."
+    return f"{fitted} Calibration errors that are more than chance: {counts}."
 
 
 def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins: int = BINS) -> pd.DataFrame:

@@ -108,6 +108,16 @@ def confusion(table: PredictionTable) -> pd.DataFrame:
     return pd.DataFrame(counts, index=true, columns=predicted)
 
 
+def taken_for(counts: pd.DataFrame) -> pd.Series:
+    """Of each true class of ``confusion``: how many of its images got another class, and which one most often."""
+    texts = {}
+    for name, row in counts.iterrows():
+        wrong, size = row.drop(name), row.sum()
+        most = f", most often {wrong.idxmax()} ({wrong.max():,})" if wrong.any() else ""
+        texts[name] = f"{wrong.sum():,} of {size:,}{most}" if size else "no image"
+    return pd.Series(texts, dtype=object)
+
+
 def classification_report(table: PredictionTable) -> pd.DataFrame:
     """scikit-learn's report on the first run: precision, recall, f1-score and support (images) of each class."""
     options = {"labels": range(table.k), "target_names": table.classes, "output_dict": True, "zero_division": 0}

@@ -17,7 +17,7 @@ from lesion_utils.evaluation.bootstrap import estimate_row, not_estimable, share
 from lesion_utils.evaluation.calibration import calibration, fit_recalibration
 from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.views import Views
-from lesion_utils.rounding import number, percent
+from lesion_utils.rounding import number, of_people, percent
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,19 @@ def missed_sentence(point: OperatingPoint, table: PredictionTable) -> str:
     return f"{missed_images}; {in_every_image} lesions missed in every image{caution}"
 
 
+def people_sentence(rows: pd.DataFrame, view: str, prevalence: float, people: int = 1000) -> str:
+    """Sensitivity and specificity, ``rows`` of ``judge_at``, as counts of ``people`` images at a ``prevalence``."""
+    ends = rows.loc[["sensitivity", "specificity"], ["value", "low", "high"]].to_numpy(float)
+    if np.isnan(ends).any():
+        return f"Sensitivity or specificity for {view} is not estimable."
+    ill, (found, spared) = round(people * prevalence), ends
+    alarms = 1 - spared[[0, 2, 1]]
+    return (
+        f"Of {people:,} images, {ill:,} of them {view}, the classifier would find {of_people(found, ill)} of these and "
+        f"raise a false alarm in {of_people(alarms, people - ill)} of the {people - ill:,} other images."
+    )
+
+
 def decision_curve(
     table: PredictionTable,
     view: str = "melanoma",
@@ -201,6 +214,20 @@ def decision_curve(
             f"the probabilities are not calibrated ({errors}), so a threshold probability does not mean what it says"
         )
     return pd.DataFrame(rows).assign(caution=caution, leaky=table.leaky)
+
+
+def benefit_sentence(curve: pd.DataFrame) -> str:
+    """At which threshold probabilities the net benefit of ``decision_curve`` is above that of treating all or none."""
+    if curve["value"].isna().all():
+        return f"The net benefit is not estimable ({curve['note'].iloc[0]})."
+    texts = []
+    for _, rows in curve.groupby("at", sort=False):
+        better = rows.loc[rows["low"] > rows[["treat_all", "treat_none"]].max(axis=1), "threshold"]
+        where = f" (from {number(better.min())} to {number(better.max())})" if len(better) else ""
+        share = f"{len(better)} of {len(rows)} threshold probabilities{where}"
+        texts.append(f"{share} at a prevalence of {number(rows['prevalence'].iloc[0])}")
+    better_than = "treating by the classifier is better than treating everybody and treating nobody"
+    return f"With its whole 95% CI, {better_than} at {', and at '.join(texts)}."
 
 
 def _predictive_value(name: str, prevalence: float, sensitivity: np.ndarray, specificity: np.ndarray) -> np.ndarray:

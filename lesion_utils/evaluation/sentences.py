@@ -31,11 +31,11 @@ def estimate(row: pd.Series) -> str:
     return f"{number(row['value'], row['low'], row['high'], edges)} ({'; '.join(facts)})"
 
 
-def cell(row: Mapping[str, Any]) -> str:
-    """A number and its 95% CI for a table: ``0.69 (0.64-0.74)``."""
+def cell(row: Mapping[str, Any], edges: Sequence[float] = (), sign: str = "") -> str:
+    """A number and its 95% CI for a table: ``0.69 (0.64-0.74)``; ``edges, sign`` as in ``rounding``."""
     if pd.isna(row["value"]):
         return "not estimable"
-    text = with_interval(row["value"], row["low"], row["high"])
+    text = with_interval(row["value"], row["low"], row["high"], edges, sign=sign)
     return f"{text}{' (no interval)' if pd.isna(row['low']) else ''}{' leaky' if row.get('leaky') else ''}"
 
 
@@ -45,6 +45,42 @@ def overview(judged: pd.DataFrame, wanted: Sequence[str]) -> pd.DataFrame:
     cells = pd.Series([cell(row) for row in rows.to_dict("records")], index=rows.index, dtype=object)
     columns = [name for name in wanted if name in cells.index.levels[-1]]
     return cells.unstack(sort=False)[columns].rename_axis(columns=None)
+
+
+def listed(rows: pd.DataFrame, differences: bool = False) -> pd.DataFrame:
+    """Rows of ``judge``, ``judge_at`` or ``compare``, one line each: the number with its 95% CI, and on how many images
+    and lesions; of ``differences`` also the sign, the adjusted p-value of ``holm`` and the verdict.
+    """
+    options: dict[str, Any] = {"edges": (0.0,), "sign": "+"} if differences else {}
+    named = "difference (95% CI)" if differences else "value (95% CI)"
+    table = pd.DataFrame({named: [cell(row, **options) for row in rows.to_dict("records")]}, index=rows.index)
+    table["images"], table["lesions"] = rows["n"], rows["lesions"]
+    if "runs" in rows:
+        table["runs per arm"] = rows["runs"]
+    if "p_holm" in rows:
+        table["Holm-adjusted p"] = [number(p, edges=[1 - LEVEL]) if pd.notna(p) else "" for p in rows["p_holm"]]
+    if differences:
+        table["verdict"] = [verdict(row) for _, row in rows.iterrows()]
+    return table
+
+
+def verdicts_sentence(table: pd.DataFrame) -> str:
+    """How often each verdict appears in a table of ``listed``, in words."""
+    counts = table["verdict"].value_counts(sort=False)
+    if len(counts) == 1:
+        return f"Verdict on all {len(table)} differences: {counts.index[0]}."
+    return f"Verdicts on {len(table)} differences: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
+
+
+def by_class(rows: pd.DataFrame, wanted: Sequence[str] = ("sensitivity", "precision", "AUC")) -> pd.DataFrame:
+    """The rows of single classes of ``judge`` as a table: a line per class, a column per metric, and its images."""
+    rows = rows[rows["kind"] == "class"]
+    metrics = [row["metric"].removesuffix(f" {row['about']}") for _, row in rows.iterrows()]
+    table = overview(rows.set_axis(pd.MultiIndex.from_arrays([rows["about"], metrics]), axis=0), wanted)
+    sizes = rows.drop_duplicates("about").set_index("about")
+    images = sizes["positives"].map("{:,}".format) + np.where(sizes["few"], " (few)", "")
+    table.insert(0, "images", images[table.index])
+    return table.rename_axis("class")
 
 
 def holm(compared: pd.DataFrame) -> pd.DataFrame:

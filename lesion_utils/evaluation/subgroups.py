@@ -1,4 +1,4 @@
-"""How a classifier does by sex, age band, site, source and skin tone; groups are never ranked."""
+"""How a classifier does by sex, age band, site, kind of diagnosis, source, skin tone; groups are never ranked."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,10 @@ from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.rounding import number, span
 from lesion_utils.tables import parse_numbers, require_columns, require_unique
 
-VARIABLES = {"sex": "sex", "age": "age", "localization": "site", "source": "source", "skin_tone": "skin tone"}
+VARIABLES = {
+    **{"sex": "sex", "age": "age", "localization": "site", "dx_type": "diagnosis by", "source": "source"},
+    "skin_tone": "skin tone",
+}
 AGE_BANDS = ["under 30", "30 to 44", "45 to 59", "60 to 74", "75 and over"]
 MISSING = "missing"
 MOST_GROUPS = 50  # a column with more values is not one of groups
@@ -66,6 +69,18 @@ def groups_caveat(rows: pd.DataFrame) -> str:
         f"groups are not ranked. {(~shown).sum()} numbers are not estimable (too few lesions); "
         f"{(rows['few'] & shown).sum()} rest on under {FEW} images and are marked."
     )
+
+
+def of_one_class(table: PredictionTable, cases: pd.DataFrame | None = None) -> str:
+    """Which groups of at least ``FEW`` images hold one class only, so that accuracy in them says little about skill."""
+    found = [
+        f"{variable} {group} (all {inside.sum():,} images are {table.classes[table.truth[inside][0]]})"
+        for variable, group, inside in _groups(_described(table.frame, cases))
+        if inside.sum() >= FEW and len(np.unique(table.truth[inside])) == 1
+    ]
+    if not found:
+        return f"No group of {FEW} or more images holds one class only."
+    return f"Groups of one class, where accuracy is only the sensitivity for that class: {'; '.join(found)}."
 
 
 def untested(table: PredictionTable, cases: pd.DataFrame | None = None) -> list[str]:
