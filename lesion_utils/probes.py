@@ -67,7 +67,7 @@ def above_chance(judged: pd.DataFrame) -> str:
     rows = judged.xs("macro AUC", level=1).dropna(subset=["value"])
     better = rows.index[rows["low"] > 0.5]
     named = f" ({', '.join(better)})" if len(better) else ""
-    text = f"{len(better)} of {len(rows)} probes have a macro AUC whose 95% CI is above 0.5{named}."
+    text = f"The 95% CI of the macro AUC is above 0.5 for {len(better)} of {len(rows)} probes{named}."
     if rows.empty:
         return text
     best = rows.loc[rows["value"].idxmax()]

@@ -65,7 +65,7 @@ def test_where_nothing_is_recorded_the_sentences_say_so(cases):
 def test_sentences_hold_the_numbers(cases):
     sentence = description.imbalance_sentence(cases)
     assert "nv is correct for 62.5% of 8" in sentence and "1/2 = 50%" in sentence and "1.67 times" in sentence
-    assert "1 of 2 diagnosis types" in description.diagnosis_sentence(cases)
+    assert "one class only: 1 of 2" in description.diagnosis_sentence(cases)
     assert "follow_up: 3 images, all nv" in description.diagnosis_sentence(cases)
 
 
@@ -117,9 +117,17 @@ def test_corrections_are_summed_up_without_the_names_of_files_and_lesions():
     assert files["HAM10000 says nv"] == 1
 
 
+def test_corrections_that_a_study_does_not_apply_are_said_to_be_listed_alone(cases):
+    decided = pd.DataFrame({"action": ["exclude"]})
+    assert "leaves out 2 of 8 images" in corrections.effect_sentence(cases, cases[2:], decided)
+    assert "not applied" in corrections.effect_sentence(cases, cases, decided)
+    for nothing in (None, decided[:0]):
+        assert corrections.effect_sentence(cases, cases, nothing) == "This study leaves out 0 of 8 images."
+
+
 def test_probes_above_chance_are_named():
     rows = pd.DataFrame({"value": [0.7, 0.52, np.nan], "low": [0.6, 0.45, np.nan], "high": [0.8, 0.6, np.nan]})
     index = pd.MultiIndex.from_product([["frame", "file", "metadata"], ["macro AUC"]])
     sentence = above_chance(rows.set_index(index))
-    assert sentence.startswith("1 of 2 probes") and "(frame)" in sentence and "frame: 0.70 (0.60-0.80)" in sentence
-    assert above_chance(rows.set_index(index)[2:]).startswith("0 of 0 probes")
+    assert "1 of 2 probes" in sentence and "(frame)" in sentence and "frame: 0.70 (0.60-0.80)" in sentence
+    assert "0 of 0 probes" in above_chance(rows.set_index(index)[2:])

@@ -89,6 +89,14 @@ def summary(corrections: pd.DataFrame) -> pd.DataFrame:
     return corrections.groupby(["action", reason]).size().rename("files").reset_index()
 
 
+def effect_sentence(raw: pd.DataFrame, corrected: pd.DataFrame, corrections: pd.DataFrame | None) -> str:
+    """How many files a study leaves out, and whether it applies the ``corrections`` (None: none to decide)."""
+    removed = len(raw) - len(corrected)
+    kept = corrections is not None and not removed and "exclude" in set(corrections["action"])
+    why = " It repeats a published system, so the corrections are listed and not applied." if kept else ""
+    return f"This study leaves out {removed:,} of {len(raw):,} images.{why}"
+
+
 def write(corrections: pd.DataFrame, study: str) -> Path:
     """Writes ``reports/<study>/corrections.csv``; returns its path."""
     path = report_folder(study) / "corrections.csv"

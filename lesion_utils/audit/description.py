@@ -51,7 +51,7 @@ def diagnosis_sentence(cases: pd.DataFrame) -> str:
         return "How the diagnoses were made is not recorded."
     only = types[types["nunique"] == 1]
     named = "; ".join(f"{name}: {row['size']:,} images, all {row['first']}" for name, row in only.iterrows())
-    return f"{len(only)} of {len(types)} diagnosis types occur in one class only{f' ({named})' if named else ''}."
+    return f"Diagnosis types that occur in one class only: {len(only)} of {len(types)}{f' ({named})' if named else ''}."
 
 
 def patient_table(cases: pd.DataFrame) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def age_sentence(cases: pd.DataFrame) -> str:
     if median.empty:
         return "Age is not recorded."
     low, high = (f"{number(age)} years ({median.index[median == age][0]})" for age in (median.min(), median.max()))
-    return f"The median age of a class ranges from {low} to {high}."
+    return f"Where age is recorded, the median of a class ranges from {low} to {high}."
 
 
 def has_siblings(cases: pd.DataFrame) -> pd.Series:
