@@ -287,10 +287,12 @@ def intervals(
         _interval(ax, line, row)
     leaky = rows.get("leaky", pd.Series(False, index=rows.index))
     ax.set_yticks(range(len(rows)), [labelled(name, mark) for name, mark in zip(rows[label], leaky, strict=True)])
-    ax.invert_yaxis()
+    ax.set_ylim(len(rows) - 0.5, -0.5)
     if (mark := 0 if zero else chance) is not None:
         ax.axvline(mark, color="grey", linestyle=":")
-    if not zero:
+    if zero:
+        ax.locator_params(axis="x", nbins=7)
+    else:
         ax.set_xlim(0, 1)
     return figure
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from prediction_tables import table_of
 
-from lesion_utils import pipeline, verify
+from lesion_utils import pipeline, predictions, verify
 from lesion_utils.audit import pixel_digests
 from lesion_utils.audit.corrections import corrections
 from lesion_utils.claims.declared import read_ledger
@@ -98,8 +98,12 @@ def test_gaps_between_validation_and_test_have_intervals_and_wide_ones_are_named
     assert said == "Test and validation differ by more than 0.06 in balanced accuracy for 1 of 2 recipes: bad."
     assert table.loc["good", "test minus validation"].startswith("+0.00 (-")
     monkeypatch.setattr(StudyParams, "held_out_splits", ("validation",))
+    monkeypatch.setattr(predictions, "splits_of", lambda params, name: ["validation_copies"] * (name == "good"))
+    copies = right.assign(image_id="copy of " + right["image_id"])
+    monkeypatch.setattr(predictions, "read", lambda params, name, split: right if split == "validation" else copies)
     table, said = gaps(params, tables, judged.drop("test", level=1))
-    assert list(table) == ["validation"] and "no test split" in said
+    assert list(table) == ["validation", "validation with its copies"] and "no test split" in said
+    assert table.loc["good", "validation"][:4] == table.loc["good", "validation with its copies"][:4]
 
 
 def test_the_tracked_claims_are_those_of_the_ledger_and_none_is_stale():

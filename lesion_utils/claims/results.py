@@ -104,7 +104,7 @@ def gaps(
             row = judge(PredictionTable(pd.concat(frames), params.resamples), wanted=[metric]).iloc[0]
             table.loc[name, "validation with its copies"] = cell(row)
     if params.held_out_splits[-1] != "test":
-        return table, "There is no test split, so no gap can be computed."
+        return table.fillna(""), "There is no test split, so no gap can be computed."
     pairs = {name: (tables[(name, "test")], tables[(name, "validation")]) for name in params.recipes}
     rows = {name: compare(*pair, wanted=[metric], paired=False).iloc[0] for name, pair in pairs.items()}
     table["test minus validation"] = [cell(rows[name], (0.0,), "+") for name in table.index]

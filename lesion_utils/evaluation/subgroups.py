@@ -121,7 +121,7 @@ def _described(table: pd.DataFrame, cases: pd.DataFrame | None) -> pd.DataFrame:
 def _groups(described: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray]]:
     """Variable, group and its cases, (n,) bool, in the order in which groups are shown: ``MISSING`` last."""
     for column, values in described.items():
-        groups = set(values) if values.nunique() <= MOST_GROUPS else set()
+        groups = set(values) if values.nunique() <= MOST_GROUPS and set(values) != {MISSING} else set()
         for group in [*(AGE_BANDS if column == "age" else sorted(groups - {MISSING})), MISSING]:
             if group in groups:
                 yield VARIABLES[str(column)], group, (values == group).to_numpy()
