@@ -220,6 +220,21 @@ def probe_views(path: str, title: str) -> Figure:
     return figure
 
 
+def pictures(rows: dict[str, list[tuple[np.ndarray, str]]], title: str) -> Figure:
+    """Pictures (height, width, 3) from 0 to 255 and what each is called, in named rows of as many."""
+    columns = max(map(len, rows.values()))
+    figure, axes = _panels(len(rows), columns, width=1.35 * columns, height=0.4 + 1.3 * len(rows))
+    for line, (name, shown) in zip(axes, rows.items(), strict=True):
+        for ax, (picture, called) in zip(line, shown, strict=True):
+            ax.imshow(np.asarray(picture).clip(0, 255).astype(np.uint8))
+            ax.set_title(called, fontsize=9)
+        line[0].set_ylabel("\n".join(textwrap.wrap(name, 16)), fontsize=8)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+    figure.suptitle(title)
+    return figure
+
+
 def learning_curves(histories: dict[str, pd.DataFrame], title: str, metric: str = "balanced_accuracy") -> Figure:
     """Loss and ``metric`` by epoch for each recipe: training dashed, validation solid."""
     figure, axes = _panels(columns=2, width=10.5)
@@ -306,23 +321,30 @@ def subgroup_intervals(rows: pd.DataFrame, metric: str, title: str) -> Figure:
     return intervals(rows.assign(name=names), "name", f"{metric}{caution}", title)
 
 
-def ablation(effects: pd.DataFrame, title: str) -> Figure:
-    """Balanced accuracy and melanoma sensitivity of ``ablation_differences``: a line per arm with its 95% CI, one dot
-    per seed, and the verdict.
+def ablation(
+    effects: pd.DataFrame,
+    title: str,
+    metrics: Sequence[str] = ("balanced accuracy", "melanoma sensitivity"),
+    verdicts: bool = True,
+) -> Figure:
+    """``metrics`` of ``ablation_differences``, a panel each: a line per arm with its 95% CI, one dot per seed, and the
+    verdict, if ``verdicts``.
     """
     arms = list(dict.fromkeys(effects.index.get_level_values(0)))
-    figure, axes = _panels(columns=2, width=13, height=1.6 + 0.45 * len(arms))
-    for ax, metric in zip(axes[0], ("balanced accuracy", "melanoma sensitivity"), strict=True):
+    lines = -(-len(metrics) // 2)
+    figure, axes = _panels(lines, 2, width=13 if verdicts else 11, height=lines * (1.6 + 0.45 * len(arms)))
+    for ax, metric in zip(axes.flat, metrics, strict=False):
         rows = effects[effects.index.get_level_values(1) == metric].droplevel(1).to_dict("index")
         for line, row in enumerate(rows.get(arm) for arm in arms):
             if row:
                 _interval(ax, line, row, "D")
                 ax.scatter(row["single"], np.full(len(row["single"]), line + 0.2), s=12, color=ORANGE, zorder=3)
-        verdicts = [rows[arm]["verdict"] if arm in rows else "no such metric" for arm in arms]
-        ax.set_yticks(range(len(arms)), [f"{arm}: {shown}" for arm, shown in zip(arms, verdicts, strict=True)])
+        labels = [f": {rows[arm]['verdict']}" if arm in rows else ": no such metric" for arm in arms]
+        shown = [f"{arm}{label if verdicts else ''}" for arm, label in zip(arms, labels, strict=True)]
+        ax.set_yticks(range(len(arms)), shown)
         ax.set_ylim(len(arms) - 0.5, -0.5)
         ax.axvline(0, color="grey", linestyle=":")
-        ax.set_xlabel(f"{metric}, arm minus reference\n(95% CI; dots: single seeds)")
+        ax.set_xlabel(f"{metric}\narm minus reference (95% CI; dots: single seeds)")
     figure.suptitle(title)
     return figure
 

@@ -6,7 +6,6 @@ Lawson-Darrow's Skin-Cancer-Model). ``evaluation/differences.py`` computes the d
 """
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.errors import InputError
 from lesion_utils.offline_copies import make_offline_copies
-from lesion_utils.recipes import OfflineCopies, Recipe
+from lesion_utils.recipes import OfflineCopies
 from lesion_utils.splits import UNUSED
-from lesion_utils.study import ARMS, arm_name, arm_recipe
+from lesion_utils.study import ARMS, StudyParams, arm_name
 from lesion_utils.training import train
 
 COPIED = 0.5  # share of the test lesions of each class whose images are copied into the leaky arm
@@ -97,33 +96,31 @@ def _matched(cases: pd.DataFrame, leaked: pd.DataFrame, rng: np.random.Generator
     return training.iloc[taken], reserve
 
 
-def train_leak_pairs(
-    name: str,
-    recipe: Recipe,
-    cases: pd.DataFrame,
-    kind: str,
-    *,
-    runs: int,
-    split_seed: int,
-    seed: int,
-    threads: int,
-    weights: str | None,
-    folder: Path,
-) -> dict[str, Any]:
-    """Trains both arms of leak ``name`` with ``recipe``, ``runs`` times, with seeds ``seed``, ``seed`` + 1, ….
+def train_leak_pairs(params: StudyParams, stage: str, cases: pd.DataFrame) -> pd.DataFrame:
+    """Trains both arms of each leak of ``stage``, with seeds ``seed``, ``seed`` + 1, … of ``params``.
 
-    Each arm writes to ``<folder>/<name>_<arm>/r<run>``, with a prediction table for each of ``LEAK_SPLITS``. Returns
-    ``leak, kind, runs`` and, for run 0, ``training images`` of either arm, ``added images`` among them, ``test
-    images``, and how many ``can leak``.
+    Each arm writes its runs among the models of the study, with a prediction table for each of ``LEAK_SPLITS``. One row
+    per leak: ``leak, recipe, kind, runs`` and, of run 0, ``training images`` of either arm, ``added images`` among
+    them, ``test images``, and how many ``can leak``.
     """
-    counts: dict[str, int] = {}
-    for run in range(runs):
-        leaky, clean, can_leak = paired_arms(cases, kind, split_seed, seed + run)
+    return pd.DataFrame([_train_pairs(params, name, cases) for name in params.leaks_of(stage)])
+
+
+def _train_pairs(params: StudyParams, name: str, cases: pd.DataFrame) -> dict[str, Any]:
+    leak, counts = params.leaks[name], dict[str, int]()
+    for run in range(leak.runs):
+        seed = params.seed + run
+        leaky, clean, can_leak = paired_arms(cases, leak.kind, params.split_seed, seed)
         is_training, is_test = (leaky["split"] == split for split in ("train", "test"))
         for arm, arm_cases in zip(ARMS, (leaky, clean), strict=True):
-            to = folder / arm_name(name, arm) / f"r{run}"
-            options: dict[str, Any] = {"seed": seed + run, "threads": threads, "weights": weights, "folder": to}
-            trained = train(arm_recipe(recipe, arm), arm_cases, **options)
+            trained = train(
+                params.arms[arm_name(name, arm)],
+                arm_cases,
+                seed=seed,
+                threads=params.threads,
+                weights=params.weights,
+                folder=params.models_folder / arm_name(name, arm) / f"r{run}",
+            )
             some = arm_cases.assign(split=arm_cases["split"].mask(is_test, UNUSED).mask(can_leak, "test_can_leak"))
             scores = trained.probabilities["test"][can_leak[is_test].to_numpy()]
             predictions.write(trained.folder, some, {"test_can_leak": scores}, trained.provenance)
@@ -133,4 +130,4 @@ def train_leak_pairs(
             "test images": int(is_test.sum()),
             "can leak": int(can_leak.sum()),
         }
-    return {"leak": name, "kind": kind, "runs": runs} | counts
+    return {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "runs": leak.runs} | counts

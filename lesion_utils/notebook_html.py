@@ -116,7 +116,9 @@ def _formula(tex: str) -> str:
     """A formula as a picture in the colour of the text; as code where matplotlib cannot draw it."""
     file, name = io.StringIO(), html.escape(tex.strip(), quote=True)
     try:
-        with rc_context({"mathtext.fontset": "dejavusans", "svg.hashsalt": "formula", "font.size": 12}):
+        # transparent: no white box on a dark page
+        options = rc_context({"mathtext.fontset": "dejavusans", "svg.hashsalt": "formula", "savefig.transparent": True})
+        with options, rc_context({"font.size": 12}):
             depth = math_to_image(f"${tex.strip()}$", file, format="svg", color=_INK)
     except ValueError:
         return f"<code>{name}</code>"

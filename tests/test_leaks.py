@@ -137,23 +137,6 @@ def leaking(study, **leaks):
     return type(study).model_validate(study.model_dump() | {"leaks": leaks})
 
 
-def train_leaks(study, cases) -> dict:
-    """Trains both arms of the one leak of a study."""
-    ((name, leak),) = study.leaks_of("baseline").items()
-    return train_leak_pairs(
-        name,
-        study.recipes[leak.recipe],
-        cases,
-        leak.kind,
-        runs=leak.runs,
-        split_seed=study.split_seed,
-        seed=study.seed,
-        threads=study.threads,
-        weights=study.weights,
-        folder=study.models_folder,
-    )
-
-
 def test_the_effect_is_that_of_the_scores_on_the_right_images(tiny_study, monkeypatch):
     study = leaking(tiny_study, **LEAKS)
     cases = make_case_tables(study)["corrected"]
@@ -171,7 +154,7 @@ def test_the_effect_is_that_of_the_scores_on_the_right_images(tiny_study, monkey
         return Trained(folder, classes, arm, pd.DataFrame(), {"test": scores}, provenance)
 
     monkeypatch.setattr(leaks, "train", knows_what_leaked)
-    row = train_leaks(study, cases)
+    (row,) = train_leak_pairs(study, "baseline", cases).to_dict("records")
     assert (row["leak"], row["runs"]) == ("sib", 2)
     assert study.leaks_of("transfer") == {} == study.model_copy(update={"run": 1}).leaks_of("baseline")
     tests = cases[cases["split"] == "test"]
@@ -234,7 +217,7 @@ def test_an_effect_without_tables_says_how_to_make_them(tiny_study):
 @pytest.mark.slow
 def test_both_arms_are_trained_and_only_the_leaky_one_is_called_so(tiny_study, kind):
     study = leaking(tiny_study, small={"recipe": "cnn", "kind": kind, "runs": 1})
-    train_leaks(study, make_case_tables(study)["corrected"])
+    train_leak_pairs(study, "baseline", make_case_tables(study)["corrected"])
     leaky, clean = (predictions.read(study, f"small_{arm}", "test", 0) for arm in ("leaky", "clean"))
     assert predictions.is_leaky(leaky) and not predictions.is_leaky(clean)
     assert leaky["image_id"].equals(clean["image_id"]) and not leaky["p_nv"].equals(clean["p_nv"])

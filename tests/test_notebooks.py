@@ -12,8 +12,6 @@ from PIL import Image
 from lesion_utils import pipeline
 from lesion_utils.study import STAGES, StudyParams, load_study
 
-# Not yet in the form of a paper.
-OLD_FORM = {"02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning"}
 NAMES = pytest.mark.parametrize("name", pipeline.NOTEBOOKS)
 
 
@@ -44,14 +42,11 @@ def test_it_opens_with_title_question_parameters_and_their_check(name):
 @NAMES
 def test_it_reads_like_a_paper(name):
     cells = book(name).cells
-    assert len(cells) <= (30 if name in OLD_FORM else 70)
+    assert len(cells) <= 70
     lines = [line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
     headings = [line for line in lines if line.startswith("## ")]
-    if name in OLD_FORM:
-        assert headings[-1] == "## Summary"
-    else:
-        assert (headings[0], *headings[-2:]) == ("## Method", "## In this notebook we saw", "## Limits")
-        assert "**What you will learn:**" in cells[0].source
+    assert (headings[0], *headings[-2:]) == ("## Method", "## In this notebook we saw", "## Limits")
+    assert "**What you will learn:**" in cells[0].source
     for cell in code_cells(name):
         if "parameters" in cell.metadata.get("tags", []):
             continue

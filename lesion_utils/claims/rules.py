@@ -11,6 +11,7 @@ from lesion_utils.claims.declared import DIFFERS, FAILS, HOLDS, NOT_MEASURABLE, 
 from lesion_utils.evaluation import PredictionTable, metrics
 from lesion_utils.evaluation.bootstrap import LEVEL, over_runs, percentile_interval
 from lesion_utils.evaluation.sentences import adjusted_p
+from lesion_utils.recipes import Recipe
 from lesion_utils.rounding import number
 from lesion_utils.study import StudyParams
 
@@ -39,18 +40,22 @@ def near_chance(low: float, classes: int) -> str:
 
 
 def not_converged(params: StudyParams, recipe: str) -> str:
-    """Why ``recipe`` is no reference, or "": in a run its monitor still improved in the last fifth of the epochs, and
-    early stopping did not end it.
-    """
-    asked = params.recipes[recipe]
+    """Why ``recipe`` is no reference, or "": a run still improved at its end."""
     for run in range(params.runs):
         history = predictions.read_history(params, recipe, run)
-        sign = 1 if "accuracy" in asked.monitor else -1
-        best = int(np.argmax(sign * history[asked.monitor].to_numpy()))
-        stopped = len(history) < sum(phase.epochs for phase in asked.phases)
-        if not stopped and best >= 0.8 * len(history):
+        best, is_late = best_and_late(params.recipes[recipe], history)
+        if is_late:
             return f"has not converged (best epoch {best + 1} of {len(history)} in run {run})"
     return ""
+
+
+def best_and_late(recipe: Recipe, history: pd.DataFrame) -> tuple[int, bool]:
+    """The row of the best epoch by the recipe's monitor, and whether training still improved at its end: this epoch is
+    in the last fifth, and early stopping did not end it.
+    """
+    best = int(np.argmax((1 if "accuracy" in recipe.monitor else -1) * history[recipe.monitor].to_numpy()))
+    stopped = len(history) < sum(phase.epochs for phase in recipe.phases)
+    return best, not stopped and best >= 0.8 * len(history)
 
 
 def bars(params: StudyParams, tables: dict[str, PredictionTable], references: set[str]) -> dict[str, str]:

@@ -9,6 +9,8 @@ import pandas as pd
 from lesion_utils.evaluation.bootstrap import LEVEL, MIN_RUNS
 from lesion_utils.rounding import number, span, with_interval
 
+NO_DIFFERENCE = "no difference shown at this n"  # a verdict, or its beginning
+
 
 def sentence(row: pd.Series) -> str:
     """A row of ``judge`` or ``compare`` with the name of its metric."""
@@ -104,8 +106,8 @@ def verdict(row: pd.Series) -> str:
     without_zero = row["low"] > 0 or row["high"] < 0
     if not (row["p_holm"] < 1 - LEVEL if "p_holm" in row else without_zero):
         if "p_holm" in row and without_zero:
-            return f"no difference shown at this n: Holm-adjusted p = {number(row['p_holm'], edges=[1 - LEVEL])}"
-        return "no difference shown at this n"
+            return f"{NO_DIFFERENCE}: Holm-adjusted p = {number(row['p_holm'], edges=[1 - LEVEL])}"
+        return NO_DIFFERENCE
     return "higher" if row["value"] > 0 else "lower"
 
 
