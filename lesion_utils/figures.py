@@ -275,12 +275,6 @@ def class_errors(counts: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def report(table: pd.DataFrame, title: str) -> Figure:
-    """scikit-learn's classification report as a shaded table: precision, recall and F1, with the number of images."""
-    scores, sizes = table[["precision", "recall", "f1-score"]].astype(float), table["support"].astype(int)
-    return _heatmap(scores, title, "", "", 7, 4.6, yticklabels=_with_images(sizes))
-
-
 def roc(table: PredictionTable, title: str) -> Figure:
     """One-vs-rest ROC curve of each class, of the first run."""
     figure, ax = _panel(title, "1 - specificity", "sensitivity", 7, 4.8, diagonal=True)
@@ -302,7 +296,7 @@ def intervals(
         _interval(ax, line, row)
     leaky = rows.get("leaky", pd.Series(False, index=rows.index))
     ax.set_yticks(range(len(rows)), [labelled(name, mark) for name, mark in zip(rows[label], leaky, strict=True)])
-    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     if (mark := 0 if zero else chance) is not None:
         ax.axvline(mark, color="grey", linestyle=":")
     if zero:
@@ -346,17 +340,6 @@ def ablation(
         ax.axvline(0, color="grey", linestyle=":")
         ax.set_xlabel(f"{metric}\narm minus reference (95% CI; dots: single seeds)")
     figure.suptitle(title)
-    return figure
-
-
-def agreement(values: pd.DataFrame, title: str) -> Figure:
-    """One point per recipe: its value on ``validation`` against its value on ``test``, with the line of agreement."""
-    figure, ax = _panel(title, "validation", "test", 7, 4.8, diagonal=True)
-    ax.set(xlim=(0, 1), ylim=(0, 1))
-    for name, row in values.dropna().iterrows():
-        ax.plot(row["validation"], row["test"], "o", label=name)
-    if values.notna().all(axis=1).any():
-        ax.legend(fontsize=8)
     return figure
 
 
