@@ -18,7 +18,6 @@ from pygments.lexers import PythonLexer
 _INK = "#123456"  # of a formula, until it takes the colour of the text around it
 _EPOCH = re.compile(r" epoch \d+/\d+:")
 _GAP = re.compile(r"\S {2,}\S.*\S {2,}\S")  # of a line of a table printed as text, which must not wrap
-_NUMBER = 44  # characters: the longest number with its interval and n; tables of shorter cells do not wrap
 _LOG = 3  # so many lines of epochs are a training log, which is folded
 
 
@@ -89,9 +88,7 @@ def _output(output: NotebookNode, default_alt: str, markdown: MarkdownWithMath) 
         image = f'<img src="data:image/png;base64,{data["image/png"].strip()}" alt="{alt}">'
         return f"<figure>{image}{below}</figure>"
     if "text/html" in data:
-        page = re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.DOTALL)
-        longest = max(map(len, re.findall(r"<td>(.*?)</td>", page, re.DOTALL)), default=0)
-        return _scrolling(page, "wide numbers" if longest <= _NUMBER else "wide")
+        return _scrolling(re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.DOTALL))
     if _caption_of(output) == "table":
         return f'<p class="note">{html.escape(data["text/plain"])}</p>'
     if "text/markdown" in data:
@@ -107,8 +104,8 @@ def _printed(text: str) -> str:
     return f'<pre class="columns" tabindex="0">{shown}</pre>' if columns else f"<pre>{shown}</pre>"
 
 
-def _scrolling(page: str, kind: str = "wide") -> str:
-    page = page.replace("<table", f'<div class="{kind}" tabindex="0"><table')
+def _scrolling(page: str) -> str:
+    page = page.replace("<table", '<div class="wide" tabindex="0"><table')
     return page.replace("</table>", "</table></div>")
 
 
