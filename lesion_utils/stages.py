@@ -20,12 +20,13 @@ from lesion_utils.models import Network, build, set_trainable
 from lesion_utils.offline_copies import make_offline_copies
 from lesion_utils.pictures import load_pictures
 from lesion_utils.rebalance import class_weights, epoch_rows, epoch_sizes
-from lesion_utils.recipes import Recipe
+from lesion_utils.recipes import BackboneOptions, Recipe
 from lesion_utils.rounding import number, percent
 from lesion_utils.splits import use_share
 from lesion_utils.study import StudyParams
 from lesion_utils.training import Trained, train
 
+TOLD = ("loss", "optimizer", "phases", "monitor", "keep", "case_table", "allow_leak")  # by columns of their own
 FEW_LAYERS = 12  # of a backbone; more are one row of the table of layers
 PLAIN, LOG_LOSS = "balanced accuracy", "log loss"  # the smaller the log loss, the better
 RANKING = ("macro AUC", "macro average precision")
@@ -78,7 +79,9 @@ def sizes(counts: pd.DataFrame) -> str:
 
 
 def recipe_table(params: StudyParams, stage: str) -> pd.DataFrame:
-    """The recipes of ``stage``: network, pictures and training, and what differs from the recipe's reference."""
+    """The recipes of ``stage``: network, pictures and training, and other settings; of ``rebalancing`` instead of these
+    what differs from the recipe's reference.
+    """
     rows = {}
     for name, recipe in getattr(params, stage).items():
         options, reference = recipe.backbone, params.reference_of(name)
@@ -91,10 +94,14 @@ def recipe_table(params: StudyParams, stage: str) -> pd.DataFrame:
             "optimizer": f"{recipe.optimizer}, rate {' then '.join(rates)}",
             "epochs": f"{sum(phase.epochs for phase in recipe.phases)}, {_kept(recipe)}",
             "case table": recipe.case_table + (", leak allowed" if recipe.allow_leak else ""),
-            "differs from its reference": f"{reference}: {_changes(recipe, params.recipes[reference])}",
         }
-        if reference == name:
-            rows[name]["differs from its reference"] = "is the reference"
+        if stage == "rebalancing":
+            changes = _changes(recipe, params.recipes[reference])
+            rows[name]["differs from its reference"] = f"{reference}: {changes}"
+        else:
+            told = {"backbone": BackboneOptions(**options.model_dump(include={"name", "weights", "image_size"}))}
+            told |= {key: getattr(recipe, key) for key in TOLD}
+            rows[name]["other settings"] = _changes(recipe, Recipe().model_copy(update=told)) or "defaults"
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
 
 

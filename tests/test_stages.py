@@ -101,7 +101,7 @@ def test_the_recipes_are_told_by_what_differs_from_the_reference(tiny_study):
     )
     (text,) = stages.recipe_table(study, "rebalancing")["differs from its reference"]
     assert text == "cnn: backbone: batch_norm True; freeze_batch_norm: False; phases: epochs 3"
-    assert stages.recipe_table(tiny_study, "baseline").loc["cnn", "differs from its reference"] == "is the reference"
+    assert stages.recipe_table(tiny_study, "baseline").loc["cnn", "other settings"] == "hidden: 16"
 
 
 def test_counts_and_weights_are_those_of_training(tiny_study, tables):
@@ -148,8 +148,12 @@ def test_pictures_are_those_of_a_phantom(tiny_study):
     changed = stages.changed_phantom(study, "rebalancing", draws=2)
     assert [*changed] == ["turned: in training", "copied: copies"] and {len(row) for row in changed.values()} == {3}
     assert stages.visible_table(study, "rebalancing").index.tolist() == ["turned", "same"]
-    real = tiny_study.model_copy(update={"dataset": "ham10000"})
-    assert [label for _, label in stages.batch_of_phantom(real, recipe)]  # of the default phantom
+
+
+@pytest.mark.slow
+def test_a_study_of_patients_shows_the_default_phantom(tiny_study):
+    real = tiny_study.model_copy(update={"dataset": "ham10000", "data": None})
+    assert len(stages.batch_of_phantom(real, real.recipes["cnn"])) == 8
 
 
 def test_random_weights_transfer_nothing():
