@@ -39,7 +39,9 @@ def test_its_reports_lie_beside_its_runs_and_its_index_links_within_their_folder
         "some/tiny"
     ).resolve()
     made = [path for job in pipeline.plan(study) for path in job.outputs]
-    assert {path for path in made if path.startswith("..")} == {"../../../reports/some/tiny/results.json"}
+    assert {path for path in made if path.startswith("..")} == {
+        f"../../../reports/some/tiny/{name}" for name in ("results.json", "test_reads.csv")
+    }
     reports.write_stamp(study, "01_eda", "", 1)
     page = report_folder("some/tiny") / "01_eda.html"
     page.parent.mkdir(parents=True)
