@@ -79,29 +79,32 @@ def sizes(counts: pd.DataFrame) -> str:
 
 
 def recipe_table(params: StudyParams, stage: str) -> pd.DataFrame:
-    """The recipes of ``stage``: network, pictures and training, and other settings; of ``rebalancing`` instead of these
-    what differs from the recipe's reference.
+    """The recipes of ``stage``: network, pictures, training and other settings; of ``rebalancing`` instead what differs
+    from the recipe's reference.
     """
     rows = {}
     for name, recipe in getattr(params, stage).items():
         options, reference = recipe.backbone, params.reference_of(name)
-        weights = "random weights" if options.weights == "none" else f"{options.weights} weights"
-        rates = dict.fromkeys(number(phase.learning_rate) for phase in recipe.phases)
-        rows[name] = {
-            "network": f"{options.name}, {weights}",
-            "pictures": "{} x {} px".format(*options.image_size),
-            "loss": recipe.loss.replace("_", " "),
-            "optimizer": f"{recipe.optimizer}, rate {' then '.join(rates)}",
+        common = {
             "epochs": f"{sum(phase.epochs for phase in recipe.phases)}, {_kept(recipe)}",
             "case table": recipe.case_table + (", leak allowed" if recipe.allow_leak else ""),
         }
         if stage == "rebalancing":
             changes = _changes(recipe, params.recipes[reference])
-            rows[name]["differs from its reference"] = f"{reference}: {changes}"
-        else:
-            told = {"backbone": BackboneOptions(**options.model_dump(include={"name", "weights", "image_size"}))}
-            told |= {key: getattr(recipe, key) for key in TOLD}
-            rows[name]["other settings"] = _changes(recipe, Recipe().model_copy(update=told)) or "defaults"
+            rows[name] = {"reference": reference, "differs from it in": changes} | common
+            continue
+        weights = "random weights" if options.weights == "none" else f"{options.weights} weights"
+        told = {"backbone": BackboneOptions(**options.model_dump(include={"name", "weights", "image_size"}))}
+        told |= {key: getattr(recipe, key) for key in TOLD}
+        rows[name] = {
+            "network": f"{options.name}, {weights}",
+            "pictures": "{} x {} px".format(*options.image_size),
+            "loss": recipe.loss.replace("_", " "),
+            "optimizer": f"{recipe.optimizer}, rate "
+            + " then ".join(dict.fromkeys(number(phase.learning_rate) for phase in recipe.phases)),
+            **common,
+            "other settings": _changes(recipe, Recipe().model_copy(update=told)) or "defaults",
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
 
 
@@ -111,11 +114,17 @@ def _kept(recipe: Recipe) -> str:
 
 def _changes(recipe: Recipe, reference: Recipe) -> str:
     new, old, short = recipe.model_dump(), reference.model_dump(), recipe.model_dump(exclude_defaults=True)
-    changed = {key: short.get(key, value) for key, value in new.items() if value != old[key]}
-    for key, value in changed.items():
-        if isinstance(value, dict) and isinstance(old[key], dict):
-            changed[key] = {name: new[key][name] for name in new[key] if new[key][name] != old[key].get(name)}
+    changed = {key: _difference(new[key], old[key], short.get(key)) for key in new if new[key] != old[key]}
     return "; ".join(f"{key}: {_words(value)}" for key, value in changed.items())
+
+
+def _difference(new: Any, old: Any, short: Any) -> Any:
+    """What of ``new`` is not in ``old``; where nothing corresponds, ``short``, which is ``new`` without defaults."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        return {key: value for key, value in new.items() if value != old.get(key)}
+    if isinstance(new, list | tuple) and isinstance(old, list | tuple) and len(new) == len(old):
+        return [_difference(*pair, pair[0]) for pair in zip(new, old, strict=True)]
+    return new if short is None else short
 
 
 def _words(value: Any) -> str:

@@ -93,14 +93,17 @@ def tables(tiny_study):
 
 def test_the_recipes_are_told_by_what_differs_from_the_reference(tiny_study):
     rows = stages.recipe_table(tiny_study, "rebalancing")
-    assert rows.loc["cnn_over", "differs from its reference"] == "cnn: sampler: over"
+    assert rows.loc["cnn_over", ["reference", "differs from it in"]].tolist() == ["cnn", "sampler: over"]
     backbone = {"image_size": (24, 32), "batch_norm": True}
-    several = {"backbone": backbone, "freeze_batch_norm": False, "hidden": 16, "phases": [{"epochs": 3}]}
-    study = StudyParams(
-        baseline={"cnn": {"hidden": 16, "backbone": {"image_size": (24, 32)}}}, rebalancing={"b": several}
-    )
-    (text,) = stages.recipe_table(study, "rebalancing")["differs from its reference"]
-    assert text == "cnn: backbone: batch_norm True; freeze_batch_norm: False; phases: epochs 3"
+    several = {
+        "backbone": backbone,
+        "freeze_batch_norm": False,
+        "offline_copies": {"per_class": 3},
+    }  # 8 epochs: default
+    reference = {"backbone": {"image_size": (24, 32)}, "phases": [{"epochs": 3}]}
+    study = StudyParams(baseline={"cnn": reference}, rebalancing={"b": several})
+    (text,) = stages.recipe_table(study, "rebalancing")["differs from it in"]
+    assert text == "backbone: batch_norm True; freeze_batch_norm: False; offline_copies: per_class 3; phases: epochs 8"
     assert stages.recipe_table(tiny_study, "baseline").loc["cnn", "other settings"] == "hidden: 16"
 
 
