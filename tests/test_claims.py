@@ -599,6 +599,14 @@ def test_a_model_that_learnt_nothing_is_no_arm_of_a_contrast(study):
     assert not measured(study, **contrast, recipe="also").barred  # no contrast: the model is judged as it is
 
 
+def test_two_arms_with_the_same_predictions_are_no_contrast(study):
+    for run in range(3):
+        text = predictions.table_path(study.study, "plain", run, "test").read_text()
+        predictions.table_path(study.study, "also", run, "test").write_text(text)
+    number = measured(study, kind="metric", split="test", metric="accuracy", recipe="also", reference="plain")
+    assert "same model" in number.barred and number.hidden
+
+
 def test_training_accuracy_is_that_of_the_kept_model_on_its_cases(study):
     assert measured(study, kind="training", recipe="plain", quantity="accuracy").value == pytest.approx(0.7)
     last = measured(study, kind="training", recipe="copied", quantity="accuracy")

@@ -68,6 +68,8 @@ def _unfit(params: StudyParams, estimand: Metric | Training) -> str:
         tables = {name: PredictionTable(of_recipe, params.resamples) for name, of_recipe in frames.items()}
         if reasons := rules.bars(params, tables, {estimand.reference}):
             return "; ".join(f"{name} {reason}" for name, reason in reasons.items())
+        if all(arm.equals(reference) for arm, reference in zip(*frames.values(), strict=True)):
+            return f"{estimand.recipe} and {estimand.reference} are the same model: all their predictions are equal"
     return ""
 
 
