@@ -126,8 +126,15 @@ def _navigation(params: StudyParams, page: str, pages: dict[str, str]) -> list[t
 
 
 def write_reports(params: StudyParams) -> Path:
-    """All pages of the study, of the notebooks those that were executed; returns the index's path."""
+    """All pages of the study, of the notebooks those that were executed; returns the index's path.
+
+    Pages of notebooks and runs that the study no longer plans are removed.
+    """
     jobs = plan(params)
+    planned = {f"{job.name}.html" for job in jobs} | {INDEX, CARD, ITEMS}
+    for page in report_folder(params.study).glob("*.html"):
+        if page.name not in planned:
+            page.unlink()
     pages = _pages(params, jobs)
     for job in jobs:
         if f"{job.name}.html" in pages:

@@ -415,7 +415,10 @@ def judged(study, report) -> StudyParams:
     (report_folder("shown") / "claims.json").write_text(json.dumps([{"id": "made_up", "verdict": "does not hold"}]))
     nbformat.write(executed(), run_folder("shown") / "executed" / "05_evaluation.ipynb")
     reports.write_stamp(study, "05_evaluation", "", 3)
+    old = report_folder("shown") / "02_baseline_cnn_r7.html"
+    old.write_text("of a run that the study no longer has")
     reports.write_reports(study)
+    assert not old.exists()
     return study
 
 
