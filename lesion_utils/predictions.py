@@ -119,7 +119,7 @@ def read_provenance(params: StudyParams, recipe: str, split: str, run: int | Non
     today = _made_from(params, recipe, run)
     path = _current(params, recipe, split, run)
     provenance = read_json(path.with_suffix(".json"), fix)
-    if changed := [name for name, value in today.items() if provenance[name] != value]:
+    if changed := [name for name, value in today.items() if provenance.get(name) != value]:
         raise InputError(f"{path} was made by another {' and '.join(changed)} of recipe {recipe!r}. Fix: {fix}")
     if not path.is_file():
         raise InputError(f"{path} does not exist. Fix: {fix}")

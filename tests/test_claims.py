@@ -312,6 +312,7 @@ def test_models_that_learnt_are_told_from_those_that_did_not():
     assert "learnt nothing" in not_learnt(PredictionTable([guesses(0, seed) for seed in range(3)], 200))
     mixed = [guesses(2, 0), guesses(0, 1), guesses(0, 2)]  # one lucky run does not speak for the recipe
     assert "learnt nothing" in not_learnt(PredictionTable(mixed, 200))
+    assert not not_learnt(PredictionTable([guesses(1, 0), guesses(2, 1)], 200))  # two runs cannot say how runs vary
     constant = guesses(2, 0).assign(p_c0=0.97, p_c1=0.01, p_c2=0.01, p_c3=0.01)
     assert "chance 0.25" in not_learnt(PredictionTable(constant, 200))
 

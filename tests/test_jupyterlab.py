@@ -21,6 +21,7 @@ from lesion_utils import predictions
 from lesion_utils.cases import make_case_tables, write_case_tables
 from lesion_utils.paths import PROJECT
 from lesion_utils.pipeline import notebook_path
+from lesion_utils.splits import split_digest
 from lesion_utils.study import load_study
 
 pytestmark = [needs_chromium, pytest.mark.browser]
@@ -54,7 +55,7 @@ def write_tables_of_no_model() -> None:
     params = load_study("quick")
     tables = make_case_tables(params)
     write_case_tables(params, tables)
-    cases = tables["corrected"]
+    cases, split = tables["corrected"], split_digest(tables["corrected"])
     can_leak = cases[cases["split"] == "test"][::2].assign(split="test_can_leak")
     cases = pd.concat([cases, can_leak], ignore_index=True)
     sizes = cases["split"].value_counts()
@@ -66,6 +67,7 @@ def write_tables_of_no_model() -> None:
             "recipe": recipe.identity,
             "seed": params.training_seed,
             "leaky": recipe.allow_leak,
+            "cases": split,
         }
         predictions.write(params.model_folder(name), cases, scores, provenance)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.claims.declared import DIFFERS, FAILS, HOLDS, NOT_MEASURABLE, REPRODUCED, UNCHECKED, UNDECIDED, Claim
 from lesion_utils.evaluation import PredictionTable, metrics
-from lesion_utils.evaluation.bootstrap import LEVEL, over_runs, percentile_interval
+from lesion_utils.evaluation.bootstrap import LEVEL, MIN_RUNS, over_runs, percentile_interval
 from lesion_utils.evaluation.sentences import adjusted_p
 from lesion_utils.recipes import Recipe
 from lesion_utils.rounding import number
@@ -22,12 +22,15 @@ def not_learnt(table: PredictionTable) -> str:
     """Why the models of ``table`` carry no verdict, or "": what they learnt is not clearly more than chance.
 
     They learnt if the lower 95% bound of balanced accuracy, over lesions and runs, exceeds 1 / classes by
-    ``ABOVE_CHANCE``. The mean is over the classes that these cases have, also over rare ones.
+    ``ABOVE_CHANCE``; with fewer than ``MIN_RUNS`` runs, which cannot say how much runs vary, over lesions alone. The
+    mean is over the classes that these cases have, also over rare ones.
     """
     weights = np.vstack([np.ones_like(table.weights[:1]), table.weights])
     counts = (metrics.confusion_counts(run.truth, run.predicted, table.k, weights) for run in table.runs)
     recalls = np.array([np.diagonal(of_run, axis1=1, axis2=2) / of_run.sum(2).clip(1e-9) for of_run in counts])
-    low, _ = percentile_interval(over_runs(recalls[:, :, np.unique(table.truth)].mean(2), table.seed)[1:])
+    values = recalls[:, :, np.unique(table.truth)].mean(2)
+    draws = over_runs(values, table.seed) if len(values) >= MIN_RUNS else values.mean(0)
+    low, _ = percentile_interval(draws[1:])
     return near_chance(low, table.k)
 
 
