@@ -87,10 +87,8 @@ def project(tmp_path, ham_folder) -> Project:
 
 def test_it_makes_a_report_a_notebook_and_an_index(finished):
     reports = finished.folder / "reports" / "tiny"
-    expected = {"index.html", "model_card.html", "reporting_items.html", "results.json", "predictions"} | {
-        *("pages.json", "test_reads.csv"),
-        f"{name}.html" for name in NOTEBOOKS
-    }
+    expected = {"index.html", "model_card.html", "reporting_items.html", "results.json", "predictions"}
+    expected |= {"pages.json", "test_reads.csv", *(f"{name}.html" for name in NOTEBOOKS)}
     assert {path.name for path in reports.iterdir()} == expected
     index = (reports / "index.html").read_text()
     assert index.count('class="good"') == 5
