@@ -132,7 +132,9 @@ def test_the_reports_of_published_systems_are_there_and_small():
     for name in STUDIES:
         assert (PROJECT / "reports" / name / "05_evaluation.html").is_file(), name
     assert max(path.stat().st_size for path in pages()) <= 1.5e6
-    assert sum(path.stat().st_size for path in REPORTS.rglob("*") if path.is_file()) <= 20e6
+    kept = [path for path in (PROJECT / "reports").rglob("predictions/**/*") if path.is_file()]
+    assert sum(path.stat().st_size for path in pages()) <= 20e6
+    assert sum(path.stat().st_size for path in kept) <= 25e6 and max(path.stat().st_size for path in kept) <= 60e3
 
 
 def test_the_tracked_claims_are_judged_and_by_several_verdicts():
@@ -140,7 +142,7 @@ def test_the_tracked_claims_are_judged_and_by_several_verdicts():
     assert {"holds", "does not hold", "cannot be checked here"} <= {row["verdict"] for row in rows}
     assert not [row["id"] for row in rows if row.get("why", "").startswith("not run")]
     for row in rows:
-        if row["scaled"] and row["verdict"] != "cannot be checked here":
+        if row["scaled"] and row["measured"] is not None:
             assert " minus " in row["estimand"], row["id"]
 
 
