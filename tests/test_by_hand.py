@@ -9,6 +9,8 @@ from lesion_utils.errors import InputError
 from lesion_utils.paths import BY_HAND, JOB, models_folder, report_folder, run_folder
 from lesion_utils.study import notebook_params
 
+pytestmark = pytest.mark.slow  # each test trains
+
 
 def files(folder):
     paths = [path for path in folder.rglob("*") if path.is_file()]

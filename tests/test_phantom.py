@@ -109,6 +109,7 @@ def test_every_picture_carries_the_word_phantom(small):
         assert grey[mask & word].mean() > grey[mask & ~word].mean() + 30, path
 
 
+@pytest.mark.slow
 def test_two_writes_are_byte_identical(small, tmp_path):
     phantom.write(tmp_path / "again", SMALL)
     assert files(tmp_path / "again") == files(small)

@@ -80,6 +80,7 @@ def test_only_what_a_notebook_trained_replaces_what_is_tracked(kept, fresh, tiny
     assert path.read_text() != newer
 
 
+@pytest.mark.slow
 def test_any_other_provenance_trains_again(fresh, tiny_study, output):
     recipe = tiny_study.recipes["cnn"]
     for update in ({"seed": 5}, {"baseline": {"cnn": recipe.model_copy(update={"batch_size": 16})}}):

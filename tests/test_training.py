@@ -524,6 +524,7 @@ def test_by_its_own_statistics_test_is_scored_as_if_it_were_no_darker(few, threa
     assert np.abs(scores["z_score"] - scores["z_score_by_split"]).max() > 0.02
 
 
+@pytest.mark.slow
 def test_copies_before_the_split_fall_to_both_sides_and_are_a_part_of_their_own(cases, tiny_study):
     copies = {"per_class": 20, "before_split": True}
     recipe = CNN | {"offline_copies": copies, "allow_leak": True, "phases": [{"epochs": 1}]}
@@ -561,6 +562,7 @@ def test_copies_after_the_split_stay_in_training(cases, tiny_study):
     assert set(copies["split"]) == {"train"} and len(copies) == 35 and not trained.provenance["leaky"]
 
 
+@pytest.mark.slow
 def test_cases_without_a_test_part_are_trained_on_and_scored(few, threads):
     trained = train_in(study_of(threads, phases=[{"epochs": 1}]), "net", few[few["split"] != "test"])
     assert set(trained.probabilities) == {"validation"}

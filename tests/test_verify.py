@@ -149,6 +149,7 @@ def test_a_study_without_tables_or_with_a_table_missing_is_unusable_and_says_wha
     assert verify.studies() == {"tiny": False}
 
 
+@pytest.mark.slow
 def test_all_that_is_tracked_agrees(monkeypatch):
     monkeypatch.delenv("LESION_OUTPUT")
     found = [
