@@ -334,7 +334,7 @@ def write_claims_page(rows: list[dict[str, Any]]) -> Path:
 def documents() -> dict[Path, str]:
     """The pages that are generated from tracked results, by path: two of docs/, the README's answers, the studies."""
     from lesion_utils.claims import verdicts  # slow to import, needed by few commands
-    from lesion_utils.claims.declared import OTHER_SENTENCES
+    from lesion_utils.claims.declared import other_sentences
 
     rows = verdicts.shown(read_json(PROJECT / "reports" / PUBLISHED / "claims.json", "lesion claims"))
     results = {study: _results(PROJECT / "reports" / study / "results.json") for study in ("ham10000", "isic9")}
@@ -345,7 +345,7 @@ def documents() -> dict[Path, str]:
     before, rest = readme.read_text(encoding="utf-8").split(start)
     return {
         PROJECT / "docs" / "claims.md": render(
-            "claims.md.j2", rows=rows, summary=verdicts.summary(rows), others=OTHER_SENTENCES
+            "claims.md.j2", rows=rows, summary=verdicts.summary(rows), others=other_sentences()
         ),
         PROJECT / "docs" / "results.md": render("results.md.j2", studies=results),
         PROJECT / "reports" / INDEX: render("studies.html.j2", **_studies(PROJECT / "reports")),

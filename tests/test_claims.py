@@ -66,7 +66,7 @@ def test_every_quote_stands_in_the_systems_own_text(system):
     text = " ".join(texts[0].read_text(encoding="utf-8").split())
     quotes = {one.id: one.words for one in LEDGER if one.id.startswith(system) and one.quote}
     assert not [name for name, words in quotes.items() if words not in text]
-    listed = [words for of_reason in declared.OTHER_SENTENCES[system].values() for words in of_reason]
+    listed = [words for of_reason in declared.other_sentences()[system].values() for words in of_reason]
     sentences = re.split(r"(?<=[.!?])\s+|\n+", texts[0].read_text(encoding="utf-8"))
     for sentence in (re.sub(r"^[#*\-\s]*(\d+\.)?\s*", "", line) for line in sentences):
         said = letters(sentence)

@@ -41,10 +41,6 @@ class _Declared(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 # What a reader sees of each kind of estimand, as a Jinja template, and of each fact.
 _WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yml").read_text(encoding="utf-8"))
 FACTS: dict[str, str] = _WORDS.pop("facts")
-# Sentences of the texts that are no claim: their first words by system and reason.
-OTHER_SENTENCES: dict[str, dict[str, list[str]]] = yaml.safe_load(
-    Path(__file__).with_name("other_sentences.yml").read_text(encoding="utf-8")
-)
 
 
 class _Estimand(_Declared):
@@ -240,6 +236,11 @@ def _parsed(path: Path, text: str) -> tuple[Claim, ...]:
                 "the same words and without `below`. Fix: correct it."
             )
     return claims
+
+
+def other_sentences() -> dict[str, dict[str, list[str]]]:
+    """Sentences of the systems' texts that are no claim: their first words by system and reason."""
+    return yaml.safe_load(Path(__file__).with_name("other_sentences.yml").read_text(encoding="utf-8"))
 
 
 def is_declared_at(made_by: str, claim: Claim) -> bool | None:

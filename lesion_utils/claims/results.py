@@ -92,7 +92,7 @@ def gaps(
     """Each recipe on validation, on its validation with the copies that fell into it (as some systems judged
     themselves), and on test, and test minus validation, with 95% CIs; and which recipes differ by over ``WIDE``.
 
-    By balanced accuracy, or accuracy where that is estimable for no recipe. Without a test split there is no gap.
+    By balanced accuracy; by accuracy where no recipe has enough cases for it. Without a test split there is no gap.
     """
     both = judged["value"].xs("balanced accuracy", level=2).unstack().notna().all(axis=1)
     metric = "balanced accuracy" if both.any() else "accuracy"
