@@ -135,7 +135,7 @@ for recipe, notebook in EXPORTED.items():
         output:
             [f"evaluated/{recipe}/{name}" for name in pipeline.EVALUATED],
         params:
-            code=pipeline.module_digest("cli/evaluate.py"),
+            code=pipeline.module_digest("cli/models.py"),
             recipe=recipe,
         threads: PARAMS.threads
         shell:

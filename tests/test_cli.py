@@ -58,7 +58,7 @@ def test_an_old_command_is_refused_with_its_new_name(old, new):
 
 
 def test_the_commands_of_a_study_start_light():
-    assert not HEAVY & imported("import lesion_utils.cli.study, lesion_utils.cli.check_data")
+    assert not HEAVY & imported("import lesion_utils.cli.study, lesion_utils.cli.jobs")
 
 
 def test_the_command_builds_no_grammar_of_web_addresses_and_the_package_changes_nothing():

@@ -3,9 +3,7 @@
 Exit codes: 0 done, 1 a run failed or something was found, 2 unusable input.
 """
 
-import ast
 import importlib
-import inspect
 import os
 import re
 import sys
@@ -22,21 +20,15 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 GROUPS = {  # command: module that has it; a module is imported when its command is called, because many are slow
     "Run a study": {
         "study": "study",
-        "verify": "verify",
-        "claims": "claims",
-        "check-data": "check_data",
-        "check-weights": "check_weights",
-        "notebook": "jobs",
-        "report": "jobs",
+        "verify": "upkeep",
+        "claims": "upkeep",
+        **dict.fromkeys(("check-data", "check-weights", "notebook", "report"), "jobs"),
     },
     "Check other people's results": {
-        "matrix": "matrix",
-        "score": "score",
-        "leakcheck": "leakcheck",
-        "predict": "predict",
-        "evaluate": "evaluate",
+        **dict.fromkeys(("matrix", "score", "leakcheck"), "checks"),
+        **dict.fromkeys(("predict", "evaluate"), "models"),
     },
-    "Upkeep of the project": {"refresh-notebooks": "upkeep", "refresh-readme": "upkeep"},
+    "Upkeep of the project": dict.fromkeys(("refresh-notebooks", "refresh-readme"), "upkeep"),
 }
 MODULES = {command: module for commands in GROUPS.values() for command, module in commands.items()}
 RENAMED = {"refs": "refresh-notebooks", "readme": "refresh-readme", "check": "check-data"}
@@ -44,7 +36,7 @@ SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable":
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands of ``GROUPS``, each imported when it is called."""
+    """The commands of ``GROUPS``: functions of that name, without docstrings, whose help is in ``help/``."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -59,36 +51,20 @@ class Commands(typer.core.TyperGroup):
         if cmd_name not in MODULES:
             return None
         module = importlib.import_module(f"lesion_utils.cli.{MODULES[cmd_name]}")
-        function, command = getattr(module, function_name(cmd_name)), typer.Typer(**SETTINGS)
-        command.command(cmd_name, help=f"{inspect.getdoc(function)}\n\n{details(cmd_name)}")(function)
+        command = typer.Typer(**SETTINGS)
+        command.command(cmd_name, help=help_of(cmd_name))(getattr(module, cmd_name.replace("-", "_")))
         return typer.main.get_command(command)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title, commands in GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl([(command, summary(command)) for command in commands])
+                formatter.write_dl([(command, help_of(command).split("\n\n")[0].strip()) for command in commands])
 
 
-def function_name(command: str) -> str:
-    """The function of a command: ``check-data`` is ``check_data``."""
-    return command.replace("-", "_")
-
-
-def summary(command: str) -> str:
-    """The first line of a command's docstring, read from the source without importing it."""
-    source = (Path(__file__).parent / f"{MODULES[command]}.py").read_text(encoding="utf-8")
-    (function,) = [
-        node
-        for node in ast.parse(source).body
-        if isinstance(node, ast.FunctionDef) and node.name == function_name(command)
-    ]
-    return (ast.get_docstring(function) or "").split("\n\n")[0].replace("\n", " ")
-
-
-def details(command: str) -> str:
-    """What ``help/<command>.txt`` adds to the first lines of a command's help; its lists keep their lines."""
-    file = Path(__file__).parent / "help" / f"{command}.txt"
-    return re.sub(r"^(?=\S.*:\n  )", "\b\n", file.read_text(encoding="utf-8"), flags=re.M) if file.exists() else ""
+def help_of(command: str) -> str:
+    """The text of ``help/<command>.txt``, its summary first; its lists keep their lines."""
+    text = (Path(__file__).parent / "help" / f"{command}.txt").read_text(encoding="utf-8")
+    return re.sub(r"^(?=\S.*:\n  )", "\b\n", text, flags=re.M)
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help=__doc__, **SETTINGS)

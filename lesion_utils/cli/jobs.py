@@ -1,16 +1,17 @@
-"""Notebooks and reports as jobs of a study. Exit codes: 0 done, 1 a notebook failed, 2 unusable input."""
+"""The jobs of a study."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from lesion_utils import pipeline, reports, tracked
-from lesion_utils.cli.options import takes_study
-from lesion_utils.paths import run_folder, run_name
+from lesion_utils.cases import data_digest, data_folder, layout, read_pictures
+from lesion_utils.cli.common import takes_study
+from lesion_utils.paths import run_folder, run_name, write_json
 from lesion_utils.study import StudyParams
 
 
@@ -31,15 +32,33 @@ def output_to(log: Path) -> Iterator[None]:
 
 
 @takes_study
+def check_data(params: StudyParams) -> None:
+    cases = read_pictures(params)
+    facts = {"images": len(cases), "data digest": data_digest(params)}
+    write_json(run_folder(params.study) / pipeline.checked("data"), facts)
+    groups = f"{cases['lesion_id'].nunique():,} {layout(params).grouped_by}s"
+    typer.echo(f"checked {len(cases):,} images of {groups} in {data_folder(params).name}")
+
+
+@takes_study
+def check_weights(
+    params: StudyParams, stage: Annotated[Literal["baseline", "rebalancing", "transfer"], typer.Argument()]
+) -> None:
+    from lesion_utils.models import load_backbone  # imports TensorFlow
+
+    recipes = getattr(params, stage)
+    loaded = {name: load_backbone(recipe.backbone, params.weights) for name, recipe in recipes.items()}
+    last_layers = {name: model.layers[-1].name for name, model in loaded.items()}
+    write_json(run_folder(params.study) / pipeline.checked(stage), last_layers)
+    typer.echo(f"checked the weights of {len(loaded)} recipe(s) in {stage}")
+
+
+@takes_study
 def notebook(
     params: StudyParams,
     notebook: Annotated[str, typer.Argument(help="name of a file in notebooks/, without .ipynb")],
     run: int = 0,
 ) -> None:
-    """Execute one notebook of a study with papermill.
-
-    As a job of `lesion study` it writes its output to runs/<study>/logs/.
-    """
     params = params.model_copy(update={"run": run})
     name = run_name(notebook, run)
     log = run_folder(params.study) / "logs" / f"{name}.log"
@@ -47,18 +66,16 @@ def notebook(
         error, seconds = pipeline.execute(params, notebook)
         reports.write_stamp(params, notebook, error, seconds)
     tracked.keep(params, notebook)
-    if not error:
-        (job,) = [job for job in pipeline.plan(params) if job.name == name]
-        pipeline.record(params, name, job.outputs)
     if error:
         failed = run_folder(params.study) / "failed" / f"{name}.ipynb"
         typer.echo(f"error: {notebook} failed: {error}\nThe notebook up to the error: {failed}", err=True)
         raise typer.Exit(1)
+    (job,) = [job for job in pipeline.plan(params) if job.name == name]
+    pipeline.record(params, name, job.outputs)
 
 
 @takes_study
 def report(params: StudyParams) -> None:
-    """Write the HTML reports of a study's notebooks, and the index. Runs no notebook."""
     tracked.keep(params)
     index = reports.write_reports(params)
     tracked.sign_pages(params.study)

@@ -1,4 +1,4 @@
-"""Running a study. Exit codes: 0 done, 1 a job failed, 2 unusable input."""
+"""Running a study."""
 
 import json
 import logging
@@ -14,8 +14,7 @@ import typer
 
 from lesion_utils import pipeline, tracked
 from lesion_utils.cases import check_cases
-from lesion_utils.cli.exits import unusable_input_exits_2
-from lesion_utils.cli.options import Data, Full, Ham10000, Isic2018, Study, Threads, Weights
+from lesion_utils.cli.common import Data, Full, Ham10000, Isic2018, Study, Threads, Weights, unusable_input_exits_2
 from lesion_utils.cli.progress import Progress
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, report_folder, resolve, run_folder, write_json
@@ -45,14 +44,6 @@ def study(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="show the messages of Snakemake, too")] = False,
 ) -> None:
-    """Run the notebooks of a study, and write its reports and index. Skips what is up to date.
-
-    The last line is the path of the index.
-
-    \b
-    Example:
-      lesion study ham10000 --data ../ham10000 --weights ../weights
-    """
     typer.echo(f"study {study}: checking parameters and data")
     start = Path.cwd()
     with unusable_input_exits_2():

@@ -1,16 +1,50 @@
-"""Keeping the project's own files current: the committed notebooks' outputs, the README's tables."""
+"""Commands that work on all studies: verifying tracked results, judging claims, refreshing the project's own files."""
 
 import os
 import tempfile
+from typing import Annotated
 
 import typer
 
 from lesion_utils import pipeline
+from lesion_utils.cli.common import harmless, unusable_input_exits_2
 from lesion_utils.paths import PROJECT, atomic_write
 
 
+def verify(
+    study: Annotated[
+        str | None, typer.Argument(help="name of a study; by default all studies, and the ledger of claims")
+    ] = None,
+) -> None:
+    from lesion_utils import verify
+
+    found: list[str] = []
+    with unusable_input_exits_2():
+        for name, has_tables in ({study: True} if study else verify.studies()).items():
+            if not has_tables:
+                typer.echo(f"{name}: no tracked tables, so nothing can be computed again")
+                continue
+            of_study = verify.differences(name)
+            typer.echo(f"{name}: {f'{len(of_study)} difference(s)' if of_study else 'agrees'}")
+            found += of_study
+        found += [] if study else verify.ledger_differences()
+    for difference in found:
+        typer.echo(harmless(difference))
+    raise typer.Exit(1 if found else 0)
+
+
+def claims() -> None:
+    from lesion_utils import reports
+    from lesion_utils.claims.verdicts import collect_claims, shown, summary
+
+    with unusable_input_exits_2():
+        rows = collect_claims()
+        page = reports.write_claims_page(rows)
+    typer.echo(harmless(reports.render("claims_table.md.j2", rows=shown(rows), summary=summary(rows))))
+    typer.echo(f"written: {page}", err=True)
+
+
 def refresh_notebooks() -> None:
-    """Run the committed notebooks in order, with their own values, and store their outputs."""
     with tempfile.TemporaryDirectory() as apart:
         os.environ["LESION_OUTPUT"] = apart
         for name in pipeline.NOTEBOOKS:
@@ -19,7 +53,6 @@ def refresh_notebooks() -> None:
 
 
 def refresh_readme() -> None:
-    """Write docs/claims.md, docs/results.md and the README's table of answers from the tracked results."""
     from lesion_utils.reports import documents
 
     for path, text in documents().items():

@@ -1,15 +1,43 @@
-"""Judging an exported model again: from its folder and the images alone, without the study that made it."""
+"""Trained models on images: those of a study on another set, and exported models on the images of their results."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lesion_utils.cli.exits import harmless, unusable_input_exits_2
+from lesion_utils.cli.common import Data, Ham10000, Isic2018, Study, Threads, harmless, unusable_input_exits_2
 from lesion_utils.paths import atomic_write
 from lesion_utils.rounding import number
+from lesion_utils.study import load_study
 
 PRINTED = ("accuracy", "majority baseline accuracy", "balanced accuracy", "melanoma sensitivity")
+
+
+def predict(
+    study: Study,
+    recipe: Annotated[str, typer.Argument(help="a recipe of the study that has been trained")],
+    folder: Annotated[Path, typer.Argument(help="images with a label table, or folders of classes; layouts below")],
+    output: Annotated[Path, typer.Option(help="the prediction table to write, a .csv")] = Path("predictions.csv"),
+    data: Data = None,
+    ham10000: Ham10000 = None,
+    isic2018: Isic2018 = None,
+    threads: Threads = None,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="predict seen images, too, and mark them leaky")
+    ] = False,
+) -> None:
+    with unusable_input_exits_2():
+        params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, threads=threads)
+        from lesion_utils.checks.other_images import predict_folder  # imports TensorFlow
+
+        table, seen = predict_folder(params, recipe, folder, output, allow_leak)
+    has_lesions = not table["lesion_id"].equals(table["image_id"])
+    lesions = f" of {table['lesion_id'].nunique():,} lesions" if has_lesions else ""
+    typer.echo(f"{output}: {recipe} of {study} predicted {len(table):,} images{lesions} in {folder}")
+    if not has_lesions:
+        typer.echo("No lesions are given: each image counts as its own lesion, so intervals may be too narrow.")
+    if len(seen):
+        typer.echo(f"Leaky: the model has seen {len(seen):,} of these images or their lesions; the table is marked.")
 
 
 def evaluate(
@@ -19,7 +47,6 @@ def evaluate(
     threads: Annotated[int, typer.Option(min=1, help="the last digits of the probabilities depend on it")] = 2,
     trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="load a .pkl: this runs any code in it")] = False,
 ) -> None:
-    """Judge an exported model again, on the images of its reported results, and draw its figures."""
     with unusable_input_exits_2():
         import matplotlib.pyplot as plt  # these imports are slow
 

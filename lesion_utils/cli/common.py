@@ -1,16 +1,20 @@
-"""Arguments and options that several commands take."""
+"""What commands share: arguments and options, how unusable input ends them, and how they print a result."""
 
 import functools
 import inspect
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from lesion_utils.cli.exits import unusable_input_exits_2
+from lesion_utils.errors import InputError
 from lesion_utils.study import load_study
+
+WIDEST = 64  # characters of a cell that is not the last of its row
 
 
 def _from_here(path: str | None) -> str | None:
@@ -35,7 +39,7 @@ Isic2018 = Annotated[str | None, _folder("the ISIC 2018 Task 3 test set, for the
 Weights = Annotated[str | None, _folder("ImageNet weights; by default Keras downloads them")]
 Threads = Annotated[int | None, typer.Option(help="threads of each job; results depend on it")]
 Full = Annotated[bool, typer.Option("--full", help="run at the published size (section `full` of the file)")]
-
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Melanoma = Annotated[
     str | None, typer.Option(metavar="NAME", help="name of the melanoma class; by default recognised by name")
 ]
@@ -78,3 +82,35 @@ def takes_study(command: Callable[..., None]) -> Callable[..., None]:
     options = [parameter for parameter in own if parameter not in arguments]
     run.__signature__ = inspect.Signature([*arguments, *choice.values(), *options])  # type: ignore[attr-defined]
     return run
+
+
+@contextmanager
+def unusable_input_exits_2() -> Iterator[None]:
+    """Prints an InputError as one message on stderr and exits with 2."""
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"error: {harmless(error)}", err=True)
+        raise typer.Exit(2) from None
+
+
+def harmless(text: object) -> str:
+    """``text`` without control, direction and other invisible characters that terminals obey: they become \ufffd."""
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in str(text))
+
+
+def finish(result: dict[str, Any], template: str, as_json: bool, problem: bool, **shown: Any) -> NoReturn:
+    """Prints ``result`` as JSON, or by ``template`` with further values ``shown``; exits with 1 for a ``problem``."""
+    from lesion_utils.reports import render  # slow
+
+    text = json.dumps(result, indent=1) if as_json else harmless(render(template, result=result, table=_table, **shown))
+    typer.echo(text.rstrip("\n"))
+    raise typer.Exit(1 if problem else 0)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:  # for templates: rows of cells as lines, columns aligned
+    short = [
+        [cell if len(cell) <= WIDEST else cell[: WIDEST - 1] + "…" for cell in row[:-1]] + [row[-1]] for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*short, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in short)

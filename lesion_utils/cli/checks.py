@@ -1,0 +1,161 @@
+"""Checks of other people's results: confusion matrices, prediction tables, splits."""
+
+import base64
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lesion_utils.checks.matrix import judge_matrix, read_case_mix
+from lesion_utils.checks.parse_matrix import EXPECTED, read_matrix
+from lesion_utils.checks.predictions import METADATA, read_metadata, read_predictions
+from lesion_utils.checks.score import Score, as_dict, estimate_cells, in_words
+from lesion_utils.checks.score import score as score_table
+from lesion_utils.checks.split import PAIRS, Names
+from lesion_utils.checks.split import leakcheck as check_split
+from lesion_utils.cli.common import Json, Malignant, Melanoma, finish, harmless, listed, unusable_input_exits_2
+from lesion_utils.errors import InputError
+from lesion_utils.paths import records
+from lesion_utils.predictions import labelled
+from lesion_utils.study import Judging
+from lesion_utils.tables import read_table
+
+JUDGING, NAMES = Judging(), Names()
+MOST_BYTES = 1_000_000  # of a pasted matrix
+BY_IMAGE = "Intervals are 95% CIs by image: a matrix does not name lesions. Too narrow if a lesion has several images."
+EXAMPLES = 3  # shown of each kind of link
+
+
+def matrix(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="text with one matrix of counts; -: standard input")],
+    classes: Annotated[str | None, typer.Option(metavar="A,B,…", help="class names in the order of the rows")] = None,
+    class_counts: Annotated[
+        str | None, typer.Option(metavar="N,N,…", help="images of each class, if the matrix has shares of rows")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="ham10000", help="compare class counts with it; names seven unnamed classes")
+    ] = None,
+    melanoma: Melanoma = None,
+    malignant: Malignant = None,
+    prevalence: Annotated[
+        list[float] | None, typer.Option(metavar="P", help=f"for PPV and NPV; repeatable [{JUDGING.prevalence:g}]")
+    ] = None,
+    case_mix: Annotated[
+        str | None, typer.Option(metavar="ham10000|isic2018|FILE", help="also at the class frequencies of this set")
+    ] = None,
+    as_json: Json = False,
+    supports: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    with unusable_input_exits_2():
+        if supports is not None:
+            raise InputError(f"--supports was renamed. Fix: --class-counts {supports}")
+        try:
+            counts = [float(count) for count in listed(class_counts) or []] or None
+        except ValueError as error:
+            raise InputError(f"--class-counts {class_counts}: expected whole numbers, with commas between.") from error
+        prevalences, names = prevalence or [JUDGING.prevalence], listed(classes)
+        parsed = read_matrix(_text(file))
+        mix = None if case_mix is None else read_case_mix(case_mix)
+        verdict = judge_matrix(parsed, names, counts, dataset, melanoma, listed(malignant), prevalences, mix)
+    result = {
+        "n": int(verdict.counts.to_numpy().sum()),
+        "classes": list(verdict.counts.index),
+        "counts": verdict.counts.to_numpy().tolist(),
+        "interval": BY_IMAGE,
+        **{table: records(getattr(verdict, table)) for table in ("numbers", "by_class", "predictive", "at_case_mix")},
+        "case_mix": case_mix,
+        "findings": verdict.findings,
+        "notes": verdict.notes,
+    }
+    finish(result, "matrix.txt.j2", as_json, bool(verdict.findings))
+
+
+def _text(file: str) -> str:
+    try:
+        with typer.get_binary_stream("stdin") if file == "-" else Path(file).open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", error)
+        raise InputError(f"{file} cannot be read ({reason}). Expected text in UTF-8 with {EXPECTED}.") from error
+    if len(data) > MOST_BYTES:
+        raise InputError(f"{file} is longer than {MOST_BYTES / 1e6:g} MB. Expected {EXPECTED}. Fix: paste only that.")
+    return text
+
+
+def score(
+    predictions: Annotated[Path, typer.Argument(help="CSV, a row per image: image_id, label, p_<class>… or predicted")],
+    validation: Annotated[Path | None, typer.Option(help="validation table, to choose the threshold")] = None,
+    metadata: Annotated[Path | None, typer.Option(help=f"CSV of {METADATA}")] = None,
+    html: Annotated[Path | None, typer.Option(help="write a page for clinicians; it needs no network")] = None,
+    as_json: Json = False,
+    prevalence: Annotated[
+        float, typer.Option(metavar="P", help="of the disease, for PPV and NPV")
+    ] = JUDGING.prevalence,
+    specificity: Annotated[float, typer.Option(metavar="S", help="of the operating point")] = JUDGING.specificity,
+    melanoma: Melanoma = None,
+    malignant: Malignant = None,
+    resamples: Annotated[int, typer.Option(min=100, help="bootstrap draws for a 95% CI")] = 2000,
+) -> None:
+    with unusable_input_exits_2():
+        for option, share in (("--prevalence", prevalence), ("--specificity", specificity)):
+            if not 0 < share < 1:
+                raise InputError(f"{option} {share:g}: expected a number between 0 and 1.")
+        if html and (html.is_dir() or not html.resolve().parent.is_dir()):
+            raise InputError(f"--html {html}: expected the name of a file in an existing folder.")
+        if html and html.resolve() in [path.resolve() for path in (predictions, validation, metadata) if path]:
+            raise InputError(f"--html {html} is one of the tables that are read. Fix: give the page another name.")
+        cases = None if metadata is None else read_metadata(metadata)
+        judged = score_table(
+            read_predictions(predictions, cases),
+            None if validation is None else read_predictions(validation, cases),
+            cases,
+            melanoma=melanoma,
+            malignant=listed(malignant),
+            options=Judging(prevalence=prevalence, specificity=specificity),
+            resamples=resamples,
+        )
+        shown = {"score": judged, "name": harmless(predictions.name), "cells": estimate_cells} | in_words(judged)
+        if html:
+            from lesion_utils.reports import write_page
+
+            write_page(html, "score.html.j2", **shown, figure=_diagram(judged))
+    finish(as_dict(judged), "score.txt.j2", as_json, bool(judged.findings), **shown)
+
+
+def _diagram(score: Score) -> str:
+    """The reliability diagram as the address of an image that is inside the page; "" without probabilities."""
+    import matplotlib.pyplot as plt  # slow
+
+    from lesion_utils.figures import reliability_diagram
+
+    if not score.reliability:
+        return ""
+    figure = reliability_diagram(score.reliability, labelled("Stated and observed", score.table.leaky))
+    buffer = BytesIO()
+    with plt.rc_context({"svg.hashsalt": "score"}):  # the same page from the same table
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def leakcheck(
+    split: Annotated[Path, typer.Argument(metavar="SPLIT.csv", help="a row per image: image_id, lesion_id, dx, split")],
+    images: Annotated[Path | None, typer.Option(help="folder of <image_id>.jpg, to compare pictures, too")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, with every linked image")] = False,
+    melanoma: Melanoma = None,
+    image_id: Annotated[str, typer.Option(metavar="COLUMN")] = NAMES.image_id,
+    lesion_id: Annotated[str | None, typer.Option(metavar="COLUMN", help="default: lesion_id, if it exists")] = None,
+    label: Annotated[str, typer.Option(metavar="COLUMN")] = NAMES.label,
+    split_column: Annotated[str, typer.Option("--split", metavar="COLUMN")] = NAMES.split,
+    train: Annotated[str, typer.Option(metavar="NAME", help="value for training in that column")] = NAMES.train,
+    validation: Annotated[str, typer.Option(metavar="NAME", help="may be absent")] = NAMES.validation,
+    test: Annotated[str, typer.Option(metavar="NAME")] = NAMES.test,
+    threads: Annotated[int, typer.Option(min=1, help="threads that open pictures")] = 2,
+) -> None:
+    with unusable_input_exits_2():
+        expected = f"{image_id}, {lesion_id or 'lesion_id'} (where lesions are known), {label}, {split_column}"
+        names = Names(image_id, lesion_id, label, split_column, train, validation, test)
+        check = check_split(read_table(split, expected), images, names, melanoma, threads, split)
+    finish(check.as_dict(), "leakcheck.txt.j2", as_json, check.leak, name=split.name, pairs=PAIRS, examples=EXAMPLES)
