@@ -15,10 +15,12 @@ from lesion_utils.audit.images import pixel_digests
 from lesion_utils.datasets import LAYOUTS, Layout, ham10000, isic2018, phantom
 from lesion_utils.digests import digest
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.paths import atomic_write, cache_folder, of_batch, read_json, resolve, run_folder, write_json
+from lesion_utils.paths import atomic_write, cache_folder, current, of_batch, read_json, resolve, run_folder, write_json
 from lesion_utils.published.splits import check_published_counts, published_split
 from lesion_utils.splits import split_by_lesion, split_digest, split_off
 from lesion_utils.study import StudyParams
+
+EDA = "01_eda"  # the notebook that writes them
 
 
 def layout(params: StudyParams) -> Layout:
@@ -176,9 +178,9 @@ def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
     """The tables ``corrected`` and ``raw`` that notebook 01 wrote; InputError if missing or made from others."""
     files, tables = {name: _current(params, file) for name, file in case_table_files(params).items()}, {}
     for file in set(files.values()):
-        written = read_json(file.with_suffix(".json"), _fix(params))
+        written = read_json(file.with_suffix(".json"), params.fix(EDA))
         if changed := [key for key, value in _made_from(params).items() if written[key] != value]:
-            raise InputError(f"{file} was made with another {' and '.join(changed)}. Fix: {_fix(params)}")
+            raise InputError(f"{file} was made with another {' and '.join(changed)}. Fix: {params.fix(EDA)}")
         cases = read_written_cases(params, file)
         pairs = zip(_folders(params, cases), cases["path"], strict=True)
         tables[file] = cases.assign(path=[str(folder / path) for folder, path in pairs])
@@ -195,7 +197,7 @@ def read_written_cases(params: StudyParams, file: Path | None = None) -> pd.Data
     """The cases as written to ``file``, by default the corrected ones; InputError if it does not exist."""
     file = file or _current(params, case_table_files(params)["corrected"])
     if not file.is_file():
-        raise InputError(f"{file} does not exist. Fix: {_fix(params)}")
+        raise InputError(f"{file} does not exist. Fix: {params.fix(EDA)}")
     cases = pd.read_csv(file, dtype=str, keep_default_na=False)
     if "age" in cases:  # it is not tracked
         cases["age"] = pd.to_numeric(cases["age"])
@@ -204,19 +206,8 @@ def read_written_cases(params: StudyParams, file: Path | None = None) -> pd.Data
     return cases
 
 
-def _fix(params: StudyParams) -> str:
-    return params.fix("01_eda")
-
-
 def _current(params: StudyParams, file: Path) -> Path:
-    """``file``, or by hand that of the study's jobs where only that one was made from the same, or exists."""
-    if (of_jobs := of_batch(file)) == file:
-        return file
-    for made in (file, of_jobs):
-        about = made.with_suffix(".json")
-        if about.is_file() and _made_from(params).items() <= read_json(about, "").items():
-            return made
-    return file if file.is_file() else of_jobs
+    return file if of_batch(file) == file else current(file, _made_from(params))
 
 
 def _made_from(params: StudyParams) -> dict[str, Any]:

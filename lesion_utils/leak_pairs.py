@@ -119,7 +119,7 @@ def _train_pairs(params: StudyParams, name: str, cases: pd.DataFrame) -> dict[st
                 seed=seed,
                 threads=params.threads,
                 weights=params.weights,
-                folder=params.models_folder / arm_name(name, arm) / f"r{run}",
+                folder=params.model_folder(arm_name(name, arm), run),
             )
             some = arm_cases.assign(split=arm_cases["split"].mask(is_test, UNUSED).mask(can_leak, "test_can_leak"))
             scores = trained.probabilities["test"][can_leak[is_test].to_numpy()]

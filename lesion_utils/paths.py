@@ -37,11 +37,6 @@ def of_batch(path: Path) -> Path:
     return runs / path.relative_to(runs / "by_hand") if path.is_relative_to(runs / "by_hand") else path
 
 
-def models_folder(study: str) -> Path:
-    """``runs/<study>/models``: holds ``<name>/r<run>`` for each trained recipe, or arm of a leak."""
-    return run_folder(study) / "models"
-
-
 def report_folder(study: str) -> Path:
     """``reports/<study>``: the pages of a study; ``runs/by_hand/<study>/reports`` in a notebook that no job runs."""
     return run_folder(study) / "reports" if os.environ.get(BY_HAND) else output_root() / "reports" / study
@@ -55,6 +50,15 @@ def cache_folder(kind: str) -> Path:
 def run_name(notebook: str, run: int) -> str:
     """The name of one execution of a notebook: ``02_baseline_cnn``, from run 1 on ``…_r1``."""
     return f"{notebook}_r{run}" if run else notebook
+
+
+def current(path: Path, made_from: dict[str, Any]) -> Path:
+    """``path``; by hand that of the study's jobs where only its .json has all of ``made_from``, or only it exists."""
+    for made in (path, of_batch(path)):
+        about = made.with_suffix(".json")
+        if about.is_file() and made_from.items() <= read_json(about, "").items():
+            return made
+    return path if path.with_suffix(".json").is_file() else of_batch(path)
 
 
 @contextmanager

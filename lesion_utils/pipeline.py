@@ -17,7 +17,7 @@ import nbformat
 import psutil
 from traitlets.config import Config
 
-from lesion_utils.cases import case_table_files, data_digest, layout
+from lesion_utils.cases import EDA, case_table_files, data_digest, layout
 from lesion_utils.claims.declared import claims_of_study
 from lesion_utils.digests import code_digest, digest, file_digest
 from lesion_utils.paths import (
@@ -32,9 +32,9 @@ from lesion_utils.paths import (
     write_json,
 )
 from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS, TEST_READS, leak_tables, splits_of, table_path
-from lesion_utils.study import STAGES, StudyParams
+from lesion_utils.study import STAGES, StudyParams, assignments
 
-EDA, EVALUATION = "01_eda", "05_evaluation"
+EVALUATION = "05_evaluation"
 INDEX, CARD, ITEMS = "index.html", "model_card.html", "reporting_items.html"  # pages of every study
 PACKAGE = PROJECT / "lesion_utils"
 made = "made/{}.json".format  # the content of what a job made, by file
@@ -67,8 +67,7 @@ def parameters(notebook: str) -> dict[str, Any]:
     """The parameters that a notebook uses, with the values of its parameters cell."""
     cells = nbformat.read(notebook_path(notebook), as_version=4).cells
     (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    assigned = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
-    return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigned}
+    return {name: ast.literal_eval(value) for name, value in assignments(cell.source).items()}
 
 
 def plan(params: StudyParams) -> list[Job]:
@@ -94,7 +93,7 @@ def _training(stage: str, params: StudyParams, jobs: list[Job]) -> list[Files]:
     recipes, files = getattr(params, stage), []
     weights = [checked(stage)] if wants_weights(params, stage) else []
     for run in range(params.runs) if recipes else ():
-        tables = [table_path(params.study, name, run, split) for name in recipes for split in splits_of(params, name)]
+        tables = [table_path(params, name, run, split) for name in recipes for split in splits_of(params, name)]
         for leak in params.model_copy(update={"run": run}).leaks_of(stage):
             tables += leak_tables(params, leak)
         compared = [job for job in jobs if job.run == run] if stage == "rebalancing" else []

@@ -13,7 +13,7 @@ import pandas as pd
 
 from lesion_utils.cases import written_split_digest
 from lesion_utils.errors import InputError
-from lesion_utils.paths import atomic_write, models_folder, of_batch, read_json, write_json
+from lesion_utils.paths import atomic_write, current, read_json, write_json
 from lesion_utils.study import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm_name
 from lesion_utils.tables import parse_probabilities, require_columns, require_filled, require_unique
 
@@ -79,14 +79,14 @@ def splits_of(params: StudyParams, recipe: str) -> tuple[str, ...]:
     return (*params.held_out_splits, *([VALIDATION_COPIES] if copies and copies.before_split else []))
 
 
-def table_path(study: str, recipe: str, run: int, split: str) -> Path:
-    return models_folder(study) / recipe / f"r{run}" / "predictions" / f"{split}.csv"
+def table_path(params: StudyParams, recipe: str, run: int, split: str) -> Path:
+    return params.model_folder(recipe, run) / "predictions" / f"{split}.csv"
 
 
 def leak_tables(params: StudyParams, leak: str) -> list[Path]:
     """The tables of both arms of a leak, in every run."""
     tables = itertools.product(ARMS, range(params.leaks[leak].runs), ("validation", *LEAK_SPLITS))
-    return [table_path(params.study, arm_name(leak, arm), run, split) for arm, run, split in tables]
+    return [table_path(params, arm_name(leak, arm), run, split) for arm, run, split in tables]
 
 
 def write(folder: Path, cases: pd.DataFrame, scores: dict[str, np.ndarray], provenance: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ def read_provenance(params: StudyParams, recipe: str, split: str, run: int | Non
         raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(trainings)}.")
     fix = params.fix(STAGE_NOTEBOOKS[params.stage_of(recipe)])
     today = _made_from(params, recipe, run)
-    path = _current(params, recipe, split, run)
+    path = current(table_path(params, recipe, run, split), today)
     provenance = read_json(path.with_suffix(".json"), fix)
     if changed := [name for name, value in today.items() if provenance.get(name) != value]:
         raise InputError(f"{path} was made by another {' and '.join(changed)} of recipe {recipe!r}. Fix: {fix}")
@@ -133,19 +133,10 @@ def _made_from(params: StudyParams, recipe: str, run: int) -> dict[str, Any]:
     return made_from
 
 
-def _current(params: StudyParams, recipe: str, split: str, run: int) -> Path:
-    """The path of a table; by hand that of the study's jobs where only that one is of today's recipe, or exists."""
-    path = table_path(params.study, recipe, run, split)
-    for made in (path, of_batch(path)):
-        about = made.with_suffix(".json")
-        if about.is_file() and _made_from(params, recipe, run).items() <= read_json(about, "").items():
-            return made
-    return path if path.with_suffix(".json").is_file() else of_batch(path)
-
-
 def read_history(params: StudyParams, recipe: str, run: int) -> pd.DataFrame:
     """The epochs of a run, one row each; raises InputError with the command that makes them if they are missing."""
-    path = _current(params, recipe, "validation", run).parents[1] / "history.csv"
+    table = current(table_path(params, recipe, run, "validation"), _made_from(params, recipe, run))
+    path = table.parents[1] / "history.csv"
     if not path.is_file():
         raise InputError(f"{path} does not exist. Fix: {params.command}.")
     return pd.read_csv(path)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.datasets.registry import study_datasets
 from lesion_utils.errors import InputError, did_you_mean
-from lesion_utils.paths import BY_HAND, JOB, PROJECT, models_folder, run_folder, run_name, write_json
+from lesion_utils.paths import BY_HAND, JOB, PROJECT, run_folder, run_name, write_json
 from lesion_utils.recipes import RENAMED, Count, Name, Positive, Recipe, Strict, nested_types
 
 STAGES = ("baseline", "rebalancing", "transfer")
@@ -53,11 +53,6 @@ StudyName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-
 def arm_name(leak: str, arm: str) -> str:
     """The name under which an arm of a leak is trained."""
     return f"{leak}_{arm}"
-
-
-def arm_recipe(recipe: Recipe, arm: str) -> Recipe:
-    """The recipe of an arm: on the corrected table, and only the leaky arm may leak."""
-    return recipe.model_copy(update={"case_table": "corrected", "allow_leak": arm == "leaky"})
 
 
 class StudyParams(Strict):
@@ -113,12 +108,14 @@ class StudyParams(Strict):
 
     @property
     def arms(self) -> dict[str, Recipe]:
-        """The recipes of both arms of each leak whose recipe is known, by name; a notebook knows one stage."""
+        """The recipes of both arms of each leak whose recipe is known, by name; a notebook knows one stage.
+
+        Both are on the corrected table, and only the leaky arm may leak.
+        """
+        known = {name: self.recipes[leak.recipe] for name, leak in self.leaks.items() if leak.recipe in self.recipes}
+        update = {arm: {"case_table": "corrected", "allow_leak": arm == "leaky"} for arm in ARMS}
         return {
-            arm_name(name, arm): arm_recipe(self.recipes[leak.recipe], arm)
-            for name, leak in self.leaks.items()
-            if leak.recipe in self.recipes
-            for arm in ARMS
+            arm_name(name, arm): recipe.model_copy(update=update[arm]) for name, recipe in known.items() for arm in ARMS
         }
 
     @property
@@ -163,13 +160,9 @@ class StudyParams(Strict):
         file = os.environ.get(STUDY_FILE, "")
         return f"make study STUDY={file if Path(file).stem == self.study.split('/')[-1] else self.study}"
 
-    @property
-    def models_folder(self) -> Path:
-        return models_folder(self.study)
-
-    def model_folder(self, name: str) -> Path:
-        """The folder of training ``name`` in this run."""
-        return self.models_folder / name / f"r{self.run}"
+    def model_folder(self, name: str, run: int | None = None) -> Path:
+        """``runs/<study>/models/<name>/r<run>``: the folder of training ``name`` in ``run``, by default this run."""
+        return run_folder(self.study) / "models" / name / f"r{self.run if run is None else run}"
 
 
 def study_names() -> list[str]:
@@ -189,11 +182,9 @@ def study_file(study: str) -> Path:
         paths = [Path(study).expanduser().absolute(), folder / study]
     else:
         paths = [folder / f"{name}.yml" for name in dict.fromkeys((study, study.removesuffix("_full")))]
-    for path in paths:
-        if path.is_file():
-            return path
-    files = sorted(folder.glob("**/*.yml"), key=lambda path: (len(path.parts), path))
-    names = [path.relative_to(folder).with_suffix("").as_posix() for path in files if path.name != CLAIMS.name]
+    if found := next(filter(Path.is_file, paths), None):
+        return found
+    names = study_names()
     problem = f"no study named {study!r}: {' and '.join(map(str, paths))} not found.{did_you_mean(study, names)}"
     fix = "Fix: make study STUDY=<one of them, or your own .yml file>."
     raise InputError(f"{problem} Studies: {', '.join(names)}. {fix}")
@@ -279,23 +270,18 @@ def notebook_params(names: dict[str, Any]) -> StudyParams:
     # When the cell runs again in JupyterLab, names that later cells have defined are not parameters.
     modules = {name for name, value in names.items() if isinstance(value, ModuleType)}
     set_so_far = [name for name in names if not name.startswith("_") and name not in ignored | modules]
-    injected = _injected(names.get("In", []))
-    if "study" in injected:
-        set_so_far = [name for name in set_so_far if name in injected]
+    injected = [cell for cell in names.get("In", []) if cell.startswith("# Parameters\n")]
+    if injected and "study" in (assigned := assignments(injected[-1])):
+        set_so_far = [name for name in set_so_far if name in assigned]
     values = {name: names[name] for name in names.setdefault("_parameter_names", set_so_far) if name in names}
     if threads := os.environ.get("LESION_THREADS"):
         values["threads"] = threads
     return validate(values, "the notebook's parameters")
 
 
-def _injected(cells: list[str]) -> set[str]:
-    """The names that the cell of papermill sets, the last of the executed ``cells`` that has its first line."""
-    injected = [cell for cell in cells if cell.startswith("# Parameters\n")]
-    return (
-        {ast.unparse(node.targets[0]) for node in ast.parse(injected[-1]).body if isinstance(node, ast.Assign)}
-        if injected
-        else set()
-    )
+def assignments(source: str) -> dict[str, ast.expr]:
+    """The names that a cell of parameters sets, with their values."""
+    return {ast.unparse(node.targets[0]): node.value for node in ast.parse(source).body if isinstance(node, ast.Assign)}
 
 
 def publish_numbers(params: StudyParams, notebook: str, numbers: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from lesion_utils.cases import case_table_files, data_title, read_written_cases
 from lesion_utils.digests import bytes_digest, digest, file_digest
 from lesion_utils.errors import InputError
-from lesion_utils.paths import atomic_write, models_folder, of_batch, output_root, read_json, report_folder, write_json
+from lesion_utils.paths import atomic_write, of_batch, output_root, read_json, report_folder, write_json
 from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS
 from lesion_utils.study import ARMS, StudyParams, arm_name
 
@@ -55,7 +55,7 @@ def keep(params: StudyParams, notebook: str = "") -> None:
     _keep(target / CASES, cases[[name for name in _CASE_COLUMNS if name in cases]].to_csv(index=False))
     (target / "README.md").write_text(_README.read_text("utf-8").format(params.study, data_title(params)), "utf-8")
     for name, run in planned:
-        folder = models_folder(params.study) / name / f"r{run}"
+        folder = params.model_folder(name, run)
         is_of_run = run == params.run if name in params.recipes else params.run == 0  # run 0 trains all runs of leaks
         if is_of_run and STAGE_NOTEBOOKS[params.stage_of(name)] == notebook and (folder / PROVENANCE).is_file():
             _keep_training(folder, target / name / f"r{run}")

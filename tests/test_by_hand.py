@@ -6,7 +6,7 @@ from trained import train_in
 from lesion_utils import predictions, training
 from lesion_utils.cases import make_case_tables, read_case_tables, write_case_tables
 from lesion_utils.errors import InputError
-from lesion_utils.paths import BY_HAND, JOB, models_folder, report_folder, run_folder
+from lesion_utils.paths import BY_HAND, JOB, report_folder, run_folder
 from lesion_utils.study import notebook_params
 
 pytestmark = pytest.mark.slow  # each test trains
@@ -67,7 +67,7 @@ def test_other_parameters_are_written_and_read_apart_and_the_jobs_files_stay(by_
     train_in(other, "cnn", cases)  # the Fix
     ours, jobs = (predictions.read(study, "cnn", "test") for study in (other, tiny_study))
     assert not ours.equals(jobs)
-    assert (models_folder("tiny") / "cnn/r0/predictions/test.csv").is_file() and files(by_hand) == before
+    assert (run_folder("tiny") / "models" / "cnn/r0/predictions/test.csv").is_file() and files(by_hand) == before
 
 
 def test_another_split_by_hand_needs_notebook_01_by_hand(by_hand, tiny_study):

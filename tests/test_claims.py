@@ -589,7 +589,7 @@ def test_balanced_accuracies_are_compared_after_each_arms_own_prior_correction(s
 
 def test_a_model_that_learnt_nothing_is_no_arm_of_a_contrast(study):
     for run in range(3):
-        path = predictions.table_path(study.study, "also", run, "test")
+        path = predictions.table_path(study, "also", run, "test")
         pd.read_csv(path).assign(p_bkl=0.1, p_mel=0.8, p_nv=0.1).to_csv(path, index=False)
     contrast = {"kind": "metric", "split": "test", "metric": "melanoma sensitivity"}
     for recipe, reference in (("also", "plain"), ("plain", "also")):
@@ -602,8 +602,8 @@ def test_a_model_that_learnt_nothing_is_no_arm_of_a_contrast(study):
 
 def test_two_arms_with_the_same_predictions_are_no_contrast(study):
     for run in range(3):
-        text = predictions.table_path(study.study, "plain", run, "test").read_text()
-        predictions.table_path(study.study, "also", run, "test").write_text(text)
+        text = predictions.table_path(study, "plain", run, "test").read_text()
+        predictions.table_path(study, "also", run, "test").write_text(text)
     number = measured(study, kind="metric", split="test", metric="accuracy", recipe="also", reference="plain")
     assert "same model" in number.barred and number.hidden
 
@@ -627,7 +627,7 @@ def test_training_accuracy_is_that_of_the_kept_model_on_its_cases(study):
     held_out = measured(study, kind="metric", recipe="copied", reference="plain", metric="accuracy")
     assert against.value == pytest.approx(0.13 - held_out.value, abs=0.005)
     assert against.low < 0.13 - held_out.high and against.high > 0.13 - held_out.low  # both parts vary
-    predictions.table_path(study.study, "plain", 2, "validation").with_suffix(".json").unlink()
+    predictions.table_path(study, "plain", 2, "validation").with_suffix(".json").unlink()
     with pytest.raises(InputError, match=r"r2/predictions/validation.json.*Fix: make study STUDY=published/made_up"):
         measured(study, kind="training", recipe="plain", quantity="gap")
 
@@ -690,7 +690,7 @@ def test_a_claim_that_was_changed_after_its_models_were_trained_is_declared_afte
     value = claim({"kind": "metric", "study": study.study, "recipe": "plain", "metric": "accuracy"}, margin=0.5)
     monkeypatch.setattr(declared, "claims_of_study", lambda name: [value] if name == study.study else [])
     for run in range(3):
-        about = predictions.table_path(study.study, "plain", run, "validation").with_suffix(".json")
+        about = predictions.table_path(study, "plain", run, "validation").with_suffix(".json")
         about.write_text(json.dumps(json.loads(about.read_text()) | {"commit": f"c{run} (dirty)"}))
     same = value.model_dump(mode="json", exclude_defaults=True)
     for then, expected in [
@@ -723,7 +723,7 @@ def test_a_study_judges_its_claims_and_writes_them(study, monkeypatch):
     assert len(reads) == 9 and set(reads["purpose"]) == {"claims judged"} and set(reads["split"]) == {"test"}
     judge_claims(study)  # nothing new was read
     assert pd.read_csv(report_folder(study.study) / "test_reads.csv").equals(reads)
-    table = predictions.table_path(study.study, "also", 1, "test")
+    table = predictions.table_path(study, "also", 1, "test")
     table.write_text(table.read_text().replace("nv", "mel", 1))
     judge_claims(study)
     again = pd.read_csv(report_folder(study.study) / "test_reads.csv")

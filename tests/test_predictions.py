@@ -71,9 +71,9 @@ def test_what_is_written_is_read_to_five_digits_and_written_again_the_same(tiny_
     names = ["image_id", "lesion_id", "label"]
     assert table[names].to_numpy().tolist() == cases_of()[2:][names].to_numpy().tolist()
     assert np.allclose(probabilities(table), written, rtol=5e-5, atol=5e-8)
-    before = table_path("tiny", "cnn", 0, "test").read_bytes()
+    before = table_path(tiny_study, "cnn", 0, "test").read_bytes()
     write_test(tiny_study, probabilities(table))
-    assert table_path("tiny", "cnn", 0, "test").read_bytes() == before
+    assert table_path(tiny_study, "cnn", 0, "test").read_bytes() == before
     assert max(map(len, re.findall(rb",0\.0*(\d+)", before))) == 5
 
 
@@ -128,7 +128,7 @@ def test_a_missing_table_tells_the_command_that_makes_it(tiny_study, recipe, not
 
 @pytest.mark.parametrize("name", ["test.csv", "test.json"])
 def test_half_a_table_is_a_missing_table(tiny_study, written, name):
-    table_path("tiny", "cnn", 0, "test").with_name(name).unlink()
+    table_path(tiny_study, "cnn", 0, "test").with_name(name).unlink()
     assert "does not exist" in refused(tiny_study) and "Fix: make study STUDY=tiny" in refused(tiny_study)
 
 
@@ -145,7 +145,7 @@ def test_a_recipe_that_the_study_does_not_have_is_named(tiny_study):
 
 @pytest.mark.parametrize("cell", ["", "high", "nan"])
 def test_a_written_probability_that_is_no_number_is_refused(tiny_study, written, cell):
-    path = table_path("tiny", "cnn", 0, "test")
+    path = table_path(tiny_study, "cnn", 0, "test")
     table = pd.read_csv(path, dtype=str)
     table.loc[4, "p_mel"] = cell
     table.to_csv(path, index=False)

@@ -11,7 +11,7 @@ from trained import train_in
 from lesion_utils import predictions, tracked, training
 from lesion_utils.cases import make_case_tables, read_written_cases, write_case_tables
 from lesion_utils.errors import InputError
-from lesion_utils.paths import PROJECT, models_folder, run_folder
+from lesion_utils.paths import PROJECT, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_a_tracked_training_of_the_same_provenance_is_taken_and_its_files_are_th
     again = train_in(tiny_study, "cnn", fresh)
     assert again.history.equals(kept[2].history)
     assert np.allclose(again.probabilities["test"], kept[2].probabilities["test"], atol=1e-5)
-    made, before = files(models_folder("tiny")), files(kept[0] / "runs/tiny/models")
+    made, before = files(run_folder("tiny") / "models"), files(kept[0] / "runs/tiny/models")
     assert made and made == {name: before[name] for name in made}
 
 

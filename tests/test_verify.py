@@ -15,7 +15,7 @@ from lesion_utils import predictions, tracked, verify
 from lesion_utils.cases import make_case_tables, write_case_tables
 from lesion_utils.claims.results import judge_study, write_results
 from lesion_utils.digests import bytes_digest
-from lesion_utils.paths import models_folder, report_folder, write_json
+from lesion_utils.paths import report_folder, write_json
 from lesion_utils.splits import split_digest
 from lesion_utils.study import load_study
 
@@ -46,7 +46,7 @@ def judged(tmp_path_factory):
             scores = {split: random.dirichlet(np.ones(7), (cases["split"] == split).sum()) for split in splits}
             recipe = params.trainings[name].identity
             provenance = {"recipe": recipe, "seed": run, "leaky": name.endswith("_leaky"), "cases": split}
-            training = models_folder("tiny") / name / f"r{run}"
+            training = params.model_folder(name, run)
             predictions.write(training, cases, scores, provenance)
             (training / "history.csv").write_text("epoch,accuracy\n1,0.5\n")
             write_json(training / "provenance.json", provenance)
