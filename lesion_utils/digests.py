@@ -23,7 +23,7 @@ def bytes_digest(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def file_digest(path: str) -> str:
+def file_digest(path: str | Path) -> str:
     """``bytes_digest`` of a file's bytes; raises InputError if it cannot be read."""
     try:
         with open(path, "rb", buffering=0) as file:

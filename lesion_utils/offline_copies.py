@@ -80,8 +80,7 @@ def _write_with_augmentor(cases: pd.DataFrame, target: Path, count: int, options
             pipeline.sample(0 if options.one_of_each else count, multi_threaded=False)  # 0: one of each
         # Augmentor names its files at random: name them by source and content instead.
         copies = sorted(
-            (path.name.split("_original_")[1].split(".jpg")[0], file_digest(str(path)), path)
-            for path in output.iterdir()
+            (path.name.split("_original_")[1].split(".jpg")[0], file_digest(path), path) for path in output.iterdir()
         )
         for number, (image_id, _, path) in enumerate(copies):
             path.rename(target / f"{image_id}-copy{number:05d}.jpg")

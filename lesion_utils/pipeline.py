@@ -160,7 +160,7 @@ def record(params: StudyParams, name: str, paths: Iterable[str]) -> None:
     for table in [path for path in files if "/predictions/" in path and path.startswith("models/")]:
         files |= {os.path.normpath(f"{table}/../../{file}") for file in ("history.csv", "probabilities.npz")}
     there = sorted(path for path in files if (folder / path).is_file())
-    write_json(folder / made(name), {path: file_digest(str(folder / path)) for path in there})
+    write_json(folder / made(name), {path: file_digest(folder / path) for path in there})
 
 
 def edited(params: StudyParams) -> dict[str, list[str]]:
@@ -169,7 +169,7 @@ def edited(params: StudyParams) -> dict[str, list[str]]:
     for name in (*(job.name for job in plan(params)), "reports"):
         kept = read_json(folder / made(name), "") if (folder / made(name)).is_file() else {}
         there = {path: content for path, content in kept.items() if (folder / path).is_file()}
-        if changed := [path for path, content in there.items() if file_digest(str(folder / path)) != content]:
+        if changed := [path for path, content in there.items() if file_digest(folder / path) != content]:
             found[name] = changed
     return found
 
@@ -253,16 +253,12 @@ def die_with(pid: int) -> None:
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The form in which an executed notebook is committed: outputs and counts, no time, no path."""
-    cells = []
     for number, cell in enumerate(notebook.cells):
         tags = [tag for tag in cell.metadata.get("tags", []) if tag != "papermill-error-cell-tag"]
-        kept = {"id": f"cell-{number:02d}", "metadata": {"tags": tags} if tags else {}, "source": cell.source}
-        if cell.cell_type == "markdown":
-            cells.append(nbformat.v4.new_markdown_cell(**kept))
-        else:
-            cells.append(nbformat.v4.new_code_cell(execution_count=cell.execution_count, outputs=cell.outputs, **kept))
+        cell.id, cell.metadata = f"cell-{number:02d}", {"tags": tags} if tags else {}
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+    notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return notebook
 
 
 def refresh(notebook: str) -> None:

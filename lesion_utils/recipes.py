@@ -168,7 +168,7 @@ class BackboneOptions(Strict):
     def weights_digest(self, folder: str | None) -> str:
         """Changes with the content of the weights that training starts from."""
         path = self.weights_file(folder)
-        return file_digest(str(path)) if path else self.weights
+        return file_digest(path) if path else self.weights
 
 
 class Recipe(Strict):

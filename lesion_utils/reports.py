@@ -6,6 +6,7 @@ import itertools
 import os
 import platform
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,20 @@ from lesion_utils.rounding import number, percent, span, with_interval
 from lesion_utils.study import PUBLISHED, StudyParams, load_study, study_names
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+
+def _as_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=60) if value else ""
+
+
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(TEMPLATES),
     autoescape=lambda name: str(name).endswith(".html.j2"),
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters |= {"whole": "{:,}".format, "cell": lambda text: text.replace("|", "\\|")}
-_ROUNDING = {"number": number, "span": span, "with_interval": with_interval, "percent": percent}
-_ENVIRONMENT.globals |= _ROUNDING | {"cell": cell}
+_ENVIRONMENT.filters |= {"whole": "{:,}".format, "cell": lambda text: text.replace("|", "\\|"), "yaml": _as_yaml}
+_ENVIRONMENT.globals |= dict(number=number, span=span, with_interval=with_interval, percent=percent, cell=cell)
 _HEADLINE = ("balanced accuracy", "macro AUC", "accuracy", "majority baseline accuracy", "melanoma sensitivity")
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
 
@@ -64,7 +70,7 @@ def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dic
         "duration": f"{seconds:.0f} s",
         "commit": commit(PROJECT),
         "versions": {"python": platform.python_version()} | versions,
-        "lock": file_digest(str(PROJECT / "requirements.lock")),
+        "lock": file_digest(PROJECT / "requirements.lock"),
         "machine": f"{platform.system()} {platform.machine()}",
         **depends_on(params, notebook),
         "parameters": values(params, notebook),
@@ -88,19 +94,9 @@ def write_report(params: StudyParams, name: str, pages: dict[str, str] | None = 
     page = {
         "title": f"{name} - study {params.study} on {data_title(params)}",
         **{"cells": cells, "contents": [heading for heading in headings if 1 < heading[0] < 4]},
-        **{"stamp": _shown(made), "nav": _navigation(params, f"{name}.html", pages)},
+        **{"stamp": made, "nav": _navigation(params, f"{name}.html", pages)},
     }
     write_page(report_folder(params.study) / f"{name}.html", "notebook.html.j2", **page)
-
-
-def _shown(stamp: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(key, value if isinstance(value, str) else _as_yaml(value)) for key, value in stamp.items() if value]
-
-
-def _is_executed(params: StudyParams, name: str) -> bool:
-    return all(
-        (run_folder(params.study) / file).is_file() for file in (f"stamps/{name}.json", f"executed/{name}.ipynb")
-    )
 
 
 def _title(job: Job, runs: int) -> str:
@@ -111,8 +107,11 @@ def _title(job: Job, runs: int) -> str:
 
 def _pages(params: StudyParams, jobs: list[Job]) -> dict[str, str]:
     """The study's pages in the order of reading, by file name: their titles."""
-    executed = {f"{job.name}.html": _title(job, params.runs) for job in jobs if _is_executed(params, job.name)}
-    return {INDEX: f"Study {params.study}", **executed, CARD: "Model card", ITEMS: "Reporting items"}
+    pages, folder = {INDEX: f"Study {params.study}"}, run_folder(params.study)
+    for job in jobs:
+        if (folder / f"stamps/{job.name}.json").is_file() and (folder / f"executed/{job.name}.ipynb").is_file():
+            pages[f"{job.name}.html"] = _title(job, params.runs)
+    return pages | {CARD: "Model card", ITEMS: "Reporting items"}
 
 
 def _navigation(params: StudyParams, page: str, pages: dict[str, str]) -> list[tuple[str, str, str]]:
@@ -148,52 +147,38 @@ def write_index(params: StudyParams) -> Path:
     Writes the model card, the reporting items and the list of all studies, too; returns the path of the first page.
     """
     jobs, folder = plan(params), report_folder(params.study)
-    pages = _pages(params, jobs)
-    rows = [_row(params, job) for job in jobs]
-    idle = [Job(notebook, 0, [], [], {}) for notebook in NOTEBOOKS.keys() - {row["notebook"] for row in rows}]
-    rows += [{"notebook": job.name, "name": job.name, "title": _title(job, 1), "status": "no recipe"} for job in idle]
-    rows.sort(key=lambda row: list(NOTEBOOKS).index(row["notebook"]))  # the runs of a notebook are in order already
+    pages, rows = _pages(params, jobs), list[dict[str, Any]]()
+    for notebook in NOTEBOOKS:
+        idle = {"name": notebook, "title": _title(Job(notebook, 0, [], [], {}), 1), "status": "no recipe"}
+        rows += [_row(params, job) for job in jobs if job.notebook == notebook] or [idle]
     last: dict = next((row["stamp"] for row in reversed(rows) if "stamp" in row), {})
-    judged = any(row["notebook"] == EVALUATION and row["status"].startswith("done") for row in rows)
-    facts = {
-        **{"params": params, "data": data_title(params), "layout": layout(params), "last": last},
-        **(_outcome(folder) if judged else {"results": None, "claims": []}),
-        **{"stamp": _shown({key: last[key] for key in last if key not in ("notebook", "run", "status", "parameters")})},
-    }
+    outcome: dict[str, Any] = {"results": None, "claims": []}
+    if any(row["name"] == EVALUATION and row["status"].startswith("done") for row in rows):
+        outcome = _outcome(folder)
+    chosen = (outcome["results"] or {}).get("chosen", "")
     ledger = report_folder(PUBLISHED) / INDEX
-    first = {
-        **{"rows": rows, "ledger": os.path.relpath(ledger, folder) if ledger.is_file() else ""},
+    facts = {
+        **{"params": params, "data": data_title(params), "layout": layout(params), "rows": rows, "last": last},
+        **{"recipe": params.recipes.get(chosen), "cases": None, "counts": None, **outcome},
+        "trained": STAGE_NOTEBOOKS[params.stage_of(chosen)] if chosen in params.recipes else "",
+        "stamp": {key: last[key] for key in last if key not in ("notebook", "run", "status", "parameters")},
+        "ledger": os.path.relpath(ledger, folder) if ledger.is_file() else "",
         "reads": TEST_READS if (folder / TEST_READS).is_file() else "",
         "exported": [name for name, recipe in params.recipes.items() if recipe.exports],
+        "evaluation": f"{EVALUATION}.html" if f"{EVALUATION}.html" in pages else "",
     }
-    write_page(folder / INDEX, "index.html.j2", nav=_navigation(params, INDEX, pages), **first, **facts)
-    cases = _written_cases(params)
-    chosen = (facts["results"] or {}).get("chosen", "")
-    trained = STAGE_NOTEBOOKS[params.stage_of(chosen)] if chosen in params.recipes else ""
-    facts |= {"cases": cases, "recipe": params.recipes.get(chosen), "trained": trained}
-    facts["counts"] = (
-        None
-        if cases is None
-        else cases.groupby("split", sort=False).agg(images=("image_id", "size"), lesions=("lesion_id", "nunique"))
-    )
-    recipe_yaml = _as_yaml(facts["recipe"].model_dump(mode="json", exclude_defaults=True)) if facts["recipe"] else ""
-    evaluation = f"{EVALUATION}.html" if f"{EVALUATION}.html" in pages else ""
-    card = {"recipe_yaml": recipe_yaml, "evaluation": evaluation, "nav": _navigation(params, CARD, pages)}
-    write_page(folder / CARD, "model_card.html.j2", **card, **facts)
-    topics = reporting_items(folder, facts)
-    items = list(itertools.chain.from_iterable(topics.values()))
-    counted = {"total": len(items), "answered": sum(bool(item["answer"]) for item in items)}
-    nav = _navigation(params, ITEMS, pages)
-    write_page(folder / ITEMS, "reporting_items.html.j2", topics=topics, nav=nav, **counted, **facts)
+    with suppress(InputError):  # without notebook 01 there are no cases
+        facts["cases"] = cases = read_written_cases(params)
+        of_split = cases.groupby("split", sort=False)
+        facts["counts"] = of_split.agg(images=("image_id", "size"), lesions=("lesion_id", "nunique"))
+    for page in (INDEX, CARD):
+        write_page(folder / page, f"{page}.j2", nav=_navigation(params, page, pages), **facts)
+    topics = reporting_items(folder, facts)  # reads the pages that its items lead to
+    answers = [bool(item["answer"]) for items in topics.values() for item in items]
+    facts |= {"topics": topics, "total": len(answers), "answered": sum(answers)}
+    write_page(folder / ITEMS, f"{ITEMS}.j2", nav=_navigation(params, ITEMS, pages), **facts)
     write_studies_page()
     return folder / INDEX
-
-
-def _written_cases(params: StudyParams) -> Any:
-    try:
-        return read_written_cases(params)
-    except InputError:
-        return None
 
 
 def _outcome(folder: Path) -> dict[str, Any]:
@@ -279,12 +264,7 @@ def _studies(folder: Path) -> dict[str, Any]:
 
 def _row(params: StudyParams, job: Job) -> dict[str, Any]:
     folder, name = run_folder(params.study), job.name
-    row: dict[str, Any] = {
-        "notebook": job.notebook,
-        "name": name,
-        "title": _title(job, params.runs),
-        "status": "not run",
-    }
+    row: dict[str, Any] = {"name": name, "title": _title(job, params.runs), "status": "not run"}
     stamps = [path for kind in ("failed", "stamps") if (path := folder / kind / f"{name}.json").is_file()]
     if not stamps:
         return row
@@ -306,10 +286,6 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
     row["numbers"] = read_json(path, "") if (path := folder / "numbers" / f"{name}.json").is_file() else {}
     row["link"] = f"{name}.html" if (report_folder(params.study) / f"{name}.html").is_file() else None
     return row
-
-
-def _as_yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=60) if value else ""
 
 
 def write_claims_page(rows: list[dict[str, Any]]) -> Path:

@@ -104,7 +104,7 @@ def tracked_digest(study: str) -> str:
 def sign_pages(study: str) -> None:
     """Notes in ``pages.json`` which tables the pages of a study were made from, and the content of each page."""
     folder = report_folder(study)
-    pages = {page.name: file_digest(str(page)) for page in sorted(folder.glob("*.html"))}
+    pages = {page.name: file_digest(page) for page in sorted(folder.glob("*.html"))}
     write_json(folder / PAGES, {"tables": tracked_digest(study), "pages": pages})
 
 
@@ -116,7 +116,7 @@ def changed_pages(study: str) -> list[str]:
     for name, content in signed["pages"].items():
         if not (folder / name).is_file():
             found.append(f"{study}/{name} is missing")
-        elif file_digest(str(folder / name)) != content:
+        elif file_digest(folder / name) != content:
             found.append(f"{study}/{name} is not as it was made")
     return found
 

@@ -49,7 +49,7 @@ def log_test_reads(params: StudyParams, purpose: str) -> None:
     for name, run in tracked.trainings(params):
         for split in LEAK_SPLITS if name in params.arms else {"test"} & set(params.held_out_splits):
             path = predictions.read_provenance(params, name, split, run)["path"]
-            rows.append([name, str(run), split, file_digest(str(path)), purpose])
+            rows.append([name, str(run), split, file_digest(path), purpose])
     path, keys = report_folder(params.study) / TEST_READS, ["recipe", "run", "split", "table", "purpose"]
     reads = pd.DataFrame(rows, columns=keys)
     reads = reads.assign(when=pd.Timestamp.now("UTC").strftime("%Y-%m-%d %H:%M"), commit=commit())
