@@ -55,7 +55,7 @@ def ham10000_folder(params: StudyParams) -> Path | None:
     if layout(params).ham10000 == "none":
         return None
     if params.ham10000 is not None:
-        return ham10000.metadata_file(resolve(params.ham10000)).parent
+        return ham10000.table_file(resolve(params.ham10000)).parent
     default = data_folder(params).parent / "ham10000"
     return default if ham10000.metadata_files(default) else None
 
@@ -78,14 +78,16 @@ def data_digest(params: StudyParams) -> str:
 
 
 def _identity(layout: Layout, folder: Path, ham: Path | None) -> list:
-    table = layout.table(folder, ham)
-    names = [("/".join(path.parts[-layout.name_parts :]), path.stat().st_size) for path in layout.images(folder)]
+    table = layout.module.table_file(folder, ham)
+    names = [
+        ("/".join(path.parts[-layout.name_parts :]), path.stat().st_size) for path in layout.module.image_files(folder)
+    ]
     return [hashlib.sha256(table.read_bytes()).hexdigest() if table else None, names]
 
 
 def read_cases(params: StudyParams) -> pd.DataFrame:
     """All cases of a study, without splits, also those of ``isic2018``; InputError for all that cannot be used."""
-    cases = layout(params).read(data_folder(params), ham10000_folder(params))
+    cases = layout(params).module.read(data_folder(params), ham10000_folder(params))
     if params.isic2018 is None:
         return cases
     if params.split_rule != "system_000" or layout(params).ham10000 != "itself":

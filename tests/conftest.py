@@ -152,7 +152,7 @@ def isic2018_folder(tmp_path_factory) -> Path:
     (folder / isic2018.IMAGES).mkdir(parents=True)
     for path in cases["path"]:
         shutil.copy(path, folder / isic2018.IMAGES)
-    table = pd.DataFrame({name: (cases["label"] == name.lower()).astype(float) for name in isic2018.CLASSES})
+    table = pd.DataFrame({name: (cases["label"] == name.lower()).astype(float) for name in isic2018.MARKS})
     table.insert(0, "image", cases["image_id"])
     table.to_csv(folder / f"{isic2018.TRUTH}.csv", index=False)
     return folder

@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import nbformat
@@ -31,7 +32,7 @@ from lesion_utils.study import CLAIMS, StudyParams
 # a dataset layout
 
 
-def read_clinic(folder: Path) -> pd.DataFrame:
+def read_clinic(folder: Path, _: Path | None = None) -> pd.DataFrame:
     """The reader of a new layout: ``clinic.csv`` with image, lesion and label, and PNG images beside it."""
     path = folder / "clinic.csv"
     table = read_published(path, ("image", "lesion", "label"), ids=("image", "lesion"))
@@ -44,13 +45,15 @@ def read_clinic(folder: Path) -> pd.DataFrame:
 
 
 CLINIC = Layout(
-    title="A clinic's images",
-    classes={"nevus": "benign", "melanoma": "malignant"},
-    expected="clinic.csv and <image>.png",
+    "A clinic's images",
+    SimpleNamespace(  # or a module in `lesion_utils/datasets/`
+        CLASSES={"nevus": "benign", "melanoma": "malignant"},
+        EXPECTED="clinic.csv and <image>.png",
+        read=read_clinic,
+        image_files=lambda folder: sorted(folder.glob("*.png")),
+        table_file=lambda folder, _: folder / "clinic.csv",
+    ),
     recognised=lambda folder: (folder / "clinic.csv").is_file(),
-    read=lambda folder, _: read_clinic(folder),
-    images=lambda folder: sorted(folder.glob("*.png")),
-    table=lambda folder, _: folder / "clinic.csv",
 )
 
 

@@ -70,7 +70,7 @@ def test_a_missing_column(copied):
 @pytest.mark.parametrize("row", [[0] * 7, [1, 1, 0, 0, 0, 0, 0], [0.5, 0.5, 0, 0, 0, 0, 0], [2, -1, 0, 0, 0, 0, 0]])
 def test_a_row_that_is_not_one_hot(copied, row):
     table = table_of(copied)
-    table.loc[3, list(isic2018.CLASSES)] = [str(value) for value in row]
+    table.loc[3, list(isic2018.MARKS)] = [str(value) for value in row]
     table.to_csv(copied / TABLE, index=False)
     assert f"row 5 ({table['image'][3]!r})" in refused(copied)
 

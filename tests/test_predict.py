@@ -55,7 +55,7 @@ def with_images(isic2018_folder: Path, target: Path, images: list[tuple[str, str
     table = pd.read_csv(folder / f"{isic2018.TRUTH}.csv")
     for path, name, label in images:
         shutil.copy(path, folder / isic2018.IMAGES / f"{name}.jpg")
-        table.loc[len(table)] = [name, *[float(label.upper() == one) for one in isic2018.CLASSES]]
+        table.loc[len(table)] = [name, *[float(label.upper() == one) for one in isic2018.MARKS]]
     table.to_csv(folder / f"{isic2018.TRUTH}.csv", index=False)
     return folder
 

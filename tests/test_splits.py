@@ -303,7 +303,7 @@ def test_the_rules_of_published_splits_on_a_phantom(phantom_folder, isic2018_fol
 
 def test_the_rows_order_of_the_table_decides_a_published_split(ham_folder):
     before = make_case_tables(StudyParams(data=str(ham_folder), split_rule="system_002"))["corrected"]
-    path = ham10000.metadata_file(ham_folder)
+    path = ham10000.table_file(ham_folder)
     pd.read_csv(path).iloc[::-1].to_csv(path, index=False)
     after = make_case_tables(StudyParams(data=str(ham_folder), split_rule="system_002"))["corrected"]
     assert not before["split"].equals(after["split"]) and before["image_id"].equals(after["image_id"])

@@ -54,7 +54,7 @@ def listed(option: str | None) -> list[str] | None:
 
 
 def _choose(
-    study: Study,
+    study: Study = "quick",
     data: Data = None,
     ham10000: Ham10000 = None,
     isic2018: Isic2018 = None,

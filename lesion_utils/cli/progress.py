@@ -5,7 +5,9 @@ import logging
 import os
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -36,26 +38,25 @@ class Progress(logging.Filter):
         self.failed = False
         threading.Thread(target=self._heartbeat, daemon=True).start()
 
-    def filter(self, record: logging.LogRecord) -> bool:
+    def filter(self, record: Any) -> bool:
         event = getattr(record, "event", None)
         if event == "run_info" and not self.jobs:
-            self.jobs = [name for name in record.stats if name not in ("all", "total")]  # type: ignore[attr-defined]
+            self.jobs = [name for name in record.stats if name not in ("all", "total")]
             self.left = list(self.jobs)
             self._say(f"{len(self.jobs)} jobs to run: {', '.join(self.jobs)}{self._estimate()}")
-        elif event == "job_info" and not self.dry_run and (name := record.rule_name) in self.jobs:  # type: ignore[attr-defined]
-            self.names[record.jobid] = name  # type: ignore[attr-defined]
+        elif event == "job_info" and not self.dry_run and (name := record.rule_name) in self.jobs:
+            self.names[record.jobid] = name
             self.running[name] = time.monotonic()
             self._say(f"{name} started")
-        elif event == "job_finished" and (job := self.names.get(record.job_id)):  # type: ignore[attr-defined]
+        elif event == "job_finished" and (job := self.names.get(record.job_id)):
             self.durations[job] = time.monotonic() - self.running.pop(job)
             self.left.remove(job)
             write_json(self.folder / "durations.json", self.durations)
             done = f"{len(self.jobs) - len(self.left)} of {len(self.jobs)} jobs"
             self._say(f"{job} done in {clock(self.durations[job])}; {done}{self._estimate()}")
         elif event == "job_error":
-            log = self.folder / "logs" / f"{record.rule_name}.log"  # type: ignore[attr-defined]
-            shown = f"; its output: {log}" if log.is_file() else ""
-            self._say(f"{record.rule_name} failed{shown}")  # type: ignore[attr-defined]
+            log = self._log(record.rule_name)
+            self._say(f"{record.rule_name} failed{f'; its output: {log}' if log.is_file() else ''}")
             self.failed = True
         of_a_job = self.failed or getattr(record, "exception", None) in ("RuleException", "CalledProcessError")
         return self.verbose or (record.levelno >= logging.WARNING and not of_a_job)
@@ -83,10 +84,11 @@ class Progress(logging.Filter):
             time.sleep(5)
             if self.running and time.monotonic() - self.newest_line > HEARTBEAT:
                 for job in list(self.running):
-                    log = self.folder / "logs" / f"{job}.log"
-                    lines = log.read_text(errors="replace").split("\n") if log.is_file() else []
-                    newest = next((line.strip() for line in reversed(lines) if line.strip()), "running")
-                    self._say(f"{job}: {newest[:100]}{self._estimate()}")
+                    text = log.read_text(errors="replace").strip() if (log := self._log(job)).is_file() else ""
+                    self._say(f"{job}: {(text or 'running').splitlines()[-1][:100]}{self._estimate()}")
+
+    def _log(self, job: str) -> Path:
+        return self.folder / "logs" / f"{job}.log"
 
     def _say(self, text: str) -> None:
         self.newest_line = time.monotonic()
@@ -95,6 +97,4 @@ class Progress(logging.Filter):
 
 def clock(seconds: float) -> str:
     """``1:05`` for 65 seconds, ``1:00:05`` from an hour on."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+    return str(timedelta(seconds=int(seconds))).removeprefix("0:").removeprefix("0")

@@ -14,11 +14,11 @@ import typer
 
 from lesion_utils import pipeline, tracked
 from lesion_utils.cases import check_cases
-from lesion_utils.cli.common import Data, Full, Ham10000, Isic2018, Study, Threads, Weights, unusable_input_exits_2
+from lesion_utils.cli.common import takes_study
 from lesion_utils.cli.progress import Progress
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, report_folder, resolve, run_folder, write_json
-from lesion_utils.study import load_study
+from lesion_utils.study import StudyParams
 
 ARGUMENTS = [
     *("--snakefile", str(PROJECT / "Snakefile")),
@@ -30,41 +30,34 @@ ARGUMENTS = [
 ]
 
 
+@takes_study
 def study(
-    study: Study = "quick",
-    data: Data = None,
-    ham10000: Ham10000 = None,
-    isic2018: Isic2018 = None,
-    weights: Weights = None,
-    threads: Threads = None,
-    full: Full = False,
+    params: StudyParams,
+    context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the jobs that would run")] = False,
     from_predictions: Annotated[
         bool, typer.Option("--from-predictions", help="train nothing: take the tables in reports/<study>/predictions/")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="show the messages of Snakemake, too")] = False,
 ) -> None:
-    typer.echo(f"study {study}: checking parameters and data")
-    start = Path.cwd()
-    with unusable_input_exits_2():
-        overrides = {"data": data, "ham10000": ham10000, "isic2018": isic2018, "weights": weights, "threads": threads}
-        params = load_study(study, full=full, **overrides)
-        check_cases(params)  # before anything starts; `check-data` then decodes every image
-        for recipe in params.recipes.values():
-            recipe.backbone.weights_file(params.weights)
-        folder = run_folder(params.study)
-        folder.mkdir(parents=True, exist_ok=True)
-        folders = {name: getattr(params, name) for name in pipeline.PLACES}
-        values: dict[str, Any] = {"study": study, "threads": params.threads} | ({"full": True} if full else {})
-        values |= {"tables": tracked.tracked_digest(params.study)} if from_predictions else {}
-        values |= {name: str(resolve(path)) for name, path in folders.items() if path}
-        arguments = [*ARGUMENTS, "--directory", str(folder), "--config"]
-        arguments += [f"{name}={json.dumps(value)}" for name, value in values.items()]
-        _clear_stale_lock(folder, arguments)
-        edited = pipeline.edited(params)
-        for name, paths in edited.items():
-            typer.echo(f"{name} runs again: not as it made it: {', '.join(paths)}")
-        arguments += ["--forcerun", *edited] if edited else []
+    name, full, start = context.params["study"], context.params["full"], Path.cwd()
+    typer.echo(f"study {name}: checking parameters and data")
+    check_cases(params)  # before anything starts; `check-data` then decodes every image
+    for recipe in params.recipes.values():
+        recipe.backbone.weights_file(params.weights)
+    folder = run_folder(params.study)
+    folder.mkdir(parents=True, exist_ok=True)
+    folders = {place: getattr(params, place) for place in pipeline.PLACES}
+    values: dict[str, Any] = {"study": name, "threads": params.threads} | ({"full": True} if full else {})
+    values |= {"tables": tracked.tracked_digest(params.study)} if from_predictions else {}
+    values |= {place: str(resolve(path)) for place, path in folders.items() if path}
+    arguments = [*ARGUMENTS, "--directory", str(folder), "--config"]
+    arguments += [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    _clear_stale_lock(folder, arguments)
+    edited = pipeline.edited(params)
+    for job, paths in edited.items():
+        typer.echo(f"{job} runs again: not as it made it: {', '.join(paths)}")
+    arguments += ["--forcerun", *edited] if edited else []
     if dry_run:
         arguments.append("--dry-run")
     else:
@@ -88,14 +81,11 @@ def study(
 
 def _clear_stale_lock(folder: Path, arguments: list[str]) -> None:
     """Removes the lock of a run whose process is gone; raises InputError if it lives or its owner is unknown."""
-    locks = folder / ".snakemake" / "locks"
-    locked = any(locks.glob("*.lock"))
-    owner = json.loads((folder / "owner.json").read_text()) if (folder / "owner.json").is_file() else None
-    if locked and (owner is None or owner["host"] != os.uname().nodename):
-        holder = "another program" if owner is None else owner["host"]
-        raise InputError(
-            f"{folder} is locked by a run of {holder}. Fix: wait until it ends; if it was killed, remove {locks}."
-        )
+    locks, file = folder / ".snakemake" / "locks", folder / "owner.json"
+    locked, owner = any(locks.glob("*.lock")), json.loads(file.read_text()) if file.is_file() else {}
+    if locked and owner.get("host") != os.uname().nodename:
+        problem = f"{folder} is locked by a run of {owner.get('host', 'another program')}"
+        raise InputError(f"{problem}. Fix: wait until it ends; if it was killed, remove {locks}.")
     if owner and psutil.pid_exists(owner["pid"]) and psutil.Process(owner["pid"]).create_time() == owner["started"]:
         raise InputError(f"process {owner['pid']} runs this study now. Fix: wait for it, or: kill {owner['pid']}")
     if locked:

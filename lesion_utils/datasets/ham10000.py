@@ -31,6 +31,7 @@ CLASSES = {
     "vasc": "vascular lesion",
 }
 NEEDED = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
+EXPECTED = f"image folders and a table with the columns {', '.join(NEEDED)}"
 NAMES = ("HAM10000_metadata.csv", "HAM10000_metadata.tsv", "HAM10000_metadata.tab", "HAM10000_metadata")
 SUFFIXES = (".csv", ".tsv", ".tab")
 
@@ -41,7 +42,7 @@ def metadata_files(folder: Path) -> list[Path]:
     return published or [path for path in sorted(folder.glob("*")) if path.suffix in SUFFIXES and _has_columns(path)]
 
 
-def metadata_file(folder: Path) -> Path:
+def table_file(folder: Path, _: Path | None = None) -> Path:
     """The one metadata table in ``folder``; raises InputError if the folder or the table is missing."""
     expected = f"HAM10000_images_part_1/, HAM10000_images_part_2/ and {NAMES[0]}"
     require_folder(folder, expected, "ham10000")
@@ -71,14 +72,14 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(path for path in images if is_jpeg(path))
 
 
-def read(folder: Path) -> pd.DataFrame:
+def read(folder: Path, _: Path | None = None) -> pd.DataFrame:
     """The case table of a folder in the HAM10000 layout, one row per image, in the order of the image ids.
 
     Raises InputError as ``metadata`` does, for a row without an image and for an image without a row.
     """
     cases = metadata(folder)
     expected = f"<image_id>.jpg in {folder}/HAM10000_images_part_1/ or …_part_2/"
-    paths = image_paths(metadata_file(folder), cases["image_id"], image_files(folder), folder, expected)
+    paths = image_paths(table_file(folder), cases["image_id"], image_files(folder), folder, expected)
     return case_table(cases.assign(isic_id=cases["image_id"], path=paths))
 
 
@@ -89,7 +90,7 @@ def metadata(folder: Path) -> pd.DataFrame:
     None where there is none. Raises InputError for a missing folder, table or column, an unknown diagnosis, an empty
     or duplicate id, an age that is not a number, or an empty table.
     """
-    path = metadata_file(folder)
+    path = table_file(folder)
     table = read_published(path, NEEDED, ids=("image_id", "lesion_id"))
     require_one_of(path, table["dx"], CLASSES, "diagnosis", AS_PUBLISHED)
     words = {name: words_or_none(table[name]) for name in ("sex", "localization", "dx_type")}
@@ -103,4 +104,4 @@ def metadata(folder: Path) -> pd.DataFrame:
 
 def table_order(folder: Path) -> list[str]:
     """The image ids in the order of the metadata table's rows, on which published splits depend."""
-    return list(read_published(metadata_file(folder), NEEDED, ids=("image_id",))["image_id"])
+    return list(read_published(table_file(folder), NEEDED, ids=("image_id",))["image_id"])

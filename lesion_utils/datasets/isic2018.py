@@ -8,17 +8,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from lesion_utils.datasets import ham10000
 from lesion_utils.datasets.case_table import AS_PUBLISHED, case_table, image_paths, jpegs, read_published
 from lesion_utils.errors import InputError
 from lesion_utils.tables import refuse_rows
 
 IMAGES = "ISIC2018_Task3_Test_Input"
 TRUTH = "ISIC2018_Task3_Test_GroundTruth"
-CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
-NEEDED = ("image", *CLASSES)
+EXPECTED = f"{IMAGES}/ and {TRUTH}.csv"
+CLASSES = ham10000.CLASSES
+MARKS = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
+NEEDED = ("image", *MARKS)
 
 
-def truth_file(folder: Path) -> Path:
+def table_file(folder: Path, _: Path | None = None) -> Path:
     """The ground-truth table, in ``folder`` or in a folder of the table's name; raises InputError if it is missing."""
     names = (f"{TRUTH}.csv", f"{TRUTH}/{TRUTH}.csv")
     if files := [folder / name for name in names if (folder / name).is_file()]:
@@ -33,16 +36,16 @@ def image_files(folder: Path) -> list[Path]:
     return jpegs(folder, IMAGES, "<image>")
 
 
-def read(folder: Path) -> pd.DataFrame:
+def read(folder: Path, _: Path | None = None) -> pd.DataFrame:
     """The case table, one row per image, in the order of the image ids; labels are HAM10000's names.
 
     Raises InputError for a missing folder, table or column, a row that is not one-hot, a duplicate image, a row
     without an image, and an image without a row.
     """
     files = image_files(folder)
-    path = truth_file(folder)
+    path = table_file(folder)
     table = read_published(path, NEEDED, ids=("image",))
-    marks = table[list(CLASSES)].apply(pd.to_numeric, errors="coerce")
+    marks = table[MARKS].apply(pd.to_numeric, errors="coerce")
     one_hot = marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1)
     refuse_rows(path, ~one_hot, "not one-hot", table["image"], f"Expected one 1 and six 0. {AS_PUBLISHED}")
     cases = pd.DataFrame({name: table["image"] for name in ("image_id", "isic_id", "lesion_id")})

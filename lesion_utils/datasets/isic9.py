@@ -29,7 +29,7 @@ CLASSES = {
 }
 FOLDERS = {"Train": "train", "Test": "test"}  # value of `published_split`
 NAME = re.compile(r"(ISIC_\d{7})(?:[ _]?\(\d+\))?\.(?:jpg|jpeg|png)", flags=re.IGNORECASE)  # "(1)": a browser's copy
-LAYOUT = "Train/<class>/ISIC_<7 digits>.jpg and Test/<class>/ISIC_<7 digits>.jpg"
+EXPECTED = "Train/<class>/ISIC_<7 digits>.jpg and Test/<class>/ISIC_<7 digits>.jpg"
 
 
 def roots(folder: Path) -> list[Path]:
@@ -42,13 +42,13 @@ def root(folder: Path) -> Path:
 
     Raises InputError if there is none, or more than one.
     """
-    require_folder(folder, LAYOUT, "isic9")
+    require_folder(folder, EXPECTED, "isic9")
     sets = roots(folder)
     if not sets:
         contents = first_ten(path.name for path in _folders(folder)) or "none"
         raise InputError(
             f"neither {folder} nor a folder in it has the folders Train and Test; folders in it: {contents}. "
-            f"Expected {LAYOUT}. Fix: make study STUDY=isic9 DATA=<folder>."
+            f"Expected {EXPECTED}. Fix: make study STUDY=isic9 DATA=<folder>."
         )
     if len(sets) > 1:
         names = first_ten(path.relative_to(folder) for path in sets)
@@ -77,8 +77,13 @@ def image_files(folder: Path) -> list[Path]:
         ("class folder(s) without an image", [path.relative_to(top).as_posix() for path in pairs if not content[path]]),
     ):
         if names:
-            raise InputError(f"{top}: {problem}: {first_ten(sorted(names))}. Expected {LAYOUT} (or .jpeg, .png).")
+            raise InputError(f"{top}: {problem}: {first_ten(sorted(names))}. Expected {EXPECTED} (or .jpeg, .png).")
     return files
+
+
+def table_file(_: Path, ham: Path | None) -> Path | None:
+    """HAM10000's table, from which lesions are taken."""
+    return ham10000.table_file(ham) if ham else None
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -124,14 +124,8 @@ def _record(dx: str, lesion: int, options: Phantom) -> dict:
     source = MARKED if is_marked else _draw(rng, FACTS["sources"])
     rng = _rng(options.seed, _LOOK, lesion)
     look = dx if rng.random() < options.signal**0.5 else str(rng.choice(CLASSES))
-    marked = is_marked and shortcut > 0
-    return record | {
-        "dataset": source,
-        "look": look,
-        "marked_source": marked,
-        "duplicate_of": None,
-        "conflict_of": None,
-    }
+    planted = {"duplicate_of": None, "conflict_of": None}
+    return record | {"dataset": source, "look": look, "marked_source": is_marked and shortcut > 0} | planted
 
 
 def image_path(image_id: str) -> str:
@@ -152,49 +146,37 @@ def write(folder: Path, options: Phantom) -> Path:
     """``folder``, with the whole phantom of these options; nothing is done where this code has written it there.
 
     Beside the images (JPEG) and ``HAM10000_metadata.csv`` lie ``phantom_truth.csv`` (what was planted) and
-    ``phantom.json`` (what made it). Another phantom in ``folder`` is replaced, at once. Raises InputError as ``plan``
-    does, and if ``folder`` has other content.
+    ``phantom.json`` (what made it). Raises InputError as ``plan`` does, and if ``folder`` has other content.
     """
     identity = json.dumps({"options": options.model_dump(), "version": version()}, indent=1, sort_keys=True) + "\n"
-    if _made_by(folder) == identity:
+
+    def is_written() -> bool:
+        return (file := folder / "phantom.json").is_file() and file.read_text() == identity
+
+    if is_written():
         return folder
-    if folder.exists() and not _made_by(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} has content that is not a phantom. Expected an empty folder. Fix: use another one.")
-    table = plan(options)
-    new, old = (folder.with_name(f".{folder.name}.{os.getpid()}{suffix}") for suffix in ("", ".old"))
-    try:
-        _fill(new, table, options.seed)
-        (new / "phantom.json").write_text(identity)
-        if _made_by(folder) != identity:  # otherwise another process was faster
-            if folder.exists():
-                folder.rename(old)
-            new.rename(folder)
-    finally:
-        for left in (new, old):
-            shutil.rmtree(left, ignore_errors=True)
-    return folder
-
-
-def _made_by(folder: Path) -> str:
-    return file.read_text() if (file := folder / "phantom.json").is_file() else ""
-
-
-def _fill(folder: Path, table: pd.DataFrame, seed: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # left by a killed run with the same process id
-    for part in (1, 2):
-        (folder / f"HAM10000_images_part_{part}").mkdir(parents=True)
-    table[COLUMNS].to_csv(folder / "HAM10000_metadata.csv", index=False)
-    table[TRUTH].to_csv(folder / "phantom_truth.csv", index=False)
-    copied = table["duplicate_of"] + table["conflict_of"]
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} has content that is not this phantom. Expected an empty folder. Fix: use another.")
+    table, new = plan(options), folder.with_name(f".{folder.name}.{os.getpid()}")
 
     def save(views: pd.DataFrame) -> None:
-        for image_id, picture in pictures(views, seed):
-            picture.save(folder / image_path(image_id), quality=90)
+        for image_id, picture in pictures(views, options.seed):
+            picture.save(new / image_path(image_id), quality=90)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each lesion draws from a generator of its own
-        list(pool.map(save, [views for _, views in table[copied == ""].groupby("lesion")]))
-    for image_id, original in zip(table["image_id"][copied != ""], copied[copied != ""], strict=True):
-        shutil.copyfile(folder / image_path(original), folder / image_path(image_id))
+    shutil.rmtree(new, ignore_errors=True)  # left by a killed run with the same process id
+    try:
+        for part in (1, 2):
+            (new / f"HAM10000_images_part_{part}").mkdir(parents=True)
+        table[COLUMNS].to_csv(new / "HAM10000_metadata.csv", index=False)
+        table[TRUTH].to_csv(new / "phantom_truth.csv", index=False)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # each lesion draws from a generator of its own
+            list(pool.map(save, [views for _, views in table.groupby("lesion")]))
+        (new / "phantom.json").write_text(identity)
+        if not is_written():  # otherwise another process was faster
+            new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return folder
 
 
 def version() -> str:

@@ -29,11 +29,12 @@ NEEDED = (
     *("image_name", "patient_id", "sex", "age_approx", "anatom_site_general_challenge"),
     *("diagnosis", "benign_malignant", "target"),
 )
+EXPECTED = f"{IMAGES}/ and {TABLE} with the columns {', '.join(NEEDED)}"
 TARGETS = {"benign": 0, "malignant": 1}
 LABELS = {"benign": "benign", "malignant": "melanoma"}
 
 
-def table_file(folder: Path) -> Path:
+def table_file(folder: Path, _: Path | None = None) -> Path:
     """The table of the set; raises InputError if the folder or the table is missing."""
     require_folder(folder, f"{IMAGES}/ and {TABLE}", "<a study on this set>")
     if not (folder / TABLE).is_file():
@@ -46,7 +47,7 @@ def image_files(folder: Path) -> list[Path]:
     return jpegs(folder, IMAGES, "<image_name>")
 
 
-def read(folder: Path) -> pd.DataFrame:
+def read(folder: Path, _: Path | None = None) -> pd.DataFrame:
     """The case table, one row per image, in the order of the image ids; ``label`` is benign or melanoma.
 
     ``lesion_id`` is the patient. ``diagnosis`` is left out: it is ``unknown`` for most images. Raises InputError for a
