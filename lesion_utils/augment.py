@@ -40,7 +40,7 @@ def make_augmenter(augmentation: Augmentation, *seed: int) -> Callable[..., np.n
 
 
 def _keras_layers(augmentation: Augmentation) -> Engine:
-    from lesion_utils.runtime import keras, tf  # slow to import, and not needed to read this module
+    from lesion_utils.runtime import backend, keras, tf  # slow to import, and not needed to read this module
 
     asked, fill, make = augmentation, _KERAS_FILLS[augmentation.fill], keras.layers
     layers = [
@@ -58,10 +58,21 @@ def _keras_layers(augmentation: Augmentation) -> Engine:
         ]
         if wanted
     ]
-    apply = tf.function(lambda pictures: reduce(lambda changed, layer: layer(changed, training=True), layers, pictures))
+
+    def all_changes(pictures):
+        return reduce(lambda changed, layer: layer(changed, training=True), layers, pictures)
+
+    def from_states(pictures, states):
+        with keras.StatelessScope(zip((layer.generator.state for layer in layers), states, strict=True)):
+            return all_changes(pictures)
+
+    apply = tf.function(all_changes) if tf else backend.jit(from_states)
 
     def change(pictures: np.ndarray, seed: np.random.SeedSequence) -> np.ndarray:
-        for layer, state in zip(layers, seed.generate_state(2 * len(layers)).reshape(-1, 2), strict=True):
+        states = seed.generate_state(2 * len(layers)).reshape(-1, 2)
+        if tf is None:
+            return np.asarray(apply(pictures, states))
+        for layer, state in zip(layers, states, strict=True):
             layer.generator.state.assign(state)
         return apply(tf.constant(pictures)).numpy()
 
@@ -69,9 +80,9 @@ def _keras_layers(augmentation: Augmentation) -> Engine:
 
 
 def _image_data_generator(augmentation: Augmentation) -> Engine:
-    from lesion_utils.runtime import tf
+    from keras.src.legacy.preprocessing.image import ImageDataGenerator  # Keras exports it through TensorFlow alone
 
-    generator = tf.keras.preprocessing.image.ImageDataGenerator(
+    generator = ImageDataGenerator(
         rotation_range=360 * augmentation.rotation,
         width_shift_range=augmentation.shift,
         height_shift_range=augmentation.shift,

@@ -9,7 +9,8 @@ from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import cache_folder
 from lesion_utils.pictures import HELD_OUT_BATCH, ArrayCache, CachedArrays
 from lesion_utils.recipes import Augmentation, BackboneOptions
-from lesion_utils.runtime import keras, tf
+from lesion_utils.runtime import backend as keras_backend
+from lesion_utils.runtime import keras
 
 _BLOCK = 4 * HELD_OUT_BATCH  # rows written at a time
 
@@ -24,7 +25,15 @@ def feature_cache_key(
     code = code_digest(Path(__file__).with_name("models.py").read_text(encoding="utf-8"))
     random_weights = seed if backbone.weights == "none" else None
     scaled_by = statistics if backbone.scaling in ("z_score", "z_score_by_split") else None
-    return [backbone.model_dump(mode="json"), weights, random_weights, scaled_by, threads, code, tf.__version__]
+    return [
+        backbone.model_dump(mode="json"),
+        weights,
+        random_weights,
+        scaled_by,
+        threads,
+        code,
+        keras_backend.__version__,
+    ]
 
 
 def cached_features(

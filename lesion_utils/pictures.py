@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,8 +19,9 @@ import simplejpeg
 from lesion_utils.audit.images import open_image
 from lesion_utils.digests import digest, file_digest
 from lesion_utils.paths import atomic_write, cache_folder, write_json
-from lesion_utils.runtime import tf
+from lesion_utils.runtime import keras, tf
 
+Batches: TypeAlias = Any  # what Keras takes: a `tf.data.Dataset`, or a `keras.utils.PyDataset` on JAX
 HELD_OUT_BATCH = 64
 _BLOCK = 256  # pictures decoded and written at a time: bounds the memory, and what a killed job loses
 
@@ -134,7 +136,7 @@ def batches(
     size: int,
     epochs: int | None = None,
     change: Callable[[np.ndarray, int, int], np.ndarray] | None = None,
-) -> tf.data.Dataset:
+) -> Batches:
     """(inputs, targets) batches, epoch after epoch (endless if ``epochs`` is None), in the order of ``rows(epoch)``.
 
     Only the rows of a batch are read, while the network computes with the batch before. ``change(inputs of a batch,
@@ -148,6 +150,8 @@ def batches(
                 index = order[first : first + size]
                 yield change(inputs[index], epoch, first) if change else inputs[index], targets[index]
 
+    if tf is None:
+        return _EpochBatches(generate, None if epochs is None else epochs * -(-len(rows(0)) // size))
     kinds = ((inputs, np.float32 if change else inputs.dtype), (targets, targets.dtype))
     signature = tuple(tf.TensorSpec((None, *array.shape[1:]), kind) for array, kind in kinds)
     count = tf.data.INFINITE_CARDINALITY if epochs is None else epochs * -(-len(rows(0)) // size)
@@ -155,3 +159,20 @@ def batches(
     options = tf.data.Options()
     options.autotune.enabled = False  # there is nothing to tune, and stopping its thread takes seconds per dataset
     return dataset.apply(tf.data.experimental.assert_cardinality(count)).with_options(options)
+
+
+class _EpochBatches(keras.utils.PyDataset):
+    """What ``generate()`` yields, in turn, for a backend that takes no ``tf.data``; endless if ``count`` is None."""
+
+    def __init__(self, generate: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]], count: int | None):
+        super().__init__()
+        self._generate, self._count = generate, count
+
+    @property
+    def num_batches(self) -> int | None:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if index == 0:
+            self._batches = self._generate()
+        return next(self._batches)

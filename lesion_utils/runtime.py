@@ -1,6 +1,10 @@
-"""TensorFlow without its start-up messages, set up for reproducible runs: import ``keras`` and ``tf`` from here."""
+"""Keras and its backend without start-up messages, set up for reproducible runs: import them from here.
+
+The backend is TensorFlow. With ``KERAS_BACKEND=jax`` trainings run on JAX instead, and ``tf`` is None.
+"""
 
 import os
+from typing import Any
 
 from lesion_utils.errors import InputError
 
@@ -10,25 +14,35 @@ _kept, _nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
 os.dup2(_nowhere, 2)
 try:
     import keras
-    import tensorflow as tf
 
-    tf.config.list_physical_devices()  # the first use of the context writes the remaining lines
+    if keras.backend.backend() == "jax":
+        os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+        import jax as backend
+
+        tf: Any = None
+    else:
+        import tensorflow as backend
+
+        tf = backend
+        tf.config.list_physical_devices()  # the first use of the context writes the remaining lines
 finally:
     os.dup2(_kept, 2)
     os.close(_kept)
     os.close(_nowhere)
 
-tf.get_logger().setLevel("ERROR")  # its "retracing" warning: many models in one process are intended
+if tf:
+    tf.get_logger().setLevel("ERROR")  # its "retracing" warning: many models in one process are intended
 
-__all__ = ["keras", "start", "tf"]
+__all__ = ["backend", "keras", "start", "tf"]
 
 
 def start(threads: int) -> None:
     """Fixes the number of threads, on which results depend, and makes operations deterministic.
 
-    Call it before the first computation. Raises InputError if TensorFlow already runs with another number.
+    Call it before the first computation. JAX knows no such number. Raises InputError if TensorFlow already runs with
+    another number.
     """
-    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+    if tf is None or tf.config.threading.get_intra_op_parallelism_threads() == threads:
         return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -22,12 +22,12 @@ from lesion_utils.features import cached_features, feature_cache_key
 from lesion_utils.models import BalancedAccuracy, Statistics, build, finished, loss, rescale, set_trainable, split_below
 from lesion_utils.offline_copies import make_offline_copies
 from lesion_utils.paths import atomic_write, of_batch, read_json, write_json
-from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, batches, load_pictures
+from lesion_utils.pictures import HELD_OUT_BATCH, Batches, CachedArrays, batches, load_pictures
 from lesion_utils.predictions import PROVENANCE
 from lesion_utils.published import handover
 from lesion_utils.rebalance import class_weights, epoch_rows
 from lesion_utils.recipes import Phase, Recipe
-from lesion_utils.runtime import keras, start, tf
+from lesion_utils.runtime import backend, keras, start, tf
 from lesion_utils.splits import refuse_leak, split_digest, use_share
 from lesion_utils.study import VALIDATION_COPIES
 
@@ -112,7 +112,8 @@ def train(
             with atomic_write(folder / file) as new:
                 save(new)
         # noted, so that a claim about it can be judged without Keras
-        noted: dict[str, Any] = {"commit": commit(), "training_correct": correct}
+        ran_on = f"{backend.__name__} {backend.__version__}"
+        noted: dict[str, Any] = {"commit": commit(), "backend": ran_on, "training_correct": correct}
         if recipe.augmentation.changes:
             fill = visible_area_and_fill(recipe.augmentation, recipe.backbone.image_size)["fill"]
             noted["fill"] = [float(fill.mean()), len(fill)]
@@ -175,7 +176,7 @@ class _Data:
             rows = np.random.default_rng(seed).permutation(rows)
         return rows[: recipe.epoch_images]
 
-    def held_out(self, inputs: np.ndarray | CachedArrays, *splits: str) -> tf.data.Dataset:
+    def held_out(self, inputs: np.ndarray | CachedArrays, *splits: str) -> Batches:
         """Batches that show each case of ``splits`` once, in order."""
         rows = self.rows(*splits)
         return batches(inputs, self.targets, lambda _: rows, HELD_OUT_BATCH, epochs=1)
@@ -202,7 +203,7 @@ class _Training:
         features[rows] = cached_features(self.network.features, self.pictures.take(rows), self.key)
         return features
 
-    def phase_input(self, number: int) -> tuple[keras.Model, np.ndarray | CachedArrays, tf.data.Dataset]:
+    def phase_input(self, number: int) -> tuple[keras.Model, np.ndarray | CachedArrays, Batches]:
         """The model that phase ``number`` trains, its inputs, one per case, and endless batches of training cases.
 
         Layers that are frozen so far run once, and their output is kept.
@@ -228,7 +229,7 @@ class _Training:
             model, inputs = halves[1], activations.take(nearest)
         return model, inputs, batches(inputs, data.targets, data.epoch, size, change=change)
 
-    def _view_batches(self) -> tf.data.Dataset:
+    def _view_batches(self) -> Batches:
         """Training batches of the features of augmented pictures; epochs take the views in turn."""
         recipe, data = self.recipe, self.data
         pictures, count = self.pictures.take(data.train), recipe.feature_views
@@ -302,7 +303,7 @@ def _moments(pictures: CachedArrays, rows: np.ndarray) -> Statistics:
 
 
 def _fit(
-    model: keras.Model, inputs: np.ndarray | CachedArrays, shown: tf.data.Dataset, data: _Data, phase: Phase, name: str
+    model: keras.Model, inputs: np.ndarray | CachedArrays, shown: Batches, data: _Data, phase: Phase, name: str
 ) -> pd.DataFrame:
     """Trains ``model`` for one phase and leaves it with the weights to keep; returns one row per epoch."""
     recipe = data.recipe
@@ -317,7 +318,7 @@ def _fit(
         optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": options}),
         loss=loss(recipe),
         metrics=["accuracy", BalancedAccuracy(len(data.classes))],
-        jit_compile=False,  # XLA on the CPU is several times slower here
+        jit_compile=tf is None,  # TensorFlow with XLA on the CPU is several times slower here
     )
     monitor = {"monitor": recipe.monitor, "mode": "max" if "accuracy" in recipe.monitor else "min"}
     stopping = {"patience": recipe.early_stopping or phase.epochs, "restore_best_weights": recipe.keep == "best"}

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from keras.src.legacy.preprocessing import image
 
 from lesion_utils import augment
 from lesion_utils.augment import make_augmenter, visible_area_and_fill
 from lesion_utils.recipes import Augmentation
-from lesion_utils.runtime import keras, tf
+from lesion_utils.runtime import keras
 from lesion_utils.study import load_study
 
 KINDS = {
@@ -149,10 +150,8 @@ def test_layers_make_what_keras_makes_with_the_same_random_numbers():
 )
 def test_the_generator_has_the_settings_of_the_published_code(study, recipe, settings, monkeypatch):
     made = []
-    generator = tf.keras.preprocessing.image.ImageDataGenerator
-    monkeypatch.setattr(
-        tf.keras.preprocessing.image, "ImageDataGenerator", lambda **asked: made.append(generator(**asked)) or made[-1]
-    )
+    generator = image.ImageDataGenerator
+    monkeypatch.setattr(image, "ImageDataGenerator", lambda **asked: made.append(generator(**asked)) or made[-1])
     recipe = load_study(f"published/{study}").recipes[recipe]
     make_augmenter(recipe.offline_copies.change if recipe.offline_copies else recipe.augmentation)
     for name, value in settings.items():

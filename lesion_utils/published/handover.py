@@ -23,7 +23,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.paths import atomic_write, write_json
 from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays
 from lesion_utils.recipes import Positive, Recipe, Strict
-from lesion_utils.runtime import keras, tf
+from lesion_utils.runtime import backend, keras, tf
 
 ABOUT, HISTORY = "about.json", "history.npy"
 FORMS = {"saved_model": "saved_model", "h5": "model.h5", "pickle": "model.pkl"}  # value of `exports`: file or folder
@@ -113,7 +113,7 @@ def write(
         recipe=recipe.model_dump(mode="json"),
         weights=bytes_digest(b"".join(np.ascontiguousarray(array).tobytes() for array in model.get_weights())),
         versions={"python": platform.python_version()}
-        | {library.__name__: library.__version__ for library in (keras, tf, np, pd)},  # type: ignore[attr-defined]
+        | {library.__name__: library.__version__ for library in (keras, backend, np, pd)},  # type: ignore[attr-defined]
     )
     write_json(folder / ABOUT, about.model_dump(mode="json"))
 
