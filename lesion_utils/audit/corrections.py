@@ -20,9 +20,9 @@ import pandas as pd
 
 from lesion_utils.audit.links import connected_groups
 from lesion_utils.datasets.isic9 import TO_HAM10000
-from lesion_utils.errors import InputError, first_ten
+from lesion_utils.errors import InputError
 from lesion_utils.paths import atomic_write, report_folder
-from lesion_utils.tables import require_columns, require_one_of
+from lesion_utils.tables import refuse_rows, require_columns, require_one_of
 
 Decision = tuple[Hashable, str, str]
 COLUMNS = ["path", "image_id", "sha256", "reason", "action"]
@@ -72,13 +72,9 @@ def apply(cases: pd.DataFrame, corrections: pd.DataFrame) -> pd.DataFrame:
     paths = _relative_paths(cases)
     files = corrections["path"].map(pd.Series(cases["path"].to_numpy(), index=paths))
     changed = files.notna() & (files.map(_sha256, na_action="ignore") != corrections["sha256"])
-    for problem, bad in (
-        ("file(s) of the corrections are not in the dataset", corrections["path"][files.isna()]),
-        ("file(s) have another SHA-256 than those that were corrected", corrections["path"][changed]),
-    ):
-        if len(bad):
-            fix = "Expected the copy of the dataset that was corrected. Fix: use that copy, or make new corrections."
-            raise InputError(f"{len(bad)} {problem}: {first_ten(bad)}. {fix}")
+    fix = "Expected the copy of the dataset that was corrected. Fix: use that copy, or make new corrections."
+    refuse_rows("the corrections", files.isna(), "no such file in the dataset", corrections["path"], fix)
+    refuse_rows("the corrections", changed, "another SHA-256 than the file has", corrections["path"], fix)
     excluded = corrections.loc[corrections["action"] == "exclude", "path"]
     return cases[~paths.isin(excluded)].reset_index(drop=True)
 

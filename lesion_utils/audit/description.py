@@ -62,12 +62,11 @@ def patient_table(cases: pd.DataFrame) -> pd.DataFrame:
 
 def _patients(cases: pd.DataFrame) -> dict[str, str | int]:
     lower, median, upper = (number(float(age)) for age in cases["age"].quantile([0.25, 0.5, 0.75], "nearest"))
+    any_age = cases["age"].notna().any()
     sex, site = cases["sex"].dropna(), cases["localization"].value_counts(normalize=True)
     return {
         "images": len(cases),
-        "median age, years (quartiles)": f"{median} ({lower}-{upper})"
-        if cases["age"].notna().any()
-        else "not recorded",
+        "median age, years (quartiles)": f"{median} ({lower}-{upper})" if any_age else "not recorded",
         "age missing": int(cases["age"].isna().sum()),
         "female": percent((sex == "female").mean()) if len(sex) else "not recorded",
         "sex missing": len(cases) - len(sex),

@@ -79,14 +79,11 @@ def judge_matrix(
     of_views, predictive = _of_views(counts, views or {name: [name] for name in counts.index}, prevalences)
     rows = [*_overall(counts, resamples, seed), *(of_views if views else [])]
     numbers = pd.DataFrame(rows, [row[0] for row in rows], _COLUMNS)
-    findings = _findings(counts, numbers)
-    if dataset:
-        findings += _unlike_ham10000(counts, seed)
-    else:
-        notes.append(say("not compared"))
-    at_mix = (
-        pd.DataFrame(columns=_COLUMNS) if case_mix is None else _at_case_mix(counts, case_mix, views, resamples, seed)
-    )
+    findings = _findings(counts, numbers) + (_unlike_ham10000(counts, seed) if dataset else [])
+    notes += [] if dataset else [say("not compared")]
+    at_mix = pd.DataFrame(columns=_COLUMNS)
+    if case_mix is not None:
+        at_mix = _at_case_mix(counts, case_mix, views, resamples, seed)
     return MatrixVerdict(counts, numbers, _by_class(counts), predictive, at_mix, findings, notes)
 
 
@@ -127,13 +124,15 @@ def _at_case_mix(
         measured[f"{view} sensitivity"] = metrics.sensitivity(merged, 1)
         measured[f"{view} specificity"] = metrics.specificity(merged, 1)
     measured |= {f"precision {name}": metrics.precision(cells, index) for index, name in enumerate(counts.index)}
-    few = first_ten(
-        f"{counts.index[i]}, n = {images[i]}" for i in np.flatnonzero((images < MIN_IMAGES) & (weights > 0))
-    )
     rows = {name: _estimate(of[0], of[1:]) for name, of in measured.items()}
     rows |= {"majority baseline accuracy": unknown(f"always {counts.index[shares.argmax()]}") | {"value": shares.max()}}
-    rows["accuracy"]["note"] = f"rests on {few}" if few else ""
+    rows["accuracy"]["note"] = _rests_on(counts.sum(axis=1)[weights > 0])
     return pd.DataFrame(rows).T.infer_objects().assign(metric=list(rows), n=int(images.sum()))[_COLUMNS]
+
+
+def _rests_on(images: pd.Series) -> str:
+    few = first_ten(f"{name}, n = {size}" for name, size in images.items() if size < MIN_IMAGES)
+    return f"rests on {few}" if few else ""
 
 
 def _estimate(value: float, draws: np.ndarray) -> dict:
@@ -235,7 +234,6 @@ def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[tuple]:
     complete = draws.sum(2)[:, images > 0].all(1)
     lacking = int((~complete).sum())
     note = "" if lacking <= MAX_REDRAWN * resamples else f"no interval: {lacking:,} of {resamples:,} draws lack a class"
-    few = first_ten(f"{name}, n = {size}" for name, size in images.items() if size < MIN_IMAGES)
     rows: list[tuple] = [
         ("accuracy", *_share(cells.trace(), n), n, ""),
         ("majority baseline accuracy", shares.max(), *_UNKNOWN, n, f"always {shares.idxmax()}"),
@@ -245,7 +243,7 @@ def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[tuple]:
     for name, metric in (of_all | {"Matthews correlation": metrics.matthews}).items():
         value = metric(cells[None])[0]
         interval = _UNKNOWN if note or np.isnan(value) else percentile_interval(metric(draws[complete]))
-        rests = f"rests on {few}" if few and name in of_all and not np.isnan(value) else ""
+        rests = _rests_on(images) if name in of_all and not np.isnan(value) else ""
         rows.append((name, value, *interval, n, "; ".join(filter(None, [note, rests]))))
     return rows
 
@@ -301,11 +299,10 @@ def _ppv(table: np.ndarray, prevalence: float) -> tuple[float, float, float]:
 def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
     images, majority = counts.sum(axis=1), numbers.at["majority baseline accuracy", "value"]
     findings = not_above(numbers.loc["accuracy"], majority, f"the accuracy of always predicting {images.idxmax()}")
-    if len(few := images[images.between(1, MIN_IMAGES - 1)]):
-        classes = first_ten(f"{name}: {n}" for name, n in few.items())
-        findings.append(say("small classes", limit=MIN_IMAGES, classes=classes))
-    if len(none := images.index[images == 0]):
-        findings.append(say("empty classes", classes=first_ten(none)))
+    if few := first_ten(f"{name}: {n}" for name, n in images.items() if 0 < n < MIN_IMAGES):
+        findings.append(say("small classes", limit=MIN_IMAGES, classes=few))
+    if none := first_ten(images.index[images == 0]):
+        findings.append(say("empty classes", classes=none))
     findings += too_good(counts.index, numbers.at["balanced accuracy", "value"])
     return findings + [say("percentages")] * int((images == 100).all())
 
@@ -313,9 +310,8 @@ def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
 def _unlike_ham10000(counts: pd.DataFrame, seed: int) -> list[str]:
     """How class counts differ from HAM10000's, if they differ by more than chance."""
     images = counts.sum(axis=1).set_axis(counts.index.str.lower())
-    whole, single = (
-        pd.Series(CLASS_COUNTS[name])[images.index] for name in ("ham10000", "single-image lesions of ham10000")
-    )
+    names = ("ham10000", "single-image lesions of ham10000")
+    whole, single = (pd.Series(CLASS_COUNTS[name])[images.index] for name in names)
     if len(more := images[images > whole]):
         return [say("more images", sizes=first_ten(f"{name}: {n:,} of {whole[name]:,}" for name, n in more.items()))]
     if (p := _multinomial_p(images, whole, seed)) >= UNLIKELY:
@@ -324,11 +320,8 @@ def _unlike_ham10000(counts: pd.DataFrame, seed: int) -> list[str]:
     gap = ((shares - usual) / usual**0.5).abs().idxmax()
     explanations = {"like single-image lesions": single, "like balanced": whole * 0 + 1}
     like = next((say(name) for name, of in explanations.items() if _multinomial_p(images, of, seed) >= FITS), "")
-    return [
-        say(
-            "other counts", p=p, limit=UNLIKELY, gap=gap, share=number(shares[gap]), usual=number(usual[gap]), like=like
-        )
-    ]
+    found = {"gap": gap, "share": number(shares[gap]), "usual": number(usual[gap]), "like": like}
+    return [say("other counts", p=p, limit=UNLIKELY, **found)]
 
 
 def _multinomial_p(images: pd.Series, like: pd.Series, seed: int, draws: int = 9999) -> float:

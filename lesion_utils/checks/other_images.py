@@ -20,7 +20,7 @@ from lesion_utils.pictures import load_pictures
 from lesion_utils.predictions import PROVENANCE
 from lesion_utils.published import handover
 from lesion_utils.runtime import start
-from lesion_utils.splits import find_leaks, split_digest
+from lesion_utils.splits import find_leaks
 from lesion_utils.study import StudyParams
 from lesion_utils.tables import require_unique
 from lesion_utils.tracked import tracked_training
@@ -49,11 +49,9 @@ def predict_folder(
     joined = pd.concat([used, cases.assign(split="test")], ignore_index=True)
     seen = find_leaks(joined.assign(pixels=pixel_digests(joined, params.threads)))
     if len(seen) and not allow_leak:
-        known = (
-            f"{len(seen):,} of the {len(cases):,} images in {folder}, or their lesions: {first_ten(seen['image_id'])}"
-        )
+        known = f"{len(seen):,} of the {len(cases):,} images in {folder}, or their lesions"
         fix = "Expected none of training or validation. Fix: remove them, or --allow-leak: the table is marked leaky."
-        raise InputError(f"the model has seen {known}. {fix}")
+        raise InputError(f"the model has seen {known}: {first_ten(seen['image_id'])}. {fix}")
     table = _predict(model_file, cases, classes, params.threads, leaky=not seen.empty)
     table = table.join(cases[DESCRIBING].dropna(axis="columns", how="all"))
     about = {"classes": predictions.classes_of(table), "n": len(table), "set": folder.name}
@@ -105,16 +103,10 @@ def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame
     """The trained model of ``recipe``, its provenance, and the cases of its study with their splits."""
     if recipe not in params.recipes:
         raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.recipes)}.")
-    folder, chosen = params.model_folder(recipe), params.recipes[recipe]
-    fix = f"{params.command}, with the same data and parameters."
-    provenance = read_json(folder / PROVENANCE, fix)
-    own = read_case_tables(params)[chosen.case_table]
-    today = {"recipe": chosen.identity, "seed": params.training_seed, "cases": split_digest(own)}
-    if changed := [name for name, value in today.items() if provenance[name] != value]:
-        raise InputError(f"{folder / 'model.keras'} was made with another {' and '.join(changed)}. Fix: {fix}")
-    if not (folder / "model.keras").is_file():  # its tables were taken from the reports, where no model is tracked
-        raise InputError(f"{folder / 'model.keras'} does not exist. Fix: remove {tracked_training(folder)}, then {fix}")
-    return folder / "model.keras", provenance, own
+    folder = predictions.read_provenance(params, recipe, "validation")["path"].parents[1]
+    if not (model := folder / "model.keras").is_file():  # tables were taken from the reports, which have no models
+        raise InputError(f"{model} does not exist. Fix: remove {tracked_training(folder)}, then {params.command}.")
+    return model, read_json(folder / PROVENANCE, ""), read_case_tables(params)[params.recipes[recipe].case_table]
 
 
 def _classes_and_labels(classes: list[str], cases: pd.DataFrame, folder: Path) -> tuple[list[str], pd.DataFrame]:

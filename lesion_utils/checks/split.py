@@ -68,14 +68,11 @@ class LeakCheck:
 
     def as_dict(self) -> dict[str, Any]:
         """The check as JSON takes it; a share of nothing is null."""
-        return {
-            "images": len(self.cases),
-            "lesions": int(self.cases["lesion_id"].nunique()) or None,
-            "parts": self.cases["split"].value_counts().to_dict(),
-            **{name: getattr(self, name) for name in ("verdict", "leak")},
-            **{name: records(getattr(self, name)) for name in ("shares", "tied", "classes")},
-            **{name: getattr(self, name) for name in ("baseline", "melanoma", "unchecked", "warnings")},
-        }
+        lesions, parts = int(self.cases["lesion_id"].nunique()) or None, self.cases["split"].value_counts().to_dict()
+        counts = {"images": len(self.cases), "lesions": lesions, "parts": parts}
+        tables = {name: records(getattr(self, name)) for name in ("shares", "tied", "classes")}
+        rest = {name: getattr(self, name) for name in ("baseline", "melanoma", "unchecked", "warnings")}
+        return counts | {"verdict": self.verdict, "leak": self.leak} | tables | rest
 
 
 def leakcheck(
@@ -146,10 +143,9 @@ def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
     advice = "Fix: name the splits with --train, --validation, --test; remove all other rows."
     require_one_of(where, cases["split"].rename(names.split), splits, "split", advice)
     if missing := [name for name in (names.train, names.test) if name not in present]:
-        raise InputError(
-            f"{where}: no row of {' or '.join(missing)} in column {names.split}, only of {', '.join(sorted(present))}. "
-            "Expected training and test images. Fix: name these splits with --train and --test."
-        )
+        no_row = f"no row of {' or '.join(missing)} in column {names.split}, only of {', '.join(sorted(present))}"
+        fix = "Expected training and test images. Fix: name these splits with --train and --test."
+        raise InputError(f"{where}: {no_row}. {fix}")
     advice = "Fix: keep one row per image."
     refuse_rows(where, cases.duplicated(["image_id", "split"], keep=False), "duplicate image in one split", ids, advice)
     cases["split"] = cases["split"].map(splits)
@@ -182,18 +178,18 @@ def _overlaps(cases: pd.DataFrame, groups: pd.DataFrame, melanoma: pd.Series) ->
             continue
         hits = pd.DataFrame({kind: linked_to(groups[kind], members, reference) for kind in groups})
         for kind, hit in {**hits, ANY: hits.any(axis=1)}.items():
-            row: dict[str, Any] = {"part": split, "against": against, "what": kind}
-            for prefix, counted in (("", members), ("melanoma ", members & melanoma)):
-                row |= {f"{prefix}images": int((hit & counted).sum()), f"{prefix}of": int(counted.sum())}
-            shares.append(row)
+            which = {"part": split, "against": against, "what": kind}
+            counts = {"images": hit.sum(), "of": members.sum()}
+            of_melanoma = {"melanoma images": (hit & melanoma).sum(), "melanoma of": (members & melanoma).sum()}
+            shares.append(which | counts | of_melanoma)
             if kind in groups:
                 first = cases.loc[reference, "image_id"].groupby(groups.loc[reference, kind]).first()
-                linked = {"image_id": cases.loc[hit, "image_id"], "what": kind, "against": against}
-                tied.append(pd.DataFrame({"part": split, **linked, "partner": groups.loc[hit, kind].map(first)}))
+                partner = groups.loc[hit, kind].map(first)
+                tied.append(pd.DataFrame(which | {"image_id": cases.loc[hit, "image_id"], "partner": partner}))
     table = pd.DataFrame(shares)
     for prefix in ("", "melanoma "):
         table[f"{prefix}share"] = table[f"{prefix}images"] / table[f"{prefix}of"].replace(0, np.nan)
-    return table, pd.concat(tied, ignore_index=True)
+    return table, pd.concat(tied, ignore_index=True)[["part", "image_id", "what", "against", "partner"]]
 
 
 def _design_effects(cases: pd.DataFrame) -> pd.Series:
@@ -244,7 +240,5 @@ def _other_frequencies(cases: pd.DataFrame, in_test: pd.Series, classes: pd.Data
     unlike = classes[(p < CHANCE) & ~(odds["test"] / odds["whole"]).between(1 / UNLIKE, UNLIKE)]
     if unlike.empty:
         return []
-    rows = first_ten(
-        f"{label} {percent(row['test'])} instead of {percent(row['whole'])}" for label, row in unlike.iterrows()
-    )
-    return [say("other frequencies", rows=rows, limit=CHANCE, factor=UNLIKE)]
+    rows = [f"{label} {percent(row['test'])} instead of {percent(row['whole'])}" for label, row in unlike.iterrows()]
+    return [say("other frequencies", rows=first_ten(rows), limit=CHANCE, factor=UNLIKE)]

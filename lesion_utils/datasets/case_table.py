@@ -8,6 +8,7 @@ file, in the order of the image ids.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -42,8 +43,9 @@ def words_or_none(column: pd.Series) -> pd.Series:
     return column.astype(object).where(~column.isin(MISSING), None)
 
 
-def case_table(cases: pd.DataFrame) -> pd.DataFrame:
-    """``cases`` in the order of the image ids; those of ``COLUMNS`` that it lacks are added without values."""
+def case_table(**columns: Any) -> pd.DataFrame:
+    """The table of these columns in the order of the image ids; those of ``COLUMNS`` that it lacks have no values."""
+    cases = pd.DataFrame(columns)
     missing = {name: float("nan") if name == "age" else None for name in COLUMNS if name not in cases}
     further = [name for name in cases if name not in COLUMNS]
     return cases.assign(**missing).sort_values("image_id", ignore_index=True)[[*COLUMNS, *further]]
@@ -77,9 +79,7 @@ def image_paths(path: Path, ids: pd.Series, files: Sequence[Path], folder: Path,
     stems = pd.Series([file.stem for file in files], dtype=str)
     if len(duplicates := stems[stems.duplicated()]):
         where = "in more than one folder" if len({file.parent for file in files}) > 1 else "under two names"
-        raise InputError(
-            f"{folder}: images that appear {where}: {first_ten(duplicates)}. Fix: keep one file per image."
-        )
+        raise InputError(f"{folder}: images that appear {where}: {first_ten(duplicates)}. Fix: keep one file of each.")
     if len(missing := ids[~ids.isin(stems)]):
         problem = f"{path}: {len(missing)} row(s) without an image: {first_ten(missing)}."
         raise InputError(f"{problem} Expected {expected}. Fix: unpack all images there.")

@@ -48,9 +48,8 @@ def table_file(folder: Path, _: Path | None = None) -> Path:
     require_folder(folder, expected, "ham10000")
     tables = metadata_files(folder)
     if not tables:
-        raise InputError(
-            f"{folder} has no metadata table. Expected one of {', '.join(NAMES)}, or a table with {', '.join(NEEDED)}."
-        )
+        expected = f"Expected one of {', '.join(NAMES)}, or a table with {', '.join(NEEDED)}."
+        raise InputError(f"{folder} has no metadata table. {expected}")
     if len(tables) > 1:
         names = first_ten(path.name for path in tables)
         raise InputError(f"{folder} has more than one metadata table: {names}. Fix: keep one.")
@@ -80,7 +79,7 @@ def read(folder: Path, _: Path | None = None) -> pd.DataFrame:
     cases = metadata(folder)
     expected = f"<image_id>.jpg in {folder}/HAM10000_images_part_1/ or …_part_2/"
     paths = image_paths(table_file(folder), cases["image_id"], image_files(folder), folder, expected)
-    return case_table(cases.assign(isic_id=cases["image_id"], path=paths))
+    return case_table(**cases, isic_id=cases["image_id"], path=paths)
 
 
 def metadata(folder: Path) -> pd.DataFrame:

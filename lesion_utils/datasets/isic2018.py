@@ -26,9 +26,8 @@ def table_file(folder: Path, _: Path | None = None) -> Path:
     names = (f"{TRUTH}.csv", f"{TRUTH}/{TRUTH}.csv")
     if files := [folder / name for name in names if (folder / name).is_file()]:
         return files[0]
-    raise InputError(
-        f"{folder} has no ground truth. Expected {' or '.join(names)} with the columns {', '.join(NEEDED)}."
-    )
+    expected = f"Expected {' or '.join(names)} with the columns {', '.join(NEEDED)}."
+    raise InputError(f"{folder} has no ground truth. {expected}")
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -48,6 +47,6 @@ def read(folder: Path, _: Path | None = None) -> pd.DataFrame:
     marks = table[MARKS].apply(pd.to_numeric, errors="coerce")
     one_hot = marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1)
     refuse_rows(path, ~one_hot, "not one-hot", table["image"], f"Expected one 1 and six 0. {AS_PUBLISHED}")
-    cases = pd.DataFrame({name: table["image"] for name in ("image_id", "isic_id", "lesion_id")})
+    ids = dict.fromkeys(("image_id", "isic_id", "lesion_id"), table["image"])
     paths = image_paths(path, table["image"], files, folder / IMAGES, f"<image>.jpg in {folder / IMAGES}")
-    return case_table(cases.assign(path=paths, label=marks.idxmax(axis=1).str.lower(), published_split="test"))
+    return case_table(**ids, path=paths, label=marks.idxmax(axis=1).str.lower(), published_split="test")

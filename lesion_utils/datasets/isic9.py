@@ -46,10 +46,8 @@ def root(folder: Path) -> Path:
     sets = roots(folder)
     if not sets:
         contents = first_ten(path.name for path in _folders(folder)) or "none"
-        raise InputError(
-            f"neither {folder} nor a folder in it has the folders Train and Test; folders in it: {contents}. "
-            f"Expected {EXPECTED}. Fix: make study STUDY=isic9 DATA=<folder>."
-        )
+        problem = f"neither {folder} nor a folder in it has the folders Train and Test; folders in it: {contents}"
+        raise InputError(f"{problem}. Expected {EXPECTED}. Fix: make study STUDY=isic9 DATA=<folder>.")
     if len(sets) > 1:
         names = first_ten(path.relative_to(folder) for path in sets)
         raise InputError(f"{folder} has more than one dataset with Train and Test: {names}. Fix: use one of them.")
@@ -104,28 +102,20 @@ def read(folder: Path, ham: Path | None) -> pd.DataFrame:
     as ``image_files`` and ``ham10000.metadata`` do, and for two files whose names differ in their suffix only.
     """
     files = image_files(folder)
-    cases = pd.DataFrame(
-        {
-            "image_id": ["/".join((*path.parts[-3:-1], path.stem)) for path in files],
-            "isic_id": [path.name[:12].upper() for path in files],
-            "path": [str(path) for path in files],
-            "label": [path.parent.name for path in files],
-            "published_split": [FOLDERS[path.parts[-3]] for path in files],
-        }
-    )
+    rows = [
+        ("/".join((*path.parts[-3:-1], path.stem)), path.name[:12].upper(), str(path), *path.parts[-3:-1])
+        for path in files
+    ]
+    cases = pd.DataFrame(rows, columns=["image_id", "isic_id", "path", "published_split", "label"])
+    cases["published_split"] = cases["published_split"].map(FOLDERS)
     if (duplicates := cases["image_id"].duplicated()).any():
         names = first_ten(cases.loc[duplicates, "image_id"])
         raise InputError(f"{folder}: files whose names differ in their suffix only: {names}. Fix: keep one of each.")
-    words = ["lesion_id", "sex", "localization", "dx_type", "ham10000_label"]
-    table = ham10000.metadata(ham) if ham else pd.DataFrame(columns=["image_id", "label"], dtype=object)
-    table = table.rename(columns={"image_id": "isic_id", "label": "ham10000_label"})
-    cases = cases.merge(table.reindex(columns=["isic_id", "age", *words]), how="left", on="isic_id")
-    inside = cases["lesion_id"].notna()
-    cases[words] = cases[words].astype(object).where(cases[words].notna(), None)
-    return case_table(
-        cases.assign(
-            lesion_id=cases["lesion_id"].where(inside, cases["isic_id"]),
-            age=cases["age"].astype(float),
-            source=inside.map({True: "HAM10000", False: "other"}) if ham else None,
-        )
-    )
+    table = ham10000.metadata(ham) if ham else pd.DataFrame(columns=["image_id"])
+    columns = ["lesion_id", "age", "sex", "localization", "dx_type", "label"]
+    known = table.set_index("image_id").reindex(index=cases["isic_id"], columns=columns).reset_index(drop=True)
+    known = known.astype(object).where(known.notna(), None).rename(columns={"label": "ham10000_label"})
+    inside = known["lesion_id"].notna()
+    source = inside.map({True: "HAM10000", False: "other"}) if ham else None
+    lesions, years = known["lesion_id"].where(inside, cases["isic_id"]), known["age"].astype(float)
+    return case_table(**cases, **known.assign(lesion_id=lesions, age=years), source=source)

@@ -62,16 +62,12 @@ def read(folder: Path, _: Path | None = None) -> pd.DataFrame:
     refuse_rows(path, contradicts, "target contradicts benign_malignant", table["target"], expected)
     files, names = image_files(folder), table["image_name"]
     return case_table(
-        pd.DataFrame(
-            {
-                "image_id": names,
-                "isic_id": names,
-                "path": image_paths(path, names, files, folder / IMAGES, f"<image_name>.jpg in {folder / IMAGES}"),
-                "label": table["benign_malignant"].map(LABELS),
-                "lesion_id": table["patient_id"],
-                "age": ages(path, table["age_approx"]),
-                "sex": words_or_none(table["sex"]),
-                "localization": words_or_none(table["anatom_site_general_challenge"]),
-            }
-        )
+        image_id=names,
+        isic_id=names,
+        path=image_paths(path, names, files, folder / IMAGES, f"<image_name>.jpg in {folder / IMAGES}"),
+        label=table["benign_malignant"].map(LABELS),
+        lesion_id=table["patient_id"],
+        age=ages(path, table["age_approx"]),
+        sex=words_or_none(table["sex"]),
+        localization=words_or_none(table["anatom_site_general_challenge"]),
     )
