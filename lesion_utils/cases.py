@@ -40,9 +40,8 @@ def data_folder(params: StudyParams) -> Path:
     if not layout(params).made_up:
         fix = f"Fix: {params.command} DATA=<folder>, or papermill … -p data <folder>."
         raise InputError(f"study {params.study!r} needs a data folder: key `data` is not set. {fix}")
-    return phantom.write(
-        cache_folder("phantom") / digest([phantom.version(), params.phantom.model_dump()]), params.phantom
-    )
+    key = digest([phantom.version(), params.phantom.model_dump()])
+    return phantom.write(cache_folder("phantom") / key, params.phantom)
 
 
 def ham10000_folder(params: StudyParams) -> Path | None:
@@ -109,7 +108,7 @@ def read_pictures(params: StudyParams) -> pd.DataFrame:
     """
     cases, data = read_cases(params), data_digest(params)
     file = run_folder(params.study) / "checked" / "pixels.json"
-    kept = read_json(file, "") if file.is_file() else {}
+    kept = read_json(file, missing={})
     if kept.get("data") == data and list(kept["pixels"]) == list(cases["image_id"]):
         return cases.assign(pixels=list(kept["pixels"].values()))
     cases["pixels"] = pixel_digests(cases, params.threads)
@@ -192,7 +191,7 @@ def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
 def written_split_digest(params: StudyParams, table: str) -> str | None:
     """The split digest of the ``corrected`` or ``raw`` case table as written; None where its JSON is not kept."""
     about = _current(params, case_table_files(params)[table]).with_suffix(".json")
-    return read_json(about, "")["split digest"] if about.is_file() else None
+    return read_json(about, missing={}).get("split digest")
 
 
 def read_written_cases(params: StudyParams, file: Path | None = None) -> pd.DataFrame:

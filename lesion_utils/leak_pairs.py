@@ -84,9 +84,7 @@ def _matched(cases: pd.DataFrame, leaked: pd.DataFrame, rng: np.random.Generator
             fits = as_large or large_enough or sizes[-1:]
             if not fits:
                 needed, available = ((table["label"] == label).sum() for table in (leaked, training))
-                adds = (
-                    f"the leaky arm adds {needed} images of {label}, but training has only {available} of other lesions"
-                )
+                adds = f"the leaky arm adds {needed} images of {label}; training has only {available} of other lesions"
                 fix = "Expected as many. Fix: a smaller test_fraction."
                 raise InputError(f"the size of a leak cannot be measured: {adds}. {fix}")
             replacement = free[label, fits[0]].pop()
@@ -103,31 +101,21 @@ def train_leak_pairs(params: StudyParams, stage: str, cases: pd.DataFrame) -> pd
     per leak: ``leak, recipe, kind, runs`` and, of run 0, ``training images`` of either arm, ``added images`` among
     them, ``test images``, and how many ``can leak``.
     """
-    return pd.DataFrame([_train_pairs(params, name, cases) for name in params.leaks_of(stage)])
-
-
-def _train_pairs(params: StudyParams, name: str, cases: pd.DataFrame) -> dict[str, Any]:
-    leak, counts = params.leaks[name], dict[str, int]()
-    for run in range(leak.runs):
-        seed = params.seed + run
-        leaky, clean, can_leak = paired_arms(cases, leak.kind, params.split_seed, seed)
-        is_training, is_test = (leaky["split"] == split for split in ("train", "test"))
-        for arm, arm_cases in zip(ARMS, (leaky, clean), strict=True):
-            trained = train(
-                params.arms[arm_name(name, arm)],
-                arm_cases,
-                seed=seed,
-                threads=params.threads,
-                weights=params.weights,
-                folder=params.model_folder(arm_name(name, arm), run),
-            )
-            some = arm_cases.assign(split=arm_cases["split"].mask(is_test, UNUSED).mask(can_leak, "test_can_leak"))
-            scores = trained.probabilities["test"][can_leak[is_test].to_numpy()]
-            predictions.write(trained.folder, some, {"test_can_leak": scores}, trained.provenance)
-        counts = counts or {
-            "training images": int(is_training.sum()),
-            "added images": int((is_training & (clean["split"] != "train")).sum()),
-            "test images": int(is_test.sum()),
-            "can leak": int(can_leak.sum()),
-        }
-    return {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "runs": leak.runs} | counts
+    rows = []
+    for name, leak in params.leaks_of(stage).items():
+        for run in range(leak.runs):
+            options: dict[str, Any] = {"seed": params.seed + run, "threads": params.threads, "weights": params.weights}
+            leaky, clean, can_leak = paired_arms(cases, leak.kind, params.split_seed, options["seed"])
+            is_training, is_test = (leaky["split"] == split for split in ("train", "test"))
+            for arm, arm_cases in zip(ARMS, (leaky, clean), strict=True):
+                training = arm_name(name, arm)
+                trained = train(params.arms[training], arm_cases, folder=params.model_folder(training, run), **options)
+                some = arm_cases.assign(split=arm_cases["split"].mask(is_test, UNUSED).mask(can_leak, "test_can_leak"))
+                scores = trained.probabilities["test"][can_leak[is_test].to_numpy()]
+                predictions.write(trained.folder, some, {"test_can_leak": scores}, trained.provenance)
+            if run == 0:
+                row = {"leak": name, "recipe": leak.recipe, "kind": leak.kind, "runs": leak.runs}
+                added = is_training & (clean["split"] != "train")
+                row |= {"training images": is_training.sum(), "added images": added.sum()}
+                rows.append(row | {"test images": is_test.sum(), "can leak": can_leak.sum()})
+    return pd.DataFrame(rows)

@@ -56,8 +56,8 @@ def notebook_parts(book: NotebookNode) -> tuple[list[dict[str, Any]], list[tuple
             cells.append({"text": _scrolling(markdown.render(cell.source))})
         if cell.cell_type != "code":
             continue
-        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-        cell.outputs = [output for output in cell.outputs if _caption_of(output) != "picture"]
+        shown = [output for output in cell.outputs if output.get("name") != "stderr"]
+        cell.outputs = [output for output in shown if _caption_of(output) != "picture"]
         outputs = []
         for output in CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)[0].outputs:
             figures += "image/png" in output.get("data", {})

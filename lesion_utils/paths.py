@@ -55,8 +55,7 @@ def run_name(notebook: str, run: int) -> str:
 def current(path: Path, made_from: dict[str, Any]) -> Path:
     """``path``; by hand that of the study's jobs where only its .json has all of ``made_from``, or only it exists."""
     for made in (path, of_batch(path)):
-        about = made.with_suffix(".json")
-        if about.is_file() and made_from.items() <= read_json(about, "").items():
+        if made_from.items() <= read_json(made.with_suffix(".json"), missing={}).items():
             return made
     return path if path.with_suffix(".json").is_file() else of_batch(path)
 
@@ -86,8 +85,10 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return json.loads(table.to_json(orient="records", double_precision=15))
 
 
-def read_json(path: Path, fix: str) -> Any:
-    """Reads what an earlier step wrote; raises InputError with the ``fix`` if it is missing."""
+def read_json(path: Path, fix: str = "", missing: Any = None) -> Any:
+    """Reads what an earlier step wrote; without it ``missing``, or InputError with the ``fix`` where that is None."""
     if not path.is_file():
+        if missing is not None:
+            return missing
         raise InputError(f"{path} does not exist: the step that makes it has not run. Fix: {fix}")
     return json.loads(path.read_text(encoding="utf-8"))

@@ -167,7 +167,7 @@ def edited(params: StudyParams) -> dict[str, list[str]]:
     """The files that are no longer as jobs made them, by job, because a person or another program wrote them."""
     folder, found = run_folder(params.study), {}
     for name in (*(job.name for job in plan(params)), "reports"):
-        kept = read_json(folder / made(name), "") if (folder / made(name)).is_file() else {}
+        kept = read_json(folder / made(name), missing={})
         there = {path: content for path, content in kept.items() if (folder / path).is_file()}
         if changed := [path for path, content in there.items() if file_digest(folder / path) != content]:
             found[name] = changed

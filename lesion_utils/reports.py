@@ -183,11 +183,9 @@ def write_index(params: StudyParams) -> Path:
 
 def _outcome(folder: Path) -> dict[str, Any]:
     """What notebook 05 wrote into the report folder of a study: ``results``, None without, and rows of ``claims``."""
-    results, claims = folder / "results.json", folder / "claims.json"
-    return {
-        "results": _results(results) if results.is_file() else None,
-        "claims": read_json(claims, "") if claims.is_file() else [],
-    }
+    path = folder / "results.json"
+    results = _results(path) if path.is_file() else None
+    return {"results": results, "claims": read_json(folder / "claims.json", missing=[])}
 
 
 def _results(path: Path) -> dict[str, Any]:
@@ -242,9 +240,8 @@ def _studies(folder: Path) -> dict[str, Any]:
     """All studies, with the answers of those whose reports are in ``folder``. A study on made-up pictures has no link,
     so that the tracked page stays the same when somebody runs one.
     """
-    ledger = folder / PUBLISHED / "claims.json"
     claims: dict[str, list] = {}
-    for row in read_json(ledger, "") if ledger.is_file() else []:
+    for row in read_json(folder / PUBLISHED / "claims.json", missing=[]):
         claims.setdefault(f"{PUBLISHED}/{str(row['report']).split('/')[0]}", []).append(row)
     known = [name for name in study_names() for name in (name, f"{name}_full")]
     further = sorted({path.parent.relative_to(folder).as_posix() for path in folder.rglob("results.json")} - {*known})
@@ -268,7 +265,7 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
     stamps = [path for kind in ("failed", "stamps") if (path := folder / kind / f"{name}.json").is_file()]
     if not stamps:
         return row
-    row["stamp"] = stamp = read_json(stamps[0], "")
+    row["stamp"] = stamp = read_json(stamps[0])
     row |= {key: stamp[key] for key in ("status", "duration", "error")}
     asked = StudyParams(**stamp["parameters"])
     row["parameters"] = _as_yaml(asked.model_dump(mode="json", exclude_defaults=True, exclude={"study"}))
@@ -281,9 +278,9 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
     if changed:
         row["status"] = f"done by the code of {stamp['commit']}"
     made = [folder / path for path in job.outputs if "/predictions/" in path and path.endswith(".json")]
-    commits = {read_json(path, "").get("commit", stamp["commit"]) for path in made if path.is_file()}
+    commits = {read_json(path, missing={}).get("commit", stamp["commit"]) for path in made}
     row["trained by"] = ", ".join(sorted(commits - {stamp["commit"]}))
-    row["numbers"] = read_json(path, "") if (path := folder / "numbers" / f"{name}.json").is_file() else {}
+    row["numbers"] = read_json(folder / "numbers" / f"{name}.json", missing={})
     row["link"] = f"{name}.html" if (report_folder(params.study) / f"{name}.html").is_file() else None
     return row
 

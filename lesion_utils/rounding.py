@@ -21,10 +21,8 @@ def number(
         return f"{value:{sign}z.{_decimals(low, high, edges)}f}"
     if not math.isfinite(value) or value == math.floor(value) or abs(value) >= 1000:
         return f"{value:{sign},.0f}"
-    digits = next(
-        digits for digits in range(3, 17) if digits == 16 or _same_sides([value], [float(f"{value:.{digits}g}")], edges)
-    )
-    return f"{value:{sign}.{digits}g}"
+    enough = (n for n in range(3, 16) if _same_sides([value], f".{n}g", edges))
+    return f"{value:{sign}.{next(enough, 16)}g}"
 
 
 def span(low: float, high: float, edges: Sequence[float] = (), sign: str = "") -> str:
@@ -65,15 +63,13 @@ def _is_known(end: float | None) -> TypeGuard[float]:
 
 def _decimals(low: float, high: float, edges: Sequence[float]) -> int:
     ends, fewest = (low, high), 3 if high - low < 0.02 - 1e-9 else 2
-    enough = (n for n in range(fewest, MOST) if _same_sides(ends, [float(f"{end:.{n}f}") for end in ends], edges))
+    enough = (n for n in range(fewest, MOST) if _same_sides(ends, f".{n}f", edges))
     return next(enough, MOST)
 
 
-def _same_sides(values: Iterable[float], shown: Iterable[float], edges: Sequence[float]) -> bool:
-    """Whether each value and what is shown of it are on the same side of each edge, or both on it."""
-    return all(
-        _side(value, edge) == _side(text, edge) for value, text in zip(values, shown, strict=True) for edge in edges
-    )
+def _same_sides(values: Iterable[float], form: str, edges: Sequence[float]) -> bool:
+    """Whether each value, shown in the format ``form``, stays on its side of each edge, or on the edge."""
+    return all(_side(value, edge) == _side(float(f"{value:{form}}"), edge) for value in values for edge in edges)
 
 
 def _side(value: float, edge: float) -> int:

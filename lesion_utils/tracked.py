@@ -67,10 +67,10 @@ def keep(params: StudyParams, notebook: str = "") -> None:
 def _keep_training(folder: Path, target: Path) -> None:
     texts = {"history.csv": (folder / "history.csv").read_text("utf-8")}
     splits = {}
-    common = read_json(folder / PROVENANCE, "")
+    common = read_json(folder / PROVENANCE)
     for about in (folder / "predictions").glob("*.json"):
         texts[f"{about.stem}.csv"] = about.with_suffix(".csv").read_text("utf-8")
-        splits[about.stem] = {key: value for key, value in read_json(about, "").items() if key not in common}
+        splits[about.stem] = {key: value for key, value in read_json(about).items() if key not in common}
     for name, text in texts.items():
         _keep(target / f"{name}.gz", text)
     digests = {name: bytes_digest(text.encode()) for name, text in sorted(texts.items())}
@@ -98,7 +98,7 @@ def _text(path: Path) -> str:
 
 def tracked_digest(study: str) -> str:
     """Changes with any table or history that is tracked of a study."""
-    return digest([read_json(file, "")["digests"] for file in sorted(tracked_folder(study).glob(f"*/r*/{PROVENANCE}"))])
+    return digest([read_json(file)["digests"] for file in sorted(tracked_folder(study).glob(f"*/r*/{PROVENANCE}"))])
 
 
 def sign_pages(study: str) -> None:
@@ -123,8 +123,7 @@ def changed_pages(study: str) -> list[str]:
 
 def agrees(training: Path, made_from: dict[str, Any]) -> bool:
     """Whether the folder ``training`` says that it was made from all that is in ``made_from``."""
-    provenance = read_json(training / PROVENANCE, "")
-    return all(provenance.get(name) == value for name, value in made_from.items())
+    return made_from.items() <= read_json(training / PROVENANCE).items()
 
 
 def required(kept: Path | None, folder: Path, made_from: dict[str, Any]) -> Path:
@@ -140,7 +139,7 @@ def changed_files(study: str) -> list[Path]:
     """The tracked tables and histories whose content is not what their provenance says."""
     changed = []
     for file in sorted(tracked_folder(study).glob(f"*/r*/{PROVENANCE}")):
-        for name, expected in read_json(file, "")["digests"].items():
+        for name, expected in read_json(file)["digests"].items():
             path = file.with_name(f"{name}.gz")
             if bytes_digest(_text(path).encode()) != expected:
                 changed.append(path)
@@ -151,7 +150,7 @@ def take(kept: Path, folder: Path, fix: str = "") -> dict[str, Any]:
     """Unpacks the tracked training ``kept`` into ``folder``, as if it had been trained there, but without its model."""
     provenance = read_json(kept / PROVENANCE, fix)
     splits, digests = provenance.pop("splits"), provenance.pop("digests")
-    if not (folder / PROVENANCE).is_file() or read_json(folder / PROVENANCE, "") != provenance:
+    if read_json(folder / PROVENANCE, missing={}) != provenance:
         shutil.rmtree(folder, ignore_errors=True)
     for name in digests:
         path = folder / name if name == "history.csv" else folder / "predictions" / name
@@ -163,12 +162,10 @@ def take(kept: Path, folder: Path, fix: str = "") -> dict[str, Any]:
     return provenance
 
 
-def take_all(params: StudyParams, output: Path, fix: str) -> None:
-    """Unpacks all that is tracked of a study into ``output``, as if it had run there; raises InputError with the
-    ``fix`` where a training is not tracked.
-    """
+def take_all(params: StudyParams, output: Path) -> None:
+    """Unpacks all that is tracked of a study into ``output``, as if it had run there; InputError where it is not."""
     source, runs = tracked_folder(params.study), output / "runs" / params.study
     with atomic_write(runs / "cases.csv") as temporary:
         temporary.write_text(_text(source / CASES), "utf-8")
     for name, run in trainings(params):
-        take(source / name / f"r{run}", runs / "models" / name / f"r{run}", fix)
+        take(source / name / f"r{run}", runs / "models" / name / f"r{run}", params.command)

@@ -33,13 +33,15 @@ def differences(study: str) -> list[str]:
     Raises InputError where its tables are not tracked or cannot be used.
     """
     params = load_study(study)
-    fix, study = f"make study STUDY={study}", params.study
+    study = params.study
     if not (tracked.tracked_folder(study) / tracked.CASES).is_file():
-        raise InputError(f"study {study!r} has no tracked tables in {tracked.tracked_folder(study)}. Fix: {fix}")
+        raise InputError(
+            f"study {study!r} has no tracked tables in {tracked.tracked_folder(study)}. Fix: {params.command}"
+        )
     found = [f"{_short(path)} has another content than its provenance says" for path in tracked.changed_files(study)]
     found += tracked.changed_pages(study)
     with tempfile.TemporaryDirectory(prefix="lesion-verify-") as folder:
-        tracked.take_all(params, Path(folder), fix)
+        tracked.take_all(params, Path(folder))
         before = _read(study)
         with patch.dict(os.environ, LESION_OUTPUT=folder):
             try:
@@ -56,7 +58,7 @@ def differences(study: str) -> list[str]:
 
 def _read(study: str) -> dict[str, Any]:
     paths = [report_folder(study) / name for name in _JUDGED]
-    return {path.name: read_json(path, "") for path in paths if path.is_file()}
+    return {path.name: read_json(path) for path in paths if path.is_file()}
 
 
 def ledger_differences() -> list[str]:

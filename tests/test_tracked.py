@@ -114,7 +114,7 @@ def test_a_training_that_the_study_no_longer_has_is_no_longer_kept(kept, fresh, 
 
 def test_tracked_cases_can_be_read_as_written_ones(kept, fresh, tiny_study, tmp_path, monkeypatch):
     study = tiny_study.model_copy(update={"rebalancing": {}})
-    tracked.take_all(study, tmp_path / "apart", "make study")
+    tracked.take_all(study, tmp_path / "apart")
     monkeypatch.setenv("LESION_OUTPUT", str(tmp_path / "apart"))
     columns = ["image_id", "lesion_id", "label", "split"]
     pd.testing.assert_frame_equal(read_written_cases(study)[columns], kept[1][columns])

@@ -97,7 +97,7 @@ def collect_claims() -> list[dict[str, Any]]:
     """
     claims = declared.read_ledger()
     files = [report_folder(study) / "claims.json" for study in dict.fromkeys(claim.study for claim in claims) if study]
-    measurements = {row["id"]: row for file in files if file.is_file() for row in read_json(file, "")}
+    measurements = {row["id"]: row for file in files for row in read_json(file, missing=[])}
     return decide(claims, [_collected(claim, measurements.get(claim.id)) for claim in claims])
 
 

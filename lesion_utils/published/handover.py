@@ -55,8 +55,8 @@ class About(Strict):
 
 def names(recipe: Recipe) -> tuple[str, ...]:
     """The files and folders that ``write`` makes for ``recipe``; InputError for a form that cannot hold its model."""
-    keys = ("flip_views", "standardise")  # Keras reads the last one's mean and does not use it
-    lost_in_h5 = [key for key in keys if getattr(recipe, key)]
+    # Keras reads the mean of `standardise` and does not use it
+    lost_in_h5 = [key for key in ("flip_views", "standardise") if getattr(recipe, key)]
     if not BACKBONES[recipe.backbone.name].fits_h5:
         lost_in_h5.append(f"backbone {recipe.backbone.name}")
     if "h5" in recipe.exports and lost_in_h5:
@@ -121,13 +121,11 @@ def write(
 def _save(model: keras.Model, form: str, path: Path) -> None:
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # Keras warns that an .h5 file is an old form
-    saves = {
-        "saved_model": lambda: model.export(path, verbose=False),
-        "h5": lambda: model.save(path),
-        "pickle": lambda: path.write_bytes(pickle.dumps(model)),
-    }
     try:
-        saves[form]()
+        if form == "pickle":
+            path.write_bytes(pickle.dumps(model))
+        else:
+            model.save(path) if form == "h5" else model.export(path, verbose=False)
     finally:
         logging.disable(disabled)
 

@@ -1,6 +1,5 @@
 """How the published systems split their images: a case table and the order of its rows in, a split out."""
 
-from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -48,12 +47,7 @@ def _system_003(cases: pd.DataFrame) -> Rows:
     return {"test": cases.index.difference(training.index), "validation": order[-int(0.2 * len(order)) :]}
 
 
-RULES: dict[str, Callable[[pd.DataFrame], Rows]] = {
-    "system_000": _system_000,
-    "system_001": _system_001,
-    "system_002": _system_002,
-    "system_003": _system_003,
-}
+RULES = {"system_000": _system_000, "system_001": _system_001, "system_002": _system_002, "system_003": _system_003}
 
 
 def published_split(system: str, cases: pd.DataFrame, row_order: list[str] | None = None) -> pd.Series:
