@@ -1,5 +1,6 @@
 """Checks whether the splits of a dataset share lesions or images, and whether test resembles the whole."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,8 @@ ANY = "any of these"
 CHANCE = 0.001  # a warning needs a p-value below this (over all classes together),
 UNLIKE = 1.25  # and a class whose odds in test differ from those in the whole by this factor or more,
 MORE_SINGLES = 0.05  # or a share of images of single-image lesions that is higher by this much or more
+NAMES = {"image_id": "image_id", "label": "dx", "split": "split"} | {name: name for name in SPLITS}
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a table calls its columns and its splits."""
-
-    image_id: str = "image_id"
-    lesion_id: str | None = None  # None: lesion_id, if there is such a column
-    label: str = "dx"
-    split: str = "split"
-    train: str = "train"
-    validation: str = "validation"
-    test: str = "test"
 
 
 @dataclass(frozen=True)
@@ -78,16 +67,17 @@ class LeakCheck:
 def leakcheck(
     table: pd.DataFrame,
     images: Path | None = None,
-    names: Names | None = None,
+    names: Mapping[str, str] | None = None,
     melanoma: str | None = None,
     threads: int = 2,
     where: object = "the table",
 ) -> LeakCheck:
     """What the splits of a dataset share, and how its test split differs from the whole.
 
-    ``table`` has one row per image, in columns named as ``names`` says. If every image has a lesion of its own, lesions
-    count as unknown. ``images`` is a folder with a picture for each id: the file's name with or without its ending, or
-    its path in the folder. Without it, pixels and near-duplicates are not checked. Images linked to another split
+    ``table`` has one row per image. ``names`` says what it calls its columns and splits where that is not as in
+    ``NAMES``, or the lesions' column not ``lesion_id``. If every image has a lesion of its own, lesions count as
+    unknown. ``images`` is a folder with a picture for each id: the file's name with or without its ending, or its path
+    in the folder. Without it, pixels and near-duplicates are not checked. Images linked to another split
     (``link_groups``) are counted for each of ``PAIRS``: all, and those of ``melanoma`` (by default recognised by name).
 
     Warnings: a test split with a higher share of images of single-image lesions than the whole (``MORE_SINGLES``; by
@@ -95,7 +85,7 @@ def leakcheck(
     effect of lesions, Bonferroni over the classes, below ``CHANCE``), one class only. Raises InputError naming
     ``where`` and the rows for whatever cannot be used.
     """
-    cases = _cases(table, names or Names(), where)
+    cases = _cases(table, NAMES | dict(names or {}), where)
     melanomas = asked_views(sorted(set(cases["label"])), melanoma).get("melanoma", [])
     unchecked = []
     if cases["lesion_id"].isna().all():
@@ -122,11 +112,11 @@ def leakcheck(
     return LeakCheck(cases, shares, tied, classes.reset_index(), baseline, melanomas, unchecked, warnings)
 
 
-def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
+def _cases(table: pd.DataFrame, names: Mapping[str, str], where: object) -> pd.DataFrame:
     """``image_id, lesion_id, label, split`` of a table that can be used, ``split`` in the words of ``SPLITS``."""
-    columns = {"image_id": names.image_id, "label": names.label, "split": names.split}
-    if names.lesion_id or "lesion_id" in table:
-        columns["lesion_id"] = names.lesion_id or "lesion_id"
+    columns = {name: names[name] for name in ("image_id", "label", "split")}
+    if "lesion_id" in names or "lesion_id" in table:
+        columns["lesion_id"] = names.get("lesion_id", "lesion_id")
     advice = "Fix: name the columns with --image-id, --label, --split and, if lesions are known, --lesion-id."
     require_columns(where, table, list(columns.values()), advice)
     table = table.reset_index(drop=True)
@@ -136,14 +126,14 @@ def _cases(table: pd.DataFrame, names: Names, where: object) -> pd.DataFrame:
         require_filled(where, cases[name].rename(column), advice)
     ids, present = cases["image_id"], set(cases["split"])
     refuse_rows(where, table.duplicated(keep=False), "duplicate rows", ids, "Fix: keep one of them.")
-    splits = {getattr(names, split): split for split in SPLITS}
+    splits = {names[split]: split for split in SPLITS}
     if len(splits) < len(SPLITS):
-        options = ", ".join(f"--{split} {getattr(names, split)}" for split in SPLITS)
+        options = ", ".join(f"--{split} {names[split]}" for split in SPLITS)
         raise InputError(f"{options}: expected three names.")
     advice = "Fix: name the splits with --train, --validation, --test; remove all other rows."
-    require_one_of(where, cases["split"].rename(names.split), splits, "split", advice)
-    if missing := [name for name in (names.train, names.test) if name not in present]:
-        no_row = f"no row of {' or '.join(missing)} in column {names.split}, only of {', '.join(sorted(present))}"
+    require_one_of(where, cases["split"].rename(columns["split"]), splits, "split", advice)
+    if missing := [names[split] for split in ("train", "test") if names[split] not in present]:
+        no_row = f"no row of {' or '.join(missing)} in column {columns['split']}, only of {', '.join(sorted(present))}"
         fix = "Expected training and test images. Fix: name these splits with --train and --test."
         raise InputError(f"{where}: {no_row}. {fix}")
     advice = "Fix: keep one row per image."

@@ -12,7 +12,7 @@ from lesion_utils.checks.parse_matrix import EXPECTED, read_matrix
 from lesion_utils.checks.predictions import METADATA, read_metadata, read_predictions
 from lesion_utils.checks.score import Score, as_dict, estimate_cells, in_words
 from lesion_utils.checks.score import score as score_table
-from lesion_utils.checks.split import PAIRS, Names
+from lesion_utils.checks.split import NAMES, PAIRS
 from lesion_utils.checks.split import leakcheck as check_split
 from lesion_utils.cli.common import Json, Malignant, Melanoma, finish, harmless, listed, unusable_input_exits_2
 from lesion_utils.errors import InputError
@@ -21,7 +21,7 @@ from lesion_utils.predictions import labelled
 from lesion_utils.study import Judging
 from lesion_utils.tables import read_table
 
-JUDGING, NAMES = Judging(), Names()
+JUDGING = Judging()
 MOST_BYTES = 1_000_000  # of a pasted matrix
 BY_IMAGE = "Intervals are 95% CIs by image: a matrix does not name lesions. Too narrow if a lesion has several images."
 EXAMPLES = 3  # shown of each kind of link
@@ -145,17 +145,19 @@ def leakcheck(
     images: Annotated[Path | None, typer.Option(help="folder of <image_id>.jpg, to compare pictures, too")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, with every linked image")] = False,
     melanoma: Melanoma = None,
-    image_id: Annotated[str, typer.Option(metavar="COLUMN")] = NAMES.image_id,
+    image_id: Annotated[str, typer.Option(metavar="COLUMN")] = NAMES["image_id"],
     lesion_id: Annotated[str | None, typer.Option(metavar="COLUMN", help="default: lesion_id, if it exists")] = None,
-    label: Annotated[str, typer.Option(metavar="COLUMN")] = NAMES.label,
-    split_column: Annotated[str, typer.Option("--split", metavar="COLUMN")] = NAMES.split,
-    train: Annotated[str, typer.Option(metavar="NAME", help="value for training in that column")] = NAMES.train,
-    validation: Annotated[str, typer.Option(metavar="NAME", help="may be absent")] = NAMES.validation,
-    test: Annotated[str, typer.Option(metavar="NAME")] = NAMES.test,
+    label: Annotated[str, typer.Option(metavar="COLUMN")] = NAMES["label"],
+    split_column: Annotated[str, typer.Option("--split", metavar="COLUMN")] = NAMES["split"],
+    train: Annotated[str, typer.Option(metavar="NAME", help="value for training in that column")] = NAMES["train"],
+    validation: Annotated[str, typer.Option(metavar="NAME", help="may be absent")] = NAMES["validation"],
+    test: Annotated[str, typer.Option(metavar="NAME")] = NAMES["test"],
     threads: Annotated[int, typer.Option(min=1, help="threads that open pictures")] = 2,
 ) -> None:
     with unusable_input_exits_2():
         expected = f"{image_id}, {lesion_id or 'lesion_id'} (where lesions are known), {label}, {split_column}"
-        names = Names(image_id, lesion_id, label, split_column, train, validation, test)
+        names = {"image_id": image_id, "label": label, "split": split_column}
+        names |= {"train": train, "validation": validation, "test": test}
+        names |= {"lesion_id": lesion_id} if lesion_id else {}
         check = check_split(read_table(split, expected), images, names, melanoma, threads, split)
     finish(check.as_dict(), "leakcheck.txt.j2", as_json, check.leak, name=split.name, pairs=PAIRS, examples=EXAMPLES)
