@@ -40,8 +40,9 @@ def all_metrics(truth, scores, weights):
     )
     values |= dict(zip(("brier", "log loss", "top 2"), metrics.weighted_mean(losses, weights).T, strict=True))
     for index in range(k):
-        for name in ("sensitivity", "specificity", "precision", "f1"):
+        for name in ("sensitivity", "precision", "f1"):
             values[f"{name} {index}"] = getattr(metrics, name)(counts, index)
+        values[f"specificity {index}"] = metrics.sensitivity(metrics.merged(counts, np.arange(k) == index), 0)
         curve = metrics.Ranking(scores[:, index], truth == index).curve(weights)
         values[f"auc {index}"], values[f"average precision {index}"] = curve.auc, curve.average_precision
         for level in LEVELS:

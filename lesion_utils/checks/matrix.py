@@ -122,7 +122,7 @@ def _at_case_mix(
     for view, members in views.items():
         merged = metrics.merged(cells, counts.index.isin(members))
         measured[f"{view} sensitivity"] = metrics.sensitivity(merged, 1)
-        measured[f"{view} specificity"] = metrics.specificity(merged, 1)
+        measured[f"{view} specificity"] = metrics.sensitivity(merged, 0)
     measured |= {f"precision {name}": metrics.precision(cells, index) for index, name in enumerate(counts.index)}
     rows = {name: _estimate(of[0], of[1:]) for name, of in measured.items()}
     rows |= {"majority baseline accuracy": unknown(f"always {counts.index[shares.argmax()]}") | {"value": shares.max()}}

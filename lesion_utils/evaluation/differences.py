@@ -8,7 +8,6 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.judge import COMPARED, compare
-from lesion_utils.evaluation.metric_list import Block, metrics_of
 from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.sentences import holm, verdict
 from lesion_utils.study import ARMS, Judging, StudyParams, arm_name
@@ -34,14 +33,12 @@ def run_differences(
     wanted: Sequence[str] = COMPARED,
     options: Judging | None = None,
 ) -> pd.DataFrame:
-    """The rows of ``compare`` for two recipes whose runs are paired in order, with ``runs`` per arm and ``single``, the
-    list of the differences of single runs, ``least`` and ``most`` of them (empty and NaN where not estimable).
+    """The rows of ``compare`` for two recipes whose runs are paired in order, with ``runs`` per arm, and the ``least``
+    and ``most`` of the differences of single runs (NaN where not estimable).
     """
     rows = compare(table, reference, wanted, options)
-    names = rows.index[rows["value"].notna()]
-    each = metrics_per_run(table, names, options) - metrics_per_run(reference, names, options)
-    single = pd.Series({name: each[name].tolist() if name in each else [] for name in rows.index}, dtype=object)
-    return rows.assign(least=each.min(), most=each.max(), single=single, runs=len(table.runs))
+    least, most = ([end(of, default=np.nan) for of in rows["single"]] for end in (min, max))
+    return rows.assign(least=least, most=most, runs=len(table.runs))
 
 
 def ablation_differences(
@@ -70,10 +67,3 @@ def ablation_differences(
         return pd.DataFrame()
     adjusted = holm(pd.concat(rows, names=["arm", "name"]))
     return adjusted.assign(verdict=[verdict(row) for _, row in adjusted.iterrows()])
-
-
-def metrics_per_run(table: PredictionTable, wanted: Sequence[str], options: Judging | None = None) -> pd.DataFrame:
-    """The metrics ``wanted`` of each run on all cases: one line per run, without bootstrap."""
-    blocks = [Block(table, run, np.ones((1, len(table)))) for run in table.runs]
-    chosen = [metric for metric in metrics_of(table, options or Judging()) if metric.name in wanted]
-    return pd.DataFrame({metric.name: [metric.compute(block)[0] for block in blocks] for metric in chosen})

@@ -45,16 +45,16 @@ def judge(
     is no value or interval; ``leaky``: see ``PredictionTable``.
     """
     chosen = [m for m in metrics_of(table, options or Judging(), views) if wanted is None or m.name in wanted]
-    values = _values(table, chosen, table.runs)
-    rows = []
+    values, rows = _values(table, chosen, table.runs), []
     for metric in chosen:
-        draws = bootstrap.over_runs(values[metric.name], table.seed) if metric.name in values else None
-        if draws is not None:
+        draws = None
+        if metric.name in values:
+            draws = bootstrap.over_runs(values[metric.name], table.seed)
             draws[1:] = draws[1:].clip(metric.entry.lowest, metric.entry.highest)
-        rows.append(_row(table, metric, draws, region))
+        rows.append(_row(table, metric, draws, _note(table, metric), region))
     if not table.has_probabilities and wanted is None:
-        left_out = _row(table, Metric(Entry(NEEDS_PROBABILITIES)), None)
-        rows.append(left_out | {"note": "the prediction table has no probabilities"})
+        note = "the prediction table has no probabilities"
+        rows.append(_row(table, Metric(Entry(NEEDS_PROBABILITIES)), None, note))
     return _framed(rows, table.leaky)
 
 
@@ -71,9 +71,9 @@ def compare(
 
     Paired: on the same cases and draws of lesions, those of ``table``, and run by run where both have as many runs. Not
     ``paired``: each on its own cases and draws; lesions in both are drawn twice, so the interval is rather too wide.
-    Columns as in ``judge``, and ``p``, two-sided: 2 (1 + draws on the rarer side of 0) / (1 + draws), at most 1
-    (Davison and Hinkley, 1997, chapters 4 and 5). Raises InputError for different classes or, if paired, cases, labels
-    or lesions.
+    Columns as in ``judge``; ``p``, two-sided: 2 (1 + draws on the rarer side of 0) / (1 + draws), at most 1 (Davison
+    and Hinkley, 1997, chapters 4 and 5); and ``single``, the list of the differences of paired runs (empty where not
+    estimable). Raises InputError for different classes or, if paired, cases, labels or lesions.
     """
     if paired:
         first = second = table.with_runs_of(reference)
@@ -88,16 +88,19 @@ def compare(
     reference_values = _values(second, [theirs[name] for name in names], reference_runs)
     rows = []
     for name in names:
-        difference = None
+        difference, single, p = None, [], np.nan
         if name in values and name in reference_values:
-            difference = _difference(values[name], reference_values[name], paired, first.seed)
-        row = _row(first, ours[name], difference, region, difference=True)
-        row["note"] = row["note"] or _note(second, theirs[name])
-        p = np.nan
+            if paired and len(runs) == len(reference_runs):
+                by_run = values[name] - reference_values[name]
+                difference, single = bootstrap.over_runs(by_run, first.seed), by_run[:, 0].tolist()
+            else:
+                arms = (values[name], first.seed), (reference_values[name], first.seed + 1)
+                difference = np.subtract(*(bootstrap.over_runs(*arm) for arm in arms))
+        row = _row(first, ours[name], difference, _note(first, ours[name]) or _note(second, theirs[name]), region, True)
         if difference is not None and not row["note"]:
             draws = difference[1:][~np.isnan(difference[1:])]  # draws of exactly 0 count on both sides
             p = min(1.0, 2 * (1 + int(min((draws <= 0).sum(), (draws >= 0).sum()))) / (1 + len(draws)))
-        rows.append(row | {"p": p})
+        rows.append(row | {"p": p, "single": [] if row["note"] else single})
     return _framed(rows, table.leaky or reference.leaky)
 
 
@@ -138,28 +141,22 @@ def _note(table: PredictionTable, metric: Metric) -> str:
     return bootstrap.not_estimable(metric.lesions_needed(table), table.draws[1], table.resamples)
 
 
-def _difference(values: np.ndarray, reference: np.ndarray, paired: bool, seed: int) -> np.ndarray:
-    """The draws of a difference, (1 + B,), from those of each run of both arms, (runs, 1 + B)."""
-    if paired and len(values) == len(reference):
-        return bootstrap.over_runs(values - reference, seed)
-    return bootstrap.over_runs(values, seed) - bootstrap.over_runs(reference, seed + 1)
-
-
 def _row(
     table: PredictionTable,
     metric: Metric,
     values: np.ndarray | None,
+    note: str,
     region: Region | None = None,
     difference: bool = False,
 ) -> dict:
-    """The row of ``metric`` from its point value and draws, (1 + B,); None where it is not estimable."""
+    """The row of ``metric`` from its point value and draws, (1 + B,); None where ``note`` says why there are none."""
     (images, lesions), about = metric.base(table), metric.about
     positives = len(table) if about is None else table.size(about.member[table.truth])[0]
     row: dict = {"metric": f"difference in {metric.name}" if difference else metric.name, "kind": metric.kind}
     row |= {"about": about.name if about else "", "value": np.nan, "low": np.nan, "high": np.nan}
-    row |= {"n": images, "lesions": lesions, "positives": positives, "few": positives < FEW}
+    row |= {"n": images, "lesions": lesions, "positives": positives, "few": positives < FEW, "note": note}
     if values is None:
-        return row | {"note": _note(table, metric)}
+        return row
     value, draws = float(values[0]), values[1:]
     if (missing := np.isnan(draws).sum()) > bootstrap.MAX_REDRAWN * len(draws) or np.isnan(value):
         allowed = f"at most {100 * bootstrap.MAX_REDRAWN:g}% allowed"

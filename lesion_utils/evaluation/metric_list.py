@@ -95,17 +95,16 @@ class Entry:
     kinds: Sequence[str] = (OVERALL,)
     needs: str = ""  # it cannot be estimated without: "", classes, positives, rest, both
     share_of: str = ""  # whose share it is (with its n, and exact intervals): "", all, positives, rest, predicted
-    probabilities: bool = False  # it needs them
-    corrected: bool = False  # it needs classes after prior correction
+    uses: str = ""  # what not every table has: "", probabilities, corrected (classes after prior correction)
     more_classes_than: int = 1  # it says nothing of fewer classes
     lowest: float = 0.0
     highest: float = 1.0
 
 
 _group = partial(Entry, kinds=(VIEW, CLASS))
-_curve = partial(Entry, kinds=(VIEW, CLASS), needs="both", probabilities=True)
-_point = partial(Entry, kinds=(VIEW,), needs="both", probabilities=True)  # of the curve, not of the predicted class
-_case = partial(Entry, probabilities=True)
+_case = partial(Entry, uses="probabilities")
+_curve = partial(_case, kinds=(VIEW, CLASS), needs="both")
+_point = partial(_case, kinds=(VIEW,), needs="both")  # of the curve, not of the predicted class
 _AREA = "partial AUC above sensitivity {partial_auc_above:g}"
 
 METRICS: list[Entry] = [
@@ -113,7 +112,7 @@ METRICS: list[Entry] = [
     Entry("majority baseline accuracy", lambda of: metrics.baseline_accuracy(of.counts, of.largest)),
     Entry("stratified-random baseline accuracy", lambda of: metrics.baseline_accuracy(of.counts, of.shares)),
     Entry("balanced accuracy", lambda of: metrics.balanced_accuracy(of.counts), needs="classes"),
-    Entry(PRIOR_CORRECTED, lambda of: metrics.balanced_accuracy(of.block.corrected), needs="classes", corrected=True),
+    Entry(PRIOR_CORRECTED, lambda of: metrics.balanced_accuracy(of.block.corrected), needs="classes", uses="corrected"),
     Entry("Matthews correlation", lambda of: metrics.matthews(of.counts), lowest=-1),
     _case("top-2 accuracy", case_values=partial(metrics.top_hits, top=2), share_of="all", more_classes_than=2),
     _case("top-3 accuracy", case_values=partial(metrics.top_hits, top=3), share_of="all", more_classes_than=3),
@@ -122,7 +121,7 @@ METRICS: list[Entry] = [
     _case("Brier score", case_values=metrics.brier_losses, highest=2),
     _case("log loss", case_values=metrics.log_losses, highest=np.inf),
     _group("sensitivity", lambda of: metrics.sensitivity(of.counts, 1), needs="positives", share_of="positives"),
-    _group("specificity", lambda of: metrics.specificity(of.counts, 1), needs="rest", share_of="rest"),
+    _group("specificity", lambda of: metrics.sensitivity(of.counts, 0), needs="rest", share_of="rest"),
     _group("precision", lambda of: metrics.precision(of.counts, 1), needs="positives", share_of="predicted"),
     _group("F1", lambda of: metrics.f1(of.counts, 1), needs="positives"),
     _curve("AUC", lambda of: of.curve.auc),
@@ -190,11 +189,9 @@ def metrics_of(table: PredictionTable, options: Judging, views: Views = None) ->
     classes = [Group(name, np.arange(table.k) == index) for index, name in enumerate(table.classes)]
     asked = views_of(table.classes, views) | views_of(table.classes, options.views)
     groups = [Group(name, np.isin(table.classes, names)) for name, names in asked.items()]
-    entries = [entry for entry in METRICS if table.k > entry.more_classes_than]
-    entries = [entry for entry in entries if table.has_probabilities or not entry.probabilities]
-    entries = [
-        entry for entry in entries if not entry.corrected or all(run.corrected is not None for run in table.runs)
-    ]
+    corrected = all(run.corrected is not None for run in table.runs)
+    usable = {"": True, "probabilities": table.has_probabilities, "corrected": corrected}
+    entries = [entry for entry in METRICS if table.k > entry.more_classes_than and usable[entry.uses]]
     rows = [Metric(entry, OVERALL, None, options) for entry in entries]
     rows += [Metric(entry, VIEW, group, options) for group in groups for entry in entries]
     rows += [Metric(entry, CLASS, group, options) for entry in entries for group in classes]  # to compare the classes

@@ -6,7 +6,7 @@ Metrics, of confusion counts, values per case or ROC curves, are (B,) float64, N
 """
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -55,14 +55,8 @@ def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
 
 
 def sensitivity(counts: np.ndarray, index: int) -> np.ndarray:
-    """Share of the cases of class ``index`` that are predicted as it (recall)."""
+    """Share of the cases of class ``index`` that are predicted as it (recall); of the rest, specificity."""
     return _ratio(counts[:, index, index], counts[:, index].sum(1))
-
-
-def specificity(counts: np.ndarray, index: int) -> np.ndarray:
-    """Share of the cases of other classes that are not predicted as ``index``."""
-    others = np.delete(counts, index, axis=1)
-    return _ratio(others.sum((1, 2)) - others[:, :, index].sum(1), others.sum((1, 2)))
 
 
 def precision(counts: np.ndarray, index: int) -> np.ndarray:
@@ -137,7 +131,7 @@ class Curve:
     """
 
     def __init__(self, own: np.ndarray, above: np.ndarray, tied: np.ndarray):
-        self.own = own
+        self.own, self._above = own, cache(self._part_above)
         self.positives, self.negatives = own.sum(0), above.sum(0) + tied.sum(0)
         self.true = np.cumsum(own, axis=0)  # at or above each score
         self.false = np.cumsum(above[:-1] + tied, axis=0)
@@ -169,24 +163,24 @@ class Curve:
 
     def partial_auc(self, above: float) -> np.ndarray:
         """Area between the curve and the line of sensitivity ``above``, 0 to 1 - ``above``: that of ISIC 2024."""
-        lower, upper, at, false = self._above(above)
-        area = (np.maximum(upper - lower, 0) * (1 - (at + false) / 2)).sum(0)
-        return np.where((self.positives > 0) & (self.negatives > 0), area, np.nan)
+        return self._above(above)[0]
 
     def partial_auc_to_zero(self, above: float) -> np.ndarray:
         """Area under the part of the curve with sensitivity ``above`` or more, 0 to 1: that of the ISIC 2018 scorer."""
-        _, upper, at, _ = self._above(above)
-        start = np.where(upper >= above, at, 1).min(0, initial=1)  # where the curve meets the line
-        return self.partial_auc(above) + above * (1 - start)
+        area, start = self._above(above)
+        return area + above * (1 - start)
 
-    def _above(self, above: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Each step's part at or above the sensitivity: its ends in sensitivity and in 1 - specificity."""
+    def _part_above(self, above: float) -> tuple[np.ndarray, np.ndarray]:
+        """The area between the curve and the line, and the 1 - specificity at which they meet."""
         upper = _ratio(self.true, self.positives)
         before = _ratio(self.true - self.own, self.positives)
         false_before, false = _ratio(self.false_before, self.negatives), _ratio(self.false, self.negatives)
         lower = np.maximum(before, above)
         along = np.clip(_ratio(lower - before, upper - before, empty=0), 0, 1)
-        return lower, upper, false_before + along * (false - false_before), false
+        at = false_before + along * (false - false_before)
+        area = (np.maximum(upper - lower, 0) * (1 - (at + false) / 2)).sum(0)
+        area = np.where((self.positives > 0) & (self.negatives > 0), area, np.nan)
+        return area, np.where(upper >= above, at, 1).min(0, initial=1)
 
 
 def _by_case(weights: np.ndarray) -> np.ndarray:

@@ -57,10 +57,9 @@ class OperatingPoint:
             return f"no operating point for {self.view} ({self.note})"
         if self.validation is None or self.threshold is None:
             return f"{self.view} is predicted where {self.rule}"
-        chosen_on = f"{self.chosen_on} (n = {len(self.validation):,} images, {self.validation.lesions:,} lesions)"
-        return (
-            f"{self.view} is predicted at a probability of {number(self.threshold)} or more: {self.rule} on {chosen_on}"
-        )
+        n = f"n = {len(self.validation):,} images, {self.validation.lesions:,} lesions"
+        predicted = f"{self.view} is predicted at a probability of {number(self.threshold)} or more"
+        return f"{predicted}: {self.rule} on {self.chosen_on} ({n})"
 
 
 def most_probable(table: PredictionTable, view: str = "melanoma", views: Views = None) -> OperatingPoint:
@@ -88,17 +87,16 @@ def choose(
     classes = validation.view(view, views)
     stated, positive = validation.probability_of(classes), validation.is_labelled(classes)
     note, threshold = not_estimable(validation.lesions_with(positive, view), 0, 1), np.nan
-    rule = f"the {{}} threshold with {{}} of at least {asked[0]:g}"
-    if sensitivity is not None:
-        rule = rule.format("highest", "sensitivity")
+    rule = "highest threshold with sensitivity" if specificity is None else "lowest threshold with specificity"
+    rule = f"the {rule} of at least {asked[0]:g}"
+    if not note and sensitivity is not None:
         needed = ceil(sensitivity * positive.sum() - 1e-9)  # 0.9 * 10 is a little above 9
-        threshold = np.nan if note else np.sort(stated[positive])[-needed]
-    elif specificity is not None:
-        rule = rule.format("lowest", "specificity")
-        allowed = floor((1 - specificity) * (~positive).sum() + 1e-9)
+        threshold = np.sort(stated[positive])[-needed]
+    elif not note:
+        allowed = floor((1 - asked[0]) * (~positive).sum() + 1e-9)
         first_too_many = np.r_[-np.inf, np.sort(stated[~positive])][-allowed - 1]
         # if all are too many, a threshold just above them calls nobody
-        threshold = np.nan if note else min(stated[stated > first_too_many], default=np.nextafter(first_too_many, 2))
+        threshold = min(stated[stated > first_too_many], default=np.nextafter(first_too_many, 2))
     note = note and f"{chosen_on}: {note}"
     return OperatingPoint(view, classes, float(threshold), rule, chosen_on, note, validation)
 
@@ -119,13 +117,12 @@ def judge_at(point: OperatingPoint, table: PredictionTable, prevalence: float) -
     ends = [np.array([row[end] for end in ("value", "low", "high")]) for row in shares]
     missing = next((row["note"] for row in shares if np.isnan(row["value"])), "")
     for end, at, words in (("", positive.mean(), ", as among these images"), (" at prevalence", prevalence, "")):
-        for name in ("PPV", "NPV"):
-            values, (value, *interval) = (_predictive_value(name, at, *of) for of in (draws, ends))
+        for name, share, order in (("PPV", at, 1), ("NPV", 1 - at, -1)):  # the NPV is the PPV of the other classes
+            values, (value, *interval) = (_ppv(share, *of[::order]) for of in (draws, ends))
             note, undefined = missing, np.isnan(values).mean()
             if not note and (np.isnan(value) or undefined > bootstrap.MAX_REDRAWN):
-                note = (
-                    f"{'no' if name == 'PPV' else 'every'} case is predicted positive in {percent(undefined)} of draws"
-                )
+                which = "no" if name == "PPV" else "every"
+                note = f"{which} case is predicted positive in {percent(undefined)} of draws"
             exact = note or any(row["value"] in (0, 1) for row in shares)
             low, high = interval if exact else bootstrap.percentile_interval(values)
             row = unknown(note) if note else {"value": value, "low": low, "high": high, "note": ""}
@@ -149,10 +146,9 @@ def missed_sentence(point: OperatingPoint, table: PredictionTable) -> str:
     if point.note:
         return str(point)
     cases, (images, lesions) = missed(point, table), table.size(point.is_positive(table))
-    in_every_image = f"{cases.loc[cases['lesion_missed'], 'lesion_id'].nunique():,} of {lesions:,}"
-    caution = f" ({caution})" if (caution := point.caution(table)) else ""
-    missed_images = f"{point.view}: {len(cases):,} of {images:,} images missed"
-    return f"{missed_images}; {in_every_image} lesions missed in every image{caution}"
+    in_every_image = cases.loc[cases["lesion_missed"], "lesion_id"].nunique()
+    text = f"{point.view}: {len(cases):,} of {images:,} images missed; {in_every_image:,} of {lesions:,} lesions missed"
+    return f"{text} in every image{f' ({caution})' if (caution := point.caution(table)) else ''}"
 
 
 def people_sentence(rows: pd.DataFrame, view: str, prevalence: float, people: int = 1000) -> str:
@@ -193,9 +189,7 @@ def decision_curve(
     own, needed, cut = positive.mean(), table.lesions_with(positive, view), np.asarray(thresholds, np.float64)
     weights = np.vstack([np.ones_like(table.weights[:1]), table.weights])  # all cases once, then the draws
     rows = []
-    for at, share in {"these images": own, "stated": prevalence}.items():
-        if share is None:
-            continue
+    for at, share in [("these images", own), ("stated", prevalence)][: 1 if prevalence is None else 2]:
         moved = stated
         if own not in (0, 1, share):  # otherwise nothing to move, or nothing that could be judged
             yes, no = stated * share / own, (1 - stated) * (1 - share) / (1 - own)
@@ -206,12 +200,12 @@ def decision_curve(
             row = {"at": at, "prevalence": share, "threshold": threshold}
             row |= estimate_row(value, np.array(draws), needed, len(table), table.lesions)
             rows.append(row | {"treat_all": share - (1 - share) * threshold / (1 - threshold), "treat_none": 0.0})
-    error, caution = calibration(table).loc[view], ""
-    if validation is None and error["value"] > error["calibrated_95"]:
-        limit, errors = error["calibrated_95"], number(error["value"], edges=[error["calibrated_95"]])
-        errors = f"calibration error {errors}; a calibrated model would stay under {number(limit)}"
+    error, limit = calibration(table).loc[view, ["value", "calibrated_95"]]
+    caution = ""
+    if validation is None and error > limit:
         caution = (
-            f"the probabilities are not calibrated ({errors}), so a threshold probability does not mean what it says"
+            f"the probabilities are not calibrated (calibration error {number(error, edges=[limit])}; a calibrated "
+            f"model would stay under {number(limit)}), so a threshold probability does not mean what it says"
         )
     return pd.DataFrame(rows).assign(caution=caution, leaky=table.leaky)
 
@@ -230,11 +224,9 @@ def benefit_sentence(curve: pd.DataFrame) -> str:
     return f"With its whole 95% CI, {better_than} at {', and at '.join(texts)}."
 
 
-def _predictive_value(name: str, prevalence: float, sensitivity: np.ndarray, specificity: np.ndarray) -> np.ndarray:
-    """PPV or NPV by Bayes' theorem; NaN where no case, or every case, is called."""
+def _ppv(prevalence: float, sensitivity: np.ndarray, specificity: np.ndarray) -> np.ndarray:
+    """The positive predictive value by Bayes' theorem; NaN where no case is called."""
     right, wrong = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
-    if name == "NPV":
-        right, wrong = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
     with np.errstate(invalid="ignore"):
         return right / (right + wrong)
 
