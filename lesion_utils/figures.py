@@ -27,7 +27,7 @@ from lesion_utils.probes import GRID, SEEN
 from lesion_utils.rounding import CELL, number
 
 BLUE, LIGHT_BLUE, ORANGE = "#3b6ea5", "#b8c9dd", "#c05a28"
-DPI, SHOWN_DPI = 80, 110
+DPI = 110
 
 # One colour per class in every figure, whatever the dataset calls the class: the palette "muted" of Paul Tol, which
 # stays distinct for colour-blind readers (https://personal.sron.nl/~pault/).
@@ -83,7 +83,7 @@ def _cell(value: Any) -> str:
 def small_png(figure: Figure) -> bytes:
     """``figure`` as a PNG with a palette, a third of the bytes without a visible difference; closes it."""
     drawn, kept = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=SHOWN_DPI)
+    figure.savefig(drawn, format="png")
     plt.close(figure)
     with Image.open(drawn) as image:
         image.convert("RGB").quantize(method=Image.Quantize.FASTOCTREE).save(kept, "PNG", optimize=True)
@@ -193,39 +193,31 @@ def images_per_lesion(cases: pd.DataFrame, title: str) -> Figure:
 
 def samples(cases: pd.DataFrame, title: str, each: int = 5, seed: int = 0) -> Figure:
     """``each`` pictures of every class, drawn at random from different lesions."""
-    classes = sorted(cases["label"].unique())
-    figure, axes = _panels(len(classes), each, width=1.7 * each, height=1.35 * len(classes))
-    for row, label in zip(axes, classes, strict=True):
-        lesions = cases[cases["label"] == label].drop_duplicates("lesion_id")
-        for ax, path in zip(row, lesions.sample(min(each, len(lesions)), random_state=seed)["path"], strict=False):
-            ax.imshow(np.asarray(open_image(path)))
-        row[0].set_ylabel(label)
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-        ax.grid(False)
-    figure.suptitle(f"{title}: samples of each class")
-    return figure
+    rows = {}
+    for label, lesions in cases.drop_duplicates(["label", "lesion_id"]).groupby("label"):
+        paths = lesions.sample(min(each, len(lesions)), random_state=seed)["path"]
+        rows[str(label)] = [(np.asarray(open_image(path)), "") for path in paths]
+    return pictures(rows, f"{title}: samples of each class", 1.7, 1.35)
 
 
 def probe_views(path: str, title: str) -> Figure:
     """A picture, and the parts of it that the shortcut probes see, as coarse as they see them."""
-    picture, size = open_image(path), (GRID, GRID)
-    cells = np.asarray(picture.resize(size, Image.Resampling.BOX))
-    views = {"the picture": picture} | {name: np.where(mask[..., None], cells, 255) for name, mask in SEEN.items()}
-    figure, axes = _panels(columns=len(views), width=9, height=2.7)
-    for ax, (name, view) in zip(axes[0], views.items(), strict=True):
-        ax.imshow(view, extent=(0, picture.width, picture.height, 0))
-        ax.set(title=name, xticks=[], yticks=[])
-    figure.suptitle(title)
-    return figure
+    picture = open_image(path)
+    cells, views = np.asarray(picture.resize((GRID, GRID), Image.Resampling.BOX)), {"the picture": picture}
+    for name, mask in SEEN.items():
+        seen = Image.fromarray(np.where(mask[..., None], cells, 255).astype(np.uint8))
+        views[name] = seen.resize(picture.size, Image.Resampling.NEAREST)
+    return pictures({"": [(np.asarray(view), name) for name, view in views.items()]}, title, 3, 2.3)
 
 
-def pictures(rows: dict[str, list[tuple[np.ndarray, str]]], title: str) -> Figure:
-    """Pictures (height, width, 3) from 0 to 255 and what each is called, in named rows of as many."""
+def pictures(
+    rows: dict[str, list[tuple[np.ndarray, str]]], title: str, width: float = 1.35, height: float = 1.3
+) -> Figure:
+    """Pictures (height, width, 3) from 0 to 255 and what each is called, in named rows; the size of one in inches."""
     columns = max(map(len, rows.values()))
-    figure, axes = _panels(len(rows), columns, width=1.35 * columns, height=0.4 + 1.3 * len(rows))
+    figure, axes = _panels(len(rows), columns, width=width * columns, height=0.4 + height * len(rows))
     for line, (name, shown) in zip(axes, rows.items(), strict=True):
-        for ax, (picture, called) in zip(line, shown, strict=True):
+        for ax, (picture, called) in zip(line, shown, strict=False):
             ax.imshow(np.asarray(picture).clip(0, 255).astype(np.uint8))
             ax.set_title(called, fontsize=9)
         line[0].set_ylabel("\n".join(textwrap.wrap(name, 16)), fontsize=8)
@@ -338,6 +330,7 @@ def ablation(
         ax.set_yticks(range(len(arms)), shown)
         ax.set_ylim(len(arms) - 0.5, -0.5)
         ax.axvline(0, color="grey", linestyle=":")
+        ax.locator_params(axis="x", nbins=6)
         ax.set_xlabel(f"{metric}\narm minus reference (95% CI; dots: single seeds)")
     figure.suptitle(title)
     return figure

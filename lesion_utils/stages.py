@@ -36,14 +36,9 @@ PARTS = {"Ranking": RANKING, "Probabilities": (LOG_LOSS,), "Threshold": (PRIOR_C
 def train_stage(params: StudyParams, stage: str, case_tables: Mapping[str, pd.DataFrame]) -> dict[str, Trained]:
     """All recipes of ``stage`` as trained in this run; what is trained already is read."""
     options: dict[str, Any] = {"seed": params.training_seed, "threads": params.threads, "weights": params.weights}
+    options["title"] = data_title(params)
     return {
-        name: train(
-            recipe,
-            case_tables[recipe.case_table],
-            folder=params.model_folder(name),
-            title=data_title(params),
-            **options,
-        )
+        name: train(recipe, case_tables[recipe.case_table], folder=params.model_folder(name), **options)
         for name, recipe in getattr(params, stage).items()
     }
 
@@ -62,10 +57,11 @@ def case_counts(params: StudyParams, stage: str, case_tables: Mapping[str, pd.Da
         for split in ("train", *params.held_out_splits):
             cases = case_tables[table][case_tables[table]["split"] == split]
             shares = cases["label"].value_counts(normalize=True)
-            ends = [f"{shares.index[end]}, {percent(shares.iloc[end])} of images" for end in (0, -1)]
-            rows[table, split] = [len(cases), cases["lesion_id"].nunique(), *ends]
-    columns = ["images", "lesions", "largest class", "smallest class"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).pipe(_indexed, "case table", "split")
+            rows[table, split] = {"images": len(cases), "lesions": cases["lesion_id"].nunique()} | {
+                name: f"{shares.index[end]}, {percent(shares.iloc[end])} of images"
+                for name, end in (("largest class", 0), ("smallest class", -1))
+            }
+    return _table(rows, "case table", "split")
 
 
 def sizes(counts: pd.DataFrame) -> str:
@@ -85,8 +81,9 @@ def recipe_table(params: StudyParams, stage: str) -> pd.DataFrame:
     rows = {}
     for name, recipe in getattr(params, stage).items():
         options, reference = recipe.backbone, params.reference_of(name)
+        kept = "last" if recipe.keep == "last" else f"best by {recipe.monitor.replace('_', ' ')}"
         common = {
-            "epochs": f"{sum(phase.epochs for phase in recipe.phases)}, {_kept(recipe)}",
+            "epochs": f"{sum(phase.epochs for phase in recipe.phases)}, the {kept} is kept",
             "case table": recipe.case_table + (", leak allowed" if recipe.allow_leak else ""),
         }
         if stage == "rebalancing":
@@ -105,11 +102,7 @@ def recipe_table(params: StudyParams, stage: str) -> pd.DataFrame:
             **common,
             "other settings": _changes(recipe, Recipe().model_copy(update=told)) or "defaults",
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
-
-
-def _kept(recipe: Recipe) -> str:
-    return "the last is kept" if recipe.keep == "last" else f"the best by {recipe.monitor.replace('_', ' ')} is kept"
+    return _table(rows, "recipe")
 
 
 def _changes(recipe: Recipe, reference: Recipe) -> str:
@@ -200,9 +193,9 @@ def phase_table(params: StudyParams, stage: str, networks: Mapping[str, Network]
             trained = sum(weight.shape.num_elements() for weight in network.whole.trainable_weights)
             layers = phase.train if phase.train in ("all", "head") else f"head, and backbone from {phase.train} on"
             rate = f"{number(phase.learning_rate)}, {phase.schedule.replace('_', ' ')}"
-            rows[name, position] = [layers, phase.epochs, rate, trained, percent(trained / total)]
-    columns = ["trained layers", "epochs at most", "learning rate", "parameters trained", "share of all"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).pipe(_indexed, "recipe", "phase")
+            rows[name, position] = {"trained layers": layers, "epochs at most": phase.epochs, "learning rate": rate}
+            rows[name, position] |= {"parameters trained": trained, "share of all": percent(trained / total)}
+    return _table(rows, "recipe", "phase")
 
 
 def training_table(params: StudyParams, trained: Mapping[str, Trained]) -> pd.DataFrame:
@@ -221,7 +214,7 @@ def training_table(params: StudyParams, trained: Mapping[str, Trained]) -> pd.Da
             "minutes": history["seconds"].sum() / 60,
             "at the end": "still improving" if late else "no longer improving",
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
+    return _table(rows, "recipe")
 
 
 def phase_results(params: StudyParams, trained: Mapping[str, Trained]) -> pd.DataFrame:
@@ -231,11 +224,13 @@ def phase_results(params: StudyParams, trained: Mapping[str, Trained]) -> pd.Dat
         recipe = params.recipes[name]
         for position, history in result.history.groupby("phase"):
             best, _ = best_and_late(recipe, history)
-            monitored = [recipe.monitor.replace("val_", "").replace("_", " "), history[recipe.monitor].iloc[best]]
-            label = predictions.labelled(name, result.is_leaky)
-            rows[label, position + 1] = [history["train"].iloc[0], f"{best + 1} of {len(history)}", *monitored]
-    columns = ["trained from", "best epoch", "monitor", "its best value"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).pipe(_indexed, "recipe", "phase")
+            rows[predictions.labelled(name, result.is_leaky), position + 1] = {
+                "trained from": history["train"].iloc[0],
+                "best epoch": f"{best + 1} of {len(history)}",
+                "monitor": recipe.monitor.replace("val_", "").replace("_", " "),
+                "its best value": history[recipe.monitor].iloc[best],
+            }
+    return _table(rows, "recipe", "phase")
 
 
 def visible_table(params: StudyParams, stage: str) -> pd.DataFrame:
@@ -244,18 +239,16 @@ def visible_table(params: StudyParams, stage: str) -> pd.DataFrame:
     for name, recipe in getattr(params, stage).items():
         if recipe.augmentation.changes:
             drawn = visible_area_and_fill(recipe.augmentation, recipe.backbone.image_size)
-            rows[name] = [percent(drawn["area"].median()), percent(drawn["fill"].mean()), len(drawn)]
-    columns = ["visible part of the picture, median", "fill, mean", "draws"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("recipe")
+            area, fill = percent(drawn["area"].median()), percent(drawn["fill"].mean())
+            rows[name] = {"visible part of the picture, median": area, "fill, mean": fill, "draws": len(drawn)}
+    return _table(rows, "recipe")
 
 
 def weights_sentences(params: StudyParams, stage: str) -> str:
     """Where the weights of each recipe of ``stage`` start, so whether anything is transferred."""
-    says = {True: "starts from random weights, so nothing is transferred", False: "starts from {} weights"}
-    return "\n".join(
-        f"- **{name}** {says[recipe.backbone.weights == 'none'].format(recipe.backbone.weights)}."
-        for name, recipe in getattr(params, stage).items()
-    )
+    starts = {name: f"{recipe.backbone.weights} weights" for name, recipe in getattr(params, stage).items()}
+    random = {"none weights": "random weights, so nothing is transferred"}
+    return "\n".join(f"- **{name}** starts from {random.get(of, of)}." for name, of in starts.items())
 
 
 def validation_sentences(
@@ -394,5 +387,6 @@ def _case_tables_of(params: StudyParams, stage: str) -> list[str]:
     return [*dict.fromkeys(recipe.case_table for recipe in getattr(params, stage).values())]
 
 
-def _indexed(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
-    return rows.set_axis(pd.MultiIndex.from_tuples(rows.index, names=names))
+def _table(rows: Mapping[Any, Mapping[str, Any]], *names: str) -> pd.DataFrame:
+    """A line for each key of ``rows``, whose parts are called ``names``."""
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(list(names))

@@ -4,6 +4,7 @@ What is measured (the estimand), the direction and the margin of a claim give th
 is true. ``rules`` compares only this region with what was measured.
 """
 
+import contextlib
 import functools
 import math
 from collections import Counter
@@ -246,15 +247,18 @@ def other_sentences() -> dict[str, dict[str, list[str]]]:
 def is_declared_at(made_by: str, claim: Claim) -> bool | None:
     """Whether the ledger at the commit ``made_by`` declares ``claim`` as it is now; None if that ledger is unknown."""
     text = text_at(made_by, CLAIMS.relative_to(PROJECT).as_posix())
-    if text is None:
-        return None
+    return None if text is None else claim.declaration == _declarations(text).get(claim.id)
+
+
+@functools.lru_cache(maxsize=16)
+def _declarations(text: str) -> dict[str, str]:
+    """The declarations of a ledger by id, without those in another form than today's."""
+    declarations = {}
     for value in yaml.safe_load(text):
-        if value.get("id") == claim.id:
-            try:
-                return Claim.model_validate(value).declaration == claim.declaration
-            except ValidationError:  # declared in another form
-                return False
-    return False
+        with contextlib.suppress(ValidationError):
+            claim = Claim.model_validate(value)
+            declarations[claim.id] = claim.declaration
+    return declarations
 
 
 def claims_of_study(study: str) -> list[Claim]:
