@@ -20,7 +20,7 @@ from lesion_utils import predictions
 from lesion_utils.checks.matrix import CLASS_COUNTS
 from lesion_utils.claims import declared, verdicts
 from lesion_utils.claims.declared import Claim, Data, Matrix, Share, claims_of_study, read_ledger
-from lesion_utils.claims.measured import Measured, measure, measure_published
+from lesion_utils.claims.measured import Measured, StudyTables, measure_published
 from lesion_utils.claims.rules import decide, not_converged, not_learnt
 from lesion_utils.claims.verdicts import collect_claims, judge_claims, row_of, shown, summary, write_claims
 from lesion_utils.cli import app
@@ -492,7 +492,7 @@ def compared(arm, reference, **options):
 
 def measured(params, **estimand):
     estimand = {"study": params.study} | estimand
-    return measure(params, claim(estimand).estimand)
+    return StudyTables(params).measure(claim(estimand).estimand)
 
 
 def test_a_value_is_that_of_the_judge(study):
@@ -533,7 +533,7 @@ def test_a_difference_is_paired_by_lesion_and_run(study):
     row = compared(tables(study, "copied"), tables(study, "plain")).loc["accuracy"]
     assert number[:3] == tuple(row[["value", "low", "high"]]) and not number.barred
     asked = claim({"kind": "metric", "study": study.study, "recipe": "copied", "metric": "accuracy"}, margin=0.5)
-    number = measure(study, asked.estimand, asked.region)
+    number = StudyTables(study).measure(asked.estimand, asked.region)
     assert number.p_holds is not None and number.p_holds < 0.05 < number.p_fails  # it is far above 0.5
     once = study.model_copy(update={"runs": 1})
     number = measured(once, kind="metric", recipe="copied", reference="plain", metric="accuracy")

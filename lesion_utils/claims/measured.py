@@ -45,66 +45,76 @@ class Measured(NamedTuple):
     p_fails: float | None = None
 
 
-def measure(params: StudyParams, estimand: Metric | Training | Data, region: Region | None = None) -> Measured:
-    """Measures an estimand of the study ``params``, with p-values against the claim's ``region`` where it is given.
+class StudyTables:
+    """The prediction tables of a study, which its claims share: each is read, corrected and judged once."""
 
-    Intervals are over lesions and runs. Differences are paired, by lesion and run, where both recipes are judged on the
-    same cases, otherwise from two independent bootstraps. ``barred`` follows the rules: fewer than ``MIN_RUNS`` runs, a
-    contrast with a model that learnt nothing, or with a reference that has not converged. Raises InputError if a table,
-    history or case table is missing, or for an unknown metric or class.
-    """
-    if isinstance(estimand, Data):
-        return _fact(params, estimand)
-    number = _metric(params, estimand, region) if isinstance(estimand, Metric) else _training(params, estimand)
-    few = "" if params.runs >= MIN_RUNS else f"{runs_per_arm(params.runs)}, {MIN_RUNS} needed for a verdict"
-    unfit = _unfit(params, estimand)
-    return number._replace(runs=params.runs, barred=unfit or few, hidden=bool(unfit))
+    def __init__(self, params: StudyParams):
+        self.params = params
+        self._frames, self._corrected = functools.cache(self._read), functools.cache(self._correct)
+        self._table = functools.cache(lambda *key: PredictionTable(self._frames(*key, False, ()), params.resamples))
 
+    def measure(self, estimand: Metric | Training | Data, region: Region | None = None) -> Measured:
+        """Measures an estimand of the study, with p-values against the claim's ``region`` where it is given.
 
-def _unfit(params: StudyParams, estimand: Metric | Training) -> str:
-    """Why the models of a contrast carry no verdict, or ""."""
-    if estimand.reference:
-        frames = {name: _tables(params, name, estimand.split, False) for name in (estimand.recipe, estimand.reference)}
-        tables = {name: PredictionTable(of_recipe, params.resamples) for name, of_recipe in frames.items()}
-        if reasons := rules.bars(params, tables, {estimand.reference}):
+        Intervals are over lesions and runs. Differences are paired, by lesion and run, where both recipes are judged on
+        the same cases, otherwise from two independent bootstraps. ``barred`` follows the rules: fewer than ``MIN_RUNS``
+        runs, a contrast with a model that learnt nothing, or with a reference that has not converged. Raises InputError
+        if a table, history or case table is missing, or for an unknown metric or class.
+        """
+        if isinstance(estimand, Data):
+            return _fact(self.params, estimand)
+        runs = self.params.runs
+        number = self._metric(estimand, region) if isinstance(estimand, Metric) else self._training(estimand)
+        few = "" if runs >= MIN_RUNS else f"{runs_per_arm(runs)}, {MIN_RUNS} needed for a verdict"
+        unfit = self._unfit(estimand)
+        return number._replace(runs=runs, barred=unfit or few, hidden=bool(unfit))
+
+    def _unfit(self, estimand: Metric | Training) -> str:
+        """Why the models of a contrast carry no verdict, or ""."""
+        if estimand.reference is None:
+            return ""
+        recipes = estimand.recipe, estimand.reference
+        tables = {name: self._table(name, estimand.split) for name in recipes}
+        if reasons := rules.bars(self.params, tables, {estimand.reference}):
             return "; ".join(f"{name} {reason}" for name, reason in reasons.items())
-        if all(arm.equals(reference) for arm, reference in zip(*frames.values(), strict=True)):
-            return f"{estimand.recipe} and {estimand.reference} are the same model: all their predictions are equal"
-    return ""
+        arms = (table.frames for table in tables.values())
+        same = all(arm.equals(reference) for arm, reference in zip(*arms, strict=True))
+        return f"{' and '.join(recipes)} are the same model: all their predictions are equal" if same else ""
 
+    def _metric(self, estimand: Metric, region: Region | None) -> Measured:
+        arms = {estimand.recipe: estimand.with_copies}
+        if estimand.reference:
+            arms[estimand.reference] = estimand.reference_copies
+        read, metric = (self._corrected, PRIOR_CORRECTED) if estimand.is_corrected else (self._frames, estimand.metric)
+        frames = [read(name, estimand.split, copies, estimand.among) for name, copies in arms.items()]
+        return _judged(self.params, frames, metric, region)
 
-def _metric(params: StudyParams, estimand: Metric, region: Region | None) -> Measured:
-    copies = {estimand.recipe: estimand.with_copies}
-    if estimand.reference:
-        copies[estimand.reference] = estimand.reference_copies
-    arms = [_tables(params, name, estimand.split, own, estimand.among) for name, own in copies.items()]
-    metric = estimand.metric
-    if estimand.is_corrected:
-        metric = PRIOR_CORRECTED
-        arms = [_corrected(params, name, arm, estimand.split) for name, arm in zip(copies, arms, strict=True)]
-    return _judged(params, arms, metric, region)
+    def _training(self, estimand: Training) -> Measured:
+        recipes = [name for name in (estimand.recipe, estimand.reference) if name]
+        number = functools.reduce(_minus, [_training_accuracy(self.params, recipe) for recipe in recipes])
+        if estimand.quantity == "accuracy":
+            return number
+        arms = [self._frames(recipe, "validation", estimand.with_copies, ()) for recipe in recipes]
+        held_out = _judged(self.params, arms, "accuracy")
+        return _minus(number, held_out)._replace(n=held_out.n, leaky=held_out.leaky, note=held_out.note)
 
+    def _read(self, recipe: str, split: str, with_copies: bool, among: Sequence[str]) -> list[pd.DataFrame]:
+        """The prediction table of each run, with the copies that fell to validation if asked for and there are any."""
+        splits = _splits(self.params, recipe, split, with_copies)
+        frames = [[predictions.read(self.params, recipe, of, run) for of in splits] for run in range(self.params.runs)]
+        tables = [pd.concat(of_run, ignore_index=True) for of_run in frames]
+        classes = predictions.classes_of(tables[0])
+        if unknown := sorted(set(among) - set(classes)):
+            raise InputError(f"no class {', '.join(unknown)} to look among. Expected some of {', '.join(classes)}.")
+        return [table[table["label"].isin(among or classes)].reset_index(drop=True) for table in tables]
 
-def _corrected(params: StudyParams, recipe: str, frames: Sequence[pd.DataFrame], split: str) -> list[pd.DataFrame]:
-    """``frames`` of each run with their classes after the prior correction that this run's validation cases give."""
-    arm = [PredictionTable(frame, params.resamples) for frame in frames]
-    if split == "validation":
-        return [correct_prior(table).frame for table in arm]
-    known = [PredictionTable(frame, params.resamples) for frame in _tables(params, recipe, "validation", False)]
-    return [correct_prior(table, of_run).frame for table, of_run in zip(arm, known, strict=True)]
-
-
-def _tables(
-    params: StudyParams, recipe: str, split: str, with_copies: bool, among: Sequence[str] = ()
-) -> list[pd.DataFrame]:
-    """The prediction table of each run, with the copies that fell to validation if asked for and there are any."""
-    splits = _splits(params, recipe, split, with_copies)
-    frames = [[predictions.read(params, recipe, name, run) for name in splits] for run in range(params.runs)]
-    tables = [pd.concat(of_run, ignore_index=True) for of_run in frames]
-    classes = predictions.classes_of(tables[0])
-    if unknown := sorted(set(among) - set(classes)):
-        raise InputError(f"no class {', '.join(unknown)} to look among. Expected some of {', '.join(classes)}.")
-    return [table[table["label"].isin(among or classes)].reset_index(drop=True) for table in tables]
+    def _correct(self, recipe: str, split: str, with_copies: bool, among: Sequence[str]) -> list[pd.DataFrame]:
+        """The tables with their classes after the prior correction that each run's validation cases give."""
+        arm = [PredictionTable(frame, resamples=1) for frame in self._frames(recipe, split, with_copies, among)]
+        if split == "validation":
+            return [correct_prior(table).frame for table in arm]
+        known = map(PredictionTable, self._frames(recipe, "validation", False, ()))
+        return [correct_prior(*of_run).frame for of_run in zip(arm, known, strict=True)]
 
 
 def _splits(params: StudyParams, recipe: str, split: str, with_copies: bool) -> list[str]:
@@ -150,16 +160,6 @@ def _over_runs(runs: Sequence[Measured]) -> Measured:
         between = float(student_t.ppf((1 + LEVEL) / 2, len(runs) - 1) * values.std(ddof=1) / len(runs) ** 0.5)
     low, high = value - math.hypot(value - lows.mean(), between), value + math.hypot(highs.mean() - value, between)
     return runs[0]._replace(value=value, low=low, high=high, leaky=any(run.leaky for run in runs))
-
-
-def _training(params: StudyParams, estimand: Training) -> Measured:
-    recipes = [name for name in (estimand.recipe, estimand.reference) if name]
-    number = functools.reduce(_minus, [_training_accuracy(params, recipe) for recipe in recipes])
-    if estimand.quantity == "accuracy":
-        return number
-    arms = [_tables(params, recipe, "validation", estimand.with_copies) for recipe in recipes]
-    held_out = _judged(params, arms, "accuracy")
-    return _minus(number, held_out)._replace(n=held_out.n, leaky=held_out.leaky, note=held_out.note)
 
 
 def _training_accuracy(params: StudyParams, name: str) -> Measured:

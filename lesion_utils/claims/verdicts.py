@@ -9,7 +9,7 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.claims import declared
 from lesion_utils.claims.declared import KINDS, VERDICTS, Claim, Data, Matrix, Metric, Share, Training
-from lesion_utils.claims.measured import Measured, measure, measure_published
+from lesion_utils.claims.measured import Measured, StudyTables, measure_published
 from lesion_utils.claims.results import log_test_reads
 from lesion_utils.claims.rules import decide
 from lesion_utils.errors import InputError
@@ -26,11 +26,11 @@ _WORDS = {verdict: verdict for verdict in (*VERDICTS, declared.REPRODUCED, decla
 
 
 def judge_claims(params: StudyParams) -> list[dict[str, Any]]:
-    """The claims that the study measures, one row each (``row_of``); InputError as ``measure``'s names the claim."""
-    claims, rows = declared.claims_of_study(params.study), []
+    """The claims that the study measures, one row each (``row_of``); an InputError of ``measure`` names the claim."""
+    claims, tables, rows = declared.claims_of_study(params.study), StudyTables(params), []
     for claim in claims:
         try:
-            number = measure(params, claim.estimand, claim.region)  # type: ignore[arg-type]
+            number = tables.measure(claim.estimand, claim.region)  # type: ignore[arg-type]
             commits = _trained_at(params, claim)
         except InputError as error:
             raise InputError(f"claim {claim.id}: {error}") from error
