@@ -25,7 +25,7 @@ def not_learnt(table: PredictionTable) -> str:
     ``ABOVE_CHANCE``; with fewer than ``MIN_RUNS`` runs, which cannot say how much runs vary, over lesions alone. The
     mean is over the classes that these cases have, also over rare ones.
     """
-    weights = np.vstack([np.ones_like(table.weights[:1]), table.weights])
+    weights = table.point_and_draws
     counts = (metrics.confusion_counts(run.truth, run.predicted, table.k, weights) for run in table.runs)
     recalls = np.array([np.diagonal(of_run, axis1=1, axis2=2) / of_run.sum(2).clip(1e-9) for of_run in counts])
     values = recalls[:, :, np.unique(table.truth)].mean(2)

@@ -80,14 +80,14 @@ def calibration(table: PredictionTable, views: Views = None, bins: int = BINS, s
         labels = clocks.argmin(2)
         for name, of in statements.items():
             simulated[name].append(of.errors(np.take_along_axis(of.makes_true, labels, axis=1).T))
-    rows = {}
+    rows = []
     for name, of in statements.items():
         needed = {"these cases": table.lesions} if name == TOP else table.lesions_with(of.hits, name)
         note, draws = not_estimable(needed, 0, simulations), np.concatenate(simulated[name])
         numbers = [np.nan] * 3 if note else [of.errors(of.hits[None])[0], draws.mean(), np.quantile(draws, 0.95)]
-        rows[name] = [f"expected calibration error, {name}", *numbers, len(table), table.lesions, note]
+        rows.append([f"expected calibration error, {name}", *numbers, len(table), table.lesions, note])
     columns = ["metric", "value", "calibrated", "calibrated_95", "n", "lesions", "note"]
-    return pd.DataFrame(rows.values(), index=list(rows), columns=columns).assign(leaky=table.leaky)
+    return pd.DataFrame(rows, index=list(statements), columns=columns).assign(leaky=table.leaky)
 
 
 def calibration_sentence(row: pd.Series) -> str:
@@ -104,14 +104,13 @@ def calibration_sentence(row: pd.Series) -> str:
 def calibration_table(versions: Mapping[str, PredictionTable]) -> pd.DataFrame:
     """``calibration`` of several versions of the same predictions, by version and probability, for readers."""
     rows = pd.concat({name: calibration(of) for name, of in versions.items()}, names=["probabilities", "of"])
-    known = rows["value"].notna()
     shown = {
         "calibration error": [number(row["value"], edges=[row["calibrated_95"]]) for _, row in rows.iterrows()],
         "calibrated model, mean": rows["calibrated"].map(number),
         "calibrated model, 95% of samples below": rows["calibrated_95"].map(number),
         "verdict": [_verdict(row) for _, row in rows.iterrows()],
     }
-    return pd.DataFrame(shown, index=rows.index).where(known, "not estimable")
+    return pd.DataFrame(shown, index=rows.index).where(rows["value"].notna(), "not estimable")
 
 
 def _verdict(row: pd.Series) -> str:
@@ -122,8 +121,8 @@ def calibration_summary(table: pd.DataFrame, temperature: float) -> str:
     """What a ``calibration_table`` shows, and the ``temperature`` that was fitted on validation, in words."""
     way = "too extreme (overconfident)" if temperature > 1 else "not extreme enough (underconfident)"
     above = (table["verdict"] == "more than chance").groupby(level=0, sort=False)
-    counts = ", ".join(f"{hits.sum()} of {len(hits)} {name}" for name, hits in above)
     fitted = f"The temperature fitted on validation is {number(temperature)}: the probabilities were {way} there."
+    counts = ", ".join(f"{hits.sum()} of {len(hits)} {name}" for name, hits in above)
     return f"{fitted} Calibration errors that are more than chance: {counts}."
 
 

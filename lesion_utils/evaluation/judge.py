@@ -63,7 +63,6 @@ def compare(
     reference: PredictionTable,
     wanted: Sequence[str] = COMPARED,
     options: Judging | None = None,
-    views: Views = None,
     paired: bool = True,
     region: Region | None = None,
 ) -> pd.DataFrame:
@@ -82,7 +81,7 @@ def compare(
         require_same_classes(table.classes, reference.classes)
         first, second = table, PredictionTable(reference.frames, table.resamples, table.seed + 1, reference.name)
         runs, reference_runs = first.runs, second.runs
-    ours, theirs = ({m.name: m for m in metrics_of(of, options or Judging(), views)} for of in (first, second))
+    ours, theirs = ({m.name: m for m in metrics_of(of, options or Judging())} for of in (first, second))
     names = [name for name in wanted if name in ours and name in theirs]
     values = _values(first, [ours[name] for name in names], runs)
     reference_values = _values(second, [theirs[name] for name in names], reference_runs)
@@ -131,10 +130,9 @@ def classification_report(table: PredictionTable) -> pd.DataFrame:
 
 def roc_curves(table: PredictionTable) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """False and true positive rates of each class against the rest, where there are any, of the first run."""
-    if not table.has_probabilities or len(np.unique(table.truth)) == 1:
+    if not table.has_probabilities or len(present := np.unique(table.truth)) == 1:
         return {}
-    scores = {index: table.probabilities[:, index] for index in np.unique(table.truth)}
-    return {table.classes[index]: roc_curve(table.truth == index, of)[:2] for index, of in scores.items()}
+    return {table.classes[i]: roc_curve(table.truth == i, table.probabilities[:, i])[:2] for i in present}
 
 
 def _note(table: PredictionTable, metric: Metric) -> str:

@@ -19,6 +19,8 @@ from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.views import Views
 from lesion_utils.rounding import number, of_people, percent
 
+PEOPLE = 1000  # of whom a reader imagines the numbers
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -151,16 +153,16 @@ def missed_sentence(point: OperatingPoint, table: PredictionTable) -> str:
     return f"{text} in every image{f' ({caution})' if (caution := point.caution(table)) else ''}"
 
 
-def people_sentence(rows: pd.DataFrame, view: str, prevalence: float, people: int = 1000) -> str:
-    """Sensitivity and specificity, ``rows`` of ``judge_at``, as counts of ``people`` images at a ``prevalence``."""
+def people_sentence(rows: pd.DataFrame, view: str, prevalence: float) -> str:
+    """Sensitivity and specificity, ``rows`` of ``judge_at``, as counts of ``PEOPLE`` images at a ``prevalence``."""
     ends = rows.loc[["sensitivity", "specificity"], ["value", "low", "high"]].to_numpy(float)
     if np.isnan(ends).any():
         return f"Sensitivity or specificity for {view} is not estimable."
-    ill, (found, spared) = round(people * prevalence), ends
-    alarms = 1 - spared[[0, 2, 1]]
+    ill, (found, spared) = round(PEOPLE * prevalence), ends
+    well, alarms = PEOPLE - ill, 1 - spared[[0, 2, 1]]
     return (
-        f"Of {people:,} images, {ill:,} of them {view}, the classifier would find {of_people(found, ill)} of these and "
-        f"raise a false alarm in {of_people(alarms, people - ill)} of the {people - ill:,} other images."
+        f"Of {PEOPLE:,} images, {ill:,} of them {view}, the classifier would find {of_people(found, ill)} of these and "
+        f"raise a false alarm in {of_people(alarms, well)} of the {well:,} other images."
     )
 
 
@@ -186,8 +188,8 @@ def decision_curve(
     stated, positive = table.probability_of(classes), table.is_labelled(classes)
     if validation is not None:
         stated = fit_recalibration(validation, view)(stated)
-    own, needed, cut = positive.mean(), table.lesions_with(positive, view), np.asarray(thresholds, np.float64)
-    weights = np.vstack([np.ones_like(table.weights[:1]), table.weights])  # all cases once, then the draws
+    own, needed, weights = positive.mean(), table.lesions_with(positive, view), table.point_and_draws
+    cut = np.asarray(thresholds, np.float64)
     rows = []
     for at, share in [("these images", own), ("stated", prevalence)][: 1 if prevalence is None else 2]:
         moved = stated

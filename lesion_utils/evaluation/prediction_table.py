@@ -96,6 +96,10 @@ class PredictionTable:
     def weights(self) -> np.ndarray:  # how often each case is in each draw, (resamples, n)
         return self.draws[0]
 
+    @property
+    def point_and_draws(self) -> np.ndarray:  # all cases once, then ``weights``, (1 + resamples, n)
+        return np.vstack([np.ones_like(self.weights[:1]), self.weights])
+
     @cached_property
     def draws(self) -> tuple[np.ndarray, int]:
         """``weights``, and how many draws were repeated (``bootstrap.lesion_draws``); made when first needed."""

@@ -7,7 +7,7 @@ import pandas as pd
 
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import metrics
-from lesion_utils.evaluation.bootstrap import ESTIMATE, estimate_row, not_estimable, unknown
+from lesion_utils.evaluation.bootstrap import ESTIMATE, estimate_row, unknown
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.evaluation.operating import OperatingPoint
 from lesion_utils.evaluation.prediction_table import PredictionTable
@@ -129,15 +129,11 @@ def _groups(described: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray]]:
 
 def _balanced_accuracy(table: PredictionTable, inside: np.ndarray) -> dict:
     needed = {name: table.size(inside & (table.truth == index))[1] for index, name in enumerate(table.classes)}
-    images, lesions = table.size(inside)
-    if note := not_estimable(needed, 0, 1):
-        return unknown(note) | {"n": images, "lesions": lesions}
-    of_group = (table.truth[inside], table.predicted[inside], table.k)
-    value, draws = (
-        metrics.balanced_accuracy(metrics.confusion_counts(*of_group, weights))
-        for weights in (np.ones((1, images)), table.weights[:, inside])
+    counts = metrics.confusion_counts(
+        table.truth[inside], table.predicted[inside], table.k, table.point_and_draws[:, inside]
     )
-    return estimate_row(value[0], draws, needed, images, lesions)
+    value, *draws = metrics.balanced_accuracy(counts)
+    return estimate_row(value, np.array(draws), needed, *table.size(inside))
 
 
 def _cell(row: dict) -> str:
