@@ -33,7 +33,11 @@ def make_offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) 
             for number, (label, count) in enumerate(_copies_per_class(cases["label"], options).items()):
                 (target := Path(temporary) / "copies" / str(label)).mkdir(parents=True)
                 write(cases[cases["label"] == label], target, count, options, seed + number)
-            target.parent.rename(folder)
+            try:
+                target.parent.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another training has made the same copies in the meantime
+                    raise
     paths = sorted(folder.glob("*/*.jpg"))
     names = [unquote(path.stem) for path in paths]
     copies = cases.set_index("image_id").loc[[name.rsplit("-copy", 1)[0] for name in names]]

@@ -67,6 +67,21 @@ def test_a_second_call_finds_the_copies(cases, monkeypatch):
     assert make_offline_copies(cases, OPTIONS, seed=0).equals(first)
 
 
+def test_two_trainings_that_make_the_same_copies_at_once_both_get_them(cases, output, monkeypatch):
+    from lesion_utils import offline_copies
+
+    write, other = offline_copies._write_with_augmentor, []
+
+    def overtaken(*args):
+        if not other:
+            other.append(None)
+            other[0] = make_offline_copies(cases, OPTIONS, seed=11)
+        write(*args)
+
+    monkeypatch.setattr(offline_copies, "_write_with_augmentor", overtaken)
+    assert make_offline_copies(cases, OPTIONS, seed=11).equals(other[0])
+
+
 def test_an_interrupted_run_leaves_no_copies(cases, output, monkeypatch):
     from lesion_utils import offline_copies
 
