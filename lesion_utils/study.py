@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Annotated, Any, Literal, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.datasets.registry import study_datasets
@@ -62,8 +62,7 @@ class StudyParams(Strict):
     question: str = ""  # what the study answers: the first line of its reports
     scaled_down_how: str = ""  # how the study is smaller than what it re-runs; empty: full-size
     measured_minutes: float | None = Field(None, gt=0)  # on two cores, training and reports
-    # a layout of `datasets/registry.py` that has training images
-    dataset: Literal[*study_datasets()] = "phantom"  # type: ignore[valid-type]
+    dataset: str = "phantom"  # a layout of `datasets/registry.py` that has training images
     data: str | None = None  # folder of the dataset; the phantom needs none
     # folder of HAM10000, which isic9 takes lesions from; null: the folder `ham10000` next to the data folder, if there
     # is one
@@ -89,6 +88,13 @@ class StudyParams(Strict):
     # recipe → the recipe it is compared with; by default the first on the same case table
     references: dict[Name, Name] = Field({})
     leaks: dict[Name, PairedLeak] = Field({})  # leaks whose size is measured, by name
+
+    @field_validator("dataset")
+    @classmethod
+    def _registered(cls, dataset: str) -> str:
+        if dataset not in study_datasets():
+            raise ValueError(f"one of {', '.join(study_datasets())}")
+        return dataset
 
     def contradictions(self):
         names = [name for stage in STAGES for name in getattr(self, stage)]

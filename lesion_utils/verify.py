@@ -35,8 +35,9 @@ def differences(study: str) -> list[str]:
     params = load_study(study)
     study = params.study
     if not (tracked.tracked_folder(study) / tracked.CASES).is_file():
-        where = tracked.tracked_folder(study)
-        raise InputError(f"study {study!r} has no tracked tables in {where}. Fix: {params.command}")
+        raise InputError(
+            f"study {study!r} has no tracked tables in {tracked.tracked_folder(study)}. Fix: {params.command}"
+        )
     found = [f"{_short(path)} has another content than its provenance says" for path in tracked.changed_files(study)]
     found += tracked.changed_pages(study)
     with tempfile.TemporaryDirectory(prefix="lesion-verify-") as folder:
@@ -74,8 +75,10 @@ def _compared(before: Any, now: Any, where: str) -> Iterator[str]:
     elif isinstance(before, str) and isinstance(now, str) and not where.endswith(_WORDS):
         return
     elif before != now and not (_is_number(before) and _is_number(now) and abs(before - now) <= EXACT):
-        shown = ["nothing" if one is None else "a row" if isinstance(one, dict) else one for one in (before, now)]
-        yield "{}: tracked {}, computed {}".format(where, *shown)
+        yield f"{where}: " + ", ".join(
+            f"{word} {'nothing' if value is None else 'a row' if isinstance(value, dict) else value}"
+            for word, value in (("tracked", before), ("computed", now))
+        )
 
 
 def _by_name(rows: list[Any]) -> dict[str, Any]:
