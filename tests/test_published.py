@@ -53,7 +53,9 @@ def test_every_system_is_a_study_as_it_was_run_and_one_corrected():
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_scaled_down_study_has_a_full_size_with_the_same_recipes(name):
     study = load_study(name)
-    assert study.measured_minutes or "Trained on one GPU" in (PROJECT / f"params/{name}.yml").read_text(encoding="utf-8")
+    assert study.measured_minutes or "Trained on one GPU" in (PROJECT / f"params/{name}.yml").read_text(
+        encoding="utf-8"
+    )
     assert not study.show_samples
     if not study.scaled_down_how:
         with pytest.raises(InputError, match="`full`"):
