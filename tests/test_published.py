@@ -91,11 +91,11 @@ def test_the_full_size_trains_as_many_weights_as_the_system_did(name, recipe, le
     assert sum(math.prod(one.shape) for one in network.whole.trainable_variables) == learning
 
 
-def test_three_studies_of_small_networks_are_run_at_their_full_size():
-    full = {"published/003_corrected": 40, "published/004_as_run": 30, "published/004_corrected": 30}
-    assert {name for name in STUDIES if not load_study(name).scaled_down_how} == set(full)
+def test_the_studies_of_small_networks_are_run_at_their_full_size():
+    full = {"003_as_run": 40, "003_corrected": 40, "004_as_run": 30, "004_corrected": 30}
+    assert {name for name in STUDIES if not load_study(name).scaled_down_how} == {f"published/{name}" for name in full}
     for name, epochs in full.items():
-        recipes = load_study(name).recipes.values()
+        recipes = load_study(f"published/{name}").recipes.values()
         assert {recipe.backbone.image_size for recipe in recipes} == {(180, 180)}
         assert max(phase.epochs for recipe in recipes for phase in recipe.phases) == epochs
 
