@@ -3,6 +3,7 @@
 The backend is TensorFlow. With ``KERAS_BACKEND=jax`` trainings run on JAX instead, and ``tf`` is None.
 """
 
+import importlib
 import os
 from typing import Any
 
@@ -17,13 +18,9 @@ try:
 
     if keras.backend.backend() == "jax":
         os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
-        import jax as backend
-
-        tf: Any = None
-    else:
-        import tensorflow as backend
-
-        tf = backend
+    backend: Any = importlib.import_module(keras.backend.backend())
+    tf: Any = backend if backend.__name__ == "tensorflow" else None
+    if tf:
         tf.config.list_physical_devices()  # the first use of the context writes the remaining lines
 finally:
     os.dup2(_kept, 2)
