@@ -25,7 +25,7 @@ verify: $(READY)
 
 # Under 3 minutes on two cores: no training of minutes, no browser, no installation, no whole study, no real data.
 test-fast: check $(READY)
-	$(SETTING) $(BIN)/pytest tests -m "not slow and not browser and not real_data"
+	$(SETTING) $(BIN)/pytest -n 2 --dist loadfile tests -m "not slow and not browser and not real_data"
 
 check: $(READY)
 	$(BIN)/ruff check
