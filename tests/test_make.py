@@ -48,7 +48,7 @@ def test_a_study_gets_the_given_options_and_nothing_else(checkout):
 def test_fast_tests_leave_out_what_is_slow_or_needs_a_browser_or_data(checkout):
     *checks, ran = make(checkout, "test-fast")
     assert [words[0] for words in checks] == ["ruff", "ruff", "mypy"]
-    assert ran == ["pytest", "tests", "-m", "not slow and not browser and not real_data"]
+    assert ran[0] == "pytest" and ran[-3:] == ["tests", "-m", "not slow and not browser and not real_data"]
     every, notebooks = make(checkout, "test")[3:]
     assert every == ["pytest", "tests"] and "--nbval" in notebooks
 
