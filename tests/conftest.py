@@ -86,6 +86,27 @@ def tiny_study(phantom_folder, threads) -> StudyParams:
     )
 
 
+@pytest.fixture(scope="session")
+def few(tmp_path_factory) -> pd.DataFrame:
+    """Red and blue noise, easy to tell apart: 24 training, 8 validation and 8 test images."""
+    folder, rng, rows = tmp_path_factory.mktemp("few"), np.random.default_rng(0), []
+    for label, mean in (("blue", (60, 100, 200)), ("red", (200, 100, 60))):
+        for number, split in enumerate(["train"] * 12 + ["validation"] * 4 + ["test"] * 4):
+            name, path = f"{label}{number}", folder / f"{label}{number}.png"
+            Image.fromarray(rng.normal(mean, 30, (32, 32, 3)).clip(0, 255).astype(np.uint8)).save(path)
+            rows.append(
+                {
+                    "image_id": name,
+                    "isic_id": name,
+                    "lesion_id": name,
+                    "path": str(path),
+                    "label": label,
+                    "split": split,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 # A 9-class set in which every defect is planted that the corrections know. Folder, ISIC number, tail of the file name,
 # picture (the same number, the same pixels), lesion and diagnosis in HAM10000 if it is there, and what is to be done.
 ISIC9 = [
