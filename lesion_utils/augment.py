@@ -59,22 +59,14 @@ def _keras_layers(augmentation: Augmentation) -> Engine:
         if wanted
     ]
 
-    def all_changes(pictures):
-        return reduce(lambda changed, layer: layer(changed, training=True), layers, pictures)
-
-    def from_states(pictures, states):
+    def all_changes(pictures, states):
         with keras.StatelessScope(zip((layer.generator.state for layer in layers), states, strict=True)):
-            return all_changes(pictures)
+            return reduce(lambda changed, layer: layer(changed, training=True), layers, pictures)
 
-    apply = tf.function(all_changes) if tf else backend.jit(from_states)
+    apply = tf.function(all_changes) if tf else backend.jit(all_changes)
 
     def change(pictures: np.ndarray, seed: np.random.SeedSequence) -> np.ndarray:
-        states = seed.generate_state(2 * len(layers)).reshape(-1, 2)
-        if tf is None:
-            return np.asarray(apply(pictures, states))
-        for layer, state in zip(layers, states, strict=True):
-            layer.generator.state.assign(state)
-        return apply(tf.constant(pictures)).numpy()
+        return np.asarray(apply(pictures, [*seed.generate_state(2 * len(layers)).reshape(-1, 2)]))
 
     return change
 

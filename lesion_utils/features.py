@@ -9,8 +9,7 @@ from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import cache_folder
 from lesion_utils.pictures import HELD_OUT_BATCH, ArrayCache, CachedArrays
 from lesion_utils.recipes import Augmentation, BackboneOptions
-from lesion_utils.runtime import backend as keras_backend
-from lesion_utils.runtime import keras
+from lesion_utils.runtime import backend, keras
 
 _BLOCK = 4 * HELD_OUT_BATCH  # rows written at a time
 
@@ -32,7 +31,7 @@ def feature_cache_key(
         scaled_by,
         threads,
         code,
-        keras_backend.__version__,
+        backend.__version__,
     ]
 
 

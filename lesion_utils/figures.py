@@ -26,7 +26,7 @@ from lesion_utils.predictions import labelled
 from lesion_utils.probes import GRID, SEEN
 from lesion_utils.rounding import CELL, number
 
-BLUE, LIGHT_BLUE, ORANGE = "#3b6ea5", "#b8c9dd", "#c05a28"
+BLUE, ORANGE = "#3b6ea5", "#c05a28"
 DPI = 110
 
 # One colour per class in every figure, whatever the dataset calls the class: the palette "muted" of Paul Tol, which

@@ -150,15 +150,17 @@ def batches(
                 index = order[first : first + size]
                 yield change(inputs[index], epoch, first) if change else inputs[index], targets[index]
 
+    count = None if epochs is None else epochs * -(-len(rows(0)) // size)
     if tf is None:
-        return _EpochBatches(generate, None if epochs is None else epochs * -(-len(rows(0)) // size))
+        return _EpochBatches(generate, count)
     kinds = ((inputs, np.float32 if change else inputs.dtype), (targets, targets.dtype))
     signature = tuple(tf.TensorSpec((None, *array.shape[1:]), kind) for array, kind in kinds)
-    count = tf.data.INFINITE_CARDINALITY if epochs is None else epochs * -(-len(rows(0)) // size)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
     options = tf.data.Options()
     options.autotune.enabled = False  # there is nothing to tune, and stopping its thread takes seconds per dataset
-    return dataset.apply(tf.data.experimental.assert_cardinality(count)).with_options(options)
+    return dataset.apply(
+        tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY if count is None else count)
+    ).with_options(options)
 
 
 class _EpochBatches(keras.utils.PyDataset):

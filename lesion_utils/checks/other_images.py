@@ -106,7 +106,7 @@ def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame
     folder = predictions.read_provenance(params, recipe, "validation")["path"].parents[1]
     if not (model := folder / "model.keras").is_file():  # tables were taken from the reports, which have no models
         raise InputError(f"{model} does not exist. Fix: remove {tracked_training(folder)}, then {params.command}.")
-    return model, read_json(folder / PROVENANCE, ""), read_case_tables(params)[params.recipes[recipe].case_table]
+    return model, read_json(folder / PROVENANCE), read_case_tables(params)[params.recipes[recipe].case_table]
 
 
 def _classes_and_labels(classes: list[str], cases: pd.DataFrame, folder: Path) -> tuple[list[str], pd.DataFrame]:
