@@ -5,6 +5,7 @@ import io
 import re
 from typing import Any
 
+import markupsafe
 from matplotlib import rc_context
 from matplotlib.mathtext import math_to_image
 from nbconvert.filters.ansi import strip_ansi
@@ -69,6 +70,11 @@ def notebook_parts(book: NotebookNode) -> tuple[list[dict[str, Any]], list[tuple
             code, label = f"{cells[-1]['code']}\n{code}", cells.pop()["label"] or label
         cells.append({"code": code, "label": label, "outputs": outputs})
     return cells, text.headings
+
+
+def markdown(text: str) -> markupsafe.Markup:
+    """``text`` as HTML for a page."""
+    return markupsafe.Markup(_scrolling(MarkdownWithMath(renderer=_Text()).render(text)))
 
 
 def _caption_of(output: NotebookNode) -> str:

@@ -288,6 +288,7 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
 def write_claims_page(rows: list[dict[str, Any]]) -> Path:
     """Writes ``claims.json`` and ``index.html`` of the published systems; ``rows`` are those of ``collect_claims``."""
     from lesion_utils.claims import verdicts  # slow to import, needed by few commands
+    from lesion_utils.notebook_html import markdown
 
     folder, studies = report_folder(PUBLISHED), []
     names = [name for name in study_names() if name.startswith(f"{PUBLISHED}/")]
@@ -298,10 +299,20 @@ def write_claims_page(rows: list[dict[str, Any]]) -> Path:
             studies.append({"link": link, "params": load_study(study)})
     linked = [row | {"linked": bool(row["report"]) and (folder / str(row["report"])).is_file()} for row in rows]
     write_json(folder / "claims.json", rows)
-    page = {"summary": verdicts.summary(rows), "studies": studies, "rows": verdicts.shown(linked)}
-    write_page(folder / INDEX, "published.html.j2", nav=[("up", f"../{INDEX}", "All studies")], **page)
+    ledger, nav = verdicts.ledger(linked), [("up", f"../{INDEX}", "All studies")]
+    answer = markdown(_answer(ledger["rows"], report_folder("")))
+    write_page(folder / INDEX, "published.html.j2", nav=nav, answer=answer, studies=studies, **ledger)
     write_studies_page()
     return folder / INDEX
+
+
+def _answer(rows: list[dict[str, Any]], reports: Path) -> str:
+    """The answer of all studies as Markdown: a row per system, and what helps. ``rows``: of the ledger of claims;
+    ``reports``: the folder with the results of studies.
+    """
+    files = {study: reports / study / "results.json" for study in study_names()}
+    results = {study: _results(file) for study, file in files.items() if file.is_file()}
+    return render("answer.md.j2", claims={row["id"]: row for row in rows}, results=results)
 
 
 def documents() -> dict[Path, str]:
@@ -309,17 +320,14 @@ def documents() -> dict[Path, str]:
     from lesion_utils.claims import verdicts  # slow to import, needed by few commands
     from lesion_utils.claims.declared import other_sentences
 
-    rows = verdicts.shown(read_json(PROJECT / "reports" / PUBLISHED / "claims.json", "lesion claims"))
+    ledger = verdicts.ledger(read_json(PROJECT / "reports" / PUBLISHED / "claims.json", "lesion claims"))
     results = {study: _results(PROJECT / "reports" / study / "results.json") for study in ("ham10000", "isic9")}
-    best = results["ham10000"]["best"]["balanced accuracy"]
-    answer = render("answer.md.j2", claims={row["id"]: row for row in rows}, best=best)
+    answer = _answer(ledger["rows"], PROJECT / "reports")
     start, end = "<!-- answer: written by `lesion refresh-readme` -->\n", "<!-- end of answer -->"
     readme = PROJECT / "README.md"
     before, rest = readme.read_text(encoding="utf-8").split(start)
     return {
-        PROJECT / "docs" / "claims.md": render(
-            "claims.md.j2", rows=rows, summary=verdicts.summary(rows), others=other_sentences()
-        ),
+        PROJECT / "docs" / "claims.md": render("claims.md.j2", **ledger, others=other_sentences()),
         PROJECT / "docs" / "results.md": render("results.md.j2", studies=results),
         PROJECT / "reports" / INDEX: render("studies.html.j2", **_studies(PROJECT / "reports")),
         readme: f"{before}{start}\n{answer}\n{end}{rest.split(end)[1]}",

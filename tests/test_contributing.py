@@ -19,7 +19,7 @@ from lesion_utils import backbones, pipeline, reports
 from lesion_utils.backbones import Backbone
 from lesion_utils.cases import make_case_tables, read_case_tables, write_case_tables
 from lesion_utils.claims import declared
-from lesion_utils.claims.verdicts import collect_claims, shown, summary
+from lesion_utils.claims.verdicts import collect_claims, ledger
 from lesion_utils.datasets import LAYOUTS, Layout, read_any
 from lesion_utils.datasets.case_table import COLUMNS, image_paths, read_published
 from lesion_utils.errors import InputError
@@ -145,13 +145,13 @@ CLAIM = """
 
 
 def test_a_claim_is_one_entry_of_the_ledger(tmp_path, monkeypatch):
-    ledger = tmp_path / "claims.yml"
-    ledger.write_text(CLAIMS.read_text(encoding="utf-8") + CLAIM, encoding="utf-8")
-    monkeypatch.setattr(declared, "read_ledger", functools.partial(declared.read_ledger, ledger))
+    file = tmp_path / "claims.yml"
+    file.write_text(CLAIMS.read_text(encoding="utf-8") + CLAIM, encoding="utf-8")
+    monkeypatch.setattr(declared, "read_ledger", functools.partial(declared.read_ledger, file))
     rows = collect_claims()
     assert (rows[-1]["id"], rows[-1]["measured"], rows[-1]["verdict"]) == ("001_new_claim", 0.4, "holds")
-    table = reports.render("claims_table.md.j2", rows=shown(rows), summary=summary(rows))
-    assert "Ninety of 100 images" in table.splitlines()[-1]
+    table = reports.render("claims_table.md.j2", **ledger(rows))
+    assert "Ninety of 100 images" in table
     assert 'id="001_new_claim"' in reports.write_claims_page(rows).read_text(encoding="utf-8")
 
 

@@ -22,11 +22,10 @@ from lesion_utils.recipes import Fraction, Name, Positive
 from lesion_utils.rounding import as_written
 from lesion_utils.study import CLAIMS, StudyName
 
-VERDICTS = HOLDS, FAILS, UNDECIDED, NOT_MEASURABLE, UNCHECKED = (
-    *("holds", "does not hold", "undecided"),
-    *("not measurable here", "cannot be checked here"),
+VERDICTS = HOLDS, FAILS, UNDECIDED, NOT_MEASURABLE, UNCHECKED, REPRODUCED, DIFFERS = (
+    *("holds", "does not hold", "undecided", "not measurable here", "cannot be checked here"),
+    *("reproduced", "not reproduced"),  # of a figure in the system's own output
 )
-REPRODUCED, DIFFERS = "reproduced", "not reproduced"  # of a figure in the system's own output
 KINDS = {
     "model": "statements about a model",
     "data": "statements about the data",

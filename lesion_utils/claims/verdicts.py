@@ -19,11 +19,6 @@ from lesion_utils.paths import read_json, report_folder, write_json
 from lesion_utils.rounding import as_written, number, span
 from lesion_utils.study import PUBLISHED, StudyParams, load_study
 
-_WORDS = {verdict: verdict for verdict in (*VERDICTS, declared.REPRODUCED, declared.DIFFERS)} | {
-    declared.HOLDS: "hold",
-    declared.FAILS: "do not hold",
-}
-
 
 def judge_claims(params: StudyParams) -> list[dict[str, Any]]:
     """The claims that the study measures, one row each (``row_of``); an InputError of ``measure`` names the claim."""
@@ -169,14 +164,13 @@ def _holds_if(low: float, high: float) -> str:
     return f"holds if {as_written(low)}" if low == high else f"holds if from {as_written(low)} to {as_written(high)}"
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
-    """How many primary measurements of each kind have each verdict, in words; those below another are not counted."""
-    texts = []
-    for kind, title in KINDS.items():
-        verdicts = [row["verdict"] for row in rows if row["about"] == kind and row["below"] is None]
-        counts = [f"{verdicts.count(verdict)} {words}" for verdict, words in _WORDS.items() if verdict in verdicts]
-        texts.append(f"{len(verdicts)} {title}: {', '.join(counts) or 'none'}")
-    return "; ".join(texts)
+def ledger(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What pages of all claims show: ``rows`` as of ``shown``, the ``kinds`` in words, and ``counts``: how many
+    primary measurements of each kind have each verdict. Those below another are not counted.
+    """
+    primary = [(row["about"], row["verdict"]) for row in rows if row["below"] is None]
+    counts = {kind: {verdict: primary.count((kind, verdict)) for verdict in VERDICTS} for kind in KINDS}
+    return {"rows": shown(rows), "kinds": KINDS, "counts": counts}
 
 
 def write_claims(params: StudyParams, rows: list[dict[str, Any]]) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Annotated
 
 import typer
@@ -19,14 +21,17 @@ def verify(
     from lesion_utils import verify
 
     found: list[str] = []
-    with unusable_input_exits_2():
-        for name, has_tables in ({study: True} if study else verify.studies()).items():
-            if not has_tables:
-                typer.echo(f"{name}: no tracked tables, so nothing can be computed again")
-                continue
-            of_study = verify.differences(name)
+    tables = {study: True} if study else verify.studies()
+    names = [name for name in tables if tables[name]]
+    processes = min(os.cpu_count() or 1, len(names)) or 1
+    with unusable_input_exits_2(), ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        judged = pool.map(verify.differences, names) if len(names) > 1 else map(verify.differences, names)
+        for name, of_study in zip(names, judged, strict=True):
             typer.echo(f"{name}: {f'{len(of_study)} difference(s)' if of_study else 'agrees'}")
             found += of_study
+        for name in tables:
+            if not tables[name]:
+                typer.echo(f"{name}: no tracked tables, so nothing can be computed again")
         found += [] if study else verify.ledger_differences()
     for difference in found:
         typer.echo(harmless(difference))
@@ -35,12 +40,12 @@ def verify(
 
 def claims() -> None:
     from lesion_utils import reports
-    from lesion_utils.claims.verdicts import collect_claims, shown, summary
+    from lesion_utils.claims.verdicts import collect_claims, ledger
 
     with unusable_input_exits_2():
         rows = collect_claims()
         page = reports.write_claims_page(rows)
-    typer.echo(harmless(reports.render("claims_table.md.j2", rows=shown(rows), summary=summary(rows))))
+    typer.echo(harmless(reports.render("claims_table.md.j2", **ledger(rows))))
     typer.echo(f"written: {page}", err=True)
 
 
