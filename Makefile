@@ -5,6 +5,7 @@ STUDY ?= quick
 PYTHON ?= python3
 BIN = .venv/bin
 PIP = $(BIN)/pip install --disable-pip-version-check
+SIDE_BY_SIDE = -n 2 --dist loadfile
 SETTING = $(if $(THREADS),LESION_THREADS=$(THREADS))
 READY = $(if $(GPU),.venv/gpu,.venv/installed)
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(HAM10000),--ham10000 "$(HAM10000)") \
@@ -16,7 +17,7 @@ study: $(READY)
 	@$(BIN)/lesion study "$(STUDY)" $(OPTIONS)
 
 test: check $(READY)
-	$(SETTING) $(BIN)/pytest tests
+	$(SETTING) $(BIN)/pytest $(SIDE_BY_SIDE) tests
 	$(SETTING) $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 -p no:cacheprovider notebooks
 
 # Judges tracked tables again and compares with the tracked results.
@@ -25,7 +26,7 @@ verify: $(READY)
 
 # Under 3 minutes on two cores: no training of minutes, no browser, no installation, no whole study, no real data.
 test-fast: check $(READY)
-	$(SETTING) $(BIN)/pytest -n 2 --dist loadfile tests -m "not slow and not browser and not real_data"
+	$(SETTING) $(BIN)/pytest $(SIDE_BY_SIDE) tests -m "not slow and not browser and not real_data"
 
 check: $(READY)
 	$(BIN)/ruff check
