@@ -132,7 +132,7 @@ def _at_case_mix(
 
 def _rests_on(images: pd.Series) -> str:
     few = first_ten(f"{name}, n = {size}" for name, size in images.items() if size < MIN_IMAGES)
-    return f"rests on {few}" if few else ""
+    return f"rests on few images ({few})" if few else ""
 
 
 def _estimate(value: float, draws: np.ndarray) -> dict:
