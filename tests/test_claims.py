@@ -282,6 +282,12 @@ def test_an_interval_has_the_digits_that_decide_the_verdict(low, high, margin, s
     assert row["verdict"] == ("holds" if low >= margin else "undecided")
 
 
+def test_a_reader_sees_words_for_the_recipes_of_all_claims():
+    for one in LEDGER:
+        measured = str(one.estimand or "").split(", published/")[0]
+        assert not re.search(r"[a-z]_[a-z]", measured), measured
+
+
 def test_claims_are_counted_by_kind_and_only_the_primary_measurement():
     claims = [
         claim(CONTRAST, quote="It works.", states=None),

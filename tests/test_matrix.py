@@ -64,7 +64,7 @@ def assert_is_the_published_one(verdict):
     assert (round(melanoma["recall_low"], 2), round(melanoma["recall_high"], 2)) == (0.34, 0.64)
     rare = verdict.by_class.loc["df"]
     assert (rare["hits"], rare["n"], rare["note"]) == (2, 6, "too few: n < 10")
-    assert numbers.at["balanced accuracy", "note"] .endswith("(df, n = 6)")
+    assert numbers.at["balanced accuracy", "note"].endswith("(df, n = 6)")
     assert (round(rare["recall_low"], 2), round(rare["recall_high"], 2)) == (0.10, 0.70)
     assert verdict.by_class.at["vasc", "note"] == "few: n < 20"
     assert verdict.by_class.at["akiec", "note"] == ""

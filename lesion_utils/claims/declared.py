@@ -41,12 +41,15 @@ class _Declared(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 # What a reader sees of each kind of estimand, as a Jinja template, and of each fact.
 _WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yml").read_text(encoding="utf-8"))
 FACTS: dict[str, str] = _WORDS.pop("facts")
+_RECIPES: dict[str, str] = _WORDS.pop("recipes")
 
 
 class _Estimand(_Declared):
     def __str__(self) -> str:
         template = jinja2.Template(_WORDS[self.kind])  # type: ignore[attr-defined]
-        return template.render(dict(self), as_written=as_written, fact_words=FACTS.get(getattr(self, "fact", "")))
+        named = {key: _RECIPES.get(value, value) for key, value in self if key in ("recipe", "reference")}
+        facts = {"as_written": as_written, "fact_words": FACTS.get(getattr(self, "fact", ""))}
+        return template.render(dict(self) | named | facts)
 
 
 class Metric(_Estimand):
