@@ -22,7 +22,7 @@ from lesion_utils.claims import declared, verdicts
 from lesion_utils.claims.declared import Claim, Data, Matrix, Share, claims_of_study, read_ledger
 from lesion_utils.claims.measured import Measured, StudyTables, measure_published
 from lesion_utils.claims.rules import decide, not_converged, not_learnt
-from lesion_utils.claims.verdicts import collect_claims, judge_claims, ledger, row_of, shown, write_claims
+from lesion_utils.claims.verdicts import collect_claims, judge_claims, ledger, row_of, shown, summary, write_claims
 from lesion_utils.cli import app
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge
@@ -298,6 +298,8 @@ def test_claims_are_counted_by_kind_and_only_the_primary_measurement():
     counts = ledger(rows)["counts"]
     assert [counts[kind]["holds"] for kind in ("model", "data", "output", "finding")] == [1, 0, 0, 1]
     assert sum(sum(of.values()) for of in counts.values()) == 2
+    model, data, output, finding = summary(rows).split("; ")
+    assert "holds 1" in model and "holds 1" in finding and "holds" not in data + output
 
 
 # models that learnt, and references that converged

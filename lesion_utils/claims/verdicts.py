@@ -173,6 +173,13 @@ def ledger(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"rows": shown(rows), "kinds": KINDS, "counts": counts}
 
 
+def summary(rows: list[dict[str, Any]]) -> str:
+    """The counts of ``ledger`` in words."""
+    counts = {KINDS[kind]: of for kind, of in ledger(rows)["counts"].items()}
+    texts = {kind: [f"{verdict} {count}" for verdict, count in of.items() if count] for kind, of in counts.items()}
+    return "; ".join(f"{kind}: {', '.join(text) or 'none'}" for kind, text in texts.items())
+
+
 def write_claims(params: StudyParams, rows: list[dict[str, Any]]) -> None:
     """Writes rows of ``judge_claims``, if there are any, as ``claims.json`` among the study's reports."""
     if rows:
