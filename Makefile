@@ -5,7 +5,7 @@ STUDY ?= quick
 PYTHON ?= python3
 BIN = .venv/bin
 PIP = $(BIN)/pip install --disable-pip-version-check
-SIDE_BY_SIDE = -n 2 --dist loadfile
+SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder
 SETTING = $(if $(THREADS),LESION_THREADS=$(THREADS))
 READY = $(if $(GPU),.venv/gpu,.venv/installed)
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(HAM10000),--ham10000 "$(HAM10000)") \

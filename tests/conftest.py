@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,14 @@ REAL_DATA = {"real_isic9", "real_ham", "real_weights"}  # fixtures that skip whe
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Marks the tests that use files in ../shared."""
+    """Marks the tests that use files in ../shared; the files with most slow tests come first, so that of two processes
+    none is left alone with them.
+    """
     for item in items:
         if REAL_DATA & set(item.fixturenames):
             item.add_marker("real_data")
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
