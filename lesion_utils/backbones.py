@@ -5,7 +5,13 @@ Needs no TensorFlow, so that parameters can be checked before it is loaded.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from lesion_utils import efficientnet_lite
+
+# input ranges: mean and deviation by which a picture's values, 0 to 255, are standardised
+SCALINGS = {"zero_to_one": (0.0, 255.0), "minus_one_to_one": (127.5, 127.5), "about_127": (127.0, 128.0)}
 
 
 @dataclass(frozen=True)
@@ -15,9 +21,11 @@ class Backbone:
     # a class in `keras.applications`, or a function from a recipe's `backbone` to a Keras model that maps pictures
     # (batch, height, width, 3) to a feature map
     build: str | Callable[[Any], Any]
-    scaling: str  # the input range that it was made for
+    scaling: str  # the input range that it was made for, a key of `SCALINGS`
     smallest_side: int  # px
-    weights_file: str | None = None  # pattern of the file with its ImageNet weights; None: there are no such weights
+    # pattern of the file with its ImageNet weights, or a function from its name to this file in an installed package;
+    # None: there are no such weights
+    weights_file: str | Callable[[str], Path] | None = None
     has_alpha: bool = False  # whether `alpha` sets its width
     fits_h5: bool = True  # whether Keras reads it back from an .h5 file as it was
 
@@ -48,4 +56,7 @@ BACKBONES = {
     "inception_resnet_v2": Backbone(
         "InceptionResNetV2", "minus_one_to_one", 75, "inception_resnet_v2_*.h5", fits_h5=False
     ),
+} | {
+    name: Backbone(efficientnet_lite.build, "about_127", 32, efficientnet_lite.weights_file)
+    for name in efficientnet_lite.SIZES
 }

