@@ -24,7 +24,7 @@ _STAGES = (
     *((5, 3, 112, 6, 1), (5, 4, 192, 6, 2), (3, 1, 320, 6, 1)),
 )
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first object in a file of PyTorch before 1.6
-_TYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_TYPES: dict[str, np.dtype] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
 def weights_file(name: str) -> Path:

@@ -90,11 +90,10 @@ def recipe_table(params: StudyParams, stage: str) -> pd.DataFrame:
             changes = _changes(recipe, params.recipes[reference])
             rows[name] = {"reference": reference, "differs from it in": changes} | common
             continue
-        weights = "random weights" if options.weights == "none" else f"{options.weights} weights"
         told = {"backbone": BackboneOptions(**options.model_dump(include={"name", "weights", "image_size"}))}
         told |= {key: getattr(recipe, key) for key in TOLD}
         rows[name] = {
-            "network": f"{options.name}, {weights}",
+            "network": f"{options.name}, {_start(options.weights)}",
             "pictures": "{} x {} px".format(*options.image_size),
             "loss": recipe.loss.replace("_", " "),
             "optimizer": f"{recipe.optimizer}, rate "
@@ -246,9 +245,14 @@ def visible_table(params: StudyParams, stage: str) -> pd.DataFrame:
 
 def weights_sentences(params: StudyParams, stage: str) -> str:
     """Where the weights of each recipe of ``stage`` start, so whether anything is transferred."""
-    starts = {name: f"{recipe.backbone.weights} weights" for name, recipe in getattr(params, stage).items()}
-    random = {"none weights": "random weights, so nothing is transferred"}
-    return "\n".join(f"- **{name}** starts from {random.get(of, of)}." for name, of in starts.items())
+    weights = {name: recipe.backbone.weights for name, recipe in getattr(params, stage).items()}
+    nothing = {"none": ", so nothing is transferred"}
+    lines = (f"- **{name}** starts from {_start(of)}{nothing.get(of, '')}." for name, of in weights.items())
+    return "\n".join(lines)
+
+
+def _start(weights: str) -> str:
+    return {"none": "random", "imagenet": "ImageNet"}.get(weights, weights) + " weights"
 
 
 def validation_sentences(

@@ -68,7 +68,7 @@ class StudyParams(Strict):
     # is one
     ham10000: str | None = None
     isic2018: str | None = None  # folder of the ISIC 2018 Task 3 test set, the test split of `split_rule: system_000`
-    weights: str | None = None  # folder of ImageNet weights; null: Keras downloads them
+    weights: str | None = None  # folder of ImageNet weights; null: Keras downloads those that no package has
     phantom: Phantom = Phantom()
     # by lesion, at random; or as a published system splits (003: and 004)
     split_rule: Literal["by_lesion", "system_000", "system_001", "system_002", "system_003"] = "by_lesion"

@@ -163,4 +163,4 @@ def test_random_weights_transfer_nothing():
     names = {"name": "mobilenet_v1"}
     study = StudyParams(transfer={"own": {"backbone": names}, "known": {"backbone": names | {"weights": "imagenet"}}})
     own, known = stages.weights_sentences(study, "transfer").splitlines()
-    assert "nothing is transferred" in own and "imagenet weights" in known
+    assert "nothing is transferred" in own and "ImageNet weights" in known
