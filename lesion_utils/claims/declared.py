@@ -7,6 +7,7 @@ is true. ``rules`` compares only this region with what was measured.
 import contextlib
 import functools
 import math
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -42,6 +43,7 @@ class _Declared(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 _WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yml").read_text(encoding="utf-8"))
 FACTS: dict[str, str] = _WORDS.pop("facts")
 _RECIPES: dict[str, str] = _WORDS.pop("recipes")
+_JUDGED = re.compile(r"(\w+)(?= learnt nothing| has not converged| are the same model| and \w+ are the same model)")
 
 
 class _Estimand(_Declared):
@@ -50,6 +52,11 @@ class _Estimand(_Declared):
         named = {key: _RECIPES.get(value, value) for key, value in self if key in ("recipe", "reference")}
         facts = {"as_written": as_written, "fact_words": FACTS.get(getattr(self, "fact", ""))}
         return template.render(dict(self) | named | facts)
+
+
+def in_words(reason: str) -> str:
+    """``reason``, why models carry no verdict, with words for the names of recipes."""
+    return _JUDGED.sub(lambda found: _RECIPES.get(found[1], found[1]), reason)
 
 
 class Metric(_Estimand):

@@ -16,7 +16,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation.bootstrap import LEVEL
 from lesion_utils.evaluation.sentences import runs_per_arm
 from lesion_utils.paths import read_json, report_folder, write_json
-from lesion_utils.rounding import as_written, number, span
+from lesion_utils.rounding import as_written, number, span, with_interval
 from lesion_utils.study import PUBLISHED, StudyParams, load_study
 
 
@@ -105,7 +105,7 @@ def _collected(claim: Claim, row: dict[str, Any] | None) -> dict[str, Any]:
         return row_of(claim, why=f"not judged by today's rules: make study STUDY={claim.study}")
     if row is None or row.get("declaration") != claim.declaration:
         changed = " since the claim was changed" if row else ""
-        return row_of(claim, why=f"not run{changed}: make study STUDY={claim.study}")
+        return row_of(claim, why=f"not run{changed}: make study STUDY={claim.study} DATA=<folder>")
     value, low, high = (math.nan if row[key] is None else row[key] for key in ("measured", "low", "high"))
     own = {name: row[name] for name in ("leaky", "runs", "barred", "p_holds", "p_fails") if name in row}
     number = Measured(value, low, high, row["n"], "" if row.get("barred") else row.get("why", ""), **own)
@@ -121,7 +121,9 @@ def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         text = {"claim": f"“{row['quote']}”" if row["source"] == "text" else row["quote"]}
         text["published"] = "" if row["published"] is None else as_written(row["published"])
         text |= _measured(row)
-        texts.append(row | text | {"remarks": list(filter(None, (row.get("why"), late, row["note"])))})
+        texts.append(
+            row | text | {"remarks": list(filter(None, (declared.in_words(row.get("why", "")), late, row["note"])))}
+        )
     return texts
 
 
@@ -134,10 +136,12 @@ def claims_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _measured(row: dict[str, Any]) -> dict[str, str]:
-    """``number``, with the digits that decide the verdict, ``precision`` (its 95% CI and n), and both as ``here``."""
+    """``number``, with the digits that decide the verdict, ``precision`` (its 95% CI and n), and both as ``here``;
+    ``with_ci`` for sentences, and ``size``, the same without the sign of a number that is clearly below 0.
+    """
     value, low, high, runs = (row[key] for key in ("measured", "low", "high", "runs"))
     if value is None:
-        return {"number": "", "precision": "", "here": ""}
+        return dict.fromkeys(("number", "precision", "here", "with_ci", "size"), "")
     sampled, edges = low is not None and low != high, [end for end in row["region"] if end is not None]
     if row["verdict"] in (declared.REPRODUCED, declared.DIFFERS):  # judged by the number alone
         shown, edges = number(value, edges=edges), []
@@ -155,6 +159,10 @@ def _measured(row: dict[str, Any]) -> dict[str, str]:
         "number": shown,
         "precision": "; ".join(filter(None, details[:2])),
         "here": f"{shown} ({here})" if here else shown,
+        "with_ci": with_interval(value, low, high, edges),
+        "size": with_interval(-value, -high, -low, [-edge for edge in edges])
+        if sampled and high < 0
+        else with_interval(value, low, high, edges),
     }
 
 

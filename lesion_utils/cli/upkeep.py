@@ -2,14 +2,13 @@
 
 import os
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Annotated
 
 import typer
 
 from lesion_utils import pipeline
 from lesion_utils.cli.common import harmless, unusable_input_exits_2
+from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, atomic_write
 
 
@@ -20,21 +19,22 @@ def verify(
 ) -> None:
     from lesion_utils import verify
 
-    found: list[str] = []
-    tables = {study: True} if study else verify.studies()
-    names = [name for name in tables if tables[name]]
-    processes = min(os.cpu_count() or 1, len(names)) or 1
-    with unusable_input_exits_2(), ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        judged = pool.map(verify.differences, names) if len(names) > 1 else map(verify.differences, names)
-        for name, of_study in zip(names, judged, strict=True):
-            typer.echo(f"{name}: {f'{len(of_study)} difference(s)' if of_study else 'agrees'}")
-            found += of_study
-        for name in tables:
-            if not tables[name]:
+    found, unusable = list[str](), list[str]()
+    with unusable_input_exits_2():
+        has_tables = {study: True} if study else verify.studies()
+        for name, differences, problem in verify.judged_again([name for name in has_tables if has_tables[name]]):
+            result = f"{len(differences)} difference(s)" if differences else "agrees"
+            typer.echo(f"{name}: {'unusable' if problem else result}")
+            found += differences
+            unusable += [problem] if problem else []
+        for name in has_tables:
+            if not has_tables[name]:
                 typer.echo(f"{name}: no tracked tables, so nothing can be computed again")
         found += [] if study else verify.ledger_differences()
-    for difference in found:
-        typer.echo(harmless(difference))
+        for difference in found:
+            typer.echo(harmless(difference))
+        if unusable:
+            raise InputError("\n".join(unusable))
     raise typer.Exit(1 if found else 0)
 
 
