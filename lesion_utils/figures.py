@@ -331,6 +331,8 @@ def ablation(
         ax.set_ylim(len(arms) - 0.5, -0.5)
         ax.axvline(0, color="grey", linestyle=":")
         ax.locator_params(axis="x", nbins=6)
+        if all(np.isnan(row["value"]) for row in rows.values()):  # without a point Matplotlib finds no sensible axis
+            ax.set_xlim(-1, 1)
         ax.set_xlabel(f"{metric}\narm minus reference (95% CI; dots: single seeds)")
     figure.suptitle(title)
     return figure

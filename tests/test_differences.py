@@ -131,6 +131,7 @@ def test_the_figure_shows_every_seed_beside_the_interval():
     unknown = effects({name: [table_of([12, 5, 20, 60], seed=s)] for s, name in enumerate("xy")}, "x", 100)
     fig = figures.ablation(unknown, "Made up")
     assert "not estimable" in [text.get_text() for text in fig.axes[0].texts]
+    assert fig.axes[0].get_xlim() == (-1, 1)
     plt.close(fig)
 
 
