@@ -1,5 +1,6 @@
 """The claims of published systems against what was measured: one row per claim, by study and together."""
 
+import itertools
 import math
 import os
 from typing import Any
@@ -157,10 +158,8 @@ def _measured(row: dict[str, Any]) -> dict[str, str]:
         "number": shown,
         "precision": "; ".join(filter(None, details[:2])),
         "here": f"{shown} ({here})" if here else shown,
-        "with_ci": with_interval(value, low, high, edges),
-        "size": with_interval(-value, -high, -low, [-edge for edge in edges])
-        if sampled and high < 0
-        else with_interval(value, low, high, edges),
+        "with_ci": (with_ci := with_interval(value, low, high, edges)),
+        "size": with_interval(-value, -high, -low, [-edge for edge in edges]) if sampled and high < 0 else with_ci,
     }
 
 
@@ -170,20 +169,34 @@ def _holds_if(low: float, high: float) -> str:
     return f"holds if {as_written(low)}" if low == high else f"holds if from {as_written(low)} to {as_written(high)}"
 
 
-def ledger(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What pages of all claims show: ``rows`` as of ``shown``, the ``kinds`` in words, and ``counts``: how many
-    primary measurements of each kind have each verdict. Those below another are not counted.
+def counts(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """How many primary measurements of each kind (a key of ``KINDS``) have each verdict. Those below another are not
+    counted.
     """
     primary = [(row["about"], row["verdict"]) for row in rows if row["below"] is None]
-    counts = {kind: {verdict: primary.count((kind, verdict)) for verdict in VERDICTS} for kind in KINDS}
-    return {"rows": shown(rows), "kinds": KINDS, "counts": counts}
+    return {kind: {verdict: primary.count((kind, verdict)) for verdict in VERDICTS} for kind in KINDS}
+
+
+def ledger(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What pages of all claims show: ``rows`` as of ``shown``; of these the published ``figures``, and the others by
+    system and kind in ``systems``; ``kinds`` in words; and ``counts``.
+    """
+    texts = shown(rows)
+    figures = [row for row in texts if row["verdict"] in (declared.REPRODUCED, declared.DIFFERS)]
+    systems: dict[str, dict[str, list]] = {}
+    for kind, row in itertools.product(KINDS, (row for row in texts if row not in figures)):
+        if row["about"] == kind:
+            systems.setdefault(row["system"], {}).setdefault(kind, []).append(row)
+    systems = dict(sorted(systems.items()))
+    return {"rows": texts, "figures": figures, "systems": systems, "kinds": KINDS, "counts": counts(rows)}
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """The counts of ``ledger`` in words."""
-    counts = {KINDS[kind]: of for kind, of in ledger(rows)["counts"].items()}
-    texts = {kind: [f"{verdict} {count}" for verdict, count in of.items() if count] for kind, of in counts.items()}
-    return "; ".join(f"{kind}: {', '.join(text) or 'none'}" for kind, text in texts.items())
+    """``counts`` in words."""
+    texts = {}
+    for kind, of in counts(rows).items():
+        texts[KINDS[kind]] = ", ".join(f"{verdict} {count}" for verdict, count in of.items() if count) or "none"
+    return "; ".join(f"{kind}: {text}" for kind, text in texts.items())
 
 
 def write_claims(params: StudyParams, rows: list[dict[str, Any]]) -> None:
