@@ -50,7 +50,10 @@ def test_fast_tests_leave_out_what_is_slow_or_needs_a_browser_or_data(checkout):
     assert [words[0] for words in checks] == ["ruff", "ruff", "mypy"]
     assert ran[0] == "pytest" and ran[-3:] == ["tests", "-m", "not slow and not browser and not real_data"]
     every, notebooks = make(checkout, "test")[3:]
-    assert (every[0], every[-1]) == ("pytest", "tests") and "--nbval" in notebooks
+    assert (
+        every == ["pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "tests"]
+        and "--nbval" in notebooks
+    )
 
 
 def test_jupyterlab_shows_the_whole_project_and_root_may_open_it_in_a_container(checkout):

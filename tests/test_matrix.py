@@ -64,7 +64,7 @@ def assert_is_the_published_one(verdict):
     assert (round(melanoma["recall_low"], 2), round(melanoma["recall_high"], 2)) == (0.34, 0.64)
     rare = verdict.by_class.loc["df"]
     assert (rare["hits"], rare["n"], rare["note"]) == (2, 6, "too few: n < 10")
-    assert numbers.at["balanced accuracy", "note"].endswith("(df, n = 6)")
+    assert numbers.at["balanced accuracy", "note"] == "rests on few images (df, n = 6)"
     assert (round(rare["recall_low"], 2), round(rare["recall_high"], 2)) == (0.10, 0.70)
     assert verdict.by_class.at["vasc", "note"] == "few: n < 20"
     assert verdict.by_class.at["akiec", "note"] == ""
@@ -506,7 +506,7 @@ def test_json_holds_what_the_text_says(tmp_path):
 def test_what_is_shown_is_not_called_not_estimable_and_narrow_intervals_have_a_digit_more():
     printed = lesion("-", "--dataset", "ham10000", "--prevalence", "0.01", text=PUBLISHED).stdout
     assert re.search(r"0\.33 \(0\.10-0\.70\) .*too few: n < 10", printed) and "not estimable" not in printed
-    assert re.search(r"balanced accuracy .*rests on .*df, n = 6", printed)
+    assert re.search(r"balanced accuracy .*rests on few images \(df, n = 6\)", printed)
     assert re.search(r"0\.99\d \(0\.99\d-0\.99\d\)", printed) and "(0.99 to 1.00)" not in printed
 
 
