@@ -17,7 +17,7 @@ from lesion_utils.digests import digest
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.paths import atomic_write, cache_folder, current, of_batch, read_json, resolve, run_folder, write_json
 from lesion_utils.published.splits import check_published_counts, published_split
-from lesion_utils.splits import split_by_lesion, split_digest, split_off
+from lesion_utils.splits import deal_folds, split_by_lesion, split_digest, split_of_fold, split_off
 from lesion_utils.study import StudyParams
 
 EDA = "01_eda"  # the notebook that writes them
@@ -131,21 +131,33 @@ def check_cases(params: StudyParams) -> None:
 def make_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
     """The tables ``corrected`` and ``raw`` of a study, with the columns ``pixels`` and ``split``.
 
-    With a published split rule, and where a dataset has no published test split, both are the same. Otherwise the
-    test split is the published one; in the corrected table no lesion is in two splits, and in the raw one validation
-    is drawn from the training images one by one, as users of such folders do.
+    With a published split rule, and where a dataset has no published test split, both are the same. With ``folds`` they
+    have the columns of ``splits.deal_folds``, and ``split`` is that of this run; the raw table is dealt out image by
+    image. Otherwise the test split is the published one; in the corrected table no lesion is in two splits, and in the
+    raw one validation is drawn from the training images one by one, as users of such folders do.
     """
     cases = read_pictures(params)
     if not has_raw_table(params):
-        return dict.fromkeys(("corrected", "raw"), cases.assign(split=_split(params, cases)))
+        return dict.fromkeys(("corrected", "raw"), _split_or_dealt(params, cases, cases))
     corrected = corrections.apply(cases, corrections.corrections(cases))
     grouped = {"corrected": (corrected, corrected), "raw": (cases, cases.assign(lesion_id=cases["image_id"]))}
     tables = {}
     for name, (table, groups) in grouped.items():
+        if params.folds > 1:
+            tables[name] = _split_or_dealt(params, table, groups)
+            continue
         training = groups[groups["published_split"] == "train"]
         validation = split_off(training, "validation", params.validation_fraction, len(training), params.split_seed)
         tables[name] = table.assign(split=validation.reindex(table.index).fillna(table["published_split"]))
     return tables
+
+
+def _split_or_dealt(params: StudyParams, table: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    """``table`` with its split by the lesions of ``groups``, or with its folds by them and the split of this run."""
+    if params.folds == 1:
+        return table.assign(split=_split(params, groups))
+    dealt = table.assign(**deal_folds(groups, params.folds, params.validation_fraction, params.split_seed))
+    return dealt.assign(split=split_of_fold(dealt, params.fold))
 
 
 def _split(params: StudyParams, cases: pd.DataFrame) -> pd.Series:
@@ -172,7 +184,11 @@ def write_case_tables(params: StudyParams, tables: dict[str, pd.DataFrame]) -> N
         paths = [PurePath(path).relative_to(folder).as_posix() for path, folder in pairs]
         with atomic_write(file) as temporary:
             cases.assign(path=paths).to_csv(temporary, index=False)
-        write_json(file.with_suffix(".json"), _made_from(params) | {"split digest": split_digest(cases)})
+        splits = [split_digest(cases)]
+        if params.folds > 1:
+            folds = range(params.folds)
+            splits = [split_digest(cases.assign(split=split_of_fold(cases, fold))) for fold in folds]
+        write_json(file.with_suffix(".json"), _made_from(params) | {"split digests": splits})
 
 
 def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
@@ -188,18 +204,25 @@ def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
     return {name: tables[file] for name, file in files.items()}
 
 
-def written_split_digest(params: StudyParams, table: str) -> str | None:
-    """The split digest of the ``corrected`` or ``raw`` case table as written; None where its JSON is not kept."""
+def written_split_digest(params: StudyParams, table: str, run: int) -> str | None:
+    """The digest of the split of ``run`` in the ``corrected`` or ``raw`` case table as written; None where its JSON is
+    not kept.
+    """
     about = _current(params, case_table_files(params)[table]).with_suffix(".json")
-    return read_json(about, missing={}).get("split digest")
+    digests = read_json(about, missing={}).get("split digests")
+    return digests[run % params.folds] if digests else None
 
 
 def read_written_cases(params: StudyParams, file: Path | None = None) -> pd.DataFrame:
-    """The cases as written to ``file``, by default the corrected ones; InputError if it does not exist."""
+    """The cases as written to ``file``, by default the corrected ones, with the split of this run; InputError if it
+    does not exist.
+    """
     file = file or _current(params, case_table_files(params)["corrected"])
     if not file.is_file():
         raise InputError(f"{file} does not exist. Fix: {params.fix(EDA)}")
     cases = pd.read_csv(file, dtype=str, keep_default_na=False)
+    if params.folds > 1:
+        cases["split"] = split_of_fold(cases, params.fold)
     if "age" in cases:  # it is not tracked
         cases["age"] = pd.to_numeric(cases["age"])
     for name in set(cases) & {"sex", "localization", "dx_type", "source", "published_split", "ham10000_label"}:
@@ -212,7 +235,7 @@ def _current(params: StudyParams, file: Path) -> Path:
 
 
 def _made_from(params: StudyParams) -> dict[str, Any]:
-    keys = {"split_rule", "test_fraction", "validation_fraction", "split_seed"}
+    keys = {"split_rule", "test_fraction", "validation_fraction", "split_seed", "folds"}
     return {"data": data_digest(params)} | params.model_dump(mode="json", include=keys)
 
 

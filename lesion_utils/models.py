@@ -1,8 +1,6 @@
-"""Backbones, heads, losses, and the loading of weights."""
+"""Backbones, heads, and the loading of weights."""
 
-import functools
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -109,12 +107,24 @@ def build(
         keras.layers.Dropout(recipe.feature_dropout) if recipe.feature_dropout else None,
         keras.layers.Dense(recipe.hidden, activation="relu") if recipe.hidden else None,
         keras.layers.Dropout(recipe.dropout) if recipe.dropout else None,
-        keras.layers.Dense(classes, activation="softmax", name="probabilities"),
+        *_last_layers(recipe, classes),
     ]
     head = keras.Sequential([layer for layer in layers if layer is not None], name="head")
     pictures = keras.Input((*options.image_size, 3))
     whole = keras.Model(pictures, head(features(pictures)), name="classifier")
     return Network(scale, backbone, pooling, features, head, whole)
+
+
+def _last_layers(recipe: Recipe, classes: int) -> list[keras.layers.Layer]:
+    if recipe.cosine_scale is None:
+        return [keras.layers.Dense(classes, activation="softmax", name="probabilities")]
+    unit = keras.constraints.UnitNorm(axis=0)
+    return [
+        keras.layers.UnitNormalization(),
+        keras.layers.Dense(classes, use_bias=False, kernel_constraint=unit, name="cosines"),
+        keras.layers.Rescaling(recipe.cosine_scale),
+        keras.layers.Softmax(name="probabilities"),
+    ]
 
 
 def rescale(network: Network, statistics: Statistics) -> None:
@@ -175,41 +185,3 @@ def set_trainable(network: Network, train: str, freeze_batch_norm: bool) -> None
     for number, layer in enumerate(layers):
         is_frozen = freeze_batch_norm and isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = number >= first and not is_frozen
-
-
-def loss(recipe: Recipe) -> keras.losses.Loss | Callable:
-    """The recipe's loss on one-hot labels: one value per case, so that class weights act, or one per batch."""
-    focal = {"alpha": recipe.focal_alpha, "gamma": recipe.focal_gamma}
-    per_case: keras.losses.Loss = {
-        "cross_entropy": keras.losses.CategoricalCrossentropy,
-        "focal": functools.partial(keras.losses.CategoricalFocalCrossentropy, **focal),
-        "binary_focal": functools.partial(keras.losses.BinaryFocalCrossentropy, apply_class_balancing=True, **focal),
-    }[recipe.loss]()
-    if recipe.loss_reduction == "per_case":
-        return per_case
-    return lambda truth, predicted: keras.ops.mean(per_case.call(truth, predicted))
-
-
-@keras.saving.register_keras_serializable("lesion_utils")
-class BalancedAccuracy(keras.metrics.Metric):
-    """Mean sensitivity, at argmax, over the classes seen so far."""
-
-    def __init__(self, classes: int, name: str = "balanced_accuracy", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.classes = classes
-        self.correct = self.add_weight(shape=(classes,), initializer="zeros", name="correct")
-        self.cases = self.add_weight(shape=(classes,), initializer="zeros", name="cases")
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        truth = keras.ops.cast(y_true, "float32")
-        chosen = keras.ops.one_hot(keras.ops.argmax(y_pred, axis=-1), self.classes, dtype="float32")
-        self.correct.assign_add(keras.ops.sum(truth * chosen, axis=0))
-        self.cases.assign_add(keras.ops.sum(truth, axis=0))
-
-    def result(self):
-        present = keras.ops.cast(self.cases > 0, "float32")
-        sensitivity = self.correct / keras.ops.maximum(self.cases, 1.0)
-        return keras.ops.sum(sensitivity * present) / keras.ops.maximum(keras.ops.sum(present), 1.0)
-
-    def get_config(self):
-        return super().get_config() | {"classes": self.classes}

@@ -136,11 +136,14 @@ def batches(
     size: int,
     epochs: int | None = None,
     change: Callable[[np.ndarray, int, int], np.ndarray] | None = None,
+    mix: tuple[float, int] | None = None,
 ) -> Batches:
     """(inputs, targets) batches, epoch after epoch (endless if ``epochs`` is None), in the order of ``rows(epoch)``.
 
     Only the rows of a batch are read, while the network computes with the batch before. ``change(inputs of a batch,
-    epoch, position of its first row in the epoch)`` may augment them, as float32. An epoch's last batch may be smaller.
+    epoch, position of its first row in the epoch)`` may augment them, as float32. With ``mix``, the alpha and the seed
+    of mixup, each case of a batch is mixed with another one, inputs and targets alike. An epoch's last batch may be
+    smaller.
     """
 
     def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -148,12 +151,13 @@ def batches(
             order = rows(epoch)
             for first in range(0, len(order), size):
                 index = order[first : first + size]
-                yield change(inputs[index], epoch, first) if change else inputs[index], targets[index]
+                shown = change(inputs[index], epoch, first) if change else inputs[index]
+                yield _mixed(shown, targets[index], *mix, epoch, first) if mix else (shown, targets[index])
 
     count = None if epochs is None else epochs * -(-len(rows(0)) // size)
     if tf is None:
         return _EpochBatches(generate, count)
-    kinds = ((inputs, np.float32 if change else inputs.dtype), (targets, targets.dtype))
+    kinds = ((inputs, np.float32 if change or mix else inputs.dtype), (targets, targets.dtype))
     signature = tuple(tf.TensorSpec((None, *array.shape[1:]), kind) for array, kind in kinds)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
     options = tf.data.Options()
@@ -161,6 +165,17 @@ def batches(
     return dataset.apply(
         tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY if count is None else count)
     ).with_options(options)
+
+
+def _mixed(shown: np.ndarray, truth: np.ndarray, alpha: float, *draw: int) -> tuple[np.ndarray, np.ndarray]:
+    """A batch after mixup: inputs and labels of each case, and those of another one, in shares from Beta(alpha, alpha)
+    (Zhang et al., 2018, https://arxiv.org/abs/1710.09412).
+    """
+    rng = np.random.default_rng(draw)
+    others, shares = rng.permutation(len(shown)), rng.beta(alpha, alpha, len(shown)).astype(np.float32)
+    pairs = ((array.astype(np.float32), shares.reshape(-1, *[1] * (array.ndim - 1))) for array in (shown, truth))
+    inputs, labels = (share * array + (1 - share) * array[others] for array, share in pairs)
+    return inputs, labels
 
 
 class _EpochBatches(keras.utils.PyDataset):

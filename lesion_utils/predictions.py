@@ -128,7 +128,7 @@ def read_provenance(params: StudyParams, recipe: str, split: str, run: int | Non
 
 def _made_from(params: StudyParams, recipe: str, run: int) -> dict[str, Any]:
     made_from: dict[str, Any] = {"recipe": params.trainings[recipe].identity, "seed": params.seed + run}
-    if recipe in params.recipes and (cases := written_split_digest(params, params.recipes[recipe].case_table)):
+    if recipe in params.recipes and (cases := written_split_digest(params, params.recipes[recipe].case_table, run)):
         made_from["cases"] = cases
     return made_from
 
@@ -146,3 +146,15 @@ def read(params: StudyParams, recipe: str, split: str, run: int | None = None) -
     """Reads a table; raises InputError with the command that makes it unless today's recipe and seed made it."""
     path = read_provenance(params, recipe, split, run)["path"]
     return validate(pd.read_csv(path, dtype=dict.fromkeys(_NEEDED, str), keep_default_na=False), path)
+
+
+def read_runs(params: StudyParams, recipe: str, split: str) -> list[pd.DataFrame]:
+    """The tables of all runs, for ``PredictionTable``: one per run; in cross-validation one for each pass through the
+    folds, with the column ``fold`` of the run that a case is from.
+    """
+    frames = [read(params, recipe, split, run) for run in range(params.runs)]
+    if params.folds == 1:
+        return frames
+    dealt = [frame.assign(fold=run % params.folds) for run, frame in enumerate(frames)]
+    passes = (dealt[first : first + params.folds] for first in range(0, params.runs, params.folds))
+    return [pd.concat(of_pass, ignore_index=True) for of_pass in passes]

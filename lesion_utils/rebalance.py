@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.under_sampling import RandomUnderSampler
-from sklearn.utils import compute_class_weight
 
 from lesion_utils.errors import InputError, first_ten
 
@@ -40,17 +39,22 @@ def epoch_rows(labels: np.ndarray, sampler: str, seed: int, class_size: int | No
 
 
 def class_weights(
-    labels: np.ndarray, kind: str | Mapping[str, float], names: Sequence[str] = ()
+    labels: np.ndarray, kind: str | Mapping[str, float], names: Sequence[str] = (), beta: float = 0.999
 ) -> dict[int, float] | None:
-    """Weight of each class index in the loss: None, ``balanced`` (inversely proportional to class size), or by name.
+    """Weight of each class index in the loss: None, or inversely proportional to the size of the class (``balanced``),
+    its square root (``square_root``) or its effective number of images (``effective``, with ``beta``; Cui et al.,
+    2019), with 1 as the mean over ``labels``; or by name.
 
     ``names[index]`` is a class; one that ``kind`` does not name weighs 1. Raises InputError for an unknown name.
     """
     if kind == "none":
         return None
-    classes = np.unique(labels).tolist()
+    indices, sizes = np.unique(labels, return_counts=True)
+    classes = indices.tolist()
     if isinstance(kind, str):
-        return dict(zip(classes, compute_class_weight(kind, classes=np.array(classes), y=labels).tolist(), strict=True))
+        counted = {"balanced": sizes, "square_root": np.sqrt(sizes), "effective": 1 - beta**sizes}[kind]
+        weights = len(labels) / (counted * (sizes / counted).sum())
+        return dict(zip(classes, weights.tolist(), strict=True))
     if unknown := sorted(set(kind) - set(names)):
         expected = f"Expected some of {', '.join(names)}. Fix: correct the name."
         raise InputError(f"recipe key `class_weights`: no class {first_ten(unknown)}. {expected}")

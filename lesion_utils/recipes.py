@@ -117,6 +117,11 @@ class Phase(Strict):
     schedule: Literal["constant", "cosine", "step", "step_never_reached"] = "constant"
     step_every: Positive = 30
     step_divisor: float = Field(16, gt=1)
+    warm_up: Count = 0  # steps in which the rate of `cosine` rises from 0
+    weighted: bool = True  # whether the recipe's `class_weights` count; deferred reweighting counts them at the end
+
+    def contradictions(self):
+        return [(self.warm_up and self.schedule != "cosine", "`warm_up` needs `schedule: cosine`")]
 
 
 class Plateau(Strict):
@@ -181,16 +186,28 @@ class Recipe(Strict):
     feature_dropout: Share = 0.0  # dropout before the hidden layer
     hidden: Count = 128  # units of a hidden dense layer; 0: none
     dropout: Share = 0.0  # dropout before the last layer
+    # the last layer compares directions: a class's score is this factor times the cosine of features and class weights
+    cosine_scale: float | None = Field(None, gt=0)
     freeze_batch_norm: bool = True  # keep the batch-norm statistics of a pretrained backbone
     # focal: of the true class; binary_focal: of each class against the rest, as system 000 writes it
-    loss: Literal["cross_entropy", "focal", "binary_focal"] = "cross_entropy"
+    # logit_adjusted: cross-entropy of scores to which `adjustment` times the log share of each class is added (Menon et
+    # al., 2021); with 1 it is the balanced softmax of Ren et al. (2020)
+    # ldam: cross-entropy of scores with a margin, which is larger for rare classes (Cao et al., 2019)
+    loss: Literal["cross_entropy", "focal", "binary_focal", "logit_adjusted", "ldam"] = "cross_entropy"
+    label_smoothing: Share = 0.0  # share of the truth that is dealt out to all classes alike
+    adjustment: float = Field(1.0, gt=0)
+    ldam_margin: float = Field(0.5, gt=0)  # of the rarest class, as a difference of cosines
     focal_gamma: float = Field(2.0, ge=0)
     # factor of `focal`; in `binary_focal` of the true class, the other classes get 1 - focal_alpha
     focal_alpha: float = Field(0.25, gt=0, lt=1)
     # per_batch: one loss value per batch, as in system 000, so that class weights cannot weigh cases
     loss_reduction: Literal["per_case", "per_batch"] = "per_case"
-    # balanced: inversely proportional to the class sizes in training; or by class, else 1
-    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
+    # balanced, square_root: inversely proportional to the class sizes in training, or to their square root; effective:
+    # to the effective number of images (Cui et al., 2019); or by class, else 1
+    class_weights: (
+        Literal["none", "balanced", "square_root", "effective"] | dict[str, Annotated[float, Field(gt=0)]]
+    ) = "none"
+    effective_beta: float = Field(0.999, gt=0, lt=1)  # how much images of a class repeat each other
     # class sizes of an epoch. over, under: all as the largest, the smallest; equal: all the same; root: proportional to
     # their square root; with equal and root an epoch has as many images as training
     sampler: Literal["none", "over", "under", "equal", "root"] = "none"
@@ -199,18 +216,24 @@ class Recipe(Strict):
     resample_each_epoch: bool = True  # the sampler draws anew in each epoch; system 000 draws once
     epoch_images: Positive | None = None  # images after which an epoch ends; null: all
     augmentation: Augmentation = Augmentation()
+    # alpha of mixup: inputs and labels of a batch are mixed in pairs, by shares from Beta(alpha, alpha) (Zhang et al.,
+    # 2018); 0: not at all
+    mixup: float = Field(0.0, ge=0)
     # augmented views of each training picture whose frozen features a `head` phase learns from, a new view in each
     # epoch; 0: the picture itself
     feature_views: Count = 0
     offline_copies: OfflineCopies | None = None
     # share of each class's training lesions that is used, for scaled-down runs
     training_share: float = Field(1.0, gt=0, le=1)
-    optimizer: Literal["adam", "sgd", "rmsprop"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
     # options of the optimizer that differ from Keras' defaults
-    optimizer_options: dict[Literal["momentum", "rho", "epsilon"], float] = Field({})
+    optimizer_options: dict[Literal["momentum", "rho", "epsilon", "weight_decay"], float] = Field({})
+    # the weights judged and kept are a moving average over the steps of a phase, of which the old average makes up this
+    # share; 0: the weights themselves
+    weight_average: Share = 0.0
     batch_size: Positive = 32
     phases: tuple[Phase, ...] = Field((Phase(),), min_length=1)
-    monitor: Literal["val_loss", "val_accuracy", "val_balanced_accuracy"] = "val_loss"
+    monitor: Literal["val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_auc"] = "val_loss"
     keep: Literal["best", "last"] = "best"  # weights kept: best by `monitor`, or the last epoch's
     early_stopping: Positive | None = None  # epochs without a better `monitor` before a phase ends
     flip_views: bool = False  # predict the mean over a picture and its three flips
@@ -222,6 +245,10 @@ class Recipe(Strict):
     exports: tuple[Literal["saved_model", "h5", "pickle"], ...] = ()
 
     @property
+    def larger_is_better(self) -> bool:
+        return self.monitor != "val_loss"  # of the monitor
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What decides a training: all fields but those at their default, so that a field added later changes none."""
         return self.model_dump(mode="json", exclude_defaults=True)
@@ -229,10 +256,16 @@ class Recipe(Strict):
     def contradictions(self):
         layers = [phase.train for phase in self.phases]
         scheduled = any(phase.schedule != "constant" for phase in self.phases)
-        options = {"adam": ["epsilon"], "sgd": ["momentum"], "rmsprop": ["epsilon", "momentum", "rho"]}[self.optimizer]
+        options = {
+            "adam": ["epsilon"],
+            "adamw": ["epsilon", "weight_decay"],
+            "sgd": ["momentum"],
+            "rmsprop": ["epsilon", "momentum", "rho"],
+        }[self.optimizer]
         options_rule = f"`optimizer_options` of {self.optimizer}: {', '.join(options)}"
         before_split = self.offline_copies and self.offline_copies.before_split
-        sized = ("over", "under", "equal")
+        sized, focal = ("over", "under", "equal"), self.loss in ("focal", "binary_focal")
+        weighted_none = self.class_weights == "none" and not all(phase.weighted for phase in self.phases)
         return [
             (layers != sorted(layers, key=lambda name: name != "head"), "phases of the `head` alone must come first"),
             (self.feature_views and not self.augmentation.changes, "`feature_views` need an `augmentation`"),
@@ -240,5 +273,8 @@ class Recipe(Strict):
             (self.class_size and self.sampler not in sized, f"`class_size` needs a sampler of {', '.join(sized)}"),
             (self.optimizer_options.keys() - set(options), options_rule),
             (self.backbone.batch_norm and self.freeze_batch_norm, "`batch_norm` needs `freeze_batch_norm: false`"),
+            (self.label_smoothing and focal, "`label_smoothing` needs another `loss` than a focal one"),
+            (self.loss == "ldam" and not self.cosine_scale, "`loss: ldam` needs a `cosine_scale`"),
+            (weighted_none, "a phase that is not `weighted` needs `class_weights` in the recipe"),
             (before_split and not self.allow_leak, "copies made `before_split` need `allow_leak: true`"),
         ]

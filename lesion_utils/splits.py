@@ -32,17 +32,47 @@ def split_off(cases: pd.DataFrame, name: str, share: float, total: int, seed: in
     Raises InputError where a class has too few lesions.
     """
     folds = max(2, round(len(cases) / (share * total)))
-    lesions = cases.groupby("label")["lesion_id"].nunique()
-    if lesions.min() < folds:
-        raise InputError(
-            f"a {name} share of {share} needs {folds} lesions of each class; fewer have "
-            f"{first_ten(lesions[lesions < folds].index)}. Fix: raise the share or add cases."
-        )
+    _require_lesions(cases, folds, name, share)
     grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     chosen = next(grouped.split(cases, cases["label"], cases["lesion_id"]))[1]
     split = pd.Series("train", index=cases.index, name="split")
     split.iloc[chosen] = name
     return split
+
+
+def _require_lesions(cases: pd.DataFrame, needed: int, name: str, share: float) -> None:
+    lesions = cases.groupby("label")["lesion_id"].nunique()
+    if lesions.min() < needed:
+        raise InputError(
+            f"a {name} share of {share:g} needs {needed} lesions of each class; fewer have "
+            f"{first_ten(lesions[lesions < needed].index)}. Fix: raise the share or add cases."
+        )
+
+
+def deal_folds(cases: pd.DataFrame, folds: int, validation: float, seed: int) -> pd.DataFrame:
+    """The columns ``test_fold``, from 0, and ``validation_fold``, for which a case is held out, as text; "" for none.
+
+    The cases are dealt into ``folds`` by lesion, class shares alike; ``validation``, a share of all cases, is
+    taken from the fold after the tested one, so it is at most a fold. Raises InputError where a class has too few lesions.
+    """
+    tested = pd.Series("", cases.index)
+    grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    _require_lesions(cases, folds, "fold", 1 / folds)
+    for fold, (_, rows) in enumerate(grouped.split(cases, cases["label"], cases["lesion_id"])):
+        tested.iloc[rows] = str(fold)
+    validated = tested.map(lambda fold: str((int(fold) - 1) % folds))
+    if round(1 / (folds * validation)) > 1:
+        for fold in sorted(set(validated)):
+            of_fold = cases[validated == fold]
+            kept = split_off(of_fold, "validation", validation, len(cases), seed)
+            validated[kept.index[kept == "train"]] = ""
+    return pd.DataFrame({"test_fold": tested, "validation_fold": validated})
+
+
+def split_of_fold(cases: pd.DataFrame, fold: int) -> pd.Series:
+    """The split of a run that is tested on ``fold``, from the columns of ``deal_folds``."""
+    held_out = [cases["test_fold"] == str(fold), cases["validation_fold"] == str(fold)]
+    return pd.Series(np.select(held_out, ["test", "validation"], "train"), cases.index, name="split")
 
 
 def use_share(cases: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:

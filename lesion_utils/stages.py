@@ -140,10 +140,14 @@ def class_table(params: StudyParams, stage: str, case_tables: Mapping[str, pd.Da
             if recipe.case_table == table and recipe.sampler != "none":
                 sizes = epoch_sizes(codes, recipe.sampler, recipe.class_size)
                 columns[f"{name}: images"] = pd.Series([*sizes.values()], classes)
-            if recipe.case_table == table and (weights := class_weights(codes, recipe.class_weights, classes.tolist())):
+            if recipe.case_table == table and (weights := _weights(recipe, codes, classes)):
                 columns[f"{name}: weight"] = pd.Series([*weights.values()], classes)
         tables[table] = pd.DataFrame(columns)
     return pd.concat(tables, names=["case table", "class"])
+
+
+def _weights(recipe: Recipe, codes: np.ndarray, classes: np.ndarray) -> dict[int, float] | None:
+    return class_weights(codes, recipe.class_weights, classes.tolist(), recipe.effective_beta)
 
 
 def build_networks(params: StudyParams, stage: str, case_tables: Mapping[str, pd.DataFrame]) -> dict[str, Network]:

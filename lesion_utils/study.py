@@ -75,6 +75,9 @@ class StudyParams(Strict):
     test_fraction: float = Field(0.2, gt=0, lt=0.5)
     validation_fraction: float = Field(0.2, gt=0, lt=0.5)
     split_seed: Count = 0  # fixed once; trying others is a defect
+    # cross-validation: the cases are dealt into so many folds by lesion, and run r is tested on fold r (from `folds` on
+    # again from the first) and validated on the next; 1: all runs share one split
+    folds: Positive = 1
     seed: Count = 0  # training seed of run 0; run r trains with seed + r
     runs: Positive = 1  # trainings of each recipe
     run: Count = 0  # the run that a notebook executes
@@ -97,9 +100,14 @@ class StudyParams(Strict):
         return dataset
 
     def contradictions(self):
+        uneven = self.runs > self.folds and self.runs % self.folds
         names = [name for stage in STAGES for name in getattr(self, stage)]
         duplicates = sorted({name for name in names if names.count(name) > 1})
-        return [(duplicates, f"recipes with the same name in two stages: {', '.join(duplicates)}")]
+        return [
+            (duplicates, f"recipes with the same name in two stages: {', '.join(duplicates)}"),
+            (uneven, "`runs` must be at most `folds`, or a multiple of them"),
+            (self.folds > 1 and self.split_rule != "by_lesion", "`folds` need `split_rule: by_lesion`"),
+        ]
 
     @property
     def recipes(self) -> dict[str, Recipe]:
@@ -144,6 +152,11 @@ class StudyParams(Strict):
         table = self.recipes[name].case_table
         first = next(other for other, recipe in self.recipes.items() if recipe.case_table == table)
         return self.references.get(name, first)
+
+    @property
+    def fold(self) -> int:
+        """The fold that this run is tested on."""
+        return self.run % self.folds
 
     @property
     def training_seed(self) -> int:

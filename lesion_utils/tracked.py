@@ -21,7 +21,8 @@ from lesion_utils.study import ARMS, StudyParams, arm_name
 CASES = "cases.csv.gz"
 PAGES = "pages.json"  # which tables the pages of a study were made from, and their content
 FROM_TRACKED = "LESION_FROM_PREDICTIONS"  # set: `train` takes tracked tables, whatever code made them, and never trains
-_CASE_COLUMNS = ("image_id", "lesion_id", "label", "split", "published_split")  # judging needs no others
+# judging needs no others
+_CASE_COLUMNS = ("image_id", "lesion_id", "label", "split", "published_split", "test_fold", "validation_fold")
 _README = Path(__file__).parent / "templates" / "predictions.md"
 
 

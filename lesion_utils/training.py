@@ -19,7 +19,8 @@ from lesion_utils.augment import make_augmenter, visible_area_and_fill
 from lesion_utils.digests import code_digest, commit
 from lesion_utils.errors import InputError
 from lesion_utils.features import cached_features, feature_cache_key
-from lesion_utils.models import BalancedAccuracy, Statistics, build, finished, loss, rescale, set_trainable, split_below
+from lesion_utils.losses import BalancedAccuracy, loss
+from lesion_utils.models import Statistics, build, finished, rescale, set_trainable, split_below
 from lesion_utils.offline_copies import make_offline_copies
 from lesion_utils.paths import atomic_write, of_batch, read_json, write_json
 from lesion_utils.pictures import HELD_OUT_BATCH, Batches, CachedArrays, batches, load_pictures
@@ -162,6 +163,8 @@ class _Data:
         self.labels = np.searchsorted(self.classes, cases["label"])
         self.targets = np.eye(len(self.classes), dtype=np.float32)[self.labels]
         self.train = self.rows("train")
+        self.sizes = np.bincount(self.labels[self.train], minlength=len(self.classes))
+        self.mix = (recipe.mixup, seed) if recipe.mixup else None
         self.splits = [split for split in _HELD_OUT if (cases["split"] == split).any()]  # to be predicted
 
     def rows(self, *splits: str) -> np.ndarray:
@@ -227,7 +230,7 @@ class _Training:
             activations = cached_features(halves[0], self.pictures.take(used), [*self.key, "below", part])
             nearest = np.searchsorted(used, np.arange(len(self.pictures))).clip(max=len(used) - 1)  # unused: any row
             model, inputs = halves[1], activations.take(nearest)
-        return model, inputs, batches(inputs, data.targets, data.epoch, size, change=change)
+        return model, inputs, batches(inputs, data.targets, data.epoch, size, change=change, mix=data.mix)
 
     def _view_batches(self) -> Batches:
         """Training batches of the features of augmented pictures; epochs take the views in turn."""
@@ -242,7 +245,7 @@ class _Training:
             return epoch % count * len(data.train) + np.searchsorted(data.train, data.epoch(epoch))
 
         targets = np.tile(data.targets[data.train], (count, 1))
-        return batches(np.concatenate([*views]), targets, rows, recipe.batch_size)
+        return batches(np.concatenate([*views]), targets, rows, recipe.batch_size, mix=data.mix)
 
     def fit(self, name: str) -> pd.DataFrame:
         """Runs all phases and leaves the network with the weights to keep; returns one row per epoch."""
@@ -253,7 +256,7 @@ class _Training:
             history = _fit(*self.phase_input(number), self.data, phase, name)
             histories.append(history.assign(phase=number, train=phase.train))
             monitor = self.recipe.monitor
-            score = (history[monitor] * (1 if "accuracy" in monitor else -1)).max()
+            score = (history[monitor] * (1 if self.recipe.larger_is_better else -1)).max()
             if self.recipe.keep == "last" or score > best:
                 best, kept = score, self.network.whole.get_weights()
         if not kept:
@@ -310,17 +313,26 @@ def _fit(
     steps = math.ceil(len(data.epoch(0)) / recipe.batch_size)
     rate, schedules = phase.learning_rate, keras.optimizers.schedules  # step_never_reached: constant
     if phase.schedule == "cosine":
-        rate = schedules.CosineDecay(rate, steps * phase.epochs)
+        rising = {"warmup_target": rate, "warmup_steps": phase.warm_up} if phase.warm_up else {}
+        start = 0.0 if rising else rate
+        rate = schedules.CosineDecay(start, steps * phase.epochs - phase.warm_up, **rising)
     elif phase.schedule == "step":
         rate = schedules.ExponentialDecay(rate, steps * phase.step_every, 1 / phase.step_divisor, staircase=True)
     options = {"learning_rate": rate} | recipe.optimizer_options
+    averages: list[keras.callbacks.Callback] = []
+    if recipe.weight_average:
+        options |= {"use_ema": True, "ema_momentum": recipe.weight_average}
+        averages = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+    metrics = ["accuracy", BalancedAccuracy(len(data.classes))]
+    if recipe.monitor == "val_macro_auc":
+        metrics.append(keras.metrics.AUC(multi_label=True, num_labels=len(data.classes), name="macro_auc"))
     model.compile(
         optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": options}),
-        loss=loss(recipe),
-        metrics=["accuracy", BalancedAccuracy(len(data.classes))],
+        loss=loss(recipe, data.sizes),
+        metrics=metrics,
         jit_compile=tf is None,  # TensorFlow with XLA on the CPU is several times slower here
     )
-    monitor = {"monitor": recipe.monitor, "mode": "max" if "accuracy" in recipe.monitor else "min"}
+    monitor = {"monitor": recipe.monitor, "mode": "max" if recipe.larger_is_better else "min"}
     stopping = {"patience": recipe.early_stopping or phase.epochs, "restore_best_weights": recipe.keep == "best"}
     began: list[float] = []
     history: list[dict[str, float]] = []
@@ -337,17 +349,18 @@ def _fit(
             )
 
     clock = keras.callbacks.LambdaCallback(lambda *_: began.append(time.perf_counter()), on_epoch_end=record)
-    callbacks = [clock, keras.callbacks.EarlyStopping(**stopping, **monitor)]
+    callbacks = [clock, *averages, keras.callbacks.EarlyStopping(**stopping, **monitor)]
     if plateau := recipe.reduce_lr:
         options = {"factor": plateau.factor, "patience": plateau.patience, "min_lr": plateau.smallest}
         callbacks.append(keras.callbacks.ReduceLROnPlateau(**options, **monitor))
+    kind = recipe.class_weights if phase.weighted else "none"
     model.fit(
         shown,
         steps_per_epoch=steps,
         shuffle=False,  # the sampler has shuffled
         epochs=phase.epochs,
         validation_data=data.held_out(inputs, "validation", VALIDATION_COPIES),
-        class_weight=class_weights(data.labels[data.train], recipe.class_weights, data.classes),
+        class_weight=class_weights(data.labels[data.train], kind, data.classes, recipe.effective_beta),
         callbacks=callbacks,
         verbose=1 if IN_JUPYTERLAB else 0,
     )

@@ -9,21 +9,19 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from lesion_utils.errors import InputError
-from lesion_utils.models import (
-    BalancedAccuracy,
-    build,
-    finished,
-    load_backbone,
-    loss,
-    set_trainable,
-    split_below,
-)
+from lesion_utils.losses import BalancedAccuracy
+from lesion_utils.losses import loss as loss_of
+from lesion_utils.models import build, finished, load_backbone, set_trainable, split_below
 from lesion_utils.recipes import BackboneOptions, Recipe
 from lesion_utils.runtime import keras, tf
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
 
 MOBILE = {"name": "mobilenet_v2", "alpha": 0.35, "image_size": (32, 32), "pooling": "average"}
+
+
+def loss(recipe: Recipe, sizes: tuple[int, ...] = (50, 30, 20)):
+    return loss_of(recipe, np.array(sizes))
 
 
 def recipe_of(backbone: dict, **fields) -> Recipe:

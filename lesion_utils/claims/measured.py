@@ -101,8 +101,8 @@ class StudyTables:
     def _read(self, recipe: str, split: str, with_copies: bool, among: Sequence[str]) -> list[pd.DataFrame]:
         """The prediction table of each run, with the copies that fell to validation if asked for and there are any."""
         splits = _splits(self.params, recipe, split, with_copies)
-        frames = [[predictions.read(self.params, recipe, of, run) for of in splits] for run in range(self.params.runs)]
-        tables = [pd.concat(of_run, ignore_index=True) for of_run in frames]
+        frames = [predictions.read_runs(self.params, recipe, of) for of in splits]
+        tables = [pd.concat(of_run, ignore_index=True) for of_run in zip(*frames, strict=True)]
         classes = predictions.classes_of(tables[0])
         if unknown := sorted(set(among) - set(classes)):
             raise InputError(f"no class {', '.join(unknown)} to look among. Expected some of {', '.join(classes)}.")

@@ -29,8 +29,7 @@ def judge_study(
     """
     tables: dict[tuple[str, str], PredictionTable] = {}
     for key in itertools.product(params.recipes, params.held_out_splits):
-        frames = [predictions.read(params, *key, run) for run in range(params.runs)]
-        table = PredictionTable(frames, params.resamples)
+        table = PredictionTable(predictions.read_runs(params, *key), params.resamples)
         tables[key] = correct_prior(table, tables.get((key[0], "validation")))
     log_test_reads(params, "recipes and leaks judged")
     rows = {key: judge(table, params.judging) for key, table in tables.items()}

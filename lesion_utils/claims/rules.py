@@ -26,7 +26,7 @@ def not_learnt(table: PredictionTable) -> str:
     mean is over the classes that these cases have, also over rare ones.
     """
     weights = table.point_and_draws
-    counts = (metrics.confusion_counts(run.truth, run.predicted, table.k, weights) for run in table.runs)
+    counts = (metrics.confusion_counts(run.truth, run.predicted, table.k, run.weigh(weights)) for run in table.runs)
     recalls = np.array([np.diagonal(of_run, axis1=1, axis2=2) / of_run.sum(2).clip(1e-9) for of_run in counts])
     values = recalls[:, :, np.unique(table.truth)].mean(2)
     draws = over_runs(values, table.seed) if len(values) >= MIN_RUNS else values.mean(0)
@@ -56,7 +56,7 @@ def best_and_late(recipe: Recipe, history: pd.DataFrame) -> tuple[int, bool]:
     """The row of the best epoch by the recipe's monitor, and whether training still improved at its end: this epoch is
     in the last fifth, and early stopping did not end it.
     """
-    best = int(np.argmax((1 if "accuracy" in recipe.monitor else -1) * history[recipe.monitor].to_numpy()))
+    best = int(np.argmax((1 if recipe.larger_is_better else -1) * history[recipe.monitor].to_numpy()))
     stopped = len(history) < sum(phase.epochs for phase in recipe.phases)
     return best, not stopped and best >= 0.8 * len(history)
 

@@ -27,8 +27,8 @@ class Block:
     """What the metrics of one run need in some of the draws: each computed once, when first asked for."""
 
     def __init__(self, table: PredictionTable, run: Run, weights: np.ndarray):
-        self.table, self.run, self.weights = table, run, weights
-        self.curve = cache(lambda member: run.ranking(member).curve(weights))  # of classes, as bytes of (k,) bool
+        self.table, self.run, self.weights = table, run, run.weigh(weights)
+        self.curve = cache(lambda member: run.ranking(member).curve(self.weights))  # of classes, as bytes of (k,) bool
 
     @cached_property
     def counts(self) -> np.ndarray:  # confusion matrices, (B, k, k)
@@ -63,7 +63,7 @@ class Question:
     @property
     def shares(self) -> np.ndarray:
         """The share of each class among all cases, (k,), or of the rest and the group, (2,); not of the draws."""
-        of_case, k = self.block.run.truth, self.block.table.k
+        of_case, k = self.block.run.truth[self.block.run.judged], self.block.table.k
         if self.group is not None:
             of_case, k = self.group.member[of_case].astype(int), 2
         return np.bincount(of_case, minlength=k) / len(of_case)

@@ -25,11 +25,17 @@ class Run:
     truth: np.ndarray  # (n,) class indices
     predicted: np.ndarray  # (n,) class indices
     probabilities: np.ndarray | None  # (n, k); None if a run of the table has none
+    judged: np.ndarray  # (n,) bool: the cases that its model is judged on; in cross-validation those of its fold
     corrected: np.ndarray | None = None  # (n,) class indices after prior correction, if there was one
+    frame: int = 0  # number of the table's frame that it is from
 
     def __post_init__(self) -> None:
         self.ranking = cache(self._ranking)  # by the classes, given as bytes of (k,) bool
         self.case_values = cache(lambda of: of(self.truth, self.probabilities))  # (n,)
+
+    def weigh(self, weights: np.ndarray) -> np.ndarray:
+        """``weights``, (B, n), of the cases that are judged; 0 for the others."""
+        return weights if self.judged.all() else weights * self.judged
 
     def _ranking(self, member: bytes) -> Ranking:
         assert self.probabilities is not None
@@ -41,8 +47,9 @@ class PredictionTable:
     """What one or more runs of a model predict for the same cases; every number about it uses its ``draws`` of lesions.
 
     A frame has the columns ``image_id, lesion_id, label`` and a probability ``p_<class>`` for each class, or else
-    ``predicted``. With probabilities the predicted class is the most probable one (the first of equals), whatever else
-    the frame says. ``name`` names the table in messages. Raises InputError for a frame that breaks the contract, and
+    ``predicted``. In cross-validation a frame holds one pass through the folds, and its column ``fold`` says whose
+    model predicts a case: each fold is a run, judged on its own cases. With probabilities the predicted class is the
+    most probable one (the first of equals), whatever else the frame says. ``name`` names the table in messages. Raises InputError for a frame that breaks the contract, and
     for runs that differ in cases, labels, lesions or classes.
 
     It has ``frames`` in the row order of the first, ``frame``; the ``k`` ``classes`` of the ``p_`` columns in their
@@ -64,22 +71,28 @@ class PredictionTable:
             named = (predictions.classes_of(frame) or [*frame["label"], *frame["predicted"]] for frame in self.frames)
             self.classes = sorted({label for labels in named for label in labels})
         self.k, self.truth = len(self.classes), pd.Index(self.classes).get_indexer(first["label"])
-        self.runs = [self._run(frame) for frame in self.frames]
+        self.runs = [run for number, frame in enumerate(self.frames) for run in self._runs(number, frame)]
         self.predicted = self.runs[0].predicted
         self.lesion_ids = first["lesion_id"].to_numpy()
         self.lesion_codes, unique = pd.factorize(self.lesion_ids)
         self.lesions = len(unique)
         self.leaky = any(map(predictions.is_leaky, self.frames))
 
-    def _run(self, frame: pd.DataFrame) -> Run:
+    def _runs(self, number: int, frame: pd.DataFrame) -> list[Run]:
+        """The run of frame ``number``, or its runs, by fold."""
+        predicted, scores, corrected = self._answers(frame)
+        fold = frame.get("fold", pd.Series(0, frame.index)).to_numpy()
+        return [Run(self.truth, predicted, scores, fold == each, corrected, number) for each in np.unique(fold)]
+
+    def _answers(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         if self.has_probabilities:
             scores = frame[[f"p_{name}" for name in self.classes]].to_numpy(np.float64)
             corrected = pd.Index(self.classes).get_indexer(frame[CORRECTED]) if CORRECTED in frame else None
-            return Run(self.truth, scores.argmax(1), scores, corrected)
+            return scores.argmax(1), scores, corrected
         predicted = frame.get("predicted")
         if classes := predictions.classes_of(frame):  # another run has none
             predicted = np.asarray(classes, object)[predictions.probabilities(frame).argmax(1)]
-        return Run(self.truth, pd.Index(self.classes).get_indexer(predicted), None)
+        return pd.Index(self.classes).get_indexer(predicted), None, None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -160,7 +173,7 @@ def _aligned(first: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     if len(unmatched := first.index.symmetric_difference(other.index)):
         raise InputError(f"The prediction tables have different cases; in only one of them: {first_ten(unmatched)}.")
     other = other.loc[first.index]
-    for column in ("label", "lesion_id"):
+    for column in ("label", "lesion_id", *({"fold"} & {*first, *other})):
         if (differs := first[column] != other[column]).any():
             raise InputError(f"The prediction tables differ in {column} for {first_ten(first.index[differs])}.")
     return other.reset_index()

@@ -26,19 +26,21 @@ def correct_prior(table: PredictionTable, validation: PredictionTable | None = N
         return table
     fitted_on = validation or table
     require_same_classes(table.classes, fitted_on.classes)
-    frames = []
-    for frame, run, fitted in zip(table.frames, table.runs, fitted_on.runs, strict=True):
+    columns = [fitted_on.classes.index(name) for name in table.classes]
+    chosen = np.empty((len(table.frames), len(table)), int)
+    for run, fitted in zip(table.runs, fitted_on.runs, strict=True):
         assert run.probabilities is not None and fitted.probabilities is not None
-        columns = [fitted_on.classes.index(name) for name in table.classes]
-        known, truth = np.log(fitted.probabilities[:, columns].clip(1e-12)), np.argsort(columns)[fitted.truth]
+        rows, known = np.flatnonzero(run.judged), np.log(fitted.probabilities[fitted.judged][:, columns].clip(1e-12))
+        truth = np.argsort(columns)[fitted.truth[fitted.judged]]
         if validation:
-            chosen = (np.log(run.probabilities.clip(1e-12)) - _offsets(known, truth)).argmax(1)
+            scores = np.log(run.probabilities[rows].clip(1e-12))
+            chosen[run.frame, rows] = (scores - _offsets(known, truth)).argmax(1)
         else:
-            chosen = np.empty(len(table), int)
-            for others, fifth in GroupKFold(FOLDS).split(known, groups=table.lesion_codes):
-                chosen[fifth] = (known[fifth] - _offsets(known[others], truth[others])).argmax(1)
-        frames.append(frame.assign(**{CORRECTED: np.asarray(table.classes, object)[chosen]}))
-    return table.with_frames(frames)
+            for others, fifth in GroupKFold(FOLDS).split(known, groups=table.lesion_codes[rows]):
+                chosen[run.frame, rows[fifth]] = (known[fifth] - _offsets(known[others], truth[others])).argmax(1)
+    names = np.asarray(table.classes, object)
+    pairs = zip(table.frames, chosen, strict=True)
+    return table.with_frames([frame.assign(**{CORRECTED: names[of_frame]}) for frame, of_frame in pairs])
 
 
 def _offsets(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
