@@ -52,8 +52,8 @@ def _require_lesions(cases: pd.DataFrame, needed: int, name: str, share: float) 
 def deal_folds(cases: pd.DataFrame, folds: int, validation: float, seed: int) -> pd.DataFrame:
     """The columns ``test_fold``, from 0, and ``validation_fold``, for which a case is held out, as text; "" for none.
 
-    The cases are dealt into ``folds`` by lesion, class shares alike; ``validation``, a share of all cases, is
-    taken from the fold after the tested one, so it is at most a fold. Raises InputError where a class has too few lesions.
+    The cases are dealt into ``folds`` by lesion, class shares alike; ``validation``, a share of all cases, is part
+    or all of the fold after the tested one. Raises InputError where a class has too few lesions.
     """
     tested = pd.Series("", cases.index)
     grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)

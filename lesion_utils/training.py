@@ -315,7 +315,7 @@ def _fit(
     if phase.schedule == "cosine":
         rising = {"warmup_target": rate, "warmup_steps": phase.warm_up} if phase.warm_up else {}
         start = 0.0 if rising else rate
-        rate = schedules.CosineDecay(start, steps * phase.epochs - phase.warm_up, **rising)
+        rate = schedules.CosineDecay(start, max(1, steps * phase.epochs - phase.warm_up), **rising)
     elif phase.schedule == "step":
         rate = schedules.ExponentialDecay(rate, steps * phase.step_every, 1 / phase.step_divisor, staircase=True)
     options = {"learning_rate": rate} | recipe.optimizer_options

@@ -556,3 +556,52 @@ def test_what_one_side_cannot_support_has_no_difference_and_other_classes_are_re
         assert np.isnan(row["value"]) and row["note"] == "df: 5 lesions, at least 10 needed"
     with pytest.raises(InputError, match="different classes: bkl, df, mel, nv; bkl, nv"):
         compare(PredictionTable(few, 20), PredictionTable(table_of([20, 20], classes=["bkl", "nv"])), paired=False)
+
+
+# cross-validation
+
+
+def dealt(frame, folds=5):
+    """``frame`` with its lesions dealt into folds."""
+    return frame.assign(fold=pd.factorize(frame["lesion_id"])[0] % folds)
+
+
+def test_a_number_of_cross_validation_is_the_mean_of_its_folds():
+    frame = dealt(table_of([60, 60, 60, 60]))
+    table = PredictionTable(frame, 200)
+    parts = [judge(PredictionTable(part.drop(columns="fold"), 100)) for _, part in frame.groupby("fold")]
+    row = judge(table)
+    assert len(table.runs) == 5 and table.lesions == 240
+    for metric in ("accuracy", "balanced accuracy", "macro AUC", "log loss", "melanoma sensitivity", "Brier score"):
+        assert row.at[metric, "value"] == pytest.approx(np.mean([part.at[metric, "value"] for part in parts]))
+    assert row.at["accuracy", "n"] == 720
+    baseline = "stratified-random baseline accuracy"
+    assert row.at[baseline, "value"] == pytest.approx(np.mean([part.at[baseline, "value"] for part in parts]))
+
+
+def test_the_interval_of_folds_is_that_of_all_lesions_widened_where_their_models_differ():
+    def width(frame):
+        row = judge(PredictionTable(frame, 400), wanted=["accuracy"]).loc["accuracy"]
+        return row["high"] - row["low"]
+
+    frames = [table_of([60, 60, 60, 60], seed=seed) for seed in range(9)]
+    assert 0.9 < np.median([width(dealt(frame)) / width(frame) for frame in frames]) < 1.3
+    spoilt, columns = dealt(frames[0]), [f"p_{name}" for name in CLASSES]
+    first = spoilt["fold"] == 0
+    spoilt.loc[first, columns] = np.roll(spoilt.loc[first, columns], 1, axis=1)  # its model knows nothing
+    assert width(spoilt) > 3 * width(frames[0])
+
+
+def test_passes_through_the_folds_are_further_runs_and_differences_are_paired_by_fold():
+    passes = [dealt(table_of([60, 60, 60, 60], seed=seed)) for seed in (0, 1)]
+    assert len(PredictionTable(passes, 200).runs) == 10
+    better, worse = (PredictionTable(frame, 200) for frame in passes)
+    row = compare(better, worse, ["accuracy"]).loc["accuracy"]
+    by_fold = [
+        (judge(PredictionTable(a, 100), wanted=["accuracy"]).at["accuracy", "value"])
+        - (judge(PredictionTable(b, 100), wanted=["accuracy"]).at["accuracy", "value"])
+        for a, b in ([frame[frame["fold"] == fold].drop(columns="fold") for frame in passes] for fold in range(5))
+    ]
+    assert row["single"] == pytest.approx(by_fold) and row["value"] == pytest.approx(np.mean(by_fold))
+    with pytest.raises(InputError, match="differ in fold"):
+        PredictionTable([passes[0], passes[0].assign(fold=passes[0]["fold"].iloc[::-1].to_numpy())])

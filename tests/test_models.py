@@ -226,14 +226,44 @@ def test_losses_by_known_answers():
     assert binary == pytest.approx((true_class - (0.75 * others**2 * np.log1p(-others)).sum()) / truth.size, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["cross_entropy", "focal", "binary_focal"])
+def softmax_loss(scores: np.ndarray, truth: np.ndarray) -> float:
+    return float(-(truth * (scores - np.log(np.exp(scores).sum(1, keepdims=True)))).sum(1).mean())
+
+
+def test_losses_for_unequal_classes_by_known_answers():
+    truth = np.eye(3, dtype=np.float32)[[0, 1, 2]]
+    told = np.array([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4]], np.float32)
+    scores, shares = np.log(told), np.array([0.5, 0.3, 0.2])
+    adjusted = loss(Recipe(loss="logit_adjusted", adjustment=2.0))(truth, told).numpy()
+    assert adjusted == pytest.approx(softmax_loss(scores + 2 * np.log(shares), truth), rel=1e-5)
+    # the rarest class has the whole margin, others less by the fourth root of their size; scores are cosines times 30
+    margins = 0.5 * (20 / np.array([50, 30, 20])) ** 0.25
+    ldam = loss(Recipe(loss="ldam", cosine_scale=30))(truth, told).numpy()
+    assert ldam == pytest.approx(softmax_loss(scores - 30 * margins * truth, truth), rel=1e-5)
+    smooth = 0.9 * truth + 0.1 / 3
+    assert loss(Recipe(label_smoothing=0.1))(truth, told).numpy() == pytest.approx(softmax_loss(scores, smooth))
+    both = loss(Recipe(loss="logit_adjusted", label_smoothing=0.1))(truth, told).numpy()
+    assert both == pytest.approx(softmax_loss(scores + np.log(shares), smooth), rel=1e-5)
+
+
+def test_the_scores_of_a_cosine_head_are_cosines():
+    network = build(recipe_of({"image_size": (16, 24)}, hidden=8, cosine_scale=30), 3, None, 0)
+    shown = network.head.predict(np.random.default_rng(0).normal(size=(50, 2 * 3 * 64)), verbose=0)
+    directions = network.head.get_layer("cosines").get_weights()[0]
+    network.head.get_layer("cosines").set_weights([directions / np.linalg.norm(directions, axis=0)])
+    spread = np.log(shown).max(1) - np.log(shown).min(1)
+    assert np.allclose(shown.sum(1), 1, atol=1e-5) and spread.max() <= 60
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "focal", "binary_focal", "logit_adjusted", "ldam"])
 def test_class_weights_turn_the_gradient_and_do_not_only_scale_it(kind):
     truth = np.eye(3, dtype=np.float32)[[0, 1, 2]]
     logits = tf.Variable(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
 
     def gradient(weights: list[float]) -> np.ndarray:
         with tf.GradientTape() as tape:
-            value = loss(Recipe(loss=kind))(truth, tf.nn.softmax(logits), sample_weight=np.array(weights, np.float32))
+            recipe = Recipe(loss=kind, cosine_scale=30)
+            value = loss(recipe)(truth, tf.nn.softmax(logits), sample_weight=np.array(weights, np.float32))
         return tape.gradient(value, logits).numpy()
 
     even, uneven = gradient([1, 1, 1]), gradient([1, 1, 100])

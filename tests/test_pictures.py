@@ -313,3 +313,14 @@ def test_the_digest_follows_rows_and_order(cache):
 def test_rows_on_disk_cannot_be_changed(cache):
     with pytest.raises(ValueError, match="read-only"):
         cache.read(["a"])[0][:] = 0
+
+
+def test_mixup_keeps_each_batch_between_its_cases_and_labels_go_with_inputs():
+    inputs = np.arange(8, dtype=np.float32)[:, None]
+    targets = np.eye(8, dtype=np.float32)
+    made = list(batches(inputs, targets, lambda _: np.arange(8), 4, epochs=1, mix=(0.4, 0)))
+    for mixed, truth in made:
+        assert np.allclose(truth.numpy() @ np.arange(8), mixed.numpy()[:, 0], atol=1e-5)
+        assert np.allclose(truth.numpy().sum(1), 1) and (truth.numpy() < 0.999).any()
+    again = list(batches(inputs, targets, lambda _: np.arange(8), 4, epochs=1, mix=(0.4, 0)))
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(made, again, strict=True))

@@ -83,3 +83,16 @@ def test_without_probabilities_nothing_is_corrected_and_other_classes_are_refuse
     other = frame(100, 0).rename(columns={"p_c": "p_d"}).replace({"label": {"c": "d"}})
     with pytest.raises(InputError, match="different classes"):
         correct_prior(table(frame(100, 1)), table(other))
+
+
+def test_in_cross_validation_each_fold_is_corrected_by_its_own_validation():
+    tilts = (0.0, 1.0, 0.5)
+    folds = [frame(600, seed, tilt, f"t{seed}-").assign(fold=seed) for seed, tilt in enumerate(tilts)]
+    known = [frame(600, 9 + seed, tilt, f"v{seed}-").assign(fold=seed) for seed, tilt in enumerate(tilts)]
+    pooled = correct_prior(table(pd.concat(folds)), table(pd.concat(known)))
+    alone = [correct_prior(table(*pair[:1]), table(*pair[1:])) for pair in zip(folds, known, strict=True)]
+    assert list(pooled.frame["prior_corrected"]) == [name for of in alone for name in of.frame["prior_corrected"]]
+    by_itself = correct_prior(table(pd.concat(folds)))  # validation judged on itself: fold by fold, too
+    assert list(by_itself.frame["prior_corrected"]) == [
+        name for of in folds for name in correct_prior(table(of)).frame["prior_corrected"]
+    ]

@@ -74,6 +74,17 @@ def test_balanced_class_weights():
     assert class_weights(labels, "none") is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "proportions"),
+    [("square_root", 1 / np.sqrt([64, 16, 4])), ("effective", 0.1 / (1 - 0.9 ** np.array([64, 16, 4])))],
+)
+def test_milder_class_weights_by_known_answers(kind, proportions):
+    labels = labels_of([64, 16, 4])
+    weights = np.array([*class_weights(labels, kind, beta=0.9).values()])
+    assert weights / weights[0] == pytest.approx(proportions / proportions[0])
+    assert weights[labels].mean() == pytest.approx(1)
+
+
 @given(sizes=class_sizes)
 def test_balanced_class_weights_make_all_classes_count_alike(sizes):
     weights = class_weights(labels_of(sizes), "balanced")

@@ -16,6 +16,7 @@ from lesion_utils.cases import (
     read_pictures,
     read_written_cases,
     write_case_tables,
+    written_split_digest,
 )
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
@@ -23,10 +24,12 @@ from lesion_utils.published.splits import PUBLISHED_COUNTS
 from lesion_utils.splits import (
     SPLITS,
     assert_disjoint,
+    deal_folds,
     find_leaks,
     refuse_leak,
     split_by_lesion,
     split_digest,
+    split_of_fold,
     use_share,
 )
 from lesion_utils.study import StudyParams
@@ -323,3 +326,54 @@ def test_a_share_of_the_training_lesions_keeps_every_class_and_whole_lesions(sha
     kept = used[used["split"] == "train"].groupby("label")["lesion_id"].nunique()
     before = cases[training].groupby("label")["lesion_id"].nunique()
     assert (kept == np.ceil(before * share)).all()
+
+
+# cross-validation
+
+
+@settings(max_examples=15)
+@given(lesions=st.lists(st.integers(12, 60), min_size=2, max_size=4), folds=st.integers(3, 5), seed=st.integers(0, 9))
+def test_each_lesion_is_tested_in_one_fold_and_validates_at_most_one_other(lesions, folds, seed):
+    cases = made_up({f"c{k}": n for k, n in enumerate(lesions)}, seed)
+    dealt = cases.assign(**deal_folds(cases, folds, 0.5 / folds, seed))
+    assert (dealt.groupby("lesion_id")[["test_fold", "validation_fold"]].nunique() == 1).all(axis=None)
+    splits = pd.DataFrame({fold: split_of_fold(dealt, fold) for fold in range(folds)})
+    assert ((splits == "test").sum(axis=1) == 1).all() and ((splits == "validation").sum(axis=1) <= 1).all()
+    for fold in range(folds):
+        one = dealt.assign(split=splits[fold])
+        assert_disjoint(one)
+        assert set(one["split"]) == set(SPLITS)
+        shares = pd.crosstab(one["label"], one["split"], normalize="columns")
+        assert (shares["test"] - shares["train"]).abs().max() < 0.15
+
+
+def test_validation_may_be_a_whole_fold_and_the_deal_is_that_of_its_seed():
+    cases = made_up({"a": 60, "b": 40})
+    dealt = deal_folds(cases, 5, 0.2, 1)
+    assert (dealt["validation_fold"] != "").all()
+    assert dealt.equals(deal_folds(cases, 5, 0.2, 1)) and not dealt.equals(deal_folds(cases, 5, 0.2, 2))
+    with pytest.raises(InputError, match="fewer have few"):
+        deal_folds(made_up({"a": 60, "few": 4}), 5, 0.2, 1)
+
+
+def test_the_written_table_gives_each_run_its_fold(tmp_path, monkeypatch):
+    monkeypatch.setenv("LESION_OUTPUT", str(tmp_path))
+    params = StudyParams(folds=3, runs=3, phantom={"lesions": 120})
+    write_case_tables(params, make_case_tables(params))
+    tested = set()
+    for run in range(3):
+        at = params.model_copy(update={"run": run})
+        cases = read_case_tables(at)["corrected"]
+        assert written_split_digest(at, "corrected", run) == split_digest(cases)
+        of_run = set(cases.loc[cases["split"] == "test", "image_id"])
+        assert not tested & of_run
+        tested |= of_run
+    assert tested == set(cases["image_id"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "rule"), [({"folds": 5, "runs": 7}, "runs"), ({"folds": 5, "split_rule": "system_001"}, "split_rule")]
+)
+def test_folds_need_runs_that_fill_them_and_a_split_by_lesion(keys, rule):
+    with pytest.raises(ValueError, match=f"`{rule}"):
+        StudyParams(**keys)

@@ -244,8 +244,63 @@ def test_cosine_brings_the_rate_to_nothing(few, threads):
     assert rates.iloc[0] == pytest.approx(5e-3, rel=1e-3) and rates.iloc[1] == pytest.approx(0, abs=1e-6)
 
 
+def test_the_rate_rises_first_where_the_recipe_says(few, threads):
+    phase = {"epochs": 2, "learning_rate": 1e-2, "schedule": "cosine", "warm_up": 1000}
+    rates = train_in(study_of(threads, phases=[phase], batch_size=8), "net", few).history["learning_rate"]
+    assert 0 < rates.iloc[0] < rates.iloc[1] < 1e-2
+
+
+def test_averaged_weights_are_judged_and_kept(few, threads, monkeypatch):
+    recipe = {"phases": [{"epochs": 3, "learning_rate": 3e-3}], "batch_size": 8, "keep": "last"}
+    plain, average = (train_in(study_of(threads, **recipe, weight_average=share), "net", few) for share in (0, 0.9))
+    assert list(average.history["loss"]) == pytest.approx(list(plain.history["loss"]), rel=1e-4)  # the same steps
+    assert plain.history["val_loss"].iloc[0] != average.history["val_loss"].iloc[0]
+    for trained in (plain, average):
+        kept = trained.history["val_loss"].iloc[-1]
+        assert cross_entropy(trained, few, "validation") == pytest.approx(kept, rel=1e-4)
+    best = train_in(study_of(threads, **recipe | {"keep": "best", "early_stopping": 1}, weight_average=0.9), "net", few)
+    assert cross_entropy(best, few, "validation") == pytest.approx(best.history["val_loss"].min(), rel=1e-4)
+
+
+def test_class_weights_count_only_in_phases_that_are_weighted(few, threads):
+    def losses(weights, *weighted):
+        phases = [{"epochs": 1, "learning_rate": 1e-6, "weighted": each} for each in weighted]
+        recipe = {"phases": phases, "batch_size": 8, "class_weights": weights}
+        return train_in(study_of(threads, **recipe), "net", few).history["loss"].tolist()
+
+    plain, weighted = losses({"blue": 1.0}, True, True), losses({"blue": 5.0, "red": 5.0}, False, True)
+    assert weighted[0] == pytest.approx(plain[0]) and weighted[1] == pytest.approx(5 * plain[1], rel=1e-3)
+
+
+def test_the_best_epoch_may_be_that_of_the_ranking(few, threads):
+    rows = few.index[few["split"] == "validation"]
+    labels = few["label"].where(~few.index.isin(rows[::3]), "red")  # some labels are wrong, so that no ranking is right
+    cases = few.assign(label=labels)
+    recipe = {"phases": [{"epochs": 4, "learning_rate": 1e-3}], "batch_size": 8, "monitor": "val_macro_auc"}
+    trained = train_in(study_of(threads, **recipe), "net", cases)
+    best = trained.history["val_macro_auc"].idxmax()
+    assert 0.5 < trained.history["val_macro_auc"].max() < 1
+    kept = cross_entropy(trained, cases, "validation")
+    assert kept == pytest.approx(trained.history["val_loss"].iloc[best], rel=1e-4)
+
+
+def test_mixup_mixes_training_pictures_and_their_labels_alike_and_no_others(few, threads, monkeypatch):
+    shown = []
+    real = training.batches
+
+    def spy(inputs, targets, rows, size, **options):
+        made = real(inputs, targets, rows, size, **options)
+        shown.append((options.get("mix"), next(iter(made))))
+        return made
+
+    monkeypatch.setattr(training, "batches", spy)
+    train_in(study_of(threads, mixup=0.4, phases=[{"epochs": 1}], batch_size=8), "net", few)
+    kinds = {mix is not None: truth.numpy() for mix, (_, truth) in shown}
+    assert ((kinds[True] > 0.01) & (kinds[True] < 0.99)).any() and set(np.unique(kinds[False])) == {0, 1}
+
+
 def test_a_training_that_diverges_says_so(few, threads, monkeypatch):
-    monkeypatch.setattr(training, "loss", lambda recipe: lambda truth, told: keras.ops.sum(told, axis=-1) * np.nan)
+    monkeypatch.setattr(training, "loss", lambda *_: lambda truth, told: keras.ops.sum(told, axis=-1) * np.nan)
     with pytest.raises(InputError, match=r"net: val_loss was never a number.*learning_rate"):
         train_in(study_of(threads, phases=[{"epochs": 1}]), "net", few)
 

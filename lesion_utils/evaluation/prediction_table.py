@@ -49,8 +49,8 @@ class PredictionTable:
     A frame has the columns ``image_id, lesion_id, label`` and a probability ``p_<class>`` for each class, or else
     ``predicted``. In cross-validation a frame holds one pass through the folds, and its column ``fold`` says whose
     model predicts a case: each fold is a run, judged on its own cases. With probabilities the predicted class is the
-    most probable one (the first of equals), whatever else the frame says. ``name`` names the table in messages. Raises InputError for a frame that breaks the contract, and
-    for runs that differ in cases, labels, lesions or classes.
+    most probable one (the first of equals), whatever else the frame says. ``name`` names the table in messages. Raises
+    InputError for a frame that breaks the contract, and for runs that differ in cases, labels, lesions or classes.
 
     It has ``frames`` in the row order of the first, ``frame``; the ``k`` ``classes`` of the ``p_`` columns in their
     order, else all labels and predictions by name; ``truth``, the labels as class indices, (n,); ``lesion_ids``, (n,),
