@@ -29,8 +29,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from lesion_utils import leak_pairs as leaks
 from lesion_utils import predictions
+from lesion_utils.claims.differences import run_differences
 from lesion_utils.evaluation import PredictionTable, verdict
-from lesion_utils.evaluation.differences import run_differences
 from lesion_utils.paths import read_json, write_json
 from lesion_utils.predictions import LEAK_SPLITS as PARTS
 

@@ -2,7 +2,7 @@
 
 Both arms share test and validation images and most training images. The leaky arm adds images that share a lesion with
 test images; the clean arm adds as many images, of the same classes, of other lesions (a paired design, as in
-Lawson-Darrow's Skin-Cancer-Model). ``evaluation/differences.py`` computes the difference.
+Lawson-Darrow's Skin-Cancer-Model). ``claims/differences.py`` computes the difference.
 """
 
 from collections import defaultdict

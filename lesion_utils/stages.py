@@ -9,13 +9,10 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.augment import make_augmenter, visible_area_and_fill
 from lesion_utils.cases import data_title, layout, read_cases
+from lesion_utils.claims.differences import LOG_LOSS, both_corrections, measures, remedy_differences
 from lesion_utils.claims.rules import best_and_late, not_learnt
 from lesion_utils.evaluation import PredictionTable, confusion, judge
-from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
-from lesion_utils.evaluation.differences import ablation_differences
-from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
-from lesion_utils.evaluation.prior import correct_prior
-from lesion_utils.evaluation.sentences import NO_DIFFERENCE, cell
+from lesion_utils.evaluation.sentences import cell
 from lesion_utils.models import Network, build, set_trainable
 from lesion_utils.offline_copies import make_offline_copies
 from lesion_utils.pictures import load_pictures
@@ -28,9 +25,7 @@ from lesion_utils.training import Trained, train
 
 TOLD = ("loss", "optimizer", "phases", "monitor", "keep", "case_table", "allow_leak")  # by columns of their own
 FEW_LAYERS = 12  # of a backbone; more are one row of the table of layers
-PLAIN, LOG_LOSS = "balanced accuracy", "log loss"  # the smaller the log loss, the better
-RANKING = ("macro AUC", "macro average precision")
-PARTS = {"Ranking": RANKING, "Probabilities": (LOG_LOSS,), "Threshold": (PRIOR_CORRECTED,)}
+PLAIN = "balanced accuracy"
 
 
 def train_stage(params: StudyParams, stage: str, case_tables: Mapping[str, pd.DataFrame]) -> dict[str, Trained]:
@@ -291,10 +286,8 @@ def confusion_sentences(tables: Mapping[str, PredictionTable]) -> str:
 
 
 def compare_stage(params: StudyParams, tables: Mapping[str, PredictionTable]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The validation ``tables`` of recipes with those of their references: the rows of ``judge`` for the metrics of
-    ``PARTS``, by recipe and metric, and the rows of ``ablation_differences`` of each recipe with another as reference.
-
-    Log loss is that after temperature scaling, balanced accuracy that after prior correction, each arm by its own.
+    """The validation ``tables`` of recipes with those of their references: the rows of ``judge`` for the measures of
+    ``remedy_differences``, by recipe and metric, and its rows of each recipe that has another as its reference.
     """
     against = {name: params.reference_of(name) for name in tables}
     missing = [name for name in dict.fromkeys(against.values()) if name not in tables]
@@ -302,56 +295,12 @@ def compare_stage(params: StudyParams, tables: Mapping[str, PredictionTable]) ->
     arms = {name: PredictionTable(frame, params.resamples, name=name) for name, frame in frames.items()} | dict(tables)
     barred = {name: not_learnt(table) for name, table in arms.items()}
     pairs = {name: base for name, base in against.items() if base != name}
-    scaled = {name: apply_temperature(table, fit_temperature(table)) for name, table in arms.items()}
-    corrected, metrics = {name: correct_prior(table) for name, table in arms.items()}, (*RANKING, PRIOR_CORRECTED)
-    judged = {
-        name: pd.concat([judge(corrected[name], wanted=(*metrics, PLAIN)), judge(scaled[name], wanted=(LOG_LOSS,))])
-        for name in arms
-    }
-    rows = [(corrected, metrics), (scaled, (LOG_LOSS,))]
-    differences = [ablation_differences(of, pairs, None, compared, barred) for of, compared in rows]
-    return pd.concat(judged), pd.concat(differences)
-
-
-def remedy_sentences(differences: pd.DataFrame) -> str:
-    """What each recipe changes in the differences of ``compare_stage``, a line each, and then what helps in all."""
-    if differences.empty:
-        return "No recipe is compared with another one."
-    effects = [_effect(metric, verdict) for (_, metric), verdict in differences["verdict"].items()]
-    rows = differences.assign(effect=effects)
-    lines = [_remedy_sentence(name, of.droplevel(0)) for name, of in rows.groupby(level=0, sort=False)]
-    return "\n".join([*lines, "", f"**What helps?** {_answer(rows)}."])
-
-
-def _effect(metric: str, verdict: str) -> str:
-    if verdict not in ("higher", "lower"):
-        return verdict
-    return "better" if (verdict == "lower") == (metric == LOG_LOSS) else "worse"
-
-
-def _remedy_sentence(name: str, rows: pd.DataFrame) -> str:
-    shown = {
-        metric: f"{metric} {cell(row, edges=[0.0], sign='+')}"
-        for metric, row in rows.dropna(subset=["value"]).iterrows()
-    }
-    named = {part: ", ".join(shown[metric] for metric in metrics if metric in shown) for part, metrics in PARTS.items()}
-    parts = [f"{part}: {text or 'not estimable'}" for part, text in named.items()]
-    groups = rows.groupby("effect", sort=False).groups.items()
-    said = "; ".join(f"{effect} ({', '.join(of)})" if len(groups) > 1 else effect for effect, of in groups)
-    return f"- **{name}**. {'. '.join(parts)}. {said[0].upper()}{said[1:]}."
-
-
-def _answer(rows: pd.DataFrame) -> str:
-    """What the verdicts say in all, without its full stop."""
-    known = rows[rows["effect"].isin(["better", "worse"])]
-    if known.empty and not rows["effect"].str.startswith(NO_DIFFERENCE).any():
-        reasons = [text.partition(":")[0] if "not measurable" in text else text for text in rows["effect"]]
-        return f"It cannot be told from these runs: {'; '.join(dict.fromkeys(reasons))}"
-    said = [
-        f"{effect.capitalize()} {metric}: {', '.join(of.index.get_level_values(0))}"
-        for (metric, effect), of in known.groupby([known.index.get_level_values(1), "effect"], sort=False)
-    ]
-    return ". ".join([*said, "Every other comparison shows no difference or has no verdict"])
+    judged, wanted = {}, [PLAIN, *(name for name in measures(params.judging) if name != LOG_LOSS)]
+    for name, table in arms.items():
+        corrected, scaled = both_corrections(table)
+        rows = [judge(corrected, params.judging, wanted=wanted), judge(scaled, wanted=[LOG_LOSS])]
+        judged[name] = pd.concat(rows)
+    return pd.concat(judged), remedy_differences(arms, pairs, params.judging, barred)
 
 
 def batch_of_phantom(params: StudyParams, recipe: Recipe, count: int = 8) -> list[tuple[np.ndarray, str]]:

@@ -20,7 +20,7 @@ from lesion_utils.study import PUBLISHED, load_study
 EXACT = 1e-9  # numbers further apart differ
 _JUDGED = ("results.json", "claims.json")
 _WORDS = ("verdict", "chosen on validation")  # other texts say nothing that was computed
-_NAMES = ("id", "recipe", "leak", "split", "on", "metric")  # of a row
+_NAMES = ("id", "recipe", "leak", "split", "on", "metric", "measure")  # of a row
 
 
 def studies() -> dict[str, bool]:

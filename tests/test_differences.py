@@ -7,9 +7,9 @@ import pytest
 from prediction_tables import prediction_table, table_of
 
 from lesion_utils import figures
+from lesion_utils.claims.differences import ablation_differences
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, judge
-from lesion_utils.evaluation.differences import ablation_differences
 
 TRUTH = np.repeat(range(4), [40, 40, 60, 160])
 

@@ -22,8 +22,8 @@ from lesion_utils.evaluation import (
 from lesion_utils.evaluation import bootstrap as intervals
 from lesion_utils.evaluation.bootstrap import lesion_draws, percentile_interval
 from lesion_utils.evaluation.judge import taken_for
-from lesion_utils.evaluation.views import views_of
 from lesion_utils.study import Judging
+from lesion_utils.views import views_of
 
 HAM = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
 NUMBERS = ["value", "low", "high"]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from lesion_utils import leak_pairs as leaks
 from lesion_utils import predictions
 from lesion_utils.cases import make_case_tables
+from lesion_utils.claims.differences import leak_differences, run_differences
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, verdict
-from lesion_utils.evaluation.differences import leak_differences, run_differences
 from lesion_utils.leak_pairs import paired_arms, train_leak_pairs
 from lesion_utils.paths import PROJECT
 from lesion_utils.splits import split_by_lesion

@@ -13,10 +13,10 @@ from lesion_utils import pipeline, predictions, verify
 from lesion_utils.audit import pixel_digests
 from lesion_utils.audit.corrections import corrections
 from lesion_utils.claims.declared import read_ledger
+from lesion_utils.claims.differences import run_differences
 from lesion_utils.claims.results import choose, gaps, write_results
 from lesion_utils.datasets import isic9
 from lesion_utils.evaluation import PredictionTable, judge
-from lesion_utils.evaluation.differences import run_differences
 from lesion_utils.paths import PROJECT
 from lesion_utils.predictions import STAGE_NOTEBOOKS
 from lesion_utils.reports import documents

@@ -7,7 +7,7 @@ from prediction_tables import table_of
 
 from lesion_utils.claims.results import choice_sentence, choose
 from lesion_utils.evaluation import PredictionTable, holm, judge, overview, sentence, verdict
-from lesion_utils.evaluation.sentences import by_class, listed, verdicts_sentence
+from lesion_utils.evaluation.sentences import by_class, listed
 
 
 def test_a_sentence_has_the_value_the_interval_and_n():
@@ -140,8 +140,6 @@ def test_a_table_of_numbers_has_their_intervals_and_sizes_and_of_differences_the
     assert table.loc["a"].tolist()[:5] == ["+0.100 (+0.004 to +0.200)", 100, 90, 3, "0.06"]
     assert table.loc["a", "verdict"].startswith("no difference shown")
     assert table.loc["b", ["Holm-adjusted p", "verdict"]].tolist() == ["", "not estimable"]
-    assert verdicts_sentence(table).startswith("Verdicts on 2 differences: 1 no difference shown")
-    assert verdicts_sentence(table.tail(1)) == "Verdict on all 1 differences: not estimable."
 
 
 def test_the_table_of_classes_has_a_line_for_each_and_marks_the_rare():

@@ -7,6 +7,7 @@ from prediction_tables import CLASSES, prediction_table
 
 from lesion_utils import stages
 from lesion_utils.cases import make_case_tables
+from lesion_utils.claims.differences import remedy_differences, remedy_sentences, remedy_table
 from lesion_utils.evaluation import PredictionTable
 from lesion_utils.models import set_trainable
 from lesion_utils.study import StudyParams
@@ -43,7 +44,7 @@ def test_a_remedy_that_ranks_better_helps_and_one_that_moves_the_threshold_does_
     said = verdicts.loc["moved"]
     assert said.drop("log loss").str.startswith("no difference").all()
     assert said["log loss"] == "higher"  # its probabilities are those of other class shares
-    text = stages.remedy_sentences(differences)
+    text = remedy_sentences(differences)
     answer = text.split("**What helps?**")[1]
     assert "Better macro AUC: taught" in answer and "Better log loss: taught" in answer
     assert "Worse log loss: moved" in answer and answer.count("moved") == 1
@@ -51,20 +52,20 @@ def test_a_remedy_that_ranks_better_helps_and_one_that_moves_the_threshold_does_
 
 
 def test_what_harms_is_said_to_be_worse():
-    answer = stages.remedy_sentences(compared(harmed=runs(10, skill=0.8))[1]).split("**What helps?**")[1]
+    answer = remedy_sentences(compared(harmed=runs(10, skill=0.8))[1]).split("**What helps?**")[1]
     assert "Worse macro AUC: harmed" in answer and "Worse log loss: harmed" in answer and "Better" not in answer
 
 
 def test_with_few_runs_or_models_that_learnt_nothing_it_cannot_be_told():
     plain, better = runs(0, repeats=1), runs(10, skill=3.0, repeats=1)
     _, differences = stages.compare_stage(study_of("better"), {"plain": plain, "better": better})
-    text = stages.remedy_sentences(differences)
+    text = remedy_sentences(differences)
     assert "cannot be told from these runs: no verdict: one run per arm, 3 needed" in text
     assert "No verdict: one run per arm" in text.split("**What helps?**")[0] and "etter macro" not in text
-    text = stages.remedy_sentences(compared(idle=runs(10, skill=0.0, tilt=3.0))[1])
+    text = remedy_sentences(compared(idle=runs(10, skill=0.0, tilt=3.0))[1])
     lines, answer = text.split("**What helps?**")
     assert "idle learnt nothing" in lines and "cannot be told from these runs: not measurable here." in answer
-    assert "No recipe is compared" in stages.remedy_sentences(pd.DataFrame())
+    assert "No recipe is compared" in remedy_sentences(pd.DataFrame())
 
 
 def test_classes_too_rare_are_not_estimable_and_break_nothing():
@@ -73,8 +74,28 @@ def test_classes_too_rare_are_not_estimable_and_break_nothing():
         name: PredictionTable([frame.iloc[few] for frame in table.frames], 100)
         for name, table in {"plain": runs(0), "other": runs(10)}.items()
     }
-    text = stages.remedy_sentences(stages.compare_stage(study_of("other"), tables)[1])
-    assert "Threshold: not estimable" in text and "nan" not in text
+    text = remedy_sentences(stages.compare_stage(study_of("other"), tables)[1])
+    assert "Threshold: prior-corrected balanced accuracy not estimable" in text and "nan" not in text
+
+
+def test_each_arm_is_corrected_and_scaled_by_its_own_validation():
+    """On test, an arm whose validation is another model's gets the wrong strength and temperature."""
+    arms, pairs = {"plain": runs(0), "moved": runs(20, tilt=0.0)}, {"moved": "plain"}
+    by_itself = remedy_differences(arms, pairs)
+    own = remedy_differences(arms, pairs, validations=arms)
+    others = remedy_differences(arms, pairs, validations={"plain": arms["plain"], "moved": runs(30, tilt=2.0)})
+    value = "value", ("moved", "prior-corrected balanced accuracy"), ("moved", "log loss"), ("moved", "macro AUC")
+    assert all(own.loc[name, "value"] == pytest.approx(by_itself.loc[name, "value"], abs=0.02) for name in value[1:])
+    assert others.loc[value[1], "value"] < own.loc[value[1], "value"] - 0.02
+    assert others.loc[value[3], "value"] == own.loc[value[3], "value"]  # ranking needs no correction
+
+
+def test_the_table_of_remedies_has_a_line_per_recipe_and_a_column_per_measure():
+    table = remedy_table(compared(taught=runs(10, skill=3.0), moved=runs(20, tilt=0.0))[1])
+    assert table.index.tolist() == ["taught", "moved"]
+    assert table.loc["taught", "macro AUC"].startswith("+0.") and table.loc["taught", "macro AUC"].endswith(": better")
+    assert table.loc["taught", "log loss"].startswith("-") and table.loc["taught", "log loss"].endswith(": better")
+    assert table.loc["moved", "macro AUC"].endswith(": no difference shown at this n")
 
 
 def test_the_most_frequent_confusion_is_named():

@@ -18,9 +18,9 @@ from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import metrics
 from lesion_utils.evaluation.bootstrap import MAX_REDRAWN, interval_row, percentile_interval, unknown, wilson
 from lesion_utils.evaluation.judge import FEW
-from lesion_utils.evaluation.views import asked_views
 from lesion_utils.rounding import number
 from lesion_utils.tables import parse_numbers, read_table, require_columns, require_unique
+from lesion_utils.views import asked_views
 
 MIN_IMAGES = 10  # of a class; with fewer, its numbers are shown and marked "too few"
 MOST_CLASSES = 50

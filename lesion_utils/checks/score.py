@@ -17,10 +17,10 @@ from lesion_utils.evaluation.judge import FEW, judge
 from lesion_utils.evaluation.operating import OperatingPoint, choose, judge_at, missed, most_probable
 from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.subgroups import groups_caveat, subgroups, untested
-from lesion_utils.evaluation.views import asked_views
 from lesion_utils.paths import records
 from lesion_utils.rounding import number, span
 from lesion_utils.study import Judging
+from lesion_utils.views import asked_views
 
 MOST_DRAWS = 400_000_000  # images times resamples, a byte each
 

@@ -13,11 +13,11 @@ from lesion_utils.audit.links import KINDS, link_groups, linked_to
 from lesion_utils.checks.findings import say
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import exact_interval, wilson
-from lesion_utils.evaluation.views import asked_views
 from lesion_utils.paths import records
 from lesion_utils.rounding import percent
 from lesion_utils.splits import SPLITS
 from lesion_utils.tables import refuse_rows, require_columns, require_filled, require_one_of
+from lesion_utils.views import asked_views
 
 PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))  # which of the first are in the second
 ANY = "any of these"

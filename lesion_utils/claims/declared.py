@@ -7,7 +7,6 @@ is true. ``rules`` compares only this region with what was measured.
 import contextlib
 import functools
 import math
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -43,20 +42,19 @@ class _Declared(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 _WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yml").read_text(encoding="utf-8"))
 FACTS: dict[str, str] = _WORDS.pop("facts")
 _RECIPES: dict[str, str] = _WORDS.pop("recipes")
-_JUDGED = re.compile(r"(\w+)(?= learnt nothing| has not converged| are the same model| and \w+ are the same model)")
 
 
 class _Estimand(_Declared):
     def __str__(self) -> str:
         template = jinja2.Template(_WORDS[self.kind])  # type: ignore[attr-defined]
-        named = {key: _RECIPES.get(value, value) for key, value in self if key in ("recipe", "reference")}
+        named = {key: in_words(value) for key, value in self if key in ("recipe", "reference")}
         facts = {"as_written": as_written, "fact_words": FACTS.get(getattr(self, "fact", ""))}
         return template.render(dict(self) | named | facts)
 
 
-def in_words(reason: str) -> str:
-    """``reason``, why models carry no verdict, with words for the names of recipes."""
-    return _JUDGED.sub(lambda found: _RECIPES.get(found[1], found[1]), reason)
+def in_words(recipe: str) -> str:
+    """What a reader calls a recipe of a published system; its name where no words are known."""
+    return _RECIPES.get(recipe, recipe)
 
 
 class Metric(_Estimand):

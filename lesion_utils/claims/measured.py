@@ -15,7 +15,7 @@ from lesion_utils.augment import visible_area_and_fill
 from lesion_utils.cases import read_written_cases
 from lesion_utils.checks.matrix import CLASS_COUNTS, judge_matrix, read_case_mix
 from lesion_utils.claims import rules
-from lesion_utils.claims.declared import Data, Matrix, Metric, Share, Training
+from lesion_utils.claims.declared import Data, Matrix, Metric, Share, Training, in_words
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge
 from lesion_utils.evaluation.bootstrap import LEVEL, MIN_RUNS, wilson
@@ -23,8 +23,8 @@ from lesion_utils.evaluation.judge import Region
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
 from lesion_utils.evaluation.prior import correct_prior
 from lesion_utils.evaluation.sentences import runs_per_arm
-from lesion_utils.evaluation.views import views_of
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
+from lesion_utils.views import views_of
 
 MATRIX_RESAMPLES = 2000
 
@@ -76,10 +76,14 @@ class StudyTables:
         recipes = estimand.recipe, estimand.reference
         tables = {name: self._table(name, estimand.split) for name in recipes}
         if reasons := rules.bars(self.params, tables, {estimand.reference}):
-            return "; ".join(f"{name} {reason}" for name, reason in reasons.items())
+            return "; ".join(f"{in_words(name)} {reason}" for name, reason in reasons.items())
         arms = (table.frames for table in tables.values())
         same = all(arm.equals(reference) for arm, reference in zip(*arms, strict=True))
-        return f"{' and '.join(recipes)} are the same model: all their predictions are equal" if same else ""
+        return (
+            f"{' and '.join(map(in_words, recipes))} are the same model: all their predictions are equal"
+            if same
+            else ""
+        )
 
     def _metric(self, estimand: Metric, region: Region | None) -> Measured:
         arms = {estimand.recipe: estimand.with_copies}

@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from lesion_utils import predictions, tracked
-from lesion_utils.claims.rules import not_learnt
+from lesion_utils.claims.differences import leak_differences, remedy_differences
+from lesion_utils.claims.rules import bars, not_learnt
 from lesion_utils.digests import commit, file_digest
 from lesion_utils.evaluation import PredictionTable, compare, judge
-from lesion_utils.evaluation.differences import leak_differences
 from lesion_utils.evaluation.prior import correct_prior
 from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import atomic_write, records, report_folder, write_json
@@ -22,10 +22,11 @@ WIDE = 0.06  # a gap between validation and test that needs an explanation
 
 def judge_study(
     params: StudyParams,
-) -> tuple[dict[tuple[str, str], PredictionTable], pd.DataFrame, str, dict[str, pd.DataFrame], str]:
+) -> tuple[dict[tuple[str, str], PredictionTable], pd.DataFrame, str, dict[str, pd.DataFrame], str, pd.DataFrame]:
     """All prediction tables of a study by recipe and split, each with all runs; their rows of ``judge``, indexed by
-    recipe, split and metric; the recipe chosen on validation; ``leak_differences`` of each leak; and the reason why the
-    chosen recipe learnt nothing, or "" (``rules.not_learnt`` on the split that is judged last).
+    recipe, split and metric; the recipe chosen on validation; ``leak_differences`` of each leak; the reason why the
+    chosen recipe learnt nothing, or "" (``rules.not_learnt``); and ``remedy_differences`` of each recipe that has
+    another as its reference. The last two are about the split that is judged last.
     """
     tables: dict[tuple[str, str], PredictionTable] = {}
     for key in itertools.product(params.recipes, params.held_out_splits):
@@ -36,7 +37,13 @@ def judge_study(
     judged = pd.concat(rows, names=["recipe", "split", "name"])
     leaks = {leak: leak_differences(params, leak) for leak in params.leaks}
     chosen, _ = choose(judged)
-    return tables, judged, chosen, leaks, not_learnt(tables[(chosen, params.held_out_splits[-1])])
+    first, last = params.held_out_splits[0], params.held_out_splits[-1]
+    arms, validations = ({name: tables[(name, split)] for name in params.recipes} for split in (last, first))
+    against = {name: base for name in params.recipes if (base := params.reference_of(name)) != name}
+    unfit = bars(params, arms, set(against.values()))
+    fitted_on = validations if last != first else None
+    differences = remedy_differences(arms, against, params.judging, unfit, fitted_on)
+    return tables, judged, chosen, leaks, not_learnt(arms[chosen]), differences
 
 
 def log_test_reads(params: StudyParams, purpose: str) -> None:
@@ -119,12 +126,13 @@ def write_results(
     chosen: str,
     leaks: Mapping[str, pd.DataFrame] | None = None,
     unlearnt: str = "",
+    differences: pd.DataFrame | None = None,
 ) -> None:
     """Writes ``results.json`` among the reports: one row per recipe, split and metric, and the recipe chosen.
 
     ``judged`` is as in ``choose``; of single classes only sensitivities are written. What is not estimable is null, and
     ``note`` says why; ``few`` and ``leaky`` appear where true. ``leaks``: ``leak_differences`` of each leak;
-    ``unlearnt``: why the chosen recipe learnt nothing (``judge_study``).
+    ``unlearnt`` and ``differences`` are those of ``judge_study``.
     """
     kept = judged[(judged["kind"] != "class") | judged["metric"].str.startswith("sensitivity ")]
     rows = _records(kept.rename_axis(["recipe", "split", "name"]).reset_index(), "recipe", "split", "metric", "kind")
@@ -136,11 +144,18 @@ def write_results(
         leak_rows += _records(frame, "leak", "recipe", "kind", "pairs", "on", "metric")
     about = params.model_dump(include={"study", "dataset", "runs", "resamples"}) | {"chosen on validation": chosen}
     about |= {"not learnt": unlearnt} if unlearnt else {}
-    write_json(report_folder(params.study) / "results.json", about | {"rows": rows, "leaks": leak_rows})
+    remedies = [
+        {"reference": params.reference_of(row["recipe"]), **row}
+        for frame in ([] if differences is None or differences.empty else [differences])
+        for row in _records(frame.rename_axis(["recipe", "measure"]).reset_index(), "recipe", "measure")
+    ]
+    results = {"rows": rows, "leaks": leak_rows, "differences": remedies}
+    write_json(report_folder(params.study) / "results.json", about | results)
 
 
 def _records(frame: pd.DataFrame, *names: str) -> list[dict[str, Any]]:
     """Rows for JSON: ``names`` and the numbers, unrounded, without remarks that are not true or empty."""
     numbers = ["value", "low", "high", "least", "most", "n", "lesions", "few", "leaky", "note"]
+    numbers += ["runs", "p_holm", "family", "verdict"]
     rows = records(frame[[*names, *(name for name in numbers if name in frame)]])
     return [{key: value for key, value in row.items() if value or key not in ("few", "leaky", "note")} for row in rows]

@@ -120,9 +120,7 @@ def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         text = {"claim": f"“{row['quote']}”" if row["source"] == "text" else row["quote"]}
         text["published"] = "" if row["published"] is None else as_written(row["published"])
         text |= _measured(row)
-        texts.append(
-            row | text | {"remarks": list(filter(None, (declared.in_words(row.get("why", "")), late, row["note"])))}
-        )
+        texts.append(row | text | {"remarks": list(filter(None, (row.get("why", ""), late, row["note"])))})
     return texts
 
 

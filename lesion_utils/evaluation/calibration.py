@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.bootstrap import not_estimable
 from lesion_utils.evaluation.prediction_table import PredictionTable
-from lesion_utils.evaluation.views import Views, views_of
 from lesion_utils.rounding import number
+from lesion_utils.views import Views, views_of
 
 TOP = "top label"
 BINS = 15

@@ -12,8 +12,8 @@ from sklearn.metrics import confusion_matrix, roc_curve
 from lesion_utils.evaluation import bootstrap, metrics
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED, Block, Entry, Metric, metrics_of
 from lesion_utils.evaluation.prediction_table import PredictionTable, Run, require_same_classes
-from lesion_utils.evaluation.views import Views
 from lesion_utils.study import Judging
+from lesion_utils.views import Views
 
 FEW = 20  # images of a class; with fewer, its rows are marked and never ranked
 COMPARED = ("balanced accuracy", PRIOR_CORRECTED, "macro AUC", "accuracy", "melanoma sensitivity")

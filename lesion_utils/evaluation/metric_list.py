@@ -9,8 +9,8 @@ import numpy as np
 
 from lesion_utils.evaluation import metrics
 from lesion_utils.evaluation.prediction_table import PredictionTable, Run
-from lesion_utils.evaluation.views import Views, views_of
 from lesion_utils.study import Judging
+from lesion_utils.views import Views, views_of
 
 OVERALL, VIEW, CLASS = "overall", "view", "class"  # kinds of rows
 PRIOR_CORRECTED = "prior-corrected balanced accuracy"

@@ -16,8 +16,8 @@ from lesion_utils.evaluation import bootstrap
 from lesion_utils.evaluation.bootstrap import estimate_row, not_estimable, share_draws, unknown
 from lesion_utils.evaluation.calibration import calibration, fit_recalibration
 from lesion_utils.evaluation.prediction_table import PredictionTable
-from lesion_utils.evaluation.views import Views
 from lesion_utils.rounding import number, of_people, percent
+from lesion_utils.views import Views
 
 PEOPLE = 1000  # of whom a reader imagines the numbers
 

@@ -12,7 +12,7 @@ from lesion_utils import predictions
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import bootstrap
 from lesion_utils.evaluation.metrics import Ranking
-from lesion_utils.evaluation.views import Views, views_of
+from lesion_utils.views import Views, views_of
 
 CORRECTED = "prior_corrected"  # column of the classes after prior correction, which ``prior.correct_prior`` adds
 Frames: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]

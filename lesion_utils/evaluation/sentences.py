@@ -66,14 +66,6 @@ def listed(rows: pd.DataFrame, differences: bool = False) -> pd.DataFrame:
     return table
 
 
-def verdicts_sentence(table: pd.DataFrame) -> str:
-    """How often each verdict appears in a table of ``listed``, in words."""
-    counts = table["verdict"].value_counts(sort=False)
-    if len(counts) == 1:
-        return f"Verdict on all {len(table)} differences: {counts.index[0]}."
-    return f"Verdicts on {len(table)} differences: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}."
-
-
 def by_class(rows: pd.DataFrame, wanted: Sequence[str] = ("sensitivity", "precision", "AUC")) -> pd.DataFrame:
     """The rows of single classes of ``judge`` as a table: a line per class, a column per metric, and its images."""
     rows = rows[rows["kind"] == "class"]
