@@ -17,6 +17,7 @@ import yaml
 
 from lesion_utils import pipeline
 from lesion_utils.cases import data_title, layout, read_written_cases
+from lesion_utils.claims.differences import effect_of
 from lesion_utils.claims.rules import near_chance
 from lesion_utils.digests import commit, file_digest
 from lesion_utils.errors import InputError
@@ -190,7 +191,8 @@ def _outcome(folder: Path) -> dict[str, Any]:
 
 def _results(path: Path) -> dict[str, Any]:
     """The results in the file ``path``: ``rows`` by recipe and split and by metric, ``leaks`` by leak and set of images
-    and by metric, the recipe ``chosen``, and of the ``split`` judged last: ``recipes`` by name and metric, ``best``.
+    and by metric, the recipe ``chosen``, and of the ``split`` judged last: ``recipes`` by name and metric, ``best``,
+    and ``remedies``, the differences to the reference by recipe and measure, each with its ``effect``.
     """
     results = read_json(path, f"make study STUDY={path.parent.name}")
     tables: dict[str, dict] = {"rows": {}, "leaks": {}}
@@ -206,6 +208,10 @@ def _results(path: Path) -> dict[str, Any]:
     classes = sum(metric.startswith("sensitivity ") for metric in best if best[metric].get("kind") == "class")
     unlearnt = "" if bound is None or not classes else near_chance(bound, classes)
     judged |= {"not_learnt": results.get("not learnt", unlearnt)}
+    judged["remedies"] = remedies = dict[str, dict[str, Any]]()
+    for row in results["differences"]:
+        effect = effect_of(row["measure"], row["verdict"]).partition(":")[0]
+        remedies.setdefault(row["recipe"], {})[row["measure"]] = row | {"effect": effect}
     return tables | judged | {"leaky": any(row["accuracy"].get("leaky") for row in recipes.values())}
 
 
@@ -310,7 +316,7 @@ def _answer(rows: list[dict[str, Any]], reports: Path) -> str:
     """The answer of all studies as Markdown: a row per system, and what helps. ``rows``: of the ledger of claims;
     ``reports``: the folder with the results of studies.
     """
-    studies = ("ham10000", f"{PUBLISHED}/003_corrected", f"{PUBLISHED}/004_corrected")
+    studies = ("ham10000", "imbalance", f"{PUBLISHED}/003_corrected", f"{PUBLISHED}/004_corrected")
     files = {study: reports / study / "results.json" for study in studies}
     results = {study: _results(file) for study, file in files.items() if file.is_file()}
     return render("answer.md.j2", claims={row["id"]: row for row in rows}, results=results)
@@ -322,7 +328,8 @@ def documents() -> dict[Path, str]:
     from lesion_utils.claims.declared import other_sentences
 
     ledger = verdicts.ledger(read_json(PROJECT / "reports" / PUBLISHED / "claims.json", "lesion claims"))
-    results = {study: _results(PROJECT / "reports" / study / "results.json") for study in ("ham10000", "isic9")}
+    studies = ("ham10000", "isic9", "imbalance")
+    results = {study: _results(PROJECT / "reports" / study / "results.json") for study in studies}
     answer = _answer(ledger["rows"], PROJECT / "reports")
     start, end = "<!-- answer: written by `lesion refresh-readme` -->\n", "<!-- end of answer -->"
     readme = PROJECT / "README.md"

@@ -141,6 +141,7 @@ def write_results(
         leak = params.leaks[name]
         frame = frame.assign(leak=name, recipe=leak.recipe, kind=leak.kind, pairs=leak.runs, on=frame["images"])
         frame["metric"] = frame.index.get_level_values(-1)
+        frame = frame.drop(columns="runs", errors="ignore")  # of each arm: the pairs
         leak_rows += _records(frame, "leak", "recipe", "kind", "pairs", "on", "metric")
     about = params.model_dump(include={"study", "dataset", "runs", "resamples"}) | {"chosen on validation": chosen}
     about |= {"not learnt": unlearnt} if unlearnt else {}
