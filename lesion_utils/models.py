@@ -157,18 +157,20 @@ def split_below(network: Network, layer: str) -> tuple[keras.Model, keras.Model]
     )
 
 
-def finished(network: Network, recipe: Recipe, from_features: bool = False) -> keras.Model:
+def finished(network: Network, recipe: Recipe, from_features: bool = False, with_features: bool = False) -> keras.Model:
     """The trained network as it predicts: with the mean over flips, if the recipe has it.
 
-    Input as in ``build``, not augmented, or features, for a recipe without the mean over flips.
+    Input as in ``build``, not augmented, or features, for a recipe without the mean over flips. ``with_features``: the
+    features of the picture itself are a second output.
     """
     inputs = keras.Input((network.head if from_features else network.features).input_shape[1:])
     views = [
         keras.ops.flip(inputs, axes) if axes else inputs for axes in ((), 1, 2, (1, 2))[: 4 if recipe.flip_views else 1]
     ]
-    scores = [network.head(view if from_features else network.features(view)) for view in views]
+    features = views if from_features else [network.features(view) for view in views]
+    scores = [network.head(of_view) for of_view in features]
     mean = keras.layers.average(scores) if recipe.flip_views else scores[0]
-    return keras.Model(inputs, mean, name="finished")
+    return keras.Model(inputs, [mean, features[0]] if with_features else mean, name="finished")
 
 
 def set_trainable(network: Network, train: str, freeze_batch_norm: bool) -> None:

@@ -114,9 +114,13 @@ def load_pictures(paths: Iterable[str], image_size: tuple[int, int], threads: in
 
 
 def _decode(path: str, image_size: tuple[int, int]) -> np.ndarray:
+    return decode(Path(path).read_bytes(), path, image_size)
+
+
+def decode(data: bytes, path: str, image_size: tuple[int, int]) -> np.ndarray:
+    """The picture in ``data``, the content of the file ``path``, in ``image_size`` (height, width, 3), uint8."""
     height, width = image_size
     try:
-        data = Path(path).read_bytes()
         picture = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, min_factor=2)
     except ValueError:  # not a JPEG, or a damaged one: Pillow's error names the damage
         picture = np.asarray(open_image(path))
@@ -126,7 +130,7 @@ def _decode(path: str, image_size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR if small else cv2.INTER_AREA)
 
 
-_DECODER = [simplejpeg.__version__, cv2.__version__, inspect.getsource(_decode)]  # in the cache's key
+_DECODER = [simplejpeg.__version__, cv2.__version__, inspect.getsource(decode)]  # in the cache's key
 
 
 def batches(

@@ -205,7 +205,7 @@ def test_a_damaged_picture_is_named(study, isic2018_folder, tmp_path, table_file
 
 def test_the_command_scores_and_says_what_it_did(study, isic2018_folder, tmp_path, table_file):
     (tmp_path / "tiny.yml").write_text(yaml.safe_dump(study.model_dump(mode="json")))
-    words = ["predict", str(tmp_path / "tiny.yml"), "cnn"]
+    words = ["predict-set", str(tmp_path / "tiny.yml"), "cnn"]
     done = CliRunner().invoke(app, [*words, str(isic2018_folder), "--output", str(table_file)])
     assert done.exit_code == 0, done.output
     n = len(isic2018.read(isic2018_folder))

@@ -11,19 +11,18 @@ import pandas as pd
 
 from lesion_utils import predictions
 from lesion_utils.audit.images import pixel_digests
-from lesion_utils.cases import ham10000_folder, read_case_tables
+from lesion_utils.cases import ham10000_folder
 from lesion_utils.datasets import read_any
 from lesion_utils.datasets.isic9 import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.paths import atomic_write, read_json, write_json
+from lesion_utils.model_file import trained_model
+from lesion_utils.paths import atomic_write, write_json
 from lesion_utils.pictures import load_pictures
-from lesion_utils.predictions import PROVENANCE
 from lesion_utils.published import handover
 from lesion_utils.runtime import start
 from lesion_utils.splits import find_leaks
 from lesion_utils.study import StudyParams
 from lesion_utils.tables import require_unique
-from lesion_utils.tracked import tracked_training
 
 DESCRIBING = ["age", "sex", "localization", "source"]  # columns of a set that go into the prediction table
 
@@ -42,7 +41,7 @@ def predict_folder(
     """
     if output.suffix != ".csv":
         raise InputError(f"{output.name!r} cannot be the prediction table. Expected a name that ends in .csv.")
-    model_file, provenance, own = _trained(params, recipe)
+    model_file, provenance, own = trained_model(params, recipe)
     cases = read_any(folder, ham10000_folder(params))
     classes, cases = _classes_and_labels(sorted(own["label"].unique()), cases, folder)
     used = own[own["split"].isin(["train", "validation"])].assign(split="train")
@@ -97,16 +96,6 @@ def _predict(
         expected = f"Expected {len(classes)}, one for each of {', '.join(classes)}. Fix: copy the whole folder again."
         raise InputError(f"{model_file} gives {scores.shape[1]} probabilities per picture. {expected}")
     return predictions.build(cases, *_summed(classes, scores), leaky)
-
-
-def _trained(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.DataFrame]:
-    """The trained model of ``recipe``, its provenance, and the cases of its study with their splits."""
-    if recipe not in params.recipes:
-        raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.recipes)}.")
-    folder = predictions.read_provenance(params, recipe, "validation")["path"].parents[1]
-    if not (model := folder / "model.keras").is_file():  # tables were taken from the reports, which have no models
-        raise InputError(f"{model} does not exist. Fix: remove {tracked_training(folder)}, then {params.command}.")
-    return model, read_json(folder / PROVENANCE), read_case_tables(params)[params.recipes[recipe].case_table]
 
 
 def _classes_and_labels(classes: list[str], cases: pd.DataFrame, folder: Path) -> tuple[list[str], pd.DataFrame]:

@@ -26,8 +26,9 @@ GROUPS = {  # command: module that has it; a module is imported when its command
     },
     "Check other people's results": {
         **dict.fromkeys(("matrix", "score", "leakcheck"), "checks"),
-        **dict.fromkeys(("predict", "evaluate"), "models"),
+        **dict.fromkeys(("predict-set", "evaluate"), "models"),
     },
+    "Use a trained model": dict.fromkeys(("pack", "predict"), "models"),
     "Upkeep of the project": dict.fromkeys(("refresh-notebooks", "refresh-readme"), "upkeep"),
 }
 MODULES = {command: module for commands in GROUPS.values() for command, module in commands.items()}

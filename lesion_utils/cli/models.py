@@ -1,19 +1,132 @@
-"""Trained models on images: those of a study on another set, and exported models on the images of their results."""
+"""Trained models on images: a packed model on any pictures, and models on the images of a set or of their results."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pandas as pd
 import typer
 
 from lesion_utils.cli.common import Data, Ham10000, Isic2018, Study, Threads, harmless, unusable_input_exits_2
-from lesion_utils.paths import atomic_write
+from lesion_utils.digests import file_digest
+from lesion_utils.errors import InputError
+from lesion_utils.paths import atomic_write, read_json, report_folder, write_json
 from lesion_utils.rounding import number
 from lesion_utils.study import load_study
 
+SAVED_EVERY = 64  # images
 PRINTED = ("accuracy", "majority baseline accuracy", "balanced accuracy", "melanoma sensitivity")
 
 
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def pack(
+    study: Study,
+    recipe: Annotated[str, typer.Argument(help="a recipe of the study that has been trained")],
+    output: Annotated[Path | None, typer.Option(help="the file to write; by default RECIPE.lesion")] = None,
+    data: Data = None,
+    ham10000: Ham10000 = None,
+    isic2018: Isic2018 = None,
+    threads: Threads = None,
+) -> None:
+    with unusable_input_exits_2():
+        params = load_study(study, data=data, ham10000=ham10000, isic2018=isic2018, threads=threads)
+        from lesion_utils import model_file  # imports TensorFlow
+        from lesion_utils.cases import layout
+        from lesion_utils.pipeline import CARD
+
+        target, made_up = output or Path(f"{recipe}{model_file.SUFFIX}"), layout(params).made_up
+        about = model_file.pack(params, recipe, report_folder(params.study) / CARD, made_up, target)
+    typer.echo(f"{target}: {about.name}, {target.stat().st_size / 1e6:.1f} MB, classes {', '.join(about.classes)}")
+    chosen = about.point
+    point = f"{chosen.view} from {number(chosen.threshold)} on ({chosen.rule})" if chosen else "none"
+    typer.echo(f"temperature {number(about.temperature)}; operating point: {point}")
+
+
 def predict(
+    images: Annotated[list[Path], typer.Argument(help="images, or folders that are searched for images")],
+    model: Annotated[Path, typer.Option(help="a .lesion file, which `lesion pack` writes")],
+    output: Annotated[Path, typer.Option("--out", "--output", help="the table to write, a .csv")] = Path(
+        "predictions.csv"
+    ),
+    threads: Annotated[int, typer.Option(min=1, help="the last digits of the probabilities depend on it")] = 2,
+) -> None:
+    with unusable_input_exits_2():
+        paths = images_in(images)
+        if output.suffix != ".csv":
+            raise InputError(f"{output.name!r} cannot be the table. Expected a name that ends in .csv.")
+        from lesion_utils import model_file  # imports TensorFlow
+
+        network = model_file.read(model, threads)
+        kept = _kept(output, network.digest)
+        left = [path for path in paths if not _is_done(path, kept)]
+        rows = {str(path): kept[str(path)] for path in paths if path not in set(left)}
+        order = {str(path): place for place, path in enumerate(paths)}
+        new = model_file.predict_files(network, left)
+        with typer.progressbar(new, len(left), "predicting", file=sys.stderr) as progress:
+            for done, row in enumerate(progress, 1):
+                rows[row["image"]] = row
+                if done % SAVED_EVERY == 0 or done == len(left):
+                    _save(output, sorted(rows.values(), key=lambda of: order[of["image"]]), network)
+        if not left:
+            _save(output, [*rows.values()], network)
+    about, problems = network.about, [row for row in rows.values() if row["problem"]]
+    again = f", {len(paths) - len(left):,} of them before" if len(left) < len(paths) else ""
+    typer.echo(f"{output}: {len(paths) - len(problems):,} images predicted by {about.name}{again}")
+    if about.made_up:
+        typer.echo("The model was trained on made-up pictures: its answers say nothing about patients.")
+    unlike = sum(row.get("unlike_training") == "yes" for row in rows.values())
+    if unlike:
+        typer.echo(f"{unlike:,} are unlike the pictures of training: do not use their predictions.")
+    for row in problems:
+        typer.echo(harmless(row["problem"]))
+    raise typer.Exit(1 if problems else 0)
+
+
+def images_in(given: Sequence[Path]) -> list[Path]:
+    """The images that ``given`` names, and those in its folders, each once; raises InputError for anything else."""
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES and file.is_file())
+            if not inside:
+                raise InputError(f"{path} has no image. Expected files that end in {', '.join(IMAGES)}.")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"{path} is neither a file nor a folder. Fix: correct the path.")
+    return [*dict.fromkeys(found)]
+
+
+def _kept(output: Path, digest: str) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier call with the same model, by image; InputError for another table in their place."""
+    if not output.is_file():
+        return {}
+    about = read_json(output.with_suffix(".json"), missing={})
+    if about.get("model") != digest:
+        made = "by another model, or not by `lesion predict`"
+        raise InputError(f"{output} exists and was made {made}. Fix: --out with another name, or remove it.")
+    rows = pd.read_csv(output, dtype=str, keep_default_na=False).to_dict("records")
+    return {row["image"]: row for row in rows}
+
+
+def _is_done(path: Path, kept: dict[str, dict[str, Any]]) -> bool:
+    row = kept.get(str(path), {"problem": "new"})
+    return not row["problem"] and row["content"] == file_digest(path)
+
+
+def _save(output: Path, rows: list[dict[str, Any]], model: Any) -> None:
+    columns = [f"p_{name}" for name in model.about.classes]
+    ordered = ["image", "predicted", *columns, "melanoma", "possible", "unlike_training", "problem", "content"]
+    write_json(output.with_suffix(".json"), {"model": model.digest, "name": model.about.name})
+    with atomic_write(output) as new:
+        pd.DataFrame(rows, columns=ordered).to_csv(new, index=False)
+
+
+def predict_set(
     study: Study,
     recipe: Annotated[str, typer.Argument(help="a recipe of the study that has been trained")],
     folder: Annotated[Path, typer.Argument(help="images with a label table, or folders of classes; layouts below")],
@@ -42,7 +155,7 @@ def predict(
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="folder of an exported model, or one of the models in it")],
-    data: Annotated[list[Path], typer.Option(help="folder of images, as for `lesion predict`; repeatable")],
+    data: Annotated[list[Path], typer.Option(help="folder of images, as for `lesion predict-set`; repeatable")],
     output: Annotated[Path | None, typer.Option(help="default: the folder `evaluated` next to the model")] = None,
     threads: Annotated[int, typer.Option(min=1, help="the last digits of the probabilities depend on it")] = 2,
     trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="load a .pkl: this runs any code in it")] = False,
