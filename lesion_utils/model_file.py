@@ -27,6 +27,7 @@ from lesion_utils.models import build, finished, load_backbone
 from lesion_utils.paths import atomic_write, read_json
 from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, decode, load_pictures
 from lesion_utils.predictions import PROVENANCE
+from lesion_utils.published.handover import keras_model
 from lesion_utils.recipes import Recipe, Strict
 from lesion_utils.runtime import keras, start
 from lesion_utils.study import StudyParams
@@ -148,7 +149,7 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
     if not card.is_file():
         raise InputError(f"{card} does not exist. Fix: {params.command}")
     start(params.threads)
-    model = keras.models.load_model(path, compile=False)
+    model = keras_model(path)
     features = model.get_layer("features")
     backbone = next(layer for layer in features.layers if isinstance(layer, keras.Model))
     scaling = next(layer for layer in features.layers if isinstance(layer, keras.layers.Rescaling))
@@ -230,6 +231,8 @@ def _built(recipe: Recipe, classes: int, scaling: Sequence[float], weights: list
     network = build(recipe, classes, None, 0)
     network.scaling.scale, network.scaling.offset = factor, offset
     network.whole.set_weights(weights)
+    if recipe.standardise:
+        network.head.get_layer("standardise").finalize_state()  # which takes over the mean and the variance
     return finished(network, recipe, with_features=True)
 
 

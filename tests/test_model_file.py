@@ -23,6 +23,7 @@ from lesion_utils.evaluation.calibration import apply_temperature, fit_temperatu
 from lesion_utils.paths import report_folder
 from lesion_utils.pictures import load_pictures
 from lesion_utils.pipeline import CARD
+from lesion_utils.study import StudyParams
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
 
@@ -62,6 +63,26 @@ def test_it_answers_as_the_model_of_the_study_after_its_temperature(packed, read
     assert np.abs(answer.probabilities - expected).max() < 1e-4
     assert read.about.classes == tuple(test.classes)
     assert answer.possible.any(axis=1).mean() > 0.9 and answer.unlike.mean() < 0.2
+
+
+def test_a_network_with_all_that_a_recipe_can_have_is_built_anew_as_it_was(few, threads, tmp_path, monkeypatch):
+    monkeypatch.setenv("LESION_OUTPUT", str(tmp_path))
+    backbone = {"name": "mobilenet_v2", "alpha": 0.35, "cut": "block_3_project_BN", "image_size": (32, 32)}
+    backbone |= {"pooling": "average", "scaling": "z_score"}
+    recipe = {"backbone": backbone, "standardise": True, "hidden": 8, "cosine_scale": 10, "flip_views": True}
+    recipe |= {"phases": [{"train": "head", "epochs": 1}, {"epochs": 1}], "freeze_batch_norm": False, "batch_size": 8}
+    study = StudyParams(study="tiny", threads=threads, baseline={"net": recipe}, resamples=100)
+    trained = train_in(study, "net", few)
+    size = study.recipes["net"].backbone.image_size
+    monkeypatch.setattr(model_file, "trained_model", lambda *_: (trained.model_file, trained.provenance, few))
+    frames = pd.read_csv(trained.folder / "predictions" / "validation.csv", dtype={"lesion_id": str, "image_id": str})
+    monkeypatch.setattr(predictions, "read", lambda *_: frames)
+    (tmp_path / "card.html").write_text("card")
+    model_file.pack(study, "net", tmp_path / "card.html", True, tmp_path / "net.lesion")
+    pictures = load_pictures(few["path"], size, threads)
+    scores, _ = model_file.outputs(model_file.read(tmp_path / "net.lesion", threads).network, pictures)
+    held_out = (few["split"] == "test").to_numpy()
+    assert np.abs(scores[held_out] - trained.probabilities["test"]).max() < 1e-5
 
 
 def test_the_same_model_gives_the_same_file_with_its_card_and_provenance(packed, tiny_study, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from lesion_utils import predictions, training
 from lesion_utils.cases import make_case_tables
 from lesion_utils.errors import InputError
 from lesion_utils.models import build
+from lesion_utils.paths import PROJECT
 from lesion_utils.pictures import load_pictures
 from lesion_utils.recipes import Recipe
 from lesion_utils.runtime import keras, start
@@ -303,6 +306,12 @@ def test_a_training_that_diverges_says_so(few, threads, monkeypatch):
     monkeypatch.setattr(training, "loss", lambda *_: lambda truth, told: keras.ops.sum(told, axis=-1) * np.nan)
     with pytest.raises(InputError, match=r"net: val_loss was never a number.*learning_rate"):
         train_in(study_of(threads, phases=[{"epochs": 1}]), "net", few)
+
+
+def test_a_model_with_a_head_trained_alone_is_read_by_a_process_that_trained_nothing(few, threads):
+    trained = train_in(study_of(threads, phases=[{"train": "head", "epochs": 1}]), "net", few)
+    code = "import sys, pathlib; from lesion_utils.published.handover import load; load(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, trained.model_file], check=True, cwd=PROJECT)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from lesion_utils.backbones import BACKBONES
 from lesion_utils.digests import bytes_digest
 from lesion_utils.errors import InputError
+from lesion_utils.losses import BalancedAccuracy
 from lesion_utils.paths import atomic_write, write_json
 from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays
 from lesion_utils.recipes import Positive, Recipe, Strict
@@ -165,7 +166,7 @@ def load(path: Path, trust_pickle: bool = False) -> Model:
         if path.is_dir():
             return _read_saved_model(path)
         pickled = path.suffix == ".pkl"
-        model = pickle.loads(path.read_bytes()) if pickled else keras.models.load_model(path, compile=False)
+        model = pickle.loads(path.read_bytes()) if pickled else keras_model(path)
         if not isinstance(model, keras.Model):
             raise TypeError(f"it holds a {type(model).__name__}, not a Keras model")
         return Model(path, model.input_shape[1:3], model.predict_on_batch)
@@ -174,6 +175,11 @@ def load(path: Path, trust_pickle: bool = False) -> Model:
         reason = f"{type(error).__name__}: {first_line}"
         fix = "Expected a complete file that this project wrote. Fix: copy it again, or make it again with make study."
         raise InputError(f"{path} cannot be loaded as a model ({reason}). {fix}") from error
+
+
+def keras_model(path: Path) -> keras.Model:
+    """The model in a .keras or .h5 file. A head that was trained alone names the metric that it was trained with."""
+    return keras.models.load_model(path, {"lesion_utils>BalancedAccuracy": BalancedAccuracy}, compile=False)
 
 
 def model_in(path: Path) -> Path:
