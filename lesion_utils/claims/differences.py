@@ -111,15 +111,21 @@ def remedy_differences(
     corrected, scaled = ({name: pair[place] for name, pair in pairs.items()} for place in (0, 1))
     wanted = [(corrected, [name for name in measures(options) if name != LOG_LOSS]), (scaled, [LOG_LOSS])]
     rows = [ablation_differences(of, references, options, names, barred) for of, names in wanted]
-    return pd.concat(rows) if references else pd.DataFrame()
+    if not references:
+        return pd.DataFrame()
+    together = pd.concat(rows)
+    order = [(name, measure) for name in references for measure in measures(options)]
+    return together.reindex([key for key in order if key in together.index])
 
 
 def remedy_table(differences: pd.DataFrame) -> pd.DataFrame:
-    """``remedy_differences`` for readers: a line per recipe, a column per measure: the difference, and its effect."""
-    texts = [
-        f"{cell(row, edges=[0.0], sign='+')}: {effect_of(name[-1], row['verdict']).partition(':')[0]}"
-        for name, row in differences.iterrows()
-    ]
+    """``remedy_differences`` for readers: a line per recipe, a column per measure: the difference, and its effect where
+    they are not all the same.
+    """
+    effects = [effect_of(name[-1], row["verdict"]).partition(":")[0] for name, row in differences.iterrows()]
+    cells = [cell(row, edges=[0.0], sign="+") for _, row in differences.iterrows()]
+    differ = len(set(effects)) > 1
+    texts = [f"{text}: {effect}" if differ else text for text, effect in zip(cells, effects, strict=True)]
     columns = differences.index.get_level_values(-1).unique()
     return pd.Series(texts, differences.index, dtype=object).unstack(sort=False)[columns].rename_axis("recipe")
 
