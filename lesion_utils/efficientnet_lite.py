@@ -63,14 +63,19 @@ def build(options: Any) -> Any:
 
     inputs = keras.Input((*options.image_size, 3))
     x = convolved(inputs, "stem_conv", 32, 3, 2)
-    for stage, (kernel, repetitions, filters, expansion, stride) in enumerate(_STAGES, 1):
+    ends = (1, len(_STAGES))
+    repeated = [of if stage in ends else math.ceil(depth * of) for stage, (_, of, *_) in enumerate(_STAGES, 1)]
+    for stage, (kernel, _, filters, expansion, stride) in enumerate(_STAGES, 1):
         filters = _eighths(filters * width)
-        for block in range(repetitions if stage in (1, len(_STAGES)) else math.ceil(depth * repetitions)):
+        for block in range(repeated[stage - 1]):
             name, before = f"block{stage}{'abcdefgh'[block]}_", x
             if expansion > 1:
                 x = convolved(x, f"{name}expand_conv", expansion * x.shape[-1])
             x = convolved(x, f"{name}dwconv", 0, kernel, 1 if block else stride)
             x = convolved(x, f"{name}project_conv", filters, active=False)
+            if block and options.drop_path:
+                left_out = options.drop_path * (sum(repeated[: stage - 1]) + block) / sum(repeated)
+                x = layers.Dropout(left_out, noise_shape=(None, 1, 1, 1), name=f"{name}drop")(x)
             x = layers.Add(name=f"{name}add")([x, before]) if block else x
     return keras.Model(inputs, convolved(x, "top_conv", 1280), name=options.name)
 

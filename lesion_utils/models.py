@@ -28,15 +28,18 @@ def _built(options: BackboneOptions, weights: str | None) -> keras.Model:
     return model
 
 
-def load_backbone(options: BackboneOptions, folder: str | None) -> keras.Model:
+def load_backbone(options: BackboneOptions, folder: str | None, any_size: bool = False) -> keras.Model:
     """A recipe's backbone with its weights, cut at ``options.cut`` or at the layer where the weights end.
 
-    ``folder`` is the study's ``weights``; a file ``…upto_<layer>.weights.h5`` reaches from the input to that layer.
+    With ``any_size`` it takes pictures of any size. ``folder`` is the study's ``weights``; a file
+    ``…upto_<layer>.weights.h5`` reaches from the input to that layer.
     Raises InputError for a picture too small, a cut that does not exist or lies above the weights, and other weights.
     """
     name, smallest = options.name, BACKBONES[options.name].smallest_side
     if min(options.image_size) < smallest:
         raise InputError(f"{name} needs sides of at least {smallest} px, got {options.image_size}.")
+    if any_size:
+        options = options.model_copy(update={"image_size": (None, None)})
     path = options.weights_file(folder)
     download = path is None and options.weights == "imagenet"
     try:
@@ -94,12 +97,16 @@ def build(
     """The uncompiled network of a recipe; input (batch, height, width, 3), 0 to 255; ``z_score…``: ``statistics``."""
     keras.utils.set_random_seed(seed)
     options = recipe.backbone
-    backbone = load_backbone(options, weights)
+    for phase in recipe.phases:
+        if phase.image_size and min(phase.image_size) < (least := BACKBONES[options.name].smallest_side):
+            raise InputError(f"{options.name} needs sides of at least {least} px, got {phase.image_size} in a phase.")
+    backbone = load_backbone(options, weights, recipe.has_sizes)
     pooling = keras.layers.GlobalAveragePooling2D() if options.pooling == "average" else keras.layers.Flatten()
     scaling = options.scaling or BACKBONES[options.name].scaling
     mean, deviation = SCALINGS.get(scaling, statistics)
     scale = keras.layers.Rescaling(1 / deviation, -mean / deviation)
-    inputs = keras.Input((*options.image_size, 3))
+    shape = (None, None, 3) if recipe.has_sizes else (*options.image_size, 3)
+    inputs = keras.Input(shape)
     features = keras.Model(inputs, pooling(backbone(scale(inputs))), name="features")
     layers = [
         keras.Input((features.output_shape[1],)),
@@ -110,7 +117,7 @@ def build(
         *_last_layers(recipe, classes),
     ]
     head = keras.Sequential([layer for layer in layers if layer is not None], name="head")
-    pictures = keras.Input((*options.image_size, 3))
+    pictures = keras.Input(shape)
     whole = keras.Model(pictures, head(features(pictures)), name="classifier")
     return Network(scale, backbone, pooling, features, head, whole)
 
@@ -163,7 +170,7 @@ def finished(network: Network, recipe: Recipe, from_features: bool = False, with
     Input as in ``build``, not augmented, or features, for a recipe without the mean over flips. ``with_features``: the
     features of the picture itself are a second output.
     """
-    inputs = keras.Input((network.head if from_features else network.features).input_shape[1:])
+    inputs = keras.Input(network.head.input_shape[1:] if from_features else (*recipe.backbone.image_size, 3))
     views = [
         keras.ops.flip(inputs, axes) if axes else inputs for axes in ((), 1, 2, (1, 2))[: 4 if recipe.flip_views else 1]
     ]

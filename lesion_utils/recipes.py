@@ -110,6 +110,8 @@ class Phase(Strict):
     """One stretch of training: which layers learn, for how long, how fast."""
 
     train: str = "all"  # `all`, `head`, or the first backbone layer whose weights are trained
+    # height, width of the pictures that this phase learns from; null: that of the backbone
+    image_size: tuple[Positive, Positive] | None = None
     epochs: Positive = 8
     learning_rate: float = Field(1e-3, gt=0, le=1)
     # of the learning rate. step: divided by `step_divisor` every `step_every` epochs (Esteva et al., 2017);
@@ -121,7 +123,10 @@ class Phase(Strict):
     weighted: bool = True  # whether the recipe's `class_weights` count; deferred reweighting counts them at the end
 
     def contradictions(self):
-        return [(self.warm_up and self.schedule != "cosine", "`warm_up` needs `schedule: cosine`")]
+        return [
+            (self.warm_up and self.schedule != "cosine", "`warm_up` needs `schedule: cosine`"),
+            (self.image_size and self.train == "head", "`image_size` needs a phase that trains more than the `head`"),
+        ]
 
 
 class Plateau(Strict):
@@ -147,6 +152,13 @@ class BackboneOptions(Strict):
     pooling: Literal["average", "flatten"] = "flatten"  # from feature map to features
     batch_norm: bool = False  # small CNN: batch normalisation after each convolution
     last_pooling: bool = True  # small CNN: max pooling also after the last convolution
+    # EfficientNet-Lite: the last residual block is left out of a training step with this probability, earlier ones with
+    # smaller ones (Huang et al., 2016)
+    drop_path: Share = 0.0
+
+    def contradictions(self):
+        lite = self.name.startswith("efficientnet_lite")
+        return [(self.drop_path and not lite, "`drop_path` needs an EfficientNet-Lite")]
 
     def weights_file(self, folder: str | None) -> Path | None:
         """The file with the weights, in an installed package or in ``folder``, the study's ``weights``; None: random,
@@ -245,6 +257,11 @@ class Recipe(Strict):
     exports: tuple[Literal["saved_model", "h5", "pickle"], ...] = ()
 
     @property
+    def has_sizes(self) -> bool:
+        """Whether a phase learns from pictures of another size."""
+        return any(phase.image_size for phase in self.phases)
+
+    @property
     def larger_is_better(self) -> bool:
         return self.monitor != "val_loss"  # of the monitor
 
@@ -265,6 +282,7 @@ class Recipe(Strict):
         options_rule = f"`optimizer_options` of {self.optimizer}: {', '.join(options)}"
         before_split = self.offline_copies and self.offline_copies.before_split
         sized, focal = ("over", "under", "equal"), self.loss in ("focal", "binary_focal")
+        flattened = self.has_sizes and self.backbone.pooling != "average"
         weighted_none = self.class_weights == "none" and not all(phase.weighted for phase in self.phases)
         return [
             (layers != sorted(layers, key=lambda name: name != "head"), "phases of the `head` alone must come first"),
@@ -275,6 +293,7 @@ class Recipe(Strict):
             (self.backbone.batch_norm and self.freeze_batch_norm, "`batch_norm` needs `freeze_batch_norm: false`"),
             (self.label_smoothing and focal, "`label_smoothing` needs another `loss` than a focal one"),
             (self.loss == "ldam" and not self.cosine_scale, "`loss: ldam` needs a `cosine_scale`"),
+            (flattened, "the `image_size` of a phase needs `pooling: average`"),
             (weighted_none, "a phase that is not `weighted` needs `class_weights` in the recipe"),
             (before_split and not self.allow_leak, "copies made `before_split` need `allow_leak: true`"),
         ]

@@ -209,7 +209,7 @@ def _results(path: Path) -> dict[str, Any]:
     unlearnt = "" if bound is None or not classes else near_chance(bound, classes)
     judged |= {"not_learnt": results.get("not learnt", unlearnt)}
     judged["remedies"] = remedies = dict[str, dict[str, Any]]()
-    for row in results["differences"]:
+    for row in results.get("differences", []):  # which older results lack
         effect = effect_of(row["measure"], row["verdict"]).partition(":")[0]
         remedies.setdefault(row["recipe"], {})[row["measure"]] = row | {"effect": effect}
     return tables | judged | {"leaky": any(row["accuracy"].get("leaky") for row in recipes.values())}

@@ -190,6 +190,7 @@ class _Training:
 
     def __init__(self, data: _Data, pictures: CachedArrays, threads: int, weights: str | None, weights_digest: str):
         self.data, self.recipe, self.pictures = data, data.recipe, pictures
+        self.pictures_in = functools.cache(lambda size: load_pictures(data.cases["path"], size, threads))
         self.statistics = _statistics(data, pictures)
         statistics, everything = self.statistics["train"], ("train", *data.splits)
         self.network = build(self.recipe, len(data.classes), weights, data.seed, statistics)
@@ -212,9 +213,10 @@ class _Training:
         Layers that are frozen so far run once, and their output is kept.
         """
         recipe, data, network, size = self.recipe, self.data, self.network, self.recipe.batch_size
-        part = recipe.phases[number].train
+        part, image_size = recipe.phases[number].train, recipe.phases[number].image_size
         model, change = network.whole, None
-        inputs: np.ndarray | CachedArrays = self.pictures
+        pictures = self.pictures_in(image_size) if image_size else self.pictures
+        inputs: np.ndarray | CachedArrays = pictures
         if part == "head":
             model, inputs = network.head, self.features(*self.head_splits)
             if recipe.feature_views:
@@ -227,7 +229,7 @@ class _Training:
             and (halves := split_below(network, part))
         ):
             used = data.rows("train", *data.splits)
-            activations = cached_features(halves[0], self.pictures.take(used), [*self.key, "below", part])
+            activations = cached_features(halves[0], pictures.take(used), [*self.key, "below", part, image_size])
             nearest = np.searchsorted(used, np.arange(len(self.pictures))).clip(max=len(used) - 1)  # unused: any row
             model, inputs = halves[1], activations.take(nearest)
         return model, inputs, batches(inputs, data.targets, data.epoch, size, change=change, mix=data.mix)

@@ -212,3 +212,18 @@ def test_a_file_of_a_later_pytorch_is_told_from_a_damaged_one(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match="zipfile_serialization"):
         read_torch_file(tmp_path / "a.pth")
+
+
+def test_drop_path_leaves_out_blocks_in_training_only():
+    options = {"name": "efficientnet_lite0", "image_size": (32, 32), "pooling": "average", "drop_path": 0.5}
+    network = build(Recipe(backbone=options, hidden=0), 3, None, 0)
+    drops = [layer.rate for layer in network.backbone.layers if layer.name.endswith("_drop")]
+    assert len(drops) == 9 and drops == sorted(drops) and 0 < drops[0] < drops[-1] < 0.5
+    pictures = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    plain = build(Recipe(backbone=options | {"drop_path": 0.0}, hidden=0), 3, None, 0)
+    plain.whole.set_weights(network.whole.get_weights())
+    expected = plain.whole(pictures, training=False)
+    assert np.allclose(network.whole(pictures, training=False), expected, atol=1e-6)
+    assert not np.allclose(network.backbone(pictures, training=True), plain.backbone(pictures, training=False))
+    with pytest.raises(ValueError, match="drop_path"):
+        Recipe(backbone={"drop_path": 0.1})

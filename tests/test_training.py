@@ -308,6 +308,28 @@ def test_a_training_that_diverges_says_so(few, threads, monkeypatch):
         train_in(study_of(threads, phases=[{"epochs": 1}]), "net", few)
 
 
+def test_a_phase_may_learn_from_smaller_pictures(few, threads, monkeypatch):
+    shown, real = [], training.batches
+
+    def spy(inputs, *rest, **options):
+        shown.append(inputs.shape[1:3])
+        return real(inputs, *rest, **options)
+
+    monkeypatch.setattr(training, "batches", spy)
+    backbone = {"name": "efficientnet_lite0", "cut": "block2b_add", "image_size": (48, 64), "pooling": "average"}
+    phases = [{"epochs": 1, "image_size": (32, 40)}, {"epochs": 1}]
+    trained = train_in(study_of(threads, backbone=backbone, phases=phases), "net", few)
+    assert shown[:4] == [(32, 40), (32, 40), (48, 64), (48, 64)]
+    model = keras.models.load_model(trained.model_file, compile=False)
+    assert model.input_shape[1:3] == (48, 64)
+    for wrong, problem in [([{"train": "head", "image_size": (32, 40)}], "head"), (phases, "pooling")]:
+        with pytest.raises(ValueError, match=problem):
+            study_of(threads, backbone=backbone | {"pooling": "flatten"}, phases=wrong)
+    small = study_of(threads, backbone=backbone, phases=[{"epochs": 1, "image_size": (16, 40)}])
+    with pytest.raises(InputError, match="at least 32 px"):
+        train_in(small, "net", few)
+
+
 def test_a_model_with_a_head_trained_alone_is_read_by_a_process_that_trained_nothing(few, threads):
     trained = train_in(study_of(threads, phases=[{"train": "head", "epochs": 1}]), "net", few)
     code = "import sys, pathlib; from lesion_utils.published.handover import load; load(pathlib.Path(sys.argv[1]))"
