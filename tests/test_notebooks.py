@@ -139,6 +139,7 @@ def test_it_uses_every_parameter_it_declares_and_no_other(name):
         "test_fraction",
         "validation_fraction",
         "split_seed",
+        "folds",
         "seed",
         "run",
         "weights",
