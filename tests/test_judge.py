@@ -1,6 +1,8 @@
 """Prediction tables judged and compared: against scikit-learn, cases by hand, and where nothing is estimable."""
 
+import gc
 import re
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,7 @@ from lesion_utils.evaluation import (
 from lesion_utils.evaluation import bootstrap as intervals
 from lesion_utils.evaluation.bootstrap import lesion_draws, percentile_interval
 from lesion_utils.evaluation.judge import taken_for
+from lesion_utils.evaluation.metric_list import Block
 from lesion_utils.study import Judging
 from lesion_utils.views import views_of
 
@@ -605,3 +608,16 @@ def test_passes_through_the_folds_are_further_runs_and_differences_are_paired_by
     assert row["single"] == pytest.approx(by_fold) and row["value"] == pytest.approx(np.mean(by_fold))
     with pytest.raises(InputError, match="differ in fold"):
         PredictionTable([passes[0], passes[0].assign(fold=passes[0]["fold"].iloc[::-1].to_numpy())])
+
+
+def test_a_block_of_draws_is_freed_as_soon_as_it_is_judged():
+    table = PredictionTable(table_of([20, 20, 20, 20]), 100)
+    block = Block(table, table.runs[0], table.weights)
+    block.curve(np.eye(4, dtype=bool)[0].tobytes())
+    gone = weakref.ref(block)
+    gc.disable()
+    try:
+        del block
+        assert gone() is None  # no cycle of references waits for the collector, while gigabytes pile up
+    finally:
+        gc.enable()

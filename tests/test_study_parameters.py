@@ -98,7 +98,11 @@ def test_recipes_come_in_the_order_of_the_stages_and_a_run_has_its_own_seed(load
         ("epoch: 3", "epoch", "test_fraction"),
         ("phantom: {lesion: 100}", "phantom.lesion", "lesions, seed, signal"),
         ("baseline: {cnn: {sampling: over}}", "baseline.cnn.sampling", "backbone, standardise"),
-        ("baseline: {cnn: {phases: [{}, {epoch: 3}]}}", "baseline.cnn.phases.1.epoch", "train, image_size, epochs, learning_rate"),
+        (
+            "baseline: {cnn: {phases: [{}, {epoch: 3}]}}",
+            "baseline.cnn.phases.1.epoch",
+            "train, image_size, epochs, learning_rate",
+        ),
         ("transfer: {net: {augmentation: {flips: both}}}", "transfer.net.augmentation.flips", "flip, rotation"),
         (
             "transfer: {net: {offline_copies: {copies: 3}}}",

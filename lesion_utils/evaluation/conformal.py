@@ -10,7 +10,7 @@ import pandas as pd
 
 from lesion_utils.evaluation.prediction_table import PredictionTable
 
-COVERAGE = 0.9
+COVERAGE = 0.9  # of each class
 
 
 def smallest_probabilities(validation: PredictionTable, coverage: float = COVERAGE) -> dict[str, float]:
@@ -26,9 +26,7 @@ def smallest_probabilities(validation: PredictionTable, coverage: float = COVERA
 
 
 def sets(probabilities: np.ndarray, limits: dict[str, float]) -> np.ndarray:
-    """Which classes stay possible, (n, k) bool: also the most probable one, so that no set is empty; ``probabilities``
-    are (n, k) in the order of ``limits``.
-    """
+    """Which classes stay possible, and the most probable one, (n, k) bool, for ``probabilities`` (n, k)."""
     most_probable = np.eye(len(limits), dtype=bool)[probabilities.argmax(1)]
     return (probabilities >= np.array([*limits.values()])) | most_probable
 

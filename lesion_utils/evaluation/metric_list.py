@@ -27,8 +27,9 @@ class Block:
     """What the metrics of one run need in some of the draws: each computed once, when first asked for."""
 
     def __init__(self, table: PredictionTable, run: Run, weights: np.ndarray):
-        self.table, self.run, self.weights = table, run, run.weigh(weights)
-        self.curve = cache(lambda member: run.ranking(member).curve(self.weights))  # of classes, as bytes of (k,) bool
+        self.table, self.run, self.weights = table, run, (weights := run.weigh(weights))
+        # of (k,) bool as bytes; a cycle through `self` would keep its large arrays from being freed
+        self.curve = cache(lambda member: run.ranking(member).curve(weights))
 
     @cached_property
     def counts(self) -> np.ndarray:  # confusion matrices, (B, k, k)
