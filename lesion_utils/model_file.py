@@ -29,6 +29,7 @@ from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, decode, load_pic
 from lesion_utils.predictions import PROVENANCE
 from lesion_utils.published.handover import keras_model
 from lesion_utils.recipes import Recipe, Strict
+from lesion_utils.rounding import number
 from lesion_utils.runtime import keras, start
 from lesion_utils.study import StudyParams
 from lesion_utils.tracked import tracked_training
@@ -167,7 +168,7 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
     }
     off = np.abs(outputs(network, pictures["validation"][:2])[0] - model.predict(pictures["validation"][:2], verbose=0))
     if off.max() > 1e-4:
-        differs = f"built anew from its recipe, the network gives other probabilities, by up to {off.max():.2g}"
+        differs = f"built anew from its recipe, the network gives other probabilities, by up to {number(off.max())}"
         raise InputError(f"{path}: {differs}. Fix: train it again, with `make study`.")
     likeness = fit_likeness(outputs(network, pictures["train"])[1])
     validation = PredictionTable(predictions.read(params, name, "validation"), params.resamples, name="validation")
@@ -179,7 +180,7 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
         if not chosen.note and chosen.threshold is not None:
             point = Point(view="melanoma", classes=chosen.positive, threshold=chosen.threshold, rule=chosen.rule)
     parts = {
-        "weights.npz": _packed({f"{number:04d}": array for number, array in enumerate(network.get_weights())}),
+        "weights.npz": _packed({f"{place:04d}": array for place, array in enumerate(network.get_weights())}),
         "likeness.npz": _packed(likeness),
         "card.html": card.read_bytes(),
     }
@@ -259,20 +260,20 @@ def predict_files(model: ModelFile, paths: Sequence[Path]) -> Iterator[dict[str,
             except (InputError, OSError) as error:
                 rows.append({"image": str(path), "content": "", "problem": " ".join(str(error).split())})
         answer = model.ask(np.stack(pictures)) if pictures else None
-        number = 0
+        place = 0
         for row in rows:
             if not row["problem"] and answer is not None:
-                row |= _said(model.about, answer, number)
-                number += 1
+                row |= _said(model.about, answer, place)
+                place += 1
             yield row
 
 
-def _said(about: About, answer: Answer, number: int) -> dict[str, Any]:
-    yes_no, scores = ("no", "yes"), answer.probabilities[number]
+def _said(about: About, answer: Answer, place: int) -> dict[str, Any]:
+    yes_no, scores = ("no", "yes"), answer.probabilities[place]
     return {
         "predicted": about.classes[scores.argmax()],
         **{f"p_{name}": round(float(score), 5) for name, score in zip(about.classes, scores, strict=True)},
-        "melanoma": yes_no[int(answer.called[number])] if about.point else "",
-        "possible": "|".join(np.array(about.classes)[answer.possible[number]]),
-        "unlike_training": yes_no[int(answer.unlike[number])],
+        "melanoma": yes_no[int(answer.called[place])] if about.point else "",
+        "possible": "|".join(np.array(about.classes)[answer.possible[place]]),
+        "unlike_training": yes_no[int(answer.unlike[place])],
     }

@@ -39,7 +39,7 @@ def pack(
 
         target, made_up = output or Path(f"{recipe}{model_file.SUFFIX}"), layout(params).made_up
         about = model_file.pack(params, recipe, report_folder(params.study) / CARD, made_up, target)
-    typer.echo(f"{target}: {about.name}, {target.stat().st_size / 1e6:.1f} MB, classes {', '.join(about.classes)}")
+    typer.echo(f"{target}: {about.name}, {number(target.stat().st_size / 1e6)} MB, classes {', '.join(about.classes)}")
     chosen = about.point
     point = f"{chosen.view} from {number(chosen.threshold)} on ({chosen.rule})" if chosen else "none"
     typer.echo(f"temperature {number(about.temperature)}; operating point: {point}")

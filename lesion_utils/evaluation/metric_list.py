@@ -64,7 +64,7 @@ class Question:
     @property
     def shares(self) -> np.ndarray:
         """The share of each class among all cases, (k,), or of the rest and the group, (2,); not of the draws."""
-        of_case, k = self.block.run.truth[self.block.run.judged], self.block.table.k
+        of_case, k = self.block.run.truth, self.block.table.k
         if self.group is not None:
             of_case, k = self.group.member[of_case].astype(int), 2
         return np.bincount(of_case, minlength=k) / len(of_case)
@@ -171,7 +171,7 @@ class Metric:
         if self.about is None or not self.entry.share_of or self.entry.share_of == "all":
             return len(table), table.lesions
         if self.entry.share_of == "predicted":
-            return min(table.size(self.about.member[run.predicted]) for run in table.runs)
+            return min(table.size(self.about.member[predicted]) for predicted in table.predicted_by_frame)
         return table.size(self.about.member[table.truth] == (self.entry.share_of == "positives"))
 
     def lesions_needed(self, table: PredictionTable) -> dict[str, int]:

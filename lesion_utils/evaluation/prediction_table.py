@@ -22,10 +22,10 @@ Frames: TypeAlias = pd.DataFrame | Sequence[pd.DataFrame]
 class Run:
     """The answers of one run for n cases, with what metrics compute from them once for all draws."""
 
+    rows: np.ndarray  # (n,) of the table: all its cases, or in cross-validation those of the run's fold
     truth: np.ndarray  # (n,) class indices
     predicted: np.ndarray  # (n,) class indices
     probabilities: np.ndarray | None  # (n, k); None if a run of the table has none
-    judged: np.ndarray  # (n,) bool: the cases that its model is judged on; in cross-validation those of its fold
     corrected: np.ndarray | None = None  # (n,) class indices after prior correction, if there was one
     frame: int = 0  # number of the table's frame that it is from
 
@@ -34,8 +34,8 @@ class Run:
         self.case_values = cache(lambda of: of(self.truth, self.probabilities))  # (n,)
 
     def weigh(self, weights: np.ndarray) -> np.ndarray:
-        """``weights``, (B, n), of the cases that are judged; 0 for the others."""
-        return weights if self.judged.all() else weights * self.judged
+        """The ``weights`` of the cases of a table, (B, …), for those of this run, (B, n)."""
+        return weights if len(self.rows) == weights.shape[1] else weights[:, self.rows]
 
     def _ranking(self, member: bytes) -> Ranking:
         assert self.probabilities is not None
@@ -71,18 +71,22 @@ class PredictionTable:
             named = (predictions.classes_of(frame) or [*frame["label"], *frame["predicted"]] for frame in self.frames)
             self.classes = sorted({label for labels in named for label in labels})
         self.k, self.truth = len(self.classes), pd.Index(self.classes).get_indexer(first["label"])
-        self.runs = [run for number, frame in enumerate(self.frames) for run in self._runs(number, frame)]
-        self.predicted = self.runs[0].predicted
+        answers = [self._answers(frame) for frame in self.frames]
+        self.predicted, self._scores, _ = answers[0]
+        self.predicted_by_frame = [predicted for predicted, *_ in answers]
+        self.runs = [run for number in range(len(answers)) for run in self._runs(number, *answers[number])]
         self.lesion_ids = first["lesion_id"].to_numpy()
         self.lesion_codes, unique = pd.factorize(self.lesion_ids)
         self.lesions = len(unique)
         self.leaky = any(map(predictions.is_leaky, self.frames))
 
-    def _runs(self, number: int, frame: pd.DataFrame) -> list[Run]:
-        """The run of frame ``number``, or its runs, by fold."""
-        predicted, scores, corrected = self._answers(frame)
-        fold = frame.get("fold", pd.Series(0, frame.index)).to_numpy()
-        return [Run(self.truth, predicted, scores, fold == each, corrected, number) for each in np.unique(fold)]
+    def _runs(self, number: int, *answers: np.ndarray | None) -> list[Run]:
+        """The run of frame ``number``, or its runs, by fold, from its ``_answers``."""
+        fold, runs = self.frames[number].get("fold", pd.Series(0, self.frame.index)).to_numpy(), []
+        for rows in (np.flatnonzero(fold == each) for each in np.unique(fold)):
+            predicted, scores, corrected = (None if of is None else of[rows] for of in answers)
+            runs.append(Run(rows, self.truth[rows], predicted, scores, corrected, number))  # type: ignore[arg-type]
+        return runs
 
     def _answers(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         if self.has_probabilities:
@@ -100,10 +104,9 @@ class PredictionTable:
     @property
     def probabilities(self) -> np.ndarray:
         """Raises InputError if the table has predicted classes only."""
-        scores = self.runs[0].probabilities
-        if scores is None:
+        if self._scores is None:
             raise InputError(f"{self.name} has predicted classes only. Expected p_<class> for each class.")
-        return scores
+        return self._scores
 
     @property
     def weights(self) -> np.ndarray:  # how often each case is in each draw, (resamples, n)

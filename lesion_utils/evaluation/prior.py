@@ -30,17 +30,15 @@ def correct_prior(table: PredictionTable, validation: PredictionTable | None = N
     chosen = np.empty((len(table.frames), len(table)), int)
     for run, fitted in zip(table.runs, fitted_on.runs, strict=True):
         assert run.probabilities is not None and fitted.probabilities is not None
-        rows, known = np.flatnonzero(run.judged), np.log(fitted.probabilities[fitted.judged][:, columns].clip(1e-12))
-        truth = np.argsort(columns)[fitted.truth[fitted.judged]]
+        known, truth = np.log(fitted.probabilities[:, columns].clip(1e-12)), np.argsort(columns)[fitted.truth]
         if validation:
-            scores = np.log(run.probabilities[rows].clip(1e-12))
-            chosen[run.frame, rows] = (scores - _offsets(known, truth)).argmax(1)
+            scores = np.log(run.probabilities.clip(1e-12))
+            chosen[run.frame, run.rows] = (scores - _offsets(known, truth)).argmax(1)
         else:
-            for others, fifth in GroupKFold(FOLDS).split(known, groups=table.lesion_codes[rows]):
-                chosen[run.frame, rows[fifth]] = (known[fifth] - _offsets(known[others], truth[others])).argmax(1)
-    names = np.asarray(table.classes, object)
-    pairs = zip(table.frames, chosen, strict=True)
-    return table.with_frames([frame.assign(**{CORRECTED: names[of_frame]}) for frame, of_frame in pairs])
+            for others, fifth in GroupKFold(FOLDS).split(known, groups=table.lesion_codes[run.rows]):
+                chosen[run.frame, run.rows[fifth]] = (known[fifth] - _offsets(known[others], truth[others])).argmax(1)
+    named = zip(table.frames, np.asarray(table.classes, object)[chosen], strict=True)
+    return table.with_frames([frame.assign(**{CORRECTED: classes}) for frame, classes in named])
 
 
 def _offsets(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
