@@ -194,6 +194,8 @@ def test_any_pictures_are_predicted_and_a_second_call_predicts_only_what_is_new(
     second = pd.read_csv(out)
     assert len(second) == 4 and second["image"].is_monotonic_increasing
     assert second[second["image"].isin(first["image"])].reset_index(drop=True).equals(first)
+    code, said = call("predict", folder / "new.jpg", *options)  # fewer images: the rows of the others stay
+    assert code == 0 and "1 image predicted" in said and pd.read_csv(out).equals(second)
 
 
 def test_a_damaged_picture_has_a_row_with_its_problem_and_the_others_are_predicted(packed, folder, tmp_path):

@@ -60,24 +60,22 @@ def predict(
         from lesion_utils import model_file  # imports TensorFlow
 
         network = model_file.read(model, threads)
-        kept = _kept(output, network.digest)
-        left = [path for path in paths if not _is_done(path, kept)]
-        rows = {str(path): kept[str(path)] for path in paths if path not in set(left)}
-        order = {str(path): place for place, path in enumerate(paths)}
+        rows = _kept(output, network.digest)  # also of other images: nothing that was computed is lost
+        left = [path for path in paths if not _is_done(path, rows)]
         new = model_file.predict_files(network, left)
         with typer.progressbar(new, len(left), "predicting", file=sys.stderr) as progress:
             for done, row in enumerate(progress, 1):
                 rows[row["image"]] = row
                 if done % SAVED_EVERY == 0 or done == len(left):
-                    _save(output, sorted(rows.values(), key=lambda of: order[of["image"]]), network)
-        if not left:
-            _save(output, [*rows.values()], network)
-    about, problems = network.about, [row for row in rows.values() if row["problem"]]
+                    _save(output, [rows[image] for image in sorted(rows)], network)
+    asked = [rows[str(path)] for path in paths]
+    about, problems = network.about, [row for row in asked if row["problem"]]
     again = f", {len(paths) - len(left):,} of them before" if len(left) < len(paths) else ""
-    typer.echo(f"{output}: {len(paths) - len(problems):,} images predicted by {about.name}{again}")
+    done = len(paths) - len(problems)
+    typer.echo(f"{output}: {done:,} image{'s' * (done != 1)} predicted by {about.name}{again}")
     if about.made_up:
         typer.echo("The model was trained on made-up pictures: its answers say nothing about patients.")
-    unlike = sum(row.get("unlike_training") == "yes" for row in rows.values())
+    unlike = sum(row.get("unlike_training") == "yes" for row in asked)
     if unlike:
         typer.echo(f"{unlike:,} are unlike the pictures of training: do not use their predictions.")
     for row in problems:
