@@ -125,7 +125,7 @@ def check_cases(params: StudyParams) -> None:
     """Raises InputError for all that can be refused before any picture is decoded."""
     cases = read_cases(params)
     if not has_raw_table(params):
-        _split(params, cases)
+        _with_split(params, cases, cases)
 
 
 def make_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
@@ -138,26 +138,24 @@ def make_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
     """
     cases = read_pictures(params)
     if not has_raw_table(params):
-        return dict.fromkeys(("corrected", "raw"), _split_or_dealt(params, cases, cases))
+        return dict.fromkeys(("corrected", "raw"), _with_split(params, cases, cases))
     corrected = corrections.apply(cases, corrections.corrections(cases))
-    grouped = {"corrected": (corrected, corrected), "raw": (cases, cases.assign(lesion_id=cases["image_id"]))}
-    tables = {}
-    for name, (table, groups) in grouped.items():
-        if params.folds > 1:
-            tables[name] = _split_or_dealt(params, table, groups)
-            continue
+    return {
+        "corrected": _with_split(params, corrected, corrected),
+        "raw": _with_split(params, cases, cases.assign(lesion_id=cases["image_id"])),
+    }
+
+
+def _with_split(params: StudyParams, table: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    """``table`` with its split by the lesions of ``groups``, or with its folds by them and the split of this run."""
+    if params.folds > 1:
+        dealt = table.assign(**deal_folds(groups, params.folds, params.validation_fraction, params.split_seed))
+        return dealt.assign(split=split_of_fold(dealt, params.fold))
+    if has_raw_table(params):
         training = groups[groups["published_split"] == "train"]
         validation = split_off(training, "validation", params.validation_fraction, len(training), params.split_seed)
-        tables[name] = table.assign(split=validation.reindex(table.index).fillna(table["published_split"]))
-    return tables
-
-
-def _split_or_dealt(params: StudyParams, table: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
-    """``table`` with its split by the lesions of ``groups``, or with its folds by them and the split of this run."""
-    if params.folds == 1:
-        return table.assign(split=_split(params, groups))
-    dealt = table.assign(**deal_folds(groups, params.folds, params.validation_fraction, params.split_seed))
-    return dealt.assign(split=split_of_fold(dealt, params.fold))
+        return table.assign(split=validation.reindex(table.index).fillna(table["published_split"]))
+    return table.assign(split=_split(params, groups))
 
 
 def _split(params: StudyParams, cases: pd.DataFrame) -> pd.Series:
@@ -184,11 +182,10 @@ def write_case_tables(params: StudyParams, tables: dict[str, pd.DataFrame]) -> N
         paths = [PurePath(path).relative_to(folder).as_posix() for path, folder in pairs]
         with atomic_write(file) as temporary:
             cases.assign(path=paths).to_csv(temporary, index=False)
-        splits = [split_digest(cases)]
+        of_runs = [cases]
         if params.folds > 1:
-            folds = range(params.folds)
-            splits = [split_digest(cases.assign(split=split_of_fold(cases, fold))) for fold in folds]
-        write_json(file.with_suffix(".json"), _made_from(params) | {"split digests": splits})
+            of_runs = [cases.assign(split=split_of_fold(cases, fold)) for fold in range(params.folds)]
+        write_json(file.with_suffix(".json"), _made_from(params) | {"split digests": [*map(split_digest, of_runs)]})
 
 
 def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
