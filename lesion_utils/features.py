@@ -7,7 +7,7 @@ import numpy as np
 from lesion_utils.augment import make_augmenter
 from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import cache_folder
-from lesion_utils.pictures import HELD_OUT_BATCH, ArrayCache, CachedArrays
+from lesion_utils.pictures import HELD_OUT_BATCH, ArrayCache, CachedArrays, full_batch
 from lesion_utils.recipes import Augmentation, BackboneOptions
 from lesion_utils.runtime import backend, keras
 
@@ -57,8 +57,6 @@ def cached_features(
             if change:
                 pairs = zip(inputs, batch, strict=True)
                 inputs = np.concatenate([change(picture[None], int(name, 16)) for picture, name in pairs])
-            # The last batch is filled up: batches of another size have other last bits.
-            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], HELD_OUT_BATCH - len(batch), axis=0)])
-            outputs.append(model.predict_on_batch(inputs.astype(np.float32))[: len(batch)])
+            outputs.append(model.predict_on_batch(full_batch(inputs))[: len(batch)])
         cache.add(block, np.concatenate(outputs))
     return cache.read(pictures.keys)

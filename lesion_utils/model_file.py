@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from pydantic import ValidationError
-from scipy.special import softmax
 from sklearn.decomposition import PCA
 
 from lesion_utils import predictions
@@ -21,11 +20,11 @@ from lesion_utils.cases import read_case_tables
 from lesion_utils.digests import bytes_digest, commit
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, operating
-from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
+from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature, scaled
 from lesion_utils.evaluation.conformal import COVERAGE, sets, smallest_probabilities
 from lesion_utils.models import build, finished, load_backbone
-from lesion_utils.paths import atomic_write, read_json
-from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, decode, load_pictures
+from lesion_utils.paths import atomic_write, read_json, require_suffix
+from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, decode, full_batch, load_pictures
 from lesion_utils.predictions import PROVENANCE
 from lesion_utils.published.handover import keras_model
 from lesion_utils.recipes import Recipe, Strict
@@ -91,8 +90,7 @@ class ModelFile(NamedTuple):
     def ask(self, pictures: np.ndarray | CachedArrays) -> Answer:
         about = self.about
         scores, features = outputs(self.network, pictures)
-        logits = np.log(np.clip(scores.astype(np.float64), np.finfo(np.float64).eps, 1))
-        probabilities = softmax(logits / about.temperature, axis=1)
+        probabilities = scaled(scores.astype(np.float64), about.temperature)
         called = np.zeros(len(scores), bool)
         if about.point:
             stated = probabilities[:, np.isin(about.classes, about.point.classes)].sum(1).round(12)
@@ -105,9 +103,8 @@ def outputs(network: keras.Model, pictures: np.ndarray | CachedArrays) -> tuple[
     """Probabilities (n, k) and features (n, d) of ``pictures``; the last batch is filled up to the size of others."""
     parts = []
     for first in range(0, len(pictures), HELD_OUT_BATCH):
-        batch = np.asarray(pictures[first : first + HELD_OUT_BATCH], np.float32)
-        full = np.concatenate([batch, np.repeat(batch[-1:], HELD_OUT_BATCH - len(batch), axis=0)])
-        parts.append([array[: len(batch)] for array in network.predict_on_batch(full)])
+        batch = pictures[first : first + HELD_OUT_BATCH]
+        parts.append([array[: len(batch)] for array in network.predict_on_batch(full_batch(batch))])
     scores, features = (np.concatenate(of) for of in zip(*parts, strict=True))
     return scores, features
 
@@ -144,8 +141,7 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
     """Writes the trained model of recipe ``name`` and what validation chose for it to ``target``; ``card`` is the
     model card of its study. Raises InputError for a recipe that is not trained, and a network that cannot be rebuilt.
     """
-    if target.suffix != SUFFIX:
-        raise InputError(f"{target.name!r} cannot be the model file. Expected a name that ends in {SUFFIX}.")
+    require_suffix(target, SUFFIX, "the model file")
     path, provenance, cases = trained_model(params, name)
     if not card.is_file():
         raise InputError(f"{card} does not exist. Fix: {params.command}")

@@ -16,6 +16,11 @@ JOB = "LESION_JOB"
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+def require_suffix(path: Path, suffix: str, what: str) -> None:
+    if path.suffix != suffix:
+        raise InputError(f"{path.name!r} cannot be {what}. Expected a name that ends in {suffix}.")
+
+
 def resolve(path: str | Path) -> Path:
     """The absolute path of ``path``, a relative one taken from the project root; links are not followed."""
     return Path(os.path.abspath(PROJECT / Path(path).expanduser()))

@@ -28,6 +28,13 @@ _BLOCK = 256  # pictures decoded and written at a time: bounds the memory, and w
 cv2.setNumThreads(1)  # this package starts its own threads
 
 
+def full_batch(rows: np.ndarray) -> np.ndarray:
+    """``rows`` (n, …) as float32, its last one repeated up to ``HELD_OUT_BATCH``: batches of another size have other
+    last bits.
+    """
+    return np.concatenate([rows, np.repeat(rows[-1:], HELD_OUT_BATCH - len(rows), axis=0)]).astype(np.float32)
+
+
 class CachedArrays:
     """Rows of an ``ArrayCache``: a read-only array (n, …) on disk, with the ``keys`` of its rows.
 

@@ -9,9 +9,11 @@ import pandas as pd
 from lesion_utils import predictions
 from lesion_utils.augment import make_augmenter, visible_area_and_fill
 from lesion_utils.cases import data_title, layout, read_cases
-from lesion_utils.claims.differences import LOG_LOSS, both_corrections, measures, remedy_differences
+from lesion_utils.claims.differences import LOG_LOSS, measures, remedy_differences
 from lesion_utils.claims.rules import best_and_late, not_learnt
 from lesion_utils.evaluation import PredictionTable, confusion, judge
+from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
+from lesion_utils.evaluation.prior import correct_prior
 from lesion_utils.evaluation.sentences import cell
 from lesion_utils.models import Network, build, set_trainable
 from lesion_utils.offline_copies import make_offline_copies
@@ -135,14 +137,11 @@ def class_table(params: StudyParams, stage: str, case_tables: Mapping[str, pd.Da
             if recipe.case_table == table and recipe.sampler != "none":
                 sizes = epoch_sizes(codes, recipe.sampler, recipe.class_size)
                 columns[f"{name}: images"] = pd.Series([*sizes.values()], classes)
-            if recipe.case_table == table and (weights := _weights(recipe, codes, classes)):
+            kind, names = recipe.class_weights, classes.tolist()
+            if recipe.case_table == table and (weights := class_weights(codes, kind, names, recipe.effective_beta)):
                 columns[f"{name}: weight"] = pd.Series([*weights.values()], classes)
         tables[table] = pd.DataFrame(columns)
     return pd.concat(tables, names=["case table", "class"])
-
-
-def _weights(recipe: Recipe, codes: np.ndarray, classes: np.ndarray) -> dict[int, float] | None:
-    return class_weights(codes, recipe.class_weights, classes.tolist(), recipe.effective_beta)
 
 
 def build_networks(params: StudyParams, stage: str, case_tables: Mapping[str, pd.DataFrame]) -> dict[str, Network]:
@@ -295,12 +294,14 @@ def compare_stage(params: StudyParams, tables: Mapping[str, PredictionTable]) ->
     arms = {name: PredictionTable(frame, params.resamples, name=name) for name, frame in frames.items()} | dict(tables)
     barred = {name: not_learnt(table) for name, table in arms.items()}
     pairs = {name: base for name, base in against.items() if base != name}
-    judged, wanted = {}, [PLAIN, *(name for name in measures(params.judging) if name != LOG_LOSS)]
-    for name, table in arms.items():
-        corrected, scaled = both_corrections(table)
-        rows = [judge(corrected, params.judging, wanted=wanted), judge(scaled, wanted=[LOG_LOSS])]
-        judged[name] = pd.concat(rows)
-    return pd.concat(judged), remedy_differences(arms, pairs, params.judging, barred)
+    corrected = {name: correct_prior(table) for name, table in arms.items()}
+    scaled = {name: apply_temperature(table, fit_temperature(table)) for name, table in arms.items()}
+    wanted = [PLAIN, *(name for name in measures(params.judging) if name != LOG_LOSS)]
+    judged = {
+        name: pd.concat([judge(corrected[name], params.judging, wanted=wanted), judge(scaled[name], wanted=[LOG_LOSS])])
+        for name in arms
+    }
+    return pd.concat(judged), remedy_differences(corrected, scaled, pairs, params.judging, barred)
 
 
 def batch_of_phantom(params: StudyParams, recipe: Recipe, count: int = 8) -> list[tuple[np.ndarray, str]]:

@@ -9,8 +9,10 @@ from lesion_utils import stages
 from lesion_utils.cases import make_case_tables
 from lesion_utils.claims.differences import remedy_differences, remedy_sentences, remedy_table
 from lesion_utils.evaluation import PredictionTable
+from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
+from lesion_utils.evaluation.prior import correct_prior
 from lesion_utils.models import set_trainable
-from lesion_utils.study import StudyParams
+from lesion_utils.study import Judging, StudyParams
 
 TRUTH = np.repeat(range(4), [20, 20, 60, 150])
 SHARES = np.bincount(TRUTH) / len(TRUTH)
@@ -80,10 +82,18 @@ def test_classes_too_rare_are_not_estimable_and_break_nothing():
 
 def test_each_arm_is_corrected_and_scaled_by_its_own_validation():
     """On test, an arm whose validation is another model's gets the wrong strength and temperature."""
-    arms, pairs = {"plain": runs(0), "moved": runs(20, tilt=0.0)}, {"moved": "plain"}
-    by_itself = remedy_differences(arms, pairs)
-    own = remedy_differences(arms, pairs, validations=arms)
-    others = remedy_differences(arms, pairs, validations={"plain": arms["plain"], "moved": runs(30, tilt=2.0)})
+    arms = {"plain": runs(0), "moved": runs(20, tilt=0.0)}
+
+    def differences(validations):
+        corrected = {name: correct_prior(table, validations.get(name)) for name, table in arms.items()}
+        scaled = {
+            name: apply_temperature(table, fit_temperature(validations.get(name, table)))
+            for name, table in arms.items()
+        }
+        return remedy_differences(corrected, scaled, {"moved": "plain"}, Judging())
+
+    by_itself, own = differences({}), differences(arms)
+    others = differences({"plain": arms["plain"], "moved": runs(30, tilt=2.0)})
     value = "value", ("moved", "prior-corrected balanced accuracy"), ("moved", "log loss"), ("moved", "macro AUC")
     assert all(own.loc[name, "value"] == pytest.approx(by_itself.loc[name, "value"], abs=0.02) for name in value[1:])
     assert others.loc[value[1], "value"] < own.loc[value[1], "value"] - 0.02

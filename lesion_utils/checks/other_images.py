@@ -16,7 +16,7 @@ from lesion_utils.datasets import read_any
 from lesion_utils.datasets.isic9 import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.model_file import trained_model
-from lesion_utils.paths import atomic_write, write_json
+from lesion_utils.paths import atomic_write, require_suffix, write_json
 from lesion_utils.pictures import load_pictures
 from lesion_utils.published import handover
 from lesion_utils.runtime import start
@@ -39,8 +39,7 @@ def predict_folder(
     or was trained with other parameters or cases, other labels, and, unless ``allow_leak``, for images that the model
     has seen; with it every row is marked ``leaky``.
     """
-    if output.suffix != ".csv":
-        raise InputError(f"{output.name!r} cannot be the prediction table. Expected a name that ends in .csv.")
+    require_suffix(output, ".csv", "the prediction table")
     model_file, provenance, own = trained_model(params, recipe)
     cases = read_any(folder, ham10000_folder(params))
     classes, cases = _classes_and_labels(sorted(own["label"].unique()), cases, folder)

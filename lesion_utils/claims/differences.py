@@ -11,11 +11,9 @@ import pandas as pd
 
 from lesion_utils import predictions
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
 from lesion_utils.evaluation.judge import COMPARED, compare
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
 from lesion_utils.evaluation.prediction_table import PredictionTable
-from lesion_utils.evaluation.prior import correct_prior
 from lesion_utils.evaluation.sentences import NO_DIFFERENCE, cell, holm, verdict
 from lesion_utils.study import ARMS, Judging, StudyParams, arm_name
 
@@ -89,31 +87,20 @@ def measures(options: Judging) -> list[str]:
     return [*PARTS, f"melanoma sensitivity at specificity {options.specificity:g}"]
 
 
-def both_corrections(
-    table: PredictionTable, validation: PredictionTable | None = None
-) -> tuple[PredictionTable, PredictionTable]:
-    """``table`` after its prior correction and after its temperature scaling, fitted on ``validation`` or itself."""
-    return correct_prior(table, validation), apply_temperature(table, fit_temperature(validation or table))
-
-
 def remedy_differences(
-    arms: Mapping[str, PredictionTable],
+    corrected: Mapping[str, PredictionTable],
+    scaled: Mapping[str, PredictionTable],
     references: Mapping[str, str],
-    options: Judging | None = None,
+    options: Judging,
     barred: Mapping[str, str] | None = None,
-    validations: Mapping[str, PredictionTable] | None = None,
 ) -> pd.DataFrame:
-    """``ablation_differences`` of the ``measures``: log loss after temperature scaling, balanced accuracy after prior
-    correction. ``validations`` has the table of each arm on which the two are fitted; None: ``arms`` are on validation.
+    """``ablation_differences`` of the ``measures``, from the tables of each arm after prior correction and, for log
+    loss, after temperature scaling.
     """
-    options, known = options or Judging(), validations or {}
-    pairs = {name: both_corrections(table, known.get(name)) for name, table in arms.items()}
-    corrected, scaled = ({name: pair[place] for name, pair in pairs.items()} for place in (0, 1))
     wanted = [(corrected, [name for name in measures(options) if name != LOG_LOSS]), (scaled, [LOG_LOSS])]
-    rows = [ablation_differences(of, references, options, names, barred) for of, names in wanted]
     if not references:
         return pd.DataFrame()
-    together = pd.concat(rows)
+    together = pd.concat([ablation_differences(of, references, options, names, barred) for of, names in wanted])
     order = [(name, measure) for name in references for measure in measures(options)]
     return together.reindex([key for key in order if key in together.index])
 

@@ -79,11 +79,8 @@ class StudyTables:
             return "; ".join(f"{in_words(name)} {reason}" for name, reason in reasons.items())
         arms = (table.frames for table in tables.values())
         same = all(arm.equals(reference) for arm, reference in zip(*arms, strict=True))
-        return (
-            f"{' and '.join(map(in_words, recipes))} are the same model: all their predictions are equal"
-            if same
-            else ""
-        )
+        named = " and ".join(map(in_words, recipes))
+        return f"{named} are the same model: all their predictions are equal" if same else ""
 
     def _metric(self, estimand: Metric, region: Region | None) -> Measured:
         arms = {estimand.recipe: estimand.with_copies}

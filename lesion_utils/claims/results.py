@@ -11,6 +11,7 @@ from lesion_utils.claims.differences import leak_differences, remedy_differences
 from lesion_utils.claims.rules import bars, not_learnt
 from lesion_utils.digests import commit, file_digest
 from lesion_utils.evaluation import PredictionTable, compare, judge
+from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
 from lesion_utils.evaluation.prior import correct_prior
 from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import atomic_write, records, report_folder, write_json
@@ -39,10 +40,10 @@ def judge_study(
     chosen, _ = choose(judged)
     first, last = params.held_out_splits[0], params.held_out_splits[-1]
     arms, validations = ({name: tables[(name, split)] for name in params.recipes} for split in (last, first))
+    scaled = {name: apply_temperature(table, fit_temperature(validations[name])) for name, table in arms.items()}
     against = {name: base for name in params.recipes if (base := params.reference_of(name)) != name}
     unfit = bars(params, arms, set(against.values()))
-    fitted_on = validations if last != first else None
-    differences = remedy_differences(arms, against, params.judging, unfit, fitted_on)
+    differences = remedy_differences(arms, scaled, against, params.judging, unfit)
     return tables, judged, chosen, leaks, not_learnt(arms[chosen]), differences
 
 
@@ -141,15 +142,14 @@ def write_results(
         leak = params.leaks[name]
         frame = frame.assign(leak=name, recipe=leak.recipe, kind=leak.kind, pairs=leak.runs, on=frame["images"])
         frame["metric"] = frame.index.get_level_values(-1)
-        frame = frame.drop(columns="runs", errors="ignore")  # of each arm: the pairs
         leak_rows += _records(frame, "leak", "recipe", "kind", "pairs", "on", "metric")
     about = params.model_dump(include={"study", "dataset", "runs", "resamples"}) | {"chosen on validation": chosen}
     about |= {"not learnt": unlearnt} if unlearnt else {}
-    remedies = [
-        {"reference": params.reference_of(row["recipe"]), **row}
-        for frame in ([] if differences is None or differences.empty else [differences])
-        for row in _records(frame.rename_axis(["recipe", "measure"]).reset_index(), "recipe", "measure")
-    ]
+    remedies: list[dict[str, Any]] = []
+    if differences is not None and len(differences):
+        frame = differences.rename_axis(["recipe", "measure"]).reset_index()
+        frame.insert(0, "reference", [params.reference_of(name) for name in frame["recipe"]])
+        remedies = _records(frame, "reference", "recipe", "measure", "runs", "p_holm", "family", "verdict")
     results = {"rows": rows, "leaks": leak_rows, "differences": remedies}
     write_json(report_folder(params.study) / "results.json", about | results)
 
@@ -157,6 +157,5 @@ def write_results(
 def _records(frame: pd.DataFrame, *names: str) -> list[dict[str, Any]]:
     """Rows for JSON: ``names`` and the numbers, unrounded, without remarks that are not true or empty."""
     numbers = ["value", "low", "high", "least", "most", "n", "lesions", "few", "leaky", "note"]
-    numbers += ["runs", "p_holm", "family", "verdict"]
     rows = records(frame[[*names, *(name for name in numbers if name in frame)]])
     return [{key: value for key, value in row.items() if value or key not in ("few", "leaky", "note")} for row in rows]

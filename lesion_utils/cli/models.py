@@ -11,14 +11,12 @@ import typer
 from lesion_utils.cli.common import Data, Ham10000, Isic2018, Study, Threads, harmless, unusable_input_exits_2
 from lesion_utils.digests import file_digest
 from lesion_utils.errors import InputError
-from lesion_utils.paths import atomic_write, read_json, report_folder, write_json
+from lesion_utils.paths import atomic_write, read_json, report_folder, require_suffix, write_json
 from lesion_utils.rounding import number
 from lesion_utils.study import load_study
 
 SAVED_EVERY = 64  # images
 PRINTED = ("accuracy", "majority baseline accuracy", "balanced accuracy", "melanoma sensitivity")
-
-
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -55,19 +53,20 @@ def predict(
 ) -> None:
     with unusable_input_exits_2():
         paths = images_in(images)
-        if output.suffix != ".csv":
-            raise InputError(f"{output.name!r} cannot be the table. Expected a name that ends in .csv.")
+        require_suffix(output, ".csv", "the table")
         from lesion_utils import model_file  # imports TensorFlow
 
         network = model_file.read(model, threads)
         rows = _kept(output, network.digest)  # also of other images: nothing that was computed is lost
         left = [path for path in paths if not _is_done(path, rows)]
+        if left:
+            write_json(output.with_suffix(".json"), {"model": network.digest, "name": network.about.name})
         new = model_file.predict_files(network, left)
         with typer.progressbar(new, len(left), "predicting", file=sys.stderr) as progress:
             for done, row in enumerate(progress, 1):
                 rows[row["image"]] = row
                 if done % SAVED_EVERY == 0 or done == len(left):
-                    _save(output, [rows[image] for image in sorted(rows)], network)
+                    _save(output, [rows[image] for image in sorted(rows)], network.about.classes)
     asked = [rows[str(path)] for path in paths]
     about, problems = network.about, [row for row in asked if row["problem"]]
     again = f", {len(paths) - len(left):,} of them before" if len(left) < len(paths) else ""
@@ -116,10 +115,9 @@ def _is_done(path: Path, kept: dict[str, dict[str, Any]]) -> bool:
     return not row["problem"] and row["content"] == file_digest(path)
 
 
-def _save(output: Path, rows: list[dict[str, Any]], model: Any) -> None:
-    columns = [f"p_{name}" for name in model.about.classes]
+def _save(output: Path, rows: list[dict[str, Any]], classes: Sequence[str]) -> None:
+    columns = [f"p_{name}" for name in classes]
     ordered = ["image", "predicted", *columns, "melanoma", "possible", "unlike_training", "problem", "content"]
-    write_json(output.with_suffix(".json"), {"model": model.digest, "name": model.about.name})
     with atomic_write(output) as new:
         pd.DataFrame(rows, columns=ordered).to_csv(new, index=False)
 

@@ -157,11 +157,14 @@ def fit_temperature(validation: PredictionTable) -> float:
 
 def apply_temperature(table: PredictionTable, temperature: float) -> PredictionTable:
     """``table`` with each row of probabilities p (0 counts as 2e-16) as p^(1/T), scaled to sum to 1."""
-    columns, frames = [f"p_{name}" for name in table.classes], []
-    for frame in table.frames:
-        scaled = softmax(_logits(frame[columns].to_numpy(np.float64)) / temperature, axis=1)
-        frames.append(frame.assign(**dict(zip(columns, scaled.T, strict=True))))
-    return PredictionTable(frames, table.resamples, table.seed, table.name)
+    columns = [f"p_{name}" for name in table.classes]
+    new = [scaled(frame[columns].to_numpy(np.float64), temperature).T for frame in table.frames]
+    named = [dict(zip(columns, of, strict=True)) for of in new]
+    return table.with_frames([frame.assign(**of) for frame, of in zip(table.frames, named, strict=True)])
+
+
+def scaled(scores: np.ndarray, temperature: float) -> np.ndarray:
+    return softmax(_logits(scores) / temperature, axis=1)
 
 
 class _Statement(NamedTuple):

@@ -27,8 +27,7 @@ def smallest_probabilities(validation: PredictionTable, coverage: float = COVERA
 
 def sets(probabilities: np.ndarray, limits: dict[str, float]) -> np.ndarray:
     """Which classes stay possible, and the most probable one, (n, k) bool, for ``probabilities`` (n, k)."""
-    most_probable = np.eye(len(limits), dtype=bool)[probabilities.argmax(1)]
-    return (probabilities >= np.array([*limits.values()])) | most_probable
+    return (probabilities >= np.array([*limits.values()])) | np.eye(len(limits), dtype=bool)[probabilities.argmax(1)]
 
 
 def coverage_table(table: PredictionTable, limits: dict[str, float]) -> pd.DataFrame:

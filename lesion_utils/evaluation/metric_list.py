@@ -28,8 +28,7 @@ class Block:
 
     def __init__(self, table: PredictionTable, run: Run, weights: np.ndarray):
         self.table, self.run, self.weights = table, run, (weights := run.weigh(weights))
-        # of (k,) bool as bytes; a cycle through `self` would keep its large arrays from being freed
-        self.curve = cache(lambda member: run.ranking(member).curve(weights))
+        self.curve = cache(lambda member: run.ranking(member).curve(weights))  # of bytes; `self` here would be a cycle
 
     @cached_property
     def counts(self) -> np.ndarray:  # confusion matrices, (B, k, k)

@@ -32,8 +32,7 @@ def correct_prior(table: PredictionTable, validation: PredictionTable | None = N
         assert run.probabilities is not None and fitted.probabilities is not None
         known, truth = np.log(fitted.probabilities[:, columns].clip(1e-12)), np.argsort(columns)[fitted.truth]
         if validation:
-            scores = np.log(run.probabilities.clip(1e-12))
-            chosen[run.frame, run.rows] = (scores - _offsets(known, truth)).argmax(1)
+            chosen[run.frame, run.rows] = (np.log(run.probabilities.clip(1e-12)) - _offsets(known, truth)).argmax(1)
         else:
             for others, fifth in GroupKFold(FOLDS).split(known, groups=table.lesion_codes[run.rows]):
                 chosen[run.frame, run.rows[fifth]] = (known[fifth] - _offsets(known[others], truth[others])).argmax(1)

@@ -22,7 +22,7 @@ from lesion_utils.digests import bytes_digest
 from lesion_utils.errors import InputError
 from lesion_utils.losses import BalancedAccuracy
 from lesion_utils.paths import atomic_write, write_json
-from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays
+from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, full_batch
 from lesion_utils.recipes import Positive, Recipe, Strict
 from lesion_utils.runtime import backend, keras, tf
 
@@ -146,10 +146,8 @@ class Model(NamedTuple):
             raise InputError(f"pictures of shape {pictures.shape[1:]}. The model in {self.path} expects {expected}.")
         probabilities = []
         for first in range(0, len(pictures), HELD_OUT_BATCH):
-            batch = np.asarray(pictures[first : first + HELD_OUT_BATCH], np.float32)
-            # A short batch is filled up: batches of another size have other last bits.
-            full = np.concatenate([batch, np.repeat(batch[-1:], HELD_OUT_BATCH - len(batch), axis=0)])
-            probabilities.append(self.outputs(full)[: len(batch)])
+            batch = pictures[first : first + HELD_OUT_BATCH]
+            probabilities.append(self.outputs(full_batch(batch))[: len(batch)])
         return np.concatenate(probabilities)
 
 
