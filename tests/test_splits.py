@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lesion_utils.audit.images import open_image
 from lesion_utils.cases import (
+    check_cases,
     make_case_tables,
     read_case_tables,
     read_cases,
@@ -369,6 +370,14 @@ def test_the_written_table_gives_each_run_its_fold(tmp_path, monkeypatch):
         assert not tested & of_run
         tested |= of_run
     assert tested == set(cases["image_id"])
+
+
+def test_too_many_folds_are_refused_before_any_picture_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setenv("LESION_OUTPUT", str(tmp_path))
+    params = StudyParams(phantom={"lesions": 200})
+    check_cases(params)  # enough lesions for one split
+    with pytest.raises(InputError, match="a fold share of 0.025 needs 40 lesions"):
+        check_cases(params.model_copy(update={"folds": 40}))
 
 
 @pytest.mark.parametrize(
