@@ -376,7 +376,7 @@ def test_too_many_folds_are_refused_before_any_picture_is_decoded(tmp_path, monk
     monkeypatch.setenv("LESION_OUTPUT", str(tmp_path))
     params = StudyParams(phantom={"lesions": 200})
     check_cases(params)  # enough lesions for one split
-    with pytest.raises(InputError, match="a fold share of 0.025 needs 40 lesions"):
+    with pytest.raises(InputError, match=r"a fold share of 0\.025 needs 40 lesions"):
         check_cases(params.model_copy(update={"folds": 40}))
 
 
