@@ -165,18 +165,21 @@ def split_below(network: Network, layer: str) -> tuple[keras.Model, keras.Model]
 
 
 def finished(network: Network, recipe: Recipe, from_features: bool = False, with_features: bool = False) -> keras.Model:
-    """The trained network as it predicts: with the mean over flips, if the recipe has it.
+    """The trained network as it predicts: with the mean over its recipe's views of a picture.
 
-    Input as in ``build``, not augmented, or features, for a recipe without the mean over flips. ``with_features``: the
-    features of the picture itself are a second output.
+    Input as in ``build``, not augmented, or features, for a recipe of one view. ``with_features``: the features of the
+    picture itself are a second output.
     """
     inputs = keras.Input(network.head.input_shape[1:] if from_features else (*recipe.backbone.image_size, 3))
+    turns = [inputs, keras.ops.transpose(inputs, (0, 2, 1, 3))] if recipe.turn_views else [inputs]
     views = [
-        keras.ops.flip(inputs, axes) if axes else inputs for axes in ((), 1, 2, (1, 2))[: 4 if recipe.flip_views else 1]
+        keras.ops.flip(turned, axes) if axes else turned
+        for turned in turns
+        for axes in ((), 1, 2, (1, 2))[: 4 if recipe.flip_views else 1]
     ]
     features = views if from_features else [network.features(view) for view in views]
     scores = [network.head(of_view) for of_view in features]
-    mean = keras.layers.average(scores) if recipe.flip_views else scores[0]
+    mean = keras.layers.average(scores) if len(scores) > 1 else scores[0]
     return keras.Model(inputs, [mean, features[0]] if with_features else mean, name="finished")
 
 

@@ -249,6 +249,7 @@ class Recipe(Strict):
     keep: Literal["best", "last"] = "best"  # weights kept: best by `monitor`, or the last epoch's
     early_stopping: Positive | None = None  # epochs without a better `monitor` before a phase ends
     flip_views: bool = False  # predict the mean over a picture and its three flips
+    turn_views: bool = False  # ... and over the same four views of the picture turned by a quarter
     reduce_lr: Plateau | None = None
     case_table: Literal["corrected", "raw"] = "corrected"  # with the audit's corrections applied, or as published
     # train although training shares a lesion or an image with validation or test; all results are marked leaky
@@ -258,8 +259,8 @@ class Recipe(Strict):
 
     @property
     def has_sizes(self) -> bool:
-        """Whether a phase learns from pictures of another size."""
-        return any(phase.image_size for phase in self.phases)
+        """Whether its network sees pictures of more than one size."""
+        return self.turn_views or any(phase.image_size for phase in self.phases)
 
     @property
     def larger_is_better(self) -> bool:
@@ -293,7 +294,8 @@ class Recipe(Strict):
             (self.backbone.batch_norm and self.freeze_batch_norm, "`batch_norm` needs `freeze_batch_norm: false`"),
             (self.label_smoothing and focal, "`label_smoothing` needs another `loss` than a focal one"),
             (self.loss == "ldam" and not self.cosine_scale, "`loss: ldam` needs a `cosine_scale`"),
-            (flattened, "the `image_size` of a phase needs `pooling: average`"),
+            (flattened, "the `image_size` of a phase and `turn_views` need `pooling: average`"),
+            (self.turn_views and not self.flip_views, "`turn_views` need `flip_views`"),
             (weighted_none, "a phase that is not `weighted` needs `class_weights` in the recipe"),
             (before_split and not self.allow_leak, "copies made `before_split` need `allow_leak: true`"),
         ]

@@ -424,6 +424,21 @@ def test_flip_views_make_flips_of_a_picture_the_same():
     np.testing.assert_allclose(views[0], network.whole.predict(flips, verbose=0).mean(axis=0), rtol=1e-5)
 
 
+def test_with_turn_views_a_picture_and_its_quarter_turns_get_the_same_answer():
+    backbone = {"name": "mobilenet_v2", "alpha": 0.35, "cut": "block_3_project_BN", "pooling": "average"}
+    sizes = {size: backbone | {"image_size": size} for size in ((32, 48), (48, 32))}
+    recipes = {s: Recipe(hidden=0, flip_views=True, turn_views=True, backbone=part) for s, part in sizes.items()}
+    networks = {size: build(recipe, 3, None, 0) for size, recipe in recipes.items()}
+    networks[48, 32].whole.set_weights(networks[32, 48].whole.get_weights())
+    upright, lying = (finished(networks[size], recipes[size]) for size in ((48, 32), (32, 48)))
+    picture = np.random.default_rng(0).uniform(0, 255, (1, 32, 48, 3)).astype("float32")
+    turns = [np.rot90(picture, count, axes=(1, 2)) for count in range(4)]
+    views = np.concatenate([(upright if turn.shape[1] == 48 else lying).predict(turn, verbose=0) for turn in turns])
+    np.testing.assert_allclose(views, np.repeat(views[:1], 4, axis=0), rtol=1e-5)
+    single = networks[32, 48].whole.predict(picture, verbose=0)
+    assert np.abs(single - views[:1]).max() > 1e-6
+
+
 def test_without_flip_views_the_finished_network_is_the_trained_one():
     recipe, network = small_network()
     pictures = np.random.default_rng(0).uniform(0, 255, (4, 16, 24, 3)).astype("float32")
