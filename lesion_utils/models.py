@@ -172,13 +172,14 @@ def finished(network: Network, recipe: Recipe, from_features: bool = False, with
     """
     inputs = keras.Input(network.head.input_shape[1:] if from_features else (*recipe.backbone.image_size, 3))
     turns = [inputs, keras.ops.transpose(inputs, (0, 2, 1, 3))] if recipe.turn_views else [inputs]
-    views = [
-        keras.ops.flip(turned, axes) if axes else turned
-        for turned in turns
-        for axes in ((), 1, 2, (1, 2))[: 4 if recipe.flip_views else 1]
-    ]
-    features = views if from_features else [network.features(view) for view in views]
-    scores = [network.head(of_view) for of_view in features]
+    scores, features = [], []
+    for turned in turns:
+        # The flips are one large batch, so that the network is in the graph once, not four times.
+        flips = [keras.ops.flip(turned, axes) for axes in (1, 2, (1, 2))] if recipe.flip_views else []
+        views = keras.ops.concatenate([turned, *flips], axis=0) if flips else turned
+        of_views = views if from_features else network.features(views)
+        features += keras.ops.split(of_views, 1 + len(flips))
+        scores += keras.ops.split(network.head(of_views), 1 + len(flips))
     mean = keras.layers.average(scores) if len(scores) > 1 else scores[0]
     return keras.Model(inputs, [mean, features[0]] if with_features else mean, name="finished")
 
