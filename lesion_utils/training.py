@@ -68,9 +68,10 @@ def train(
     Epochs are chosen on validation alone. ``cases`` is a case table with its splits; ``unused`` cases take no part.
     ``weights`` is the folder of ImageNet weights (None: Keras downloads them), ``title`` that of the dataset, for
     exports. Model, history and prediction tables go into ``folder``, unless it holds those of the same recipe, cases,
-    pictures, seed, threads, weights and code, or such tables are tracked and the recipe exports no model. With
-    ``FROM_TRACKED`` nothing is trained, and only recipe, cases and seed of the tracked tables must be the same. Raises
-    InputError for a leak that the recipe does not allow, and where tracked tables are asked for and there are none.
+    pictures, seed, threads, weights and code, or such tables are tracked and the recipe exports no model. What was not
+    trained on this machine may come from other code: longer trainings must outlive it. With ``FROM_TRACKED`` nothing is
+    trained, and only recipe, cases and seed of the tracked tables must be the same. Raises InputError for a leak that
+    the recipe does not allow, and where tracked tables are asked for and there are none.
     """
     name = folder.parent.name if re.fullmatch(r"r\d+", folder.name) else folder.name
     made_from = {"recipe": recipe.identity, "seed": seed, "cases": split_digest(cases)}
@@ -95,7 +96,9 @@ def train(
             shutil.rmtree(folder, ignore_errors=True)
         folder = made
     else:
-        if kept and not recipe.exports and tracked.agrees(kept, provenance):
+        is_own = any((place / "model.keras").exists() for place in places)
+        wanted = {key: value for key, value in provenance.items() if is_own or key != "code"}
+        if kept and not recipe.exports and tracked.agrees(kept, wanted):
             return _taken(kept, folder, cases)
         start(threads)
         keras.backend.clear_session()

@@ -88,10 +88,23 @@ def test_any_other_provenance_trains_again(fresh, tiny_study, output):
             train_in(tiny_study.model_copy(update=update), "cnn", fresh)
     path = output / "reports/tiny/predictions/cnn/r0/provenance.json"
     provenance = json.loads(path.read_text())
-    for name in ("code", "cases", "threads", "weights", "pictures"):
+    for name in ("cases", "threads", "weights", "pictures"):
         path.write_text(json.dumps(provenance | {name: "another"}))
         with pytest.raises(RuntimeError, match="trained again"):
             train_in(tiny_study, "cnn", fresh)
+
+
+def test_tables_of_other_code_are_taken_unless_this_machine_trained_the_model(kept, fresh, tiny_study, output):
+    path = output / "reports/tiny/predictions/cnn/r0/provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"code": "older", "commit": "abc"}))
+    assert train_in(tiny_study, "cnn", fresh).provenance["commit"] == "abc"
+    assert train_in(tiny_study, "cnn", fresh).provenance["commit"] == "abc"
+    shutil.rmtree(output / "runs/tiny/models")
+    shutil.copytree(kept[0] / "runs/tiny/models", output / "runs/tiny/models")
+    own = output / "runs/tiny/models/cnn/r0/provenance.json"
+    own.write_text(json.dumps(json.loads(own.read_text()) | {"code": "older"}))
+    with pytest.raises(RuntimeError, match="trained again"):
+        train_in(tiny_study, "cnn", fresh)
 
 
 def test_asked_for_tables_are_taken_whatever_the_code_but_not_of_another_recipe(fresh, tiny_study, output, monkeypatch):
