@@ -1,10 +1,12 @@
-"""The tables of docs/performance.md, each between its marks."""
+"""The measured tables of the pages in docs/, each between its marks."""
 
 import re
+from pathlib import Path
 
 from lesion_utils.paths import PROJECT
 
 PAGE = PROJECT / "docs" / "performance.md"
+YOUR_DATA = PROJECT / "docs" / "your_own_data.md"
 
 
 def renewed(page: str, name: str, text: str) -> str:
@@ -13,6 +15,6 @@ def renewed(page: str, name: str, text: str) -> str:
     return marks.sub(lambda found: f"{found[1]}\n\n{text}\n\n{found[2]}", page)
 
 
-def renew(name: str, text: str) -> None:
-    """The same with the page as it lies there."""
-    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+def renew(name: str, text: str, page: Path = PAGE) -> None:
+    """The same with ``page`` as it lies there."""
+    page.write_text(renewed(page.read_text(encoding="utf-8"), name, text), encoding="utf-8")
