@@ -68,7 +68,7 @@ def phase(model: keras.Model, base: keras.Model, number: int) -> None:
         layer.trainable = False
     rate = keras.optimizers.RMSprop(1e-5) if number else keras.optimizers.Adam(1e-4)
     classes = model.output_shape[1]
-    model.compile(rate, "categorical_crossentropy", [BalancedAccuracy(classes)])
+    model.compile(rate, "categorical_crossentropy", metrics=[BalancedAccuracy(classes)])
 
 
 def fold_zero(data: str):
