@@ -1,17 +1,16 @@
 """Melanoma and malignant: the two questions that a clinician asks of any set of classes."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
 
 from lesion_utils.errors import InputError
 
-# names of HAM10000, ISIC 2018, ISIC 2019, the 9-class folders, ISIC 2020 and 2024; case, - and _ do not matter
-MELANOMA = {"mel", "melanoma", "malignant melanoma"}
-MALIGNANT = MELANOMA | {
-    *("malignant", "bcc", "basal cell carcinoma", "scc", "squamous cell carcinoma"),
-    *("ak", "actinic keratosis", "actinic keratoses"),  # pre-malignant; akiec joins them with carcinoma in situ
-    *("akiec", "actinic keratoses and intraepithelial carcinoma", "bowen's disease", "intraepithelial carcinoma"),
-}
+CLASS_NAMES: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("class_names.yml").read_text("utf-8"))
+_CODES = {name: code for code, about in CLASS_NAMES.items() for name in (code, *about["names"])}
 
 Views: TypeAlias = Mapping[str, Sequence[str]] | None  # the classes of each view; None: recognised by name
 
@@ -22,8 +21,9 @@ def views_of(classes: Sequence[str], views: Views = None) -> dict[str, list[str]
     A view with no class or all is left out, as is ``malignant`` like melanoma. Raises InputError for an unknown class.
     """
     if views is None:
-        by_name = {"melanoma": MELANOMA, "malignant": MALIGNANT}
-        views = {view: [name for name in classes if _plain(name) in names] for view, names in by_name.items()}
+        codes = {name: code_of(name) for name in classes}
+        malignant = [name for name, code in codes.items() if code and CLASS_NAMES[code]["malignant"]]
+        views = {"melanoma": [name for name in classes if codes[name] == "mel"], "malignant": malignant}
         if views["malignant"] == views["melanoma"]:
             views.pop("malignant")
     for view, names in views.items():
@@ -45,5 +45,10 @@ def asked_views(
     return views
 
 
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").replace("’", "'").split())
+def code_of(name: str) -> str | None:
+    """The code in ``CLASS_NAMES`` of a class, also of ``Melanoma (MEL)``; None if the name is not known."""
+    for text in (name, re.sub(r"\(.*?\)", " ", name), *re.findall(r"\((.*?)\)", name)):
+        plain = " ".join(re.sub(r"[_*`-]", " ", text.casefold()).replace("’", "'").split())
+        if code := _CODES.get(plain) or _CODES.get(plain.removesuffix("s")):
+            return code
+    return None

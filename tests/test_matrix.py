@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,11 @@ from conftest import SHARED
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
-from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score, matthews_corrcoef
 from typer.testing import CliRunner
 
 from lesion_utils.checks.matrix import CLASS_COUNTS, judge_matrix, read_case_mix
-from lesion_utils.checks.parse_matrix import read_matrix
+from lesion_utils.checks.parse_matrix import read, read_matrix
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
@@ -197,6 +198,16 @@ def test_numbers_agree_with_scikit_learn_and_lie_in_their_intervals(rows):
         assert any("no image of" in finding for finding in verdict.findings)
     assert numbers.at["Matthews correlation", "value"] == pytest.approx(matthews_corrcoef(truth, predicted), abs=1e-12)
     assert numbers.at["accuracy", "value"] == pytest.approx((truth == predicted).mean())
+    weighted = f1_score(truth, predicted, average="weighted", zero_division=0)
+    assert numbers.at["weighted F1", "value"] == pytest.approx(weighted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one class everywhere: 0 / 0
+        kappa = cohen_kappa_score(truth, predicted)
+    assert numbers.at["Cohen's kappa", "value"] == pytest.approx(kappa, nan_ok=True)
+    for index, specificity in enumerate(verdict.by_class["specificity"]):
+        rest = truth != index
+        expected = (predicted[rest] != index).mean() if rest.any() else np.nan
+        assert specificity == pytest.approx(expected, nan_ok=True)
     for table, name in ((verdict.by_class, "recall"), (verdict.by_class, "precision"), (verdict.predictive, "ppv")):
         known = table[table[name].notna()]
         assert (known[f"{name}_low"] <= known[name] + 1e-12).all()
@@ -407,6 +418,181 @@ def test_shares_become_counts_by_supports():
         assert "off by up to 1" in " ".join(verdict.notes)
     exact = judge_matrix(SMALL, class_counts=supports.tolist())
     assert exact.counts.equals(SMALL.rename_axis(index="true", columns="predicted").astype(np.int64))
+
+
+# ---------------------------------------------------------------------------------- which side is true, and other forms
+
+# 50 melanomas, of which 40 are found; 250 nevi, of which 30 are called melanoma
+SIDES = {
+    "corner, rows true": (
+        "| true / predicted | mel | nv |\n|---|---|---|\n| mel | 40 | 10 |\n| nv | 30 | 220 |",
+        "true",
+    ),
+    "corner, rows predicted": ("predicted \\ actual,mel,nv\nmel,40,30\nnv,10,220", "predicted"),
+    "arrows": ("Predicted → Actual ↓;mel;nv\nmel;40;10\nnv;30;220", "true"),
+    "corner alone": ("| Prediction | mel | nv |\n|---|---|---|\n| mel | 40 | 30 |\n| nv | 10 | 220 |", "predicted"),
+    "names of rows": (
+        "| | mel | nv |\n|---|---|---|\n| Predicted mel | 40 | 30 |\n| Predicted nv | 10 | 220 |",
+        "predicted",
+    ),
+    "names of columns": (
+        "|  | Pred: mel | Pred: nv |\n|---|---|---|\n| **mel** | 40 | 10 |\n| **nv** | 30 | 220 |",
+        "true",
+    ),
+    "caret": ("          Reference\nPrediction  mel  nv\n       mel   40  30\n       nv    10 220", "predicted"),
+    "R table": ("     predicted\ntruth mel  nv\n  mel  40  10\n  nv   30 220", "true"),
+    "crosstab": (
+        "True       mel   nv  All\nPredicted\nmel         40   30   70\nnv          10  220  230\nAll 50 250 300",
+        "predicted",
+    ),
+    "two cells above": ("Predicted class\tTrue class\n\tmel\tnv\nmel\t40\t30\nnv\t10\t220", "predicted"),
+    "a sentence": ("Rows are the predicted classes, columns the true ones.\nmel nv\n40 30\n10 220", "predicted"),
+    "report": (
+        "mel nv\n40 30\n10 220\n\n precision recall f1-score support\nmel 0.57 0.80 0.67 50\nnv 0.96 0.88 0.92 250",
+        "predicted",
+    ),
+    "Weka": (" a b <-- classified as\n 40 10 | a = mel\n 30 220 | b = nv", "true"),
+    "LaTeX": (
+        r"""\begin{tabular}{lrr}
+\toprule & \multicolumn{2}{c}{Reference} \\ \midrule
+Prediction & mel & nv \\
+mel & \textbf{40} & 30 \\ nv & 10 & 220 \\ % counts
+\end{tabular}""".replace(r"30 \\ nv", "30 \\\\\nnv"),
+        "predicted",
+    ),
+    "HTML": (
+        "<table><tr><th>true</th><th>mel</th><th>nv</th></tr><tr><th>mel</th><td>40</td><td>10</td></tr>"
+        "<tr><th>nv</th><td>30</td><td>220</td></tr></table>",
+        "true",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "rows"), SIDES.values(), ids=SIDES.keys())
+def test_words_say_which_side_is_true(text, rows):
+    reading = read(text)
+    assert (reading.side.rows, reading.side.is_sure) == (rows, True)
+    assert reading.matrix.loc[["mel", "nv"], ["mel", "nv"]].to_numpy().tolist() == [[40, 10], [30, 220]]
+    printed = lesion("-", text=text).stdout
+    assert f"Rows were read as {rows} classes" in printed and "other way" not in printed
+    assert re.search(r"melanoma sensitivity +0\.80 ", printed)
+
+
+def test_without_words_both_readings_are_shown_and_an_option_decides():
+    text = "mel nv\n40 10\n30 220"
+    printed = lesion("-", text=text).stdout
+    assert re.search(r"melanoma sensitivity +0\.80 ", printed) and "--rows predicted" in printed
+    assert re.search(r"other way.*melanoma sensitivity 0\.571", printed)
+    other = json.loads(lesion("-", "--rows", "predicted", "--json", text=text).stdout)
+    sensitivity = next(row for row in other["numbers"] if row["metric"] == "melanoma sensitivity")
+    assert sensitivity["value"] == pytest.approx(40 / 70) and not any("other way" in note for note in other["notes"])
+    assert "other way" not in lesion("-", text="mel nv\n40 10\n10 220").stdout
+    assert lesion("-", "--rows", "up", text=text).exit_code == 2
+
+
+def test_words_that_contradict_each_other_are_refused_unless_an_option_decides():
+    text = "Rows are the true classes.\n| predicted / actual | mel | nv |\n|---|---|---|\n"
+    text += "| mel | 40 | 30 |\n| nv | 10 | 220 |"
+    refused = lesion("-", text=text)
+    assert refused.exit_code == 2 and "contradict" in refused.stderr and "--rows" in refused.stderr
+    assert read(text, "predicted").matrix.to_numpy().tolist() == [[40, 10], [30, 220]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "| | mel | nv |\n|---|---|---|\n| mel | 1,040 (80.0%) | 260 (20%) |\n| nv | 30 | 2,220 |",
+        "|  | mel | nv |\n|---|---|---|\n| mel | TP = 1040 | FN: 260 |\n| nv | 30 FP | 2220 (TN) |",
+        "| | mel | nv | recall |\n|---|---|---|---|\n| mel | 1040 | 260 | 0.80 |\n| nv | 30 | 2220 | 0.99 |",
+        '{"labels": ["mel", "nv"], "matrix": [[1040, 260], [30, 2220]]}',
+        "Counts of 3,550 pictures\n\n| | Melanoma (MEL) | nevi |\n|-|-|-|\n|melanoma | 1040 | 260|\n|NV | 30 | 2220|",
+    ],
+)
+def test_cells_and_names_as_papers_write_them(text):
+    reading = read(text)
+    assert reading.matrix.to_numpy().tolist() == [[1040, 260], [30, 2220]]
+    assert judge_matrix(reading.matrix).numbers.at["melanoma sensitivity", "value"] == pytest.approx(0.8)
+
+
+def test_a_matrix_without_names_takes_those_of_the_report_beside_it():
+    report = "  precision recall f1-score support\n nv 0.96 0.88 0.92 250\n mel 0.57 0.80 0.67 50\n accuracy 0.87 300"
+    assert read(f"[[220 30]\n [10 40]]\n\n{report}").matrix.index.tolist() == ["nv", "mel"]
+    refused = lesion("-", text=report)
+    assert refused.exit_code == 2 and "40 of 50" in refused.stderr and "0.87" in refused.stderr
+
+
+def test_class_counts_that_fit_another_order_of_names_are_not_named():
+    order = ["akiec", "bcc", "bkl", "df", "nv", "mel", "vasc"]
+    counts = of_supports(counts_like(HAM)).loc[order, order].to_numpy()
+    refused = lesion("-", "--dataset", "ham10000", text=str(counts))
+    assert refused.exit_code == 2 and ",".join(order) in refused.stderr
+    named = lesion("-", "--dataset", "ham10000", "--classes", ",".join(order), text=str(counts))
+    assert named.exit_code == 0, named.output
+
+
+def test_full_names_are_those_of_the_dataset_and_unknown_classes_are_named():
+    full = dict(
+        zip(
+            NAMES,
+            [
+                "Actinic keratoses",
+                "Basal cell carcinoma",
+                "Benign keratosis-like lesions",
+                "Dermatofibroma",
+                "Melanoma",
+                "Melanocytic nevi",
+                "Vascular lesions",
+            ],
+            strict=True,
+        )
+    )
+    table = of_supports(counts_like(HAM)).rename(index=full, columns=full)
+    result = json.loads(lesion("-", "--dataset", "ham10000", "--json", text=table.to_csv()).stdout)
+    assert result["classes"] == NAMES
+    printed = lesion("-", text="mel spitz nv\n40 5 5\n3 20 7\n1 2 200").stdout
+    assert re.search(r"not known to be malignant or benign.*spitz", printed)
+    assert "not known to be" not in lesion("-", text="mel bkl nv\n40 5 5\n3 20 7\n1 2 200").stdout
+
+
+# file: (options, exit code, metrics and classes with their numbers, words)
+HANDED = {
+    "a1_rows_predicted_corner": ([], 0, {"melanoma sensitivity": 0.8, "melanoma specificity": 0.88}, []),
+    "a2_rows_predicted_names": ([], 0, {"malignant sensitivity": 0.8}, []),
+    "a3_caret_reference": ([], 0, {"melanoma sensitivity": 0.8, "melanoma specificity": 0.88}, []),
+    "a5_paper_columns_true": ([], 0, {"melanoma sensitivity": 0.8}, []),
+    "b1_unnamed_other_order": (["--dataset", "ham10000"], 2, {}, ["akiec,bcc,bkl,df,nv,mel,vasc"]),
+    "c1_bold_two_classes": ([], 0, {"malignant sensitivity": 0.8, "malignant specificity": 0.88}, []),
+    "d1_caption_number": ([], 0, {"melanoma sensitivity": 0.8, "accuracy": 260 / 300}, []),
+    "e1_cells_with_tn_fp": ([], 0, {"malignant sensitivity": 0.8, "malignant specificity": 0.88}, []),
+    "e2_cells_with_percent": ([], 0, {"malignant sensitivity": 0.8, "malignant specificity": 0.88}, []),
+    "e4_percent_cells_then_metrics": ([], 2, {}, ["--class-counts"]),
+    "f1_frame_then_report": ([], 0, {"accuracy": 293 / 353, "melanoma sensitivity": 40 / 55}, []),
+    "g1_crosstab_with_totals": ([], 0, {"accuracy": 260 / 300, "1": 0.8}, []),
+    "g2_crosstab_without_totals": ([], 0, {"accuracy": 260 / 300, "1": 0.8}, []),
+    "h1_recall_column": ([], 0, {"mel": 40 / 52, "nv": 220 / 256, "bkl": 33 / 45}, []),
+    "i1_weka": ([], 0, {"melanoma": 40 / 52, "nevus": 220 / 254, "keratosis": 33 / 45}, []),
+    "j1_latex": ([], 0, {"mel": 40 / 52, "nv": 220 / 256, "bkl": 33 / 45}, []),
+    "k1_report_alone": ([], 2, {}, ["classification report", "0.83", "40 of 55"]),
+    "n2_dataset_full_names": (["--dataset", "ham10000"], 0, {"melanoma sensitivity": 50 / 111}, []),
+    "n3_one_name_with_code": ([], 0, {"malignant sensitivity": 80 / 97, "malignant specificity": 220 / 256}, []),
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", HANDED)
+def test_a_handed_case_has_its_right_answer(name):
+    options, code, known, words = HANDED[name]
+    file = SHARED / "cases" / f"{name}.txt"
+    if not file.is_file():
+        pytest.skip("no ../shared/cases")
+    done = lesion(file, "--json", *options)
+    assert (done.exit_code == 2) == (code == 2), done.output
+    assert all(word in done.output for word in words)
+    if code != 2:
+        result = json.loads(done.stdout)
+        found = {row["metric"]: row["value"] for row in result["numbers"]}
+        found |= {str(row["class"]): row["recall"] for row in result["by_class"]}
+        assert {of: found[of] for of in known} == pytest.approx(known)
 
 
 # ------------------------------------------------------------------------------------------------- what is no matrix

@@ -5,7 +5,7 @@ Every interval is by image, since a matrix names no lesions; it is too narrow if
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from lesion_utils.evaluation.bootstrap import MAX_REDRAWN, interval_row, percent
 from lesion_utils.evaluation.judge import FEW
 from lesion_utils.rounding import number
 from lesion_utils.tables import parse_numbers, read_table, require_columns, require_unique
-from lesion_utils.views import asked_views
+from lesion_utils.views import asked_views, code_of
 
 MIN_IMAGES = 10  # of a class; with fewer, its numbers are shown and marked "too few"
 MOST_CLASSES = 50
@@ -29,6 +29,12 @@ UNLIKELY = 0.001  # p below which class counts do not fit a dataset
 FITS = 0.05  # p from which they fit another explanation
 CLASS_COUNTS: dict[str, dict[str, int]] = yaml.safe_load(Path(__file__).with_name("class_counts.yml").read_text())
 CASE_MIXES = ("ham10000", "isic2018")  # of CLASS_COUNTS
+ORDERS = {  # in which people print HAM10000's classes
+    "by code": ham10000.CLASSES,
+    "by full name": ("akiec", "bcc", "bkl", "df", "nv", "mel", "vasc"),
+    "as ISIC 2018": ("mel", "nv", "bcc", "akiec", "bkl", "df", "vasc"),
+    "of a much copied notebook": ("akiec", "bcc", "bkl", "df", "nv", "vasc", "mel"),
+}
 _COLUMNS = ["metric", "value", "low", "high", "n", "note"]
 _Z2 = 1.959964**2  # of a 95% interval
 _UNKNOWN = (np.nan, np.nan)
@@ -39,7 +45,7 @@ class MatrixVerdict(NamedTuple):
 
     counts: pd.DataFrame  # (k, k) int64, rows true, columns predicted
     numbers: pd.DataFrame  # metric, value, low, high, n, note; indexed by metric
-    by_class: pd.DataFrame  # recall and precision with hits, n and interval; indexed by class
+    by_class: pd.DataFrame  # recall, precision and specificity with hits, n and interval; indexed by class
     predictive: pd.DataFrame  # PPV and NPV of a view at a prevalence
     at_case_mix: pd.DataFrame  # as ``numbers``, if classes were as frequent as in ``case_mix``; empty without
     findings: list[str]  # what changes how the numbers must be read
@@ -79,12 +85,27 @@ def judge_matrix(
     of_views, predictive = _of_views(counts, views or {name: [name] for name in counts.index}, prevalences)
     rows = [*_overall(counts, resamples, seed), *(of_views if views else [])]
     numbers = pd.DataFrame(rows, [row[0] for row in rows], _COLUMNS)
+    unknown_kind = [name for name in counts.index if code_of(name) is None]
+    if views and unknown_kind and malignant is None:
+        notes.append(say("unknown kind", classes=first_ten(unknown_kind)))
     findings = _findings(counts, numbers) + (_unlike_ham10000(counts, seed) if dataset else [])
     notes += [] if dataset else [say("not compared")]
     at_mix = pd.DataFrame(columns=_COLUMNS)
     if case_mix is not None:
         at_mix = _at_case_mix(counts, case_mix, views, resamples, seed)
     return MatrixVerdict(counts, numbers, _by_class(counts), predictive, at_mix, findings, notes)
+
+
+def other_way(matrix: pd.DataFrame, verdict: MatrixVerdict, **options: Any) -> str:
+    """What the numbers would be if the other side of ``matrix`` were true; "" if the same, or if it cannot be."""
+    try:
+        other = judge_matrix(matrix.T, **options).numbers["value"]
+    except InputError:
+        return ""
+    ours = verdict.numbers["value"]
+    names = [name for name in ("balanced accuracy", "melanoma sensitivity", "malignant sensitivity") if name in ours]
+    changed = [f"{name} {number(other[name])} instead of {number(ours[name])}" for name in names]
+    return say("other way", changed=", ".join(changed)) if (other[names] != ours[names]).any() else ""
 
 
 def read_case_mix(mix: str) -> dict[str, float]:
@@ -152,6 +173,7 @@ def _with_names(matrix: pd.DataFrame, classes: Sequence[str] | None, dataset: st
         raise InputError(f"the matrix is {k} x {k}. Expected a square matrix of up to {MOST_CLASSES} classes.")
     unnamed = all(str(name).isdigit() for name in matrix.index)
     if unnamed and classes is None and dataset and k == len(published):
+        _refuse_other_order(matrix)
         classes = published
         notes.append(say("names taken", classes=", ".join(classes)))
     names = list(classes or (name if isinstance(name, str) else f"class {name + 1}" for name in matrix.index))
@@ -160,10 +182,32 @@ def _with_names(matrix: pd.DataFrame, classes: Sequence[str] | None, dataset: st
     if not unnamed and names != list(matrix.index):
         differ = f"the matrix names its classes {first_ten(matrix.index)}; --classes says {first_ten(names)}"
         raise InputError(f"{differ}. Expected the same names and order. Fix: leave out --classes, or the names.")
+    codes = [code_of(name) for name in names]
+    if dataset and set(codes) == set(published) and [name.lower() for name in names] != codes:
+        pairs = zip(names, codes, strict=True)
+        notes.append(say("names read", names=first_ten(f"{name} as {code}" for name, code in pairs)))
+        names = [str(code) for code in codes]
     if dataset and {name.lower() for name in names} != set(published):
         differ = f"the classes {first_ten(names)} are not those of HAM10000, {', '.join(published)}"
         raise InputError(f"{differ}. Fix: name them with --classes, or leave out --dataset.")
     return pd.DataFrame(matrix.to_numpy(), pd.Index(names, name="true"), pd.Index(names, name="predicted"))
+
+
+def _refuse_other_order(matrix: pd.DataFrame) -> None:
+    """Raises InputError if the class counts fit another order of HAM10000's classes, and not the one by code."""
+    images, likely = matrix.sum(axis=1), {}
+    if images.sum() <= 0 or not (images == images.round()).all():
+        return
+    for name, order in ORDERS.items():
+        shares = [
+            pd.Series(CLASS_COUNTS[like])[list(order)] for like in ("ham10000", "single-image lesions of ham10000")
+        ]
+        likely[name] = max(_multinomial_p(images, like, 0) for like in shares)
+    fitting = [name for name, p in likely.items() if p >= FITS]
+    if likely["by code"] < UNLIKELY and fitting:
+        orders = " or ".join(f"{','.join(ORDERS[name])} ({name})" for name in fitting)
+        problem = "the text names no classes, and its class counts do not fit HAM10000's classes by code"
+        raise InputError(f"{problem}. They fit {orders}. Fix: give the order of its rows, --classes A,B,…")
 
 
 def _counts(matrix: pd.DataFrame, class_counts: Sequence[float] | None, notes: list[str]) -> pd.DataFrame:
@@ -240,12 +284,27 @@ def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[tuple]:
         ("stratified-random baseline accuracy", (shares**2).sum(), *_UNKNOWN, n, "drawn by the classes' shares"),
     ]
     of_all = {"balanced accuracy": metrics.balanced_accuracy, "macro F1": metrics.macro_f1}
-    for name, metric in (of_all | {"Matthews correlation": metrics.matthews}).items():
+    others = {"weighted F1": _weighted_f1, "Matthews correlation": metrics.matthews, "Cohen's kappa": _kappa}
+    for name, metric in (of_all | others).items():
         value = metric(cells[None])[0]
         interval = _UNKNOWN if note or np.isnan(value) else percentile_interval(metric(draws[complete]))
         rests = _rests_on(images) if name in of_all and not np.isnan(value) else ""
         rows.append((name, value, *interval, n, "; ".join(filter(None, [note, rests]))))
     return rows
+
+
+def _weighted_f1(cells: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes, (B,), weighted by their images; a class that is never predicted has 0."""
+    images, predicted, hits = cells.sum(2), cells.sum(1), np.diagonal(cells, axis1=1, axis2=2)
+    return (2 * hits / np.maximum(images + predicted, 1e-300) * images).sum(1) / images.sum(1)
+
+
+def _kappa(cells: np.ndarray) -> np.ndarray:
+    """Cohen's kappa, (B,): agreement beyond that of the same shares by chance."""
+    n = cells.sum((1, 2))
+    agreed, chance = np.trace(cells, axis1=1, axis2=2) / n, (cells.sum(1) * cells.sum(2)).sum(1) / n**2
+    with np.errstate(invalid="ignore"):
+        return (agreed - chance) / (1 - chance)
 
 
 def _size_note(n: float) -> str:
@@ -257,8 +316,13 @@ def _size_note(n: float) -> str:
 def _by_class(counts: pd.DataFrame) -> pd.DataFrame:
     hits, n, predicted = np.diag(counts), counts.sum(axis=1), counts.sum()
     table = pd.DataFrame({"class": counts.index, "hits": hits, "n": n, "predicted": predicted}, list(counts.index))
-    for name, of in (("recall", n), ("precision", predicted)):
-        table[[name, f"{name}_low", f"{name}_high"]] = list(map(_share, hits, of))
+    rest = n.sum() - n
+    for name, right, of in (
+        ("recall", hits, n),
+        ("precision", hits, predicted),
+        ("specificity", rest - predicted + hits, rest),
+    ):
+        table[[name, f"{name}_low", f"{name}_high"]] = list(map(_share, right, of))
     return table.assign(note=n.map(_size_note))
 
 

@@ -3,12 +3,12 @@
 import base64
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from lesion_utils.checks.matrix import judge_matrix, read_case_mix
-from lesion_utils.checks.parse_matrix import EXPECTED, read_matrix
+from lesion_utils.checks.matrix import judge_matrix, other_way, read_case_mix
+from lesion_utils.checks.parse_matrix import EXPECTED, read
 from lesion_utils.checks.predictions import METADATA, read_metadata, read_predictions
 from lesion_utils.checks.score import Score, as_dict, estimate_cells, in_words
 from lesion_utils.checks.score import score as score_table
@@ -29,6 +29,9 @@ EXAMPLES = 3  # shown of each kind of link
 
 def matrix(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="text with one matrix of counts; -: standard input")],
+    rows: Annotated[
+        str | None, typer.Option(metavar="true|predicted", help="what the rows are, if the text does not say it")
+    ] = None,
     classes: Annotated[str | None, typer.Option(metavar="A,B,…", help="class names in the order of the rows")] = None,
     class_counts: Annotated[
         str | None, typer.Option(metavar="N,N,…", help="images of each class, if the matrix has shares of rows")
@@ -55,18 +58,27 @@ def matrix(
         except ValueError as error:
             raise InputError(f"--class-counts {class_counts}: expected whole numbers, with commas between.") from error
         prevalences, names = prevalence or [JUDGING.prevalence], listed(classes)
-        parsed = read_matrix(_text(file))
-        mix = None if case_mix is None else read_case_mix(case_mix)
-        verdict = judge_matrix(parsed, names, counts, dataset, melanoma, listed(malignant), prevalences, mix)
+        reading = read(_text(file), rows)
+        options: dict[str, Any] = {
+            "classes": names,
+            "class_counts": counts,
+            "dataset": dataset,
+            "prevalences": prevalences,
+        }
+        options |= {"melanoma": melanoma, "malignant": listed(malignant)}
+        options |= {"case_mix": None if case_mix is None else read_case_mix(case_mix)}
+        verdict = judge_matrix(reading.matrix, **options)
+        other = "" if reading.side.is_sure else other_way(reading.matrix, verdict, **options)
     result = {
         "n": int(verdict.counts.to_numpy().sum()),
         "classes": list(verdict.counts.index),
         "counts": verdict.counts.to_numpy().tolist(),
+        "read": str(reading.side),
         "interval": BY_IMAGE,
         **{table: records(getattr(verdict, table)) for table in ("numbers", "by_class", "predictive", "at_case_mix")},
         "case_mix": case_mix,
         "findings": verdict.findings,
-        "notes": verdict.notes,
+        "notes": [*filter(None, [other]), *verdict.notes],
     }
     finish(result, "matrix.txt.j2", as_json, bool(verdict.findings))
 
