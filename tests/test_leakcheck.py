@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -208,7 +209,7 @@ def test_clean_pictures_are_clean(with_pictures, tmp_path):
     result = run(written(table, tmp_path), "--images", folder)
     assert result.exit_code == 0 and "\nclean\n" in result.stdout and "Not checked: pixels" not in result.stdout
     result = run(written(table.drop(columns="lesion_id"), tmp_path), "--images", folder)
-    assert result.exit_code == 0 and "\nclean, judged by image ids and pictures only\n" in result.stdout
+    assert result.exit_code == 3 and re.search(r"^NOT CHECKED: .*image ids and pictures only", result.stdout, re.M)
 
 
 def test_pictures_are_found_by_path_name_or_stem_and_nowhere_else(with_pictures, tmp_path):
@@ -271,10 +272,97 @@ def test_other_names_for_columns_and_splits(tmp_path):
 
 
 def test_without_lesions_it_says_what_was_not_checked(tmp_path):
-    result = run(written(made_up().drop(columns="lesion_id"), tmp_path))
-    assert result.exit_code == 0
-    assert "judged by image ids only" in result.stdout and "Not checked: lesions" in result.stdout
+    table = made_up()
+    split = written(table.drop(columns="lesion_id"), tmp_path)
+    result = run(split)
+    assert result.exit_code == 3  # a leak cannot be excluded
+    assert "NOT CHECKED" in result.stdout and "--metadata" in result.stdout and "clean" not in result.stdout
     assert "same lesion" not in result.stdout
+    of_dataset = tmp_path / "metadata.csv"
+    table.sample(frac=1, random_state=0)[["image_id", "lesion_id", "dx"]].to_csv(of_dataset, index=False)
+    assert run(split, "--metadata", of_dataset).exit_code == 0
+    table.assign(lesion_id="L0").to_csv(of_dataset, index=False)
+    assert run(split, "--metadata", of_dataset).exit_code == 1
+    table[1:].to_csv(of_dataset, index=False)
+    assert "the lesion of 1 image" in run(split, "--metadata", of_dataset).stdout
+    table.assign(image_id="other").head(1).to_csv(of_dataset, index=False)
+    refused = run(split, "--metadata", of_dataset)
+    assert refused.exit_code == 2 and "none of the image ids" in refused.stderr
+
+
+@pytest.mark.parametrize("unknown", ["", "-1", "nan", "Unknown"])
+def test_images_whose_lesion_is_not_known_are_counted_and_not_called_clean(tmp_path, unknown):
+    table = made_up()
+    table.loc[[2, 9], "lesion_id"] = unknown
+    result = run(written(table, tmp_path))
+    assert result.exit_code == 3 and "the lesion of 2 image" in result.stdout and "clean" not in result.stdout
+    table.loc[table["split"] == "test", "lesion_id"] = table["lesion_id"].iloc[0]
+    assert run(written(table, tmp_path)).exit_code == 1
+
+
+def test_usual_names_of_parts_need_no_option_and_a_leak_needs_no_label(tmp_path):
+    usual = {"train": "Training", "validation": "dev", "test": "hold-out"}
+    table = made_up().replace({"split": usual}).drop(columns="dx")
+    result = run(written(table, tmp_path))
+    assert result.exit_code == 0 and "Baseline" not in result.stdout and "melanoma alone" in result.stdout
+    table.loc[table["split"] == "hold-out", "lesion_id"] = table["lesion_id"].iloc[0]
+    assert run(written(table, tmp_path)).exit_code == 1
+
+
+def test_a_file_per_part_is_read_by_its_name_or_from_a_folder(tmp_path):
+    table = made_up()
+    names = {"train": "my_train.csv", "validation": "val.csv", "test": "test-set.csv"}
+    for part, of in table.groupby("split"):
+        of.drop(columns="split").to_csv(tmp_path / names[part], index=False)
+    for files in ([tmp_path], [tmp_path / name for name in names.values()]):
+        result = run(*files, "--json")
+        assert result.exit_code == 0 and json.loads(result.stdout)["parts"] == table["split"].value_counts().to_dict()
+    leaky = table[table["split"] == "test"].assign(lesion_id=table["lesion_id"].iloc[0])
+    leaky.drop(columns="split").to_csv(tmp_path / "test-set.csv", index=False)
+    assert run(tmp_path).exit_code == 1
+    (tmp_path / "training.csv").write_text("image_id\nI0\n")
+    for wrong, word in (
+        ([tmp_path], "second file"),
+        ([tmp_path / "val.csv", tmp_path / "my_train.csv"], "no file of test"),
+    ):
+        refused = run(*wrong)
+        assert refused.exit_code == 2 and word in refused.stderr
+
+
+def test_each_fold_is_compared_with_the_rest(tmp_path):
+    table = made_up()
+    folds = pd.factorize(table["lesion_id"])[0] % 3
+    assert run(written(table.assign(fold=folds), tmp_path), "--split", "fold").exit_code == 0
+    split = folds.copy()
+    other = table["lesion_id"].duplicated(keep="last").to_numpy().nonzero()[0][0]
+    split[other] = (split[other] + 1) % 3  # one image of a lesion of two or three
+    result = json.loads(run(written(table.assign(fold=split), tmp_path), "--split", "fold", "--json").stdout)
+    assert len(result["pairs"]) == 3 and all(against == "the rest" for _, against in result["pairs"])
+    tied = {tie["image_id"] for tie in result["tied"]}
+    assert tied == set(table.loc[table["lesion_id"] == table["lesion_id"][other], "image_id"])
+
+
+# command line behind the file names: files, options, images tied, images of the part, image that is tied
+HANDED = {
+    "l1": (["l1_split_named_val.csv"], [], 1, 2, ["I10"]),
+    "l2": (["l2_train.csv", "l2_test.csv"], [], 1, 2, ["I4"]),
+    "l3": (["l3_folds.csv"], ["--split", "fold"], 2, 4, ["I1", "I3"]),
+    "l4": (["l4_some_lesions_unknown.csv"], [], 1, 3, ["I4"]),
+    "l6": (["l6_no_label.csv"], [], 1, 2, ["I1"]),
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", HANDED)
+def test_a_handed_split_has_its_right_answer(name):
+    files, options, hits, n, tied = HANDED[name]
+    if not (SHARED / "cases").is_dir():
+        pytest.skip("no ../shared/cases")
+    result = run(*(SHARED / "cases" / file for file in files), *options, "--json")
+    found = json.loads(result.stdout)
+    row = next(row for row in found["shares"] if row["what"] == ANY)
+    assert result.exit_code == 1 and (row["images"], row["of"]) == (hits, n)
+    assert [tie["image_id"] for tie in found["tied"] if tie["part"] == row["part"]] == tied
 
 
 @pytest.mark.parametrize("again", [0, 2])
@@ -282,7 +370,7 @@ def test_a_lesion_id_that_is_the_images_own_shows_nothing_about_lesions(tmp_path
     table = made_up().assign(lesion_id=lambda table: table["image_id"])
     twice = table[table["split"] == "train"][:again].assign(split="test")  # the same images, so no lesion of several
     result = run(written(pd.concat([table, twice]), tmp_path))
-    assert result.exit_code == (1 if again else 0)
+    assert result.exit_code == (1 if again else 3)
     assert ("LEAK between test and train: same id\n" if again else "judged by image ids only\n") in result.stdout
     assert "Not checked: lesions (each image has its own lesion_id" in result.stdout
     assert "same lesion" not in result.stdout and " lesions;" not in result.stdout
@@ -312,14 +400,12 @@ def test_help_has_examples_and_exit_codes():
     ("change", "message"),
     [
         (lambda t: t[["image_id", "dx"]], r"missing column\(s\) split; .*image_id, dx.*--split"),
-        (lambda t: t.drop(columns=["dx", "image_id"]), r"missing column\(s\) image_id, dx"),
+        (lambda t: t.drop(columns=["dx", "image_id"]), r"missing column\(s\) image_id"),
         (lambda t: t.assign(split="train"), r"no row of test in column split.*train"),
         (lambda t: t.replace({"split": {"train": "validation"}}), r"no row of train"),
-        (lambda t: t.replace({"split": {"train": "training"}}), r"unknown split.*row 2 \('training'\).*--train"),
+        (lambda t: t.replace({"split": {"train": "learn"}}), r"unknown split.*row 2 \('learn'\).*--train"),
         (lambda t: t.assign(split=t["split"].where(t.index != 3, "")), r"no split in 1 row\(s\): row 5"),
         (lambda t: t.assign(split=t["split"].where(t.index != 3, "NaN")), r"no split in 1 row"),
-        (lambda t: t.assign(lesion_id=t["lesion_id"].where(t.index != 4, " ")), r"no lesion_id in 1 row\(s\): row 6"),
-        (lambda t: t.assign(lesion_id=t["lesion_id"].where(t.index != 4, "nan")), r"no lesion_id in 1 row\(s\): row 6"),
         (lambda t: t.assign(image_id=t["image_id"].where(t.index != 4, "")), r"no image_id in 1 row\(s\): row 6"),
         (lambda t: t.assign(dx=t["dx"].where(t.index != 4, "")), r"no dx in 1 row\(s\): row 6"),
         (lambda t: pd.concat([t, t[:2]]), r"duplicate rows in 4 row\(s\): row 2"),
@@ -353,7 +439,8 @@ def test_unusable_files_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--train", "test", r"--train test, --validation validation, --test test"),
+        ("--train", "test", r"unknown split.*--train"),
+        ("--test", "train", r"unknown split.*--test"),
         ("--lesion-id", "lesion", r"missing column\(s\) lesion"),
         ("--melanoma", "melanom", r"no class melanom.*mel, nv"),
         ("--images", "nowhere", r"nowhere is not a folder"),

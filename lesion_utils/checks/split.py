@@ -1,6 +1,6 @@
 """Checks whether the splits of a dataset share lesions or images, and whether test resembles the whole."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from scipy.stats import hypergeom, norm
 
 from lesion_utils.audit.links import KINDS, link_groups, linked_to
 from lesion_utils.checks.findings import say
+from lesion_utils.checks.read_split import cases_of, with_lesions
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import exact_interval, wilson
 from lesion_utils.paths import records
 from lesion_utils.rounding import percent
-from lesion_utils.splits import SPLITS
-from lesion_utils.tables import refuse_rows, require_columns, require_filled, require_one_of
+from lesion_utils.tables import refuse_rows
 from lesion_utils.views import asked_views
 
 PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))  # which of the first are in the second
@@ -24,7 +24,7 @@ ANY = "any of these"
 CHANCE = 0.001  # a warning needs a p-value below this (over all classes together),
 UNLIKE = 1.25  # and a class whose odds in test differ from those in the whole by this factor or more,
 MORE_SINGLES = 0.05  # or a share of images of single-image lesions that is higher by this much or more
-NAMES = {"image_id": "image_id", "label": "dx", "split": "split"} | {name: name for name in SPLITS}
+REST = "the rest"  # what a fold is compared with
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -36,7 +36,8 @@ class LeakCheck:
     shares: pd.DataFrame  # part, against, what, images, of, share, melanoma images, melanoma of, melanoma share
     tied: pd.DataFrame  # part, image_id, what, against, partner: each image that is linked to another split, by kind
     classes: pd.DataFrame  # label, whole, test (shares of the images), n in test
-    baseline: dict[str, Any]  # label, share, low, high, n: always predicting the most frequent class of training
+    # label, share, low, high, n: always predicting the most frequent class of training; None: no labels, or folds
+    baseline: dict[str, Any] | None
     melanoma: list[str]  # the labels that count as melanoma
     unchecked: list[str]
     warnings: list[str]
@@ -46,14 +47,23 @@ class LeakCheck:
         return len(self.tied) > 0
 
     @property
+    def exit_code(self) -> int:
+        """1 for a leak, 3 where lesions are not known, so that a leak cannot be excluded, else 0."""
+        return 1 if self.leak else 3 if self.cases["lesion_id"].isna().any() else 0
+
+    @property
     def verdict(self) -> str:
         if self.leak:
             kinds = [kind for kind in KINDS if kind in set(self.tied["what"])]
-            pairs = sorted(set(self.tied["part"] + " and " + self.tied["against"]))
+            pairs = dict.fromkeys(self.tied["part"] + " and " + self.tied["against"])
             return f"LEAK between {', '.join(pairs)}: {', '.join(kinds)}"
-        lesions, pictures = self.cases["lesion_id"].notna().any(), "same pixels" in set(self.shares["what"])
-        by = f"{'' if lesions else 'image '}ids{' and pictures' if pictures else ''}"
-        return "clean" if lesions and pictures else f"clean, judged by {by} only"
+        unknown, pictures = self.cases["lesion_id"].isna(), "same pixels" in set(self.shares["what"])
+        by = f"ids{' and pictures' if pictures else ''}"
+        if unknown.all():
+            return f"NOT CHECKED: lesions are not known. No image is shared, judged by image {by} only"
+        if unknown.any():
+            return f"NOT CHECKED: the lesion of {unknown.sum():,} images is not known. Of the others, nothing is shared"
+        return "clean" if pictures else f"clean, judged by {by} only"
 
     def as_dict(self) -> dict[str, Any]:
         """The check as JSON takes it; a share of nothing is null."""
@@ -61,23 +71,28 @@ class LeakCheck:
         counts = {"images": len(self.cases), "lesions": lesions, "parts": parts}
         tables = {name: records(getattr(self, name)) for name in ("shares", "tied", "classes")}
         rest = {name: getattr(self, name) for name in ("baseline", "melanoma", "unchecked", "warnings")}
+        rest["pairs"] = [
+            list(pair) for pair in dict.fromkeys(zip(self.shares["part"], self.shares["against"], strict=True))
+        ]
         return counts | {"verdict": self.verdict, "leak": self.leak} | tables | rest
 
 
 def leakcheck(
-    table: pd.DataFrame,
+    table: pd.DataFrame | Mapping[str, pd.DataFrame],
     images: Path | None = None,
     names: Mapping[str, str] | None = None,
     melanoma: str | None = None,
     threads: int = 2,
     where: object = "the table",
+    metadata: Path | None = None,
 ) -> LeakCheck:
     """What the splits of a dataset share, and how its test split differs from the whole.
 
-    ``table`` has one row per image. ``names`` says what it calls its columns and splits where that is not as in
-    ``NAMES``, or the lesions' column not ``lesion_id``. If every image has a lesion of its own, lesions count as
-    unknown. ``images`` is a folder with a picture for each id: the file's name with or without its ending, or its path
-    in the folder. Without it, pixels and near-duplicates are not checked. Images linked to another split
+    ``table`` has one row per image, or is one such table for each part. ``names`` says what it calls its columns and
+    parts where that is not usual (``read_split``). A column with neither training nor test holds folds, each of which
+    is compared with the rest. If every image has a lesion of its own, lesions count as unknown; ``metadata`` is a table
+    that knows them. ``images`` is a folder with a picture for each id: the file's name with or without its ending, or
+    its path in the folder. Without it, pixels and near-duplicates are not checked. Images linked to another split
     (``link_groups``) are counted for each of ``PAIRS``: all, and those of ``melanoma`` (by default recognised by name).
 
     Warnings: a test split with a higher share of images of single-image lesions than the whole (``MORE_SINGLES``; by
@@ -85,14 +100,24 @@ def leakcheck(
     effect of lesions, Bonferroni over the classes, below ``CHANCE``), one class only. Raises InputError naming
     ``where`` and the rows for whatever cannot be used.
     """
-    cases = _cases(table, NAMES | dict(names or {}), where)
-    melanomas = asked_views(sorted(set(cases["label"])), melanoma).get("melanoma", [])
+    folds: list[str] = []
+    if isinstance(table, Mapping):
+        of_parts = [cases_of(of, names or {}, f"{where}, {part}", part)[0] for part, of in table.items()]
+        cases = pd.concat(of_parts, ignore_index=True)
+    else:
+        cases, folds = cases_of(table, names or {}, where)
+    if metadata is not None:
+        cases = with_lesions(cases, metadata)
+    labels = sorted(set(cases["label"]) - {""})
+    melanomas = asked_views(labels, melanoma).get("melanoma", []) if labels else []
     unchecked = []
     if cases["lesion_id"].isna().all():
         unchecked.append(say("no lesion column"))
-    elif cases.drop_duplicates(["image_id", "lesion_id"])["lesion_id"].is_unique:
+    elif cases.drop_duplicates(["image_id", "lesion_id"])["lesion_id"].dropna().is_unique:
         unchecked.append(say("own lesion ids"))
         cases["lesion_id"] = None
+    elif (unknown := int(cases["lesion_id"].isna().sum())) > 0:
+        unchecked.append(say("some lesions", n=unknown))
     if images is None:
         unchecked.append(say("no pictures"))
     else:
@@ -102,44 +127,18 @@ def leakcheck(
     groups = link_groups(cases, threads, pictures=images is not None)
     if cases["lesion_id"].isna().all():
         groups = groups.drop(columns="same lesion")
-    shares, tied = _overlaps(cases, groups, cases["label"].isin(melanomas))
-    in_test = cases["split"] == "test"
-    whole = cases["label"].value_counts(normalize=True)
-    n = cases.loc[in_test, "label"].value_counts().reindex(whole.index, fill_value=0)
-    classes = pd.DataFrame({"whole": whole, "test": n / in_test.sum(), "n in test": n}).rename_axis("label")
-    warnings = [*_single_images(cases, in_test), *_other_frequencies(cases, in_test, classes)]
-    baseline = _baseline(cases, cases[in_test])
-    return LeakCheck(cases, shares, tied, classes.reset_index(), baseline, melanomas, unchecked, warnings)
-
-
-def _cases(table: pd.DataFrame, names: Mapping[str, str], where: object) -> pd.DataFrame:
-    """``image_id, lesion_id, label, split`` of a table that can be used, ``split`` in the words of ``SPLITS``."""
-    columns = {name: names[name] for name in ("image_id", "label", "split")}
-    if "lesion_id" in names or "lesion_id" in table:
-        columns["lesion_id"] = names.get("lesion_id", "lesion_id")
-    advice = "Fix: name the columns with --image-id, --label, --split and, if lesions are known, --lesion-id."
-    require_columns(where, table, list(columns.values()), advice)
-    table = table.reset_index(drop=True)
-    cases = pd.DataFrame({name: table[column].fillna("").astype(str) for name, column in columns.items()})
-    for name, column in columns.items():
-        advice = "Fix: fill the cell in, or leave the column out." if name == "lesion_id" else "Fix: fill the cell in."
-        require_filled(where, cases[name].rename(column), advice)
-    ids, present = cases["image_id"], set(cases["split"])
-    refuse_rows(where, table.duplicated(keep=False), "duplicate rows", ids, "Fix: keep one of them.")
-    splits = {names[split]: split for split in SPLITS}
-    if len(splits) < len(SPLITS):
-        options = ", ".join(f"--{split} {names[split]}" for split in SPLITS)
-        raise InputError(f"{options}: expected three names.")
-    advice = "Fix: name the splits with --train, --validation, --test; remove all other rows."
-    require_one_of(where, cases["split"].rename(columns["split"]), splits, "split", advice)
-    if missing := [names[split] for split in ("train", "test") if names[split] not in present]:
-        no_row = f"no row of {' or '.join(missing)} in column {columns['split']}, only of {', '.join(sorted(present))}"
-        fix = "Expected training and test images. Fix: name these splits with --train and --test."
-        raise InputError(f"{where}: {no_row}. {fix}")
-    advice = "Fix: keep one row per image."
-    refuse_rows(where, cases.duplicated(["image_id", "split"], keep=False), "duplicate image in one split", ids, advice)
-    cases["split"] = cases["split"].map(splits)
-    return cases if "lesion_id" in cases else cases.assign(lesion_id=None)
+    shares, tied = _overlaps(cases, groups, cases["label"].isin(melanomas), folds)
+    if folds or not labels:
+        classes, warnings, baseline = pd.DataFrame(columns=["whole", "test", "n in test"]), [], None
+    else:
+        in_test = cases["split"] == "test"
+        whole = cases["label"].value_counts(normalize=True)
+        n = cases.loc[in_test, "label"].value_counts().reindex(whole.index, fill_value=0)
+        classes = pd.DataFrame({"whole": whole, "test": n / in_test.sum(), "n in test": n})
+        warnings = [*_single_images(cases, in_test), *_other_frequencies(cases, in_test, classes)]
+        baseline = _baseline(cases, cases[in_test])
+    table_of_classes = classes.rename_axis("label").reset_index()
+    return LeakCheck(cases, shares, tied, table_of_classes, baseline, melanomas, unchecked, warnings)
 
 
 def _paths(folder: Path, image_ids: pd.Series) -> pd.Series:
@@ -160,10 +159,15 @@ def _paths(folder: Path, image_ids: pd.Series) -> pd.Series:
     return image_ids.map(lambda name: files[name][0])
 
 
-def _overlaps(cases: pd.DataFrame, groups: pd.DataFrame, melanoma: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _overlaps(
+    cases: pd.DataFrame, groups: pd.DataFrame, melanoma: pd.Series, folds: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     shares, tied = [], []
-    for split, against in PAIRS:
-        members, reference = cases["split"] == split, cases["split"] == against
+    pairs = [(split, cases["split"] == split, against, cases["split"] == against) for split, against in PAIRS]
+    if folds:
+        of_fold = {fold: cases["split"] == fold for fold in folds}
+        pairs = [(f"fold {fold}", members, REST, ~members) for fold, members in of_fold.items()]
+    for split, members, against, reference in pairs:
         if not (members.any() and reference.any()):
             continue
         hits = pd.DataFrame({kind: linked_to(groups[kind], members, reference) for kind in groups})

@@ -10,9 +10,9 @@ import typer
 from lesion_utils.checks.matrix import judge_matrix, other_way, read_case_mix
 from lesion_utils.checks.parse_matrix import EXPECTED, read
 from lesion_utils.checks.predictions import METADATA, read_metadata, read_predictions
+from lesion_utils.checks.read_split import NAMES, files_of
 from lesion_utils.checks.score import Score, as_dict, estimate_cells, in_words
 from lesion_utils.checks.score import score as score_table
-from lesion_utils.checks.split import NAMES, PAIRS
 from lesion_utils.checks.split import leakcheck as check_split
 from lesion_utils.cli.common import Json, Malignant, Melanoma, finish, harmless, listed, unusable_input_exits_2
 from lesion_utils.errors import InputError
@@ -80,7 +80,7 @@ def matrix(
         "findings": verdict.findings,
         "notes": [*filter(None, [other]), *verdict.notes],
     }
-    finish(result, "matrix.txt.j2", as_json, bool(verdict.findings))
+    finish(result, "matrix.txt.j2", as_json, int(bool(verdict.findings)))
 
 
 def _text(file: str) -> str:
@@ -133,7 +133,7 @@ def score(
             from lesion_utils.reports import write_page
 
             write_page(html, "score.html.j2", **shown, figure=_diagram(judged))
-    finish(as_dict(judged), "score.txt.j2", as_json, bool(judged.findings), **shown)
+    finish(as_dict(judged), "score.txt.j2", as_json, int(bool(judged.findings)), **shown)
 
 
 def _diagram(score: Score) -> str:
@@ -153,23 +153,36 @@ def _diagram(score: Score) -> str:
 
 
 def leakcheck(
-    split: Annotated[Path, typer.Argument(metavar="SPLIT.csv", help="a row per image: image_id, lesion_id, dx, split")],
+    split: Annotated[
+        list[Path], typer.Argument(metavar="SPLIT.csv…", help="a row per image; or one file per part, or their folder")
+    ],
     images: Annotated[Path | None, typer.Option(help="folder of <image_id>.jpg, to compare pictures, too")] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV with image_id and lesion_id, if SPLIT.csv has none")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, with every linked image")] = False,
     melanoma: Melanoma = None,
     image_id: Annotated[str, typer.Option(metavar="COLUMN")] = NAMES["image_id"],
     lesion_id: Annotated[str | None, typer.Option(metavar="COLUMN", help="default: lesion_id, if it exists")] = None,
-    label: Annotated[str, typer.Option(metavar="COLUMN")] = NAMES["label"],
-    split_column: Annotated[str, typer.Option("--split", metavar="COLUMN")] = NAMES["split"],
-    train: Annotated[str, typer.Option(metavar="NAME", help="value for training in that column")] = NAMES["train"],
-    validation: Annotated[str, typer.Option(metavar="NAME", help="may be absent")] = NAMES["validation"],
-    test: Annotated[str, typer.Option(metavar="NAME")] = NAMES["test"],
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="default: dx, if it exists")] = None,
+    split_column: Annotated[str, typer.Option("--split", metavar="COLUMN", help="of parts, or of folds")] = NAMES[
+        "split"
+    ],
+    train: Annotated[str | None, typer.Option(metavar="NAME", help="of training in that column, if not usual")] = None,
+    validation: Annotated[str | None, typer.Option(metavar="NAME", help="may be absent")] = None,
+    test: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     threads: Annotated[int, typer.Option(min=1, help="threads that open pictures")] = 2,
 ) -> None:
     with unusable_input_exits_2():
-        expected = f"{image_id}, {lesion_id or 'lesion_id'} (where lesions are known), {label}, {split_column}"
-        names = {"image_id": image_id, "label": label, "split": split_column}
-        names |= {"train": train, "validation": validation, "test": test}
-        names |= {"lesion_id": lesion_id} if lesion_id else {}
-        check = check_split(read_table(split, expected), images, names, melanoma, threads, split)
-    finish(check.as_dict(), "leakcheck.txt.j2", as_json, check.leak, name=split.name, pairs=PAIRS, examples=EXAMPLES)
+        asked = {"image_id": image_id, "split": split_column, "lesion_id": lesion_id, "label": label}
+        asked |= {"train": train, "validation": validation, "test": test}
+        names = {key: value for key, value in asked.items() if value is not None}
+        expected = f"{image_id}, {lesion_id or 'lesion_id'} (where lesions are known), {label or 'dx'}"
+        where = ", ".join(path.name for path in split)
+        if len(split) > 1 or split[0].is_dir():
+            tables = {part: read_table(file, expected) for part, file in files_of(split).items()}
+            check = check_split(tables, images, names, melanoma, threads, where, metadata)
+        else:
+            table = read_table(split[0], f"{expected}, {split_column}")
+            check = check_split(table, images, names, melanoma, threads, split[0], metadata)
+    finish(check.as_dict(), "leakcheck.txt.j2", as_json, check.exit_code, name=where, examples=EXAMPLES)

@@ -102,13 +102,13 @@ def harmless(text: object) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in str(text))
 
 
-def finish(result: dict[str, Any], template: str, as_json: bool, problem: bool, **shown: Any) -> NoReturn:
-    """Prints ``result`` as JSON, or by ``template`` with further values ``shown``; exits with 1 for a ``problem``."""
+def finish(result: dict[str, Any], template: str, as_json: bool, exit_code: int, **shown: Any) -> NoReturn:
+    """Prints ``result`` as JSON, or by ``template`` with further values ``shown``; exits with ``exit_code``."""
     from lesion_utils.reports import render  # slow
 
     text = json.dumps(result, indent=1) if as_json else harmless(render(template, result=result, table=_table, **shown))
     typer.echo(text.rstrip("\n"))
-    raise typer.Exit(1 if problem else 0)
+    raise typer.Exit(exit_code)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:  # for templates: rows of cells as lines, columns aligned
