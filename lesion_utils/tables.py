@@ -14,7 +14,7 @@ import pandas as pd
 from lesion_utils.errors import InputError, first_ten
 
 MOST_BYTES = 200_000_000  # about a million rows of a prediction table; more would not fit a bootstrap in memory
-SUM_WITHIN = 1e-3  # of 1: the sum of the probabilities of an image
+SUM_WITHIN = 1e-3  # of 1: the sum of the probabilities of an image, or what rounding to 2 or 3 decimals explains
 ROUNDING = 1e-6  # by which a float32 sum of probabilities may exceed 1
 
 
@@ -105,7 +105,7 @@ def parse_numbers(
 
 def parse_probabilities(where: object, table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """``table`` with its columns p_<class> as float64. Refuses fewer than two ``classes``, numbers outside 0 to 1,
-    rows whose sum differs from 1 by ``SUM_WITHIN`` or more, and labels without a column.
+    rows whose sum differs from 1 by ``SUM_WITHIN`` and by more than rounding explains, and labels without a column.
     """
     if len(classes) < 2 or "" in classes:
         only = f"{where}: probabilities of {first_ten(map(repr, classes)) or 'no class'} only"
@@ -117,7 +117,10 @@ def parse_probabilities(where: object, table: pd.DataFrame, classes: Sequence[st
     advice = f"Fix: spell it like the class, or add its column p_<class>; classes are {first_ten(classes)}."
     refuse_rows(where, ~table["label"].isin(classes), "label without a column p_<class>", table["label"], advice)
     sums = table[columns].sum(axis=1)
-    problem = f"probabilities that do not sum to 1 (within {SUM_WITHIN:g})"
+    values = table[columns].to_numpy()
+    digits = next((d for d in (2, 3) if np.allclose(values, values.round(d), rtol=0, atol=1e-9)), None)
+    within = max(SUM_WITHIN, len(classes) * 0.5 * 10.0**-digits + 1e-9 if digits else 0)
+    problem = f"probabilities that do not sum to 1 (within {within:.3g})"
     advice = "Fix: if no class is missing, divide each row by its sum, or write more digits."
-    refuse_rows(where, (sums - 1).abs() >= SUM_WITHIN, problem, sums.map("{:.4g}".format), advice)
+    refuse_rows(where, (sums - 1).abs() >= within, problem, sums.map("{:.4g}".format), advice)
     return table

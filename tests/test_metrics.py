@@ -59,7 +59,7 @@ def sklearns(truth, scores, weight=None):
         "accuracy": sklearn.accuracy_score(truth, predicted, sample_weight=weight),
         "matthews": sklearn.matthews_corrcoef(truth, predicted, sample_weight=weight),
         "balanced accuracy": sklearn.balanced_accuracy_score(truth, predicted, sample_weight=weight),
-        "brier": sklearn.brier_score_loss(truth, scores, sample_weight=weight, labels=range(k), scale_by_half=False),
+        "brier": sklearn.brier_score_loss(truth, scores, sample_weight=weight, labels=range(k), scale_by_half=k == 2),
         "log loss": sklearn.log_loss(truth, scores, sample_weight=weight, labels=range(k)),
     }
     for name, of in (("sensitivity", "recall"), ("precision", "precision"), ("f1", "f1")):
@@ -219,7 +219,7 @@ def test_a_flat_denial_of_the_truth_costs_much_and_not_infinitely_much():
     truth, scores = np.array([0, 1]), np.array([[0.0, 1.0], [0.3, 0.7]])
     assert metrics.log_losses(truth, scores)[0] == pytest.approx(36.0437, abs=1e-4)
     assert metrics.log_losses(truth, scores).mean() == pytest.approx(sklearn.log_loss(truth, scores), abs=1e-9)
-    assert metrics.brier_losses(truth, scores) == pytest.approx([2, 0.18])
+    assert metrics.brier_losses(truth, scores) == pytest.approx([1, 0.09])
 
 
 def test_the_first_of_equal_classes_ranks_higher():

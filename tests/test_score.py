@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import SHARED
 from prediction_tables import CLASSES_P, named_only, table_of
 from typer.testing import CliRunner
 
@@ -50,6 +51,90 @@ def lesion(*words):
 
 def read(written, table, **options):
     return read_predictions(written(table), **options)
+
+
+# --------------------------------------------------------------------------- columns as notebooks and papers name them
+
+
+def test_usual_names_of_columns_are_recognised_and_reported(written):
+    table = TABLE.rename(columns={"image_id": "filename", "label": "y_true"} | {p: f"prob{p[1:]}" for p in CLASSES_P})
+    found = read(written, table)
+    assert found.frame[CLASSES_P].equals(read(written, TABLE, names={}).frame[CLASSES_P])
+    assert any("y_true as label" in note and "prob_mel as p_mel" in note for note in found.notes)
+    assert not any("as label" in note for note in read(written, TABLE).notes)
+    by_class = read(written, TABLE.rename(columns={p: p[2:].upper() for p in CLASSES_P}))
+    assert score(by_class, resamples=100).numbers.at["accuracy", "value"] == pytest.approx(
+        score(read(written, TABLE), resamples=100).numbers.at["accuracy", "value"]
+    )
+
+
+def test_names_that_are_not_usual_or_not_clear_are_asked_for(written):
+    odd = TABLE.rename(columns={"label": "expert", "image_id": "picture"})
+    refused = lesion(written(odd))
+    assert refused.exit_code == 2 and "--image-id" in refused.stderr
+    assert lesion(written(odd), "--image-id", "picture", "--label", "expert").exit_code == 0
+    two = TABLE.assign(y_true=TABLE["label"], dx=TABLE["label"]).drop(columns="label")
+    refused = lesion(written(two))
+    assert refused.exit_code == 2 and "y_true" in refused.stderr and "--label" in refused.stderr
+    assert lesion(written(TABLE), "--label", "nothing").exit_code == 2
+
+
+def test_classes_that_differ_in_case_only_are_the_same_unless_both_exist(written):
+    upper = read(written, TABLE.assign(label=TABLE["label"].str.upper()))
+    assert upper.frame["label"].equals(read(written, TABLE).frame["label"])
+    assert any("differ in case only" in note and "MEL" in note for note in upper.notes)
+    both = pd.DataFrame({"image_id": list("abcd"), "label": ["nv", "NV"] * 2, "predicted": ["nv", "NV"] * 2})
+    assert set(read(written, both).frame["label"]) == {"nv", "NV"}
+
+
+@pytest.mark.parametrize("digits", [2, 3])
+def test_rounded_probabilities_need_not_sum_to_one_but_missing_ones_are_refused(written, digits):
+    rounded = TABLE.assign(**TABLE[CLASSES_P].round(digits))
+    assert (rounded[CLASSES_P].sum(axis=1) - 1).abs().max() >= 0.5 * 10**-digits
+    read(written, rounded)
+    with pytest.raises(InputError, match="do not sum to 1"):
+        read(written, rounded.assign(p_mel=(rounded["p_mel"] + 0.05 * (TABLE.index == 3)).round(digits)))
+
+
+def test_a_submission_is_joined_with_its_truth(written, tmp_path):
+    submission = written(TABLE.drop(columns=["label", "lesion_id"]).rename(columns={"image_id": "image"}))
+    refused = lesion(submission)
+    assert refused.exit_code == 2 and "--truth" in refused.stderr
+    one_hot = pd.get_dummies(TABLE["label"]).astype(float).assign(image=TABLE["image_id"] + ".jpg")
+    named = TABLE[["image_id", "label"]].sample(frac=1, random_state=0)
+    for truth in (one_hot, named):
+        found = json.loads(lesion(submission, "--truth", written(truth, "truth.csv"), "--json").stdout)
+        accuracy = next(row["value"] for row in found["numbers"] if row["metric"] == "accuracy")
+        assert accuracy == pytest.approx(
+            score(read(written, TABLE, names={}), resamples=100).numbers.at["accuracy", "value"]
+        )
+        submission = written(TABLE.drop(columns=["label", "lesion_id"]).rename(columns={"image_id": "image"}))
+    refused = lesion(submission, "--truth", written(named[5:], "truth.csv"))
+    assert refused.exit_code == 2 and "5 image(s)" in refused.stderr
+    two_ones = one_hot.assign(mel=1.0)
+    assert lesion(submission, "--truth", written(two_ones, "truth.csv")).exit_code == 2
+
+
+HANDED = {
+    "s1_three_decimals": ("accuracy", 0.783),
+    "s2_spelling_differs": ("accuracy", 0.783),
+    "s3_notebook_columns": ("accuracy", 0.783),
+    "s6_two_classes_brier": ("Brier score", 0.129),
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", [*HANDED, "s5_submission"])
+def test_a_handed_table_has_its_right_answer(name):
+    if not (file := SHARED / "cases" / f"{name}.csv").is_file():
+        pytest.skip("no ../shared/cases")
+    done = lesion(file, "--json")
+    if name not in HANDED:
+        assert done.exit_code == 2 and "--truth" in done.stderr
+        return
+    metric, value = HANDED[name]
+    rows = {row["metric"]: row["value"] for row in json.loads(done.stdout)["numbers"]}
+    assert rows[metric] == pytest.approx(value, abs=0.0005)
 
 
 # ------------------------------------------------------------------------------------------------------- known truth
@@ -347,7 +432,7 @@ def spoilt(row, column, value):
 
 BAD = {
     "no image_id": (TABLE.drop(columns="image_id"), "missing column(s) image_id"),
-    "no label": (TABLE.drop(columns="label"), "missing column(s) label"),
+    "no label": (TABLE.drop(columns="label"), "no true classes"),
     "no answer": (TABLE.filter(["image_id", "label"]), "neither probabilities (columns p_<class>) nor a column"),
     "one probability": (TABLE.drop(columns=["p_bkl", "p_df", "p_nv"]), "p_<class> for each of two or more classes"),
     "a class without a column": (TABLE.drop(columns="p_nv"), "label without a column p_<class> in 120 row(s): row 116"),

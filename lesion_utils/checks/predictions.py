@@ -1,5 +1,6 @@
 """A prediction table from a user, checked cell by cell; its schema is in ``docs/prediction_table.md``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import tables
+from lesion_utils.checks.columns import recognised, spelt_alike, with_truth
 from lesion_utils.checks.findings import say
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.predictions import classes_of
@@ -29,18 +31,34 @@ def read_metadata(path: Path) -> pd.DataFrame:
 
     HAM10000's column ``dataset`` is the source. Raises InputError as ``read_predictions`` does.
     """
-    return _described(_read(path, METADATA, ["image_id"], ""), [])
+    return _described(_checked(path, tables.read_table(path, METADATA), METADATA, ["image_id"]), [])
 
 
-def read_predictions(path: Path, cases: pd.DataFrame | None = None) -> Predictions:
+def read_predictions(
+    path: Path,
+    cases: pd.DataFrame | None = None,
+    names: Mapping[str, str] | None = None,
+    truth: pd.DataFrame | None = None,
+) -> Predictions:
     """The prediction table in ``path``; lesions that it does not name are looked up in ``cases`` (``read_metadata``).
 
-    Raises InputError, naming the rows, for a file that is not a table, a missing column, an empty, duplicate or unknown
-    id or label, probabilities that are not numbers from 0 to 1 or do not sum to 1, images of one class only, and
-    lesions that ``cases`` contradicts.
+    ``names`` says what it calls ``image_id, label, predicted`` where that is not usual (``columns``); ``truth`` has the
+    labels of a table that has none (``read_truth``). Raises InputError, naming the rows, for a file that is not a
+    table, a missing column, an empty, duplicate or unknown id or label, probabilities that are not numbers from 0 to 1
+    or do not sum to 1, images of one class only, and lesions that ``cases`` contradicts.
     """
-    frame, notes = _read(path, EXPECTED, ["image_id", "label"], " Fix: rename the columns."), []
+    notes: list[str] = []
+    given = tables.read_table(path, EXPECTED)
+    table = recognised(path, given, names or {}, notes)
+    if truth is not None and "image_id" in table:
+        table = recognised(path, with_truth(path, table.drop(columns="label", errors="ignore"), truth), {}, notes)
+    elif "label" not in table and "image_id" in table:
+        problem = f"{path} has no true classes: it looks like a submission. It has {first_ten(given.columns)}"
+        raise InputError(f"{problem}. Fix: --truth FILE with image_id and label, or --label COLUMN.")
+    fix = "Fix: name the columns with --image-id and --label."
+    frame = _checked(path, table, EXPECTED, ["image_id", "label"], f" {fix}")
     tables.require_filled(path, frame["label"], "Expected a class.")
+    frame = spelt_alike(frame, notes)
     columns = [name for name in frame if name.startswith("p_")] or ["predicted"]
     if columns != ["predicted"]:
         classes = classes_of(frame)
@@ -62,8 +80,7 @@ def read_predictions(path: Path, cases: pd.DataFrame | None = None) -> Predictio
     return Predictions(frame, not unknown, notes)
 
 
-def _read(path: Path, expected: str, needed: list[str], fix: str) -> pd.DataFrame:
-    table = tables.read_table(path, expected)
+def _checked(path: Path, table: pd.DataFrame, expected: str, needed: list[str], fix: str = "") -> pd.DataFrame:
     tables.require_columns(path, table, needed, f"Expected {expected}.{fix}")
     tables.require_filled(path, table["image_id"])
     tables.require_unique(path, table["image_id"])

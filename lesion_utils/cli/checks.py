@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lesion_utils.checks.columns import read_truth
 from lesion_utils.checks.matrix import judge_matrix, other_way, read_case_mix
 from lesion_utils.checks.parse_matrix import EXPECTED, read
 from lesion_utils.checks.predictions import METADATA, read_metadata, read_predictions
@@ -100,6 +101,10 @@ def score(
     predictions: Annotated[Path, typer.Argument(help="CSV, a row per image: image_id, label, p_<class>… or predicted")],
     validation: Annotated[Path | None, typer.Option(help="validation table, to choose the threshold")] = None,
     metadata: Annotated[Path | None, typer.Option(help=f"CSV of {METADATA}")] = None,
+    truth: Annotated[Path | None, typer.Option(help="CSV of the true classes, if the table has none")] = None,
+    image_id: Annotated[str | None, typer.Option(metavar="COLUMN", help="if its name is not usual")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="of the true class")] = None,
+    predicted: Annotated[str | None, typer.Option(metavar="COLUMN", help="of the predicted class")] = None,
     html: Annotated[Path | None, typer.Option(help="write a page for clinicians; it needs no network")] = None,
     as_json: Json = False,
     prevalence: Annotated[
@@ -119,9 +124,11 @@ def score(
         if html and html.resolve() in [path.resolve() for path in (predictions, validation, metadata) if path]:
             raise InputError(f"--html {html} is one of the tables that are read. Fix: give the page another name.")
         cases = None if metadata is None else read_metadata(metadata)
+        asked = {"image_id": image_id, "label": label, "predicted": predicted}
+        names = {name: column for name, column in asked.items() if column is not None}
         judged = score_table(
-            read_predictions(predictions, cases),
-            None if validation is None else read_predictions(validation, cases),
+            read_predictions(predictions, cases, names, None if truth is None else read_truth(truth)),
+            None if validation is None else read_predictions(validation, cases, names),
             cases,
             melanoma=melanoma,
             malignant=listed(malignant),

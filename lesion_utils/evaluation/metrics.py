@@ -95,8 +95,8 @@ def top_hits(truth: np.ndarray, probabilities: np.ndarray, top: int) -> np.ndarr
 
 
 def brier_losses(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Squared distance of the probabilities from the truth, (n,) from 0 to 2 (Brier, Mon. Weather Rev. 78:1, 1950)."""
-    return ((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(1)
+    """Squared distance from the truth, (n,) 0 to 2, halved for two classes (Brier, Mon. Weather Rev. 78:1, 1950)."""
+    return ((probabilities - np.eye(k := probabilities.shape[1])[truth]) ** 2).sum(1) / (2 if k == 2 else 1)
 
 
 def log_losses(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -1,0 +1,86 @@
+"""What users call the columns of a prediction table, and tables of true classes that come in a second file."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from lesion_utils.checks.findings import say
+from lesion_utils.errors import InputError, first_ten
+from lesion_utils.tables import parse_numbers, read_table, require_columns, require_unique
+
+USUAL = {  # in any case; the first is ours
+    "image_id": ("image_id", "image", "image_name", "isic_id", "filename", "file", "id"),
+    "label": ("label", "y_true", "true", "true_label", "truth", "ground_truth", "dx", "diagnosis", "actual"),
+    "predicted": ("predicted", "y_pred", "pred", "prediction", "predicted_label", "predicted_class"),
+}
+_PROBABILITY = re.compile(r"(?:p|prob|probs|proba|probability|score)[_ -](?P<name>.+)", re.IGNORECASE)
+
+
+def recognised(path: Path, table: pd.DataFrame, given: Mapping[str, str], notes: list[str]) -> pd.DataFrame:
+    """``table`` with the columns ``image_id, label, predicted, p_<class>`` where it has them under other names.
+
+    ``given`` names columns; other ones are known by ``USUAL``, probabilities by ``prob_<class>`` or by the name of a
+    class that is a label. Raises InputError for a name that the table lacks, and where several columns would do.
+    """
+    renamed: dict[str, str] = {}
+    for name, usual in USUAL.items():
+        if name in given:
+            require_columns(path, table, [given[name]], f"Fix: name a column with --{name.replace('_', '-')}.")
+            renamed[given[name]] = name
+        elif name not in table:
+            found = [column for column in table if column.strip().lower() in usual]
+            if len(found) > 1:
+                fix = f"Fix: say which one, --{name.replace('_', '-')} {found[0]}"
+                raise InputError(f"{path}: {first_ten(found)} may each be {name}. {fix}")
+            renamed |= dict.fromkeys(found, name)
+    labels = next((column for column, name in renamed.items() if name == "label"), "label")
+    classes = {str(label).casefold() for label in table.get(labels, ())}
+    if not any(column.startswith("p_") for column in table):
+        for column in table.columns.difference(list(renamed)):
+            match = _PROBABILITY.fullmatch(column)
+            if match or column.casefold() in classes:
+                renamed[column] = f"p_{match['name'] if match else column}"
+    if changed := {old: new for old, new in renamed.items() if old != new}:
+        notes.append(say("columns read", columns=first_ten(f"{old} as {new}" for old, new in changed.items())))
+    return table.rename(columns=changed)
+
+
+def spelt_alike(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """``table`` with labels and predicted classes in one spelling, where they differ in case only."""
+    columns = [name for name in ("label", "predicted") if name in table]
+    classes = [name.removeprefix("p_") for name in table if name.startswith("p_")] or list(table["label"].unique())
+    spelling = {name.casefold(): name for name in reversed(classes)}
+    if len(spelling) < len({*classes}):
+        return table  # classes that differ in case only
+    changed = {column: table[column].map(lambda name: spelling.get(name.casefold(), name)) for column in columns}
+    if differ := sorted({name for column in columns for name in table.loc[changed[column] != table[column], column]}):
+        notes.append(say("spelling", names=first_ten(differ)))
+    return table.assign(**changed)
+
+
+def read_truth(path: Path) -> pd.DataFrame:
+    """``image_id`` and ``label`` from a table of true classes: a column of labels, or a column of 0 and 1 per class, as
+    the ISIC challenges publish them. Raises InputError for anything else.
+    """
+    expected = "image_id and label, or a column of 0 and 1 for each class"
+    table = recognised(path, read_table(path, expected), {}, [])
+    require_columns(path, table, ["image_id"], f"Expected {expected}.")
+    require_unique(path, table["image_id"])
+    if "label" in table:
+        return table[["image_id", "label"]]
+    of_classes = [name for name in table if name != "image_id" and set(pd.to_numeric(table[name], "coerce")) <= {0, 1}]
+    ones = pd.DataFrame({name: parse_numbers(path, table[name], 0, 1) for name in of_classes})
+    if len(of_classes) < 2 or not (ones.sum(axis=1) == 1).all():
+        raise InputError(f"{path} does not tell one true class for each image. Expected {expected}.")
+    return table[["image_id"]].assign(label=ones.idxmax(axis=1))
+
+
+def with_truth(path: Path, table: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``table``, without a column ``label``, with the labels of the same images in ``truth``."""
+    ids = table["image_id"].str.replace(r"\.(jpe?g|png)$", "", case=False, regex=True)
+    known = truth.set_index(truth["image_id"].str.replace(r"\.(jpe?g|png)$", "", case=False, regex=True))["label"]
+    if len(unknown := table.loc[~ids.isin(known.index), "image_id"]):
+        raise InputError(f"{path}: {len(unknown):,} image(s) have no true class in --truth: {first_ten(unknown)}.")
+    return table.assign(label=ids.map(known))
