@@ -99,14 +99,14 @@ class ModelFile(NamedTuple):
         return Answer(probabilities, called, possible, distances(self.likeness, features) > about.unlike_above)
 
 
-def outputs(network: keras.Model, pictures: np.ndarray | CachedArrays) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (n, k) and features (n, d) of ``pictures``; the last batch is filled up to the size of others."""
+def outputs(network: keras.Model, pictures: np.ndarray | CachedArrays) -> list[np.ndarray]:
+    """Each output of ``network`` for ``pictures``, (n, …); the last batch is filled up to the size of others."""
     parts = []
     for first in range(0, len(pictures), HELD_OUT_BATCH):
         batch = pictures[first : first + HELD_OUT_BATCH]
-        parts.append([array[: len(batch)] for array in network.predict_on_batch(full_batch(batch))])
-    scores, features = (np.concatenate(of) for of in zip(*parts, strict=True))
-    return scores, features
+        found = keras.tree.flatten(network.predict_on_batch(full_batch(batch)))
+        parts.append([array[: len(batch)] for array in found])
+    return [np.concatenate(of) for of in zip(*parts, strict=True)]
 
 
 def fit_likeness(features: np.ndarray) -> dict[str, np.ndarray]:
@@ -166,7 +166,7 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
     if off.max() > 1e-4:
         differs = f"built anew from its recipe, the network gives other probabilities, by up to {number(off.max())}"
         raise InputError(f"{path}: {differs}. Fix: train it again, with `make study`.")
-    likeness = fit_likeness(outputs(network, pictures["train"])[1])
+    likeness = fit_likeness(outputs(features, pictures["train"])[0])
     validation = PredictionTable(predictions.read(params, name, "validation"), params.resamples, name="validation")
     temperature = fit_temperature(validation)
     validation = apply_temperature(validation, temperature)
@@ -191,7 +191,7 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
         point=point,
         possible_from=smallest_probabilities(validation),
         coverage=COVERAGE,
-        unlike_above=float(np.quantile(distances(likeness, outputs(network, pictures["validation"])[1]), 1 - FLAGGED)),
+        unlike_above=float(np.quantile(distances(likeness, outputs(features, pictures["validation"])[0]), 1 - FLAGGED)),
         trained=provenance,
         packed_by=commit(),
         digests={part: bytes_digest(data) for part, data in parts.items()},
