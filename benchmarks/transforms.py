@@ -8,10 +8,12 @@ and threshold were fitted, so shares as such are optimistic; differences are bet
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from benchmarks.page import YOUR_DATA, renew
 from lesion_utils import model_file, predictions
@@ -96,9 +98,13 @@ def main(model: str, study: str, data: str) -> None:
     originals = [np.asarray(open_image(path)) for path in cases["path"]]
 
     def asked(change) -> tuple[PredictionTable, dict[str, float]]:
-        # through a file's bytes, so that sizes are changed as `lesion predict` changes them
-        files = (cv2.imencode(".png", np.ascontiguousarray(change(each)[..., ::-1]))[1] for each in originals)
-        answer = network.ask(np.stack([decode(file.tobytes(), "a changed picture", size) for file in files]))
+        pictures = []
+        with tempfile.TemporaryDirectory() as folder:  # through a file, so that sizes change as in `lesion predict`
+            file = Path(folder) / "changed.png"
+            for original in originals:
+                Image.fromarray(np.ascontiguousarray(change(original))).save(file, compress_level=1)
+                pictures.append(decode(file.read_bytes(), str(file), size))
+        answer = network.ask(np.stack(pictures))
         table = predictions.build(cases, list(network.about.classes), answer.probabilities, False)
         melanoma = (cases["label"] == "mel").to_numpy()
         called = {
