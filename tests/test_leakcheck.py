@@ -283,6 +283,8 @@ def test_without_lesions_it_says_what_was_not_checked(tmp_path):
     assert run(split, "--metadata", of_dataset).exit_code == 0
     table.assign(lesion_id="L0").to_csv(of_dataset, index=False)
     assert run(split, "--metadata", of_dataset).exit_code == 1
+    table.assign(lesion_id="unknown").to_csv(of_dataset, index=False)  # one word is not one lesion
+    assert run(split, "--metadata", of_dataset).exit_code == 3
     table[1:].to_csv(of_dataset, index=False)
     assert "the lesion of 1 image" in run(split, "--metadata", of_dataset).stdout
     table.assign(image_id="other").head(1).to_csv(of_dataset, index=False)
