@@ -16,5 +16,5 @@ def renewed(page: str, name: str, text: str) -> str:
 
 
 def renew(name: str, text: str, page: Path = PAGE) -> None:
-    """The same with ``page`` as it lies there."""
+    """Writes ``text`` between the marks of the table ``name`` in the file ``page``."""
     page.write_text(renewed(page.read_text(encoding="utf-8"), name, text), encoding="utf-8")

@@ -14,6 +14,7 @@ from lesion_utils.errors import InputError
 BY_HAND = "LESION_BY_HAND"  # set in notebooks that no job of a study runs, where JOB is not set
 JOB = "LESION_JOB"
 PROJECT = Path(__file__).resolve().parents[1]
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # endings of pictures that people hand in
 
 
 def require_suffix(path: Path, suffix: str, what: str) -> None:

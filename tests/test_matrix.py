@@ -15,7 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score, f1_score
 from typer.testing import CliRunner
 
 from lesion_utils.checks.matrix import CLASS_COUNTS, judge_matrix, read_case_mix
-from lesion_utils.checks.parse_matrix import read, read_matrix
+from lesion_utils.checks.parse_matrix import read
 from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
@@ -39,6 +39,10 @@ Confusion matrix, without normalization
 NAMES = list(ham10000.CLASSES)
 HAM, SINGLE = CLASS_COUNTS["ham10000"], CLASS_COUNTS["single-image lesions of ham10000"]
 SMALL = pd.DataFrame([[50, 4, 6], [3, 40, 0], [10, 1, 90]], index=["mel", "nv", "bkl"], columns=["mel", "nv", "bkl"])
+
+
+def read_matrix(text):
+    return read(text).matrix
 
 
 def judged(text=PUBLISHED, **options):
@@ -214,6 +218,12 @@ def test_numbers_agree_with_scikit_learn_and_lie_in_their_intervals(rows):
         assert (known[name] <= known[f"{name}_high"] + 1e-12).all()
     here = verdict.predictive[verdict.predictive["of_this_matrix"]].set_index("view")
     assert here["ppv"].tolist() == pytest.approx(verdict.by_class.loc[here.index, "precision"].tolist(), nan_ok=True)
+
+
+def test_a_class_without_image_and_prediction_weighs_nothing_in_the_weighted_f1():
+    verdict = judge_matrix(pd.DataFrame([[8, 2, 0], [1, 9, 0], [0, 0, 0]]), resamples=20)
+    truth, predicted = np.repeat([0, 0, 1, 1], [8, 2, 1, 9]), np.repeat([0, 1, 0, 1], [8, 2, 1, 9])
+    assert verdict.numbers.at["weighted F1", "value"] == pytest.approx(f1_score(truth, predicted, average="weighted"))
 
 
 def test_many_images_are_no_trouble():

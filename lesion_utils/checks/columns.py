@@ -79,8 +79,10 @@ def read_truth(path: Path) -> pd.DataFrame:
 
 def with_truth(path: Path, table: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``table``, without a column ``label``, with the labels of the same images in ``truth``."""
-    ids = table["image_id"].str.replace(r"\.(jpe?g|png)$", "", case=False, regex=True)
-    known = truth.set_index(truth["image_id"].str.replace(r"\.(jpe?g|png)$", "", case=False, regex=True))["label"]
+    ids, known_ids = (
+        of["image_id"].str.replace(r"\.(jpe?g|png)$", "", case=False, regex=True) for of in (table, truth)
+    )
+    known = truth.set_index(known_ids)["label"]
     if len(unknown := table.loc[~ids.isin(known.index), "image_id"]):
         raise InputError(f"{path}: {len(unknown):,} image(s) have no true class in --truth: {first_ten(unknown)}.")
     return table.assign(label=ids.map(known))

@@ -64,7 +64,7 @@ def judge_matrix(
     resamples: int = 2000,
     seed: int = 0,
 ) -> MatrixVerdict:
-    """Judges a confusion matrix, (k, k), rows true and columns predicted, as ``read_matrix`` returns it.
+    """Judges a confusion matrix, (k, k), rows true and columns predicted, as ``parse_matrix.read`` returns it.
 
     ``classes`` names the classes of a matrix without names. ``dataset`` may be "ham10000": class counts are compared
     with it by a multinomial test, and seven classes without names get its names in alphabetical order.
@@ -99,7 +99,7 @@ def judge_matrix(
 def other_way(matrix: pd.DataFrame, verdict: MatrixVerdict, **options: Any) -> str:
     """What the numbers would be if the other side of ``matrix`` were true; "" if the same, or if it cannot be."""
     try:
-        other = judge_matrix(matrix.T, **options).numbers["value"]
+        other = judge_matrix(matrix.T, resamples=2, **options).numbers["value"]  # no interval is shown
     except InputError:
         return ""
     ours = verdict.numbers["value"]
@@ -295,8 +295,9 @@ def _overall(counts: pd.DataFrame, resamples: int, seed: int) -> list[tuple]:
 
 def _weighted_f1(cells: np.ndarray) -> np.ndarray:
     """Mean F1 over the classes, (B,), weighted by their images; a class that is never predicted has 0."""
-    images, predicted, hits = cells.sum(2), cells.sum(1), np.diagonal(cells, axis1=1, axis2=2)
-    return (2 * hits / np.maximum(images + predicted, 1e-300) * images).sum(1) / images.sum(1)
+    images = cells.sum(2)
+    of_classes = [metrics.f1(cells, index) for index in range(cells.shape[1])]
+    return np.nansum(np.stack(of_classes, axis=1) * images, axis=1) / images.sum(1)  # NaN: a class without any image
 
 
 def _kappa(cells: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ _KINDS = {
     "true": r"true|truth|actual|reference|gold|observed|ground[ -]?truth",
     "predicted": r"predicted|predictions?|pred|classified(?: as)?|estimated",
 }
+OTHER = {"true": "predicted", "predicted": "true"}
 _WORD = re.compile("|".join(rf"(?P<{kind}>\b(?:{words})\b)" for kind, words in _KINDS.items()), re.IGNORECASE)
 _FILLER = re.compile(
     r"\b(?:class(?:es)?|labels?|values?|diagnos[ie]s|condition)\b|[\s:*_()\[\]<>←→↓↑=-]", re.IGNORECASE
@@ -38,8 +39,7 @@ class Side(NamedTuple):
     is_sure: bool = True
 
     def __str__(self) -> str:
-        other = {"true": "predicted", "predicted": "true"}[self.rows]
-        return f"Rows were read as {self.rows} classes, columns as {other}: {self.why}"
+        return f"Rows were read as {self.rows} classes, columns as {OTHER[self.rows]}: {self.why}"
 
 
 def kinds(text: str) -> list[str]:
@@ -100,8 +100,7 @@ def side(
             break
     for which, pattern in _SAID.items():
         said += [(which, kinds(match[1])[0], f'the text, "{match[0]}", says so') for match in pattern.finditer(text)]
-    other = {"true": "predicted", "predicted": "true"}
-    found = {kind if which == "row" else other[kind]: why for which, kind, why in said if kind}
+    found = {kind if which == "row" else OTHER[kind]: why for which, kind, why in said if kind}
     if len(found) > 1:
         raise InputError(f"the words contradict each other on which side is true: {'; '.join(found.values())}. {ASK}")
     return next((Side(*each) for each in found.items()), None)
@@ -122,7 +121,7 @@ def without_report(text: str) -> tuple[str, dict[str, tuple[int, str]]]:
 
 
 def by_report(images: dict[str, int], row_sums: Sequence[float], column_sums: Sequence[float]) -> Side | None:
-    """Which side has the class counts of a report that stands beside the matrix; None where it cannot tell."""
+    """The side of a matrix whose sums are the class counts ``images`` of a report; None if both are, or neither is."""
     counts = sorted(images.values())
     fits = {name: counts == sorted(sums) for name, sums in (("true", row_sums), ("predicted", column_sums))}
     if not counts or fits["true"] == fits["predicted"]:

@@ -70,11 +70,6 @@ class Reading(NamedTuple):
     side: Side  # which side of the text was read as true, and why
 
 
-def read_matrix(text: str, rows: str | None = None) -> pd.DataFrame:
-    """The ``matrix`` of ``read``."""
-    return read(text, rows).matrix
-
-
 def read(text: str, rows: str | None = None) -> Reading:
     """The confusion matrix in ``text``; index and columns hold the class names, 0 to k - 1 where the text has none.
 
@@ -142,8 +137,12 @@ def _like(index: list, columns: list) -> list:
     """``columns`` under the names of ``index``, where they are other names of the same classes."""
     if set(columns) == set(index):
         return columns
-    by_code = {code_of(str(name)) or str(name).casefold(): name for name in index}
-    renamed = [by_code.get(code_of(str(name)) or str(name).casefold()) for name in columns]
+
+    def plain(name: object) -> str:
+        return code_of(str(name)) or str(name).casefold()
+
+    by_code = {plain(name): name for name in index}
+    renamed = [by_code.get(plain(name)) for name in columns]
     if set(renamed) != set(index):
         differ = f"rows and columns have different names: {first_ten(index)}; and {first_ten(columns)}"
         raise InputError(f"{differ}. Expected the same classes in both.")

@@ -14,7 +14,7 @@ from lesion_utils.checks.findings import say
 from lesion_utils.checks.read_split import cases_of, with_lesions
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import exact_interval, wilson
-from lesion_utils.paths import records
+from lesion_utils.paths import PICTURES, records
 from lesion_utils.rounding import percent
 from lesion_utils.tables import refuse_rows
 from lesion_utils.views import asked_views
@@ -25,7 +25,6 @@ CHANCE = 0.001  # a warning needs a p-value below this (over all classes togethe
 UNLIKE = 1.25  # and a class whose odds in test differ from those in the whole by this factor or more,
 MORE_SINGLES = 0.05  # or a share of images of single-image lesions that is higher by this much or more
 REST = "the rest"  # what a fold is compared with
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)

@@ -124,8 +124,7 @@ def score(
         if html and html.resolve() in [path.resolve() for path in (predictions, validation, metadata) if path]:
             raise InputError(f"--html {html} is one of the tables that are read. Fix: give the page another name.")
         cases = None if metadata is None else read_metadata(metadata)
-        asked = {"image_id": image_id, "label": label, "predicted": predicted}
-        names = {name: column for name, column in asked.items() if column is not None}
+        names = _asked(image_id=image_id, label=label, predicted=predicted)
         judged = score_table(
             read_predictions(predictions, cases, names, None if truth is None else read_truth(truth)),
             None if validation is None else read_predictions(validation, cases, names),
@@ -141,6 +140,11 @@ def score(
 
             write_page(html, "score.html.j2", **shown, figure=_diagram(judged))
     finish(as_dict(judged), "score.txt.j2", as_json, int(bool(judged.findings)), **shown)
+
+
+def _asked(**options: str | None) -> dict[str, str]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _diagram(score: Score) -> str:
@@ -181,9 +185,8 @@ def leakcheck(
     threads: Annotated[int, typer.Option(min=1, help="threads that open pictures")] = 2,
 ) -> None:
     with unusable_input_exits_2():
-        asked = {"image_id": image_id, "split": split_column, "lesion_id": lesion_id, "label": label}
-        asked |= {"train": train, "validation": validation, "test": test}
-        names = {key: value for key, value in asked.items() if value is not None}
+        names = _asked(image_id=image_id, split=split_column, lesion_id=lesion_id, label=label)
+        names |= _asked(train=train, validation=validation, test=test)
         expected = f"{image_id}, {lesion_id or 'lesion_id'} (where lesions are known), {label or 'dx'}"
         where = ", ".join(path.name for path in split)
         if len(split) > 1 or split[0].is_dir():
