@@ -42,7 +42,7 @@ IMAGES = shlex.join(f"--data={folder}" for folder in FOLDERS)
 
 
 onerror:
-    shell("{LESION} report {EVERYTHING}")
+    shell("{LESION} pages {EVERYTHING}")
 
 
 rule all:
@@ -121,7 +121,7 @@ rule reports:
     params:
         digest=pipeline.report_digest(),
     shell:
-        "{LESION} report {EVERYTHING}"
+        "{LESION} pages {EVERYTHING}"
 
 
 # An exported model is judged again by the command that its users have, from its folder and the images alone.

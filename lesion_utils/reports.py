@@ -25,7 +25,7 @@ from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import PROJECT, atomic_write, read_json, report_folder, run_folder, run_name, write_json
 from lesion_utils.pipeline import CARD, EVALUATION, INDEX, ITEMS, NOTEBOOKS, Job, depends_on, plan, values
 from lesion_utils.predictions import STAGE_NOTEBOOKS, TEST_READS
-from lesion_utils.rounding import number, percent, span, with_interval
+from lesion_utils.rounding import bounds, number, percent, span, with_interval
 from lesion_utils.study import PUBLISHED, StudyParams, load_study, study_names
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -42,7 +42,9 @@ _ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.filters |= {"whole": "{:,}".format, "cell": lambda text: text.replace("|", "\\|"), "yaml": _as_yaml}
-_ENVIRONMENT.globals |= dict(number=number, span=span, with_interval=with_interval, percent=percent, cell=cell)
+_ENVIRONMENT.globals |= dict(
+    number=number, span=span, bounds=bounds, with_interval=with_interval, percent=percent, cell=cell
+)
 _HEADLINE = ("balanced accuracy", "macro AUC", "accuracy", "majority baseline accuracy", "melanoma sensitivity")
 # on real data, beside those that re-run the published systems
 _OWN_STUDIES = ("ham10000", "isic9", "imbalance", "imbalance_fine_tuned", "recommended_full")

@@ -31,6 +31,12 @@ def span(low: float, high: float, edges: Sequence[float] = (), sign: str = "") -
     return (" to " if sign or ends[0].startswith("-") else "-").join(ends)
 
 
+def bounds(low: float, high: float) -> str:
+    """What lies between two ends, which may be one: ``0.829-0.831``, or ``0.830``."""
+    ends = [f"{end:.3f}" for end in (low, high)]
+    return ends[0] if ends[0] == ends[1] else "-".join(ends)
+
+
 def with_interval(
     value: float, low: float | None, high: float | None, edges: Sequence[float] = (), before: str = "", sign: str = ""
 ) -> str:
@@ -50,6 +56,14 @@ def percent(share: float, low: float | None = None, high: float | None = None, b
 def of_people(share_and_ends: Iterable[float], people: int) -> str:
     """A share with its 95% CI as counts of so many people: ``38 (23-47)`` of 50."""
     return "{:,.0f} ({:,.0f}-{:,.0f})".format(*(end * people for end in share_and_ends))
+
+
+def printed_range(text: str) -> tuple[float, float]:
+    """The ends of what a printed number can stand for: ``0.73`` is 0.725 to 0.735."""
+    digits = text.replace(",", "")
+    mantissa, _, exponent = digits.lower().partition("e")
+    half = 0.5 * 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    return float(digits) - half, float(digits) + half
 
 
 def as_written(value: float) -> str:

@@ -40,7 +40,7 @@ def test_every_command_says_what_it_does(command):
     assert done.exit_code == 0 and f"{command} [OPTIONS]" in done.output
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("stdy", "study"), ("reports", "report"), ("leak-check", "leakcheck")])
+@pytest.mark.parametrize(("typed", "meant"), [("stdy", "study"), ("page", "pages"), ("leak-check", "leakcheck")])
 def test_a_misspelt_command_gets_a_suggestion(typed, meant):
     done = CliRunner().invoke(app, [typed])
     assert done.exit_code == 2 and typed in done.output and f"Did you mean '{meant}'" in done.output

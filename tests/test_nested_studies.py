@@ -27,7 +27,7 @@ def test_a_dry_run_plans_it_and_its_index_is_written(project):
     expected = {name for name in NOTEBOOKS if name[:2] in ("01", "02", "05")}
     assert {name for name in NOTEBOOKS if name in planned.stdout} == expected
     assert (project.folder / "runs/some/tiny").is_dir()
-    written = project.run("report", *words)
+    written = project.run("pages", *words)
     assert written.returncode == 0, written.stderr
     assert (project.folder / "reports/some/tiny/index.html").is_file()
 

@@ -6,6 +6,7 @@ from math import ceil, floor
 from typing import NamedTuple
 
 from lesion_utils.errors import InputError, first_ten
+from lesion_utils.rounding import printed_range
 
 ASK = "Fix: say it with --rows true or --rows predicted."
 _KINDS = {
@@ -135,11 +136,11 @@ def refuse_report_alone(images: dict[str, tuple[int, str]], text: str) -> None:
     known = [f"{name}: {_hits(size, recall)} of {size} found" for name, (size, recall) in images.items()]
     told = f"It gives {f'accuracy {accuracy[1]}; ' if accuracy else ''}{first_ten(known)}."
     problem = "the text is a classification report without a matrix: it does not say what is taken for what"
-    raise InputError(f"{problem}. {told} Fix: paste the confusion matrix.")
+    raise InputError(f"{problem}. {told} Fix: paste the confusion matrix, or check the report: lesion report FILE")
 
 
 def _hits(images: int, recall: str) -> str:
     """How many of ``images`` a recall, as printed, can stand for."""
-    half = 0.5 * 10.0 ** -len(recall.partition(".")[2])
-    least, most = ceil((float(recall) - half) * images - 1e-9), floor((float(recall) + half) * images + 1e-9)
+    low, high = printed_range(recall)
+    least, most = ceil(low * images - 1e-9), floor(high * images + 1e-9)
     return str(least) if least == most else f"{max(least, 0)} to {min(most, images)}"

@@ -93,7 +93,7 @@ def read(text: str, rows: str | None = None) -> Reading:
         table, headers = in_brackets
     else:
         weka = bool(re.search(r"<-+\s*classified as", given))
-        table, headers, between = _in_lines(_as_lines(given))
+        table, headers, between = _in_lines(as_lines(given))
     table = [row for row in table if row.name.lower() not in _METRICS]
     corner, columns, table = _header(headers, table)
     width = len(table[0].numbers)
@@ -197,7 +197,7 @@ def _in_brackets(text: str) -> tuple[list[_Row], list] | None:
     return rows, []
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
+def cells_of(line: str, delimiter: str) -> list[str]:
     if delimiter == " ":
         return line.split()
     if delimiter == "|":
@@ -206,7 +206,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
     return cells[:-1] if cells and not cells[-1] else cells
 
 
-def _as_lines(text: str) -> dict[int, str]:
+def as_lines(text: str) -> dict[int, str]:
     """The lines of ``text`` that hold something, by number; HTML, LaTeX and Weka as cells between bars."""
     if re.search(r"<t[dh]\b", text, re.IGNORECASE):
         rows = re.findall(r"<tr.*?(?=<tr|</table|$)", text, re.DOTALL | re.IGNORECASE)
@@ -226,7 +226,7 @@ def _as_lines(text: str) -> dict[int, str]:
 
 def _numbers(delimiter: str) -> Callable[[str], int]:
     """A function that counts the numbers in a line; in a caption, one number means nothing."""
-    return lambda line: sum(_number(cell) is not None for cell in _cells(line, delimiter))
+    return lambda line: sum(_number(cell) is not None for cell in cells_of(line, delimiter))
 
 
 def _as_row(line: int, cells: list[str]) -> _Row | None:
@@ -251,7 +251,7 @@ def _in_lines(lines: dict[int, str]) -> tuple[list[_Row], list[list[str]], str]:
     if not lines:
         raise InputError(f"no number in the text. Expected {EXPECTED}.")
     delimiter = max("\t;|, ", key=lambda mark: sum(n for n in map(_numbers(mark), lines.values()) if n > 1))
-    parsed = [(cells := _cells(line, delimiter), _as_row(number, cells)) for number, line in lines.items()]
+    parsed = [(cells := cells_of(line, delimiter), _as_row(number, cells)) for number, line in lines.items()]
     runs: list[tuple[list[_Row], list[list[str]]]] = []  # rows that follow each other, and the text before them
     headers: list[list[str]] = []
     for is_text, block in groupby(parsed, key=lambda line: line[1] is None):

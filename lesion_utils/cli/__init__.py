@@ -22,10 +22,10 @@ GROUPS = {  # command: module that has it; a module is imported when its command
         "study": "study",
         "verify": "upkeep",
         "claims": "upkeep",
-        **dict.fromkeys(("check-data", "check-weights", "notebook", "report"), "jobs"),
+        **dict.fromkeys(("check-data", "check-weights", "notebook", "pages"), "jobs"),
     },
     "Check other people's results": {
-        **dict.fromkeys(("matrix", "score", "leakcheck"), "checks"),
+        **dict.fromkeys(("matrix", "report", "score", "leakcheck"), "checks"),
         **dict.fromkeys(("predict-set", "evaluate"), "models"),
     },
     "Use a trained model": dict.fromkeys(("pack", "predict"), "models"),

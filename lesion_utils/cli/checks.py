@@ -10,8 +10,11 @@ import typer
 from lesion_utils.checks.columns import read_truth
 from lesion_utils.checks.matrix import judge_matrix, other_way, read_case_mix
 from lesion_utils.checks.parse_matrix import EXPECTED, read
+from lesion_utils.checks.parse_report import EXPECTED as EXPECTED_SCORES
+from lesion_utils.checks.parse_report import read_figures
 from lesion_utils.checks.predictions import METADATA, read_metadata, read_predictions
 from lesion_utils.checks.read_split import NAMES, files_of
+from lesion_utils.checks.report import judge_report
 from lesion_utils.checks.score import Score, as_dict, estimate_cells, in_words
 from lesion_utils.checks.score import score as score_table
 from lesion_utils.checks.split import leakcheck as check_split
@@ -59,7 +62,7 @@ def matrix(
         except ValueError as error:
             raise InputError(f"--class-counts {class_counts}: expected whole numbers, with commas between.") from error
         prevalences, names = prevalence or [JUDGING.prevalence], listed(classes)
-        reading = read(_text(file), rows)
+        reading = read(_text(file, EXPECTED), rows)
         options: dict[str, Any] = {
             "classes": names,
             "class_counts": counts,
@@ -84,16 +87,51 @@ def matrix(
     finish(result, "matrix.txt.j2", as_json, int(bool(verdict.findings)))
 
 
-def _text(file: str) -> str:
+def report(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="text with the scores; -: standard input")],
+    class_counts: Annotated[
+        str | None,
+        typer.Option(metavar="A=N,…|N,…", help="images of each class; without names by order"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    with unusable_input_exits_2():
+        printed = read_figures(_text(file, EXPECTED_SCORES), _counts(class_counts))
+        verdict = judge_report(printed)
+    result = {
+        "n": verdict.n,
+        "figures": [str(figure) for figure in printed.figures],
+        "by_class": records(verdict.by_class.reset_index()),
+        "overall": records(verdict.overall.reset_index()),
+        **{name: getattr(verdict, name) for name in ("impossible", "findings", "notes")},
+        "interval": BY_IMAGE,
+    }
+    finish(result, "report.txt.j2", as_json, int(bool(verdict.findings)))
+
+
+def _counts(option: str | None) -> dict[str, int] | list[int] | None:
+    """``--class-counts`` as ``mel=55,nv=257``, or as numbers in the order of the classes."""
+    named = [each.rpartition("=") for each in listed(option) or []]
+    try:
+        numbers = [int(number) for _, _, number in named]
+    except ValueError:
+        numbers = [-1]
+    names = [name.strip() for name, _, _ in named if name.strip()]
+    if any(number < 0 for number in numbers) or len(names) not in (0, len(named)) or len(set(names)) < len(names):
+        raise InputError(f"--class-counts {option}: expected whole numbers with commas between, as mel=55,nv=257.")
+    return dict(zip(names, numbers, strict=True)) if names else numbers or None
+
+
+def _text(file: str, expected: str) -> str:
     try:
         with typer.get_binary_stream("stdin") if file == "-" else Path(file).open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
         text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", error)
-        raise InputError(f"{file} cannot be read ({reason}). Expected text in UTF-8 with {EXPECTED}.") from error
+        raise InputError(f"{file} cannot be read ({reason}). Expected text in UTF-8 with {expected}.") from error
     if len(data) > MOST_BYTES:
-        raise InputError(f"{file} is longer than {MOST_BYTES / 1e6:g} MB. Expected {EXPECTED}. Fix: paste only that.")
+        raise InputError(f"{file} is longer than {MOST_BYTES / 1e6:g} MB. Expected {expected}. Fix: paste only that.")
     return text
 
 

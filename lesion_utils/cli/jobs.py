@@ -75,7 +75,7 @@ def notebook(
 
 
 @takes_study
-def report(params: StudyParams) -> None:
+def pages(params: StudyParams) -> None:
     tracked.keep(params)
     index = reports.write_reports(params)
     tracked.sign_pages(params.study)

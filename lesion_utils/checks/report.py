@@ -1,0 +1,294 @@
+"""Whether the scores that somebody printed can be true together, and what they say of the counts behind them.
+
+Each printed figure stands for a range, because it was rounded. The counts behind them, the hits of each class and how
+often it was predicted, are whole numbers, so a mixed-integer program (scipy's HiGHS) tells whether any counts give all
+figures. Where none do, figures are left out one at a time until those that remain are impossible only together (an
+irreducible infeasible subset; Chinneck and Dravnieks, ORSA J Comput 3:157, 1991). Only what is impossible is called so:
+averages of rates that are not linear in the counts are bounded by what is printed of the classes, or not at all.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from lesion_utils.checks.findings import not_above, say, too_good
+from lesion_utils.checks.parse_report import RATES, Figure, Printed
+from lesion_utils.errors import InputError, first_ten
+from lesion_utils.evaluation.bootstrap import wilson
+from lesion_utils.rounding import bounds
+
+SECONDS = 10.0  # for one program; what is not decided then counts as possible
+WITHIN = 1e-9  # ends of a range that count as inside
+MOST_CLASSES = 50
+_INFEASIBLE = 2  # scipy's status
+_UNKNOWNS = ("hits", "predicted", *RATES)  # of each class
+
+
+class ReportVerdict(NamedTuple):
+    """What ``judge_report`` finds."""
+
+    n: int | None  # images
+    by_class: (
+        pd.DataFrame
+    )  # index: class; images, hits_low, hits_high, predicted_low, predicted_high, recall, low, high
+    overall: pd.DataFrame  # index: metric; printed ("" if it is not), low, high: what the figures leave possible
+    impossible: list[list[str]]  # sets of figures that cannot be true together
+    findings: list[str]
+    notes: list[str]
+
+
+class _Linear(NamedTuple):
+    """``low <= weights @ x <= high``, which a figure says, or which is true of any counts."""
+
+    weights: np.ndarray
+    low: float
+    high: float
+
+
+def judge_report(printed: Printed) -> ReportVerdict:
+    """Judges the figures that ``parse_report.read_figures`` found.
+
+    With the images of each class: the counts that the figures leave possible, the accuracy, the balanced accuracy, and
+    a 95% CI of recall by image (Wilson) where the hits are known exactly. Without them: what the figures of each class
+    and their averages say of each other.
+    """
+    images, notes, findings = printed.images, list(printed.notes), []
+    if len(images) > MOST_CLASSES:
+        raise InputError(f"{len(images):,} classes. Expected up to {MOST_CLASSES}.")
+    program = _Program(images, printed.figures)
+    conflicts = program.conflicts()
+    if conflicts and not _Program(images, [_as_cut_off(figure) for figure in printed.figures]).conflicts():
+        notes.append(say("cut off"))
+    findings += [program.in_words(conflict) for conflict in conflicts]
+    total = sum(images.values()) or printed.total
+    by_class, overall = pd.DataFrame(), pd.DataFrame()
+    if images:
+        if printed.total not in (None, total):
+            findings.append(say("other total", printed=f"{printed.total:,}", n=f"{total:,}"))
+        by_class, overall, unused = program.counts(conflicts)
+        if unused:
+            notes.append(say("left out", figures=first_ten(unused)))
+        findings += _findings(by_class, overall, images)
+    elif any(_is_of_class(figure) for figure in printed.figures):
+        notes.append(say("no class counts"))
+    if any(figure.metric in RATES and not figure.of for figure in printed.figures):
+        notes.append(say("unnamed average"))
+    return ReportVerdict(total, by_class, overall, [[*map(str, of)] for of in conflicts], findings, notes)
+
+
+def _as_cut_off(figure: Figure) -> Figure:
+    """The figure as it may be if its last digit was cut off or rounded up instead of rounded."""
+    half = (figure.high - figure.low) / 2
+    return figure._replace(low=figure.low - half, high=figure.high + half)
+
+
+def _is_of_class(figure: Figure) -> bool:
+    return figure.metric in RATES and figure.of not in ("", "macro", "weighted", "micro")
+
+
+def _harmonic(figures: Sequence[Figure]) -> list[list[Figure]]:
+    """F1 against precision and recall of the same: it is their harmonic mean, of an average at most that."""
+    found = []
+    for of in dict.fromkeys(figure.of for figure in figures):
+        same = {figure.metric: figure for figure in figures if figure.of == of}
+        if not {"precision", "recall", "f1"} <= set(same):
+            continue
+        precision, recall, f1 = (same[metric] for metric in ("precision", "recall", "f1"))
+        ends = [_f1(*pair) for pair in ((precision.low, recall.low), (precision.high, recall.high))]
+        averaged = of in ("macro", "weighted")
+        if f1.low > ends[1] + WITHIN or (f1.high < ends[0] - WITHIN and not averaged):
+            found.append([precision, recall, f1])
+    return found
+
+
+def _f1(precision: float, recall: float) -> float:
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+@contextmanager
+def _nothing_printed() -> Iterator[None]:
+    """HiGHS prints lines of its own past Python, also when it is told not to."""
+    sys.stdout.flush()
+    shown, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(shown, 1)
+        os.close(shown)
+        os.close(nowhere)
+
+
+class _Program:
+    """The counts behind the figures of ``classes``: hits and predicted of each class, and the rates of each.
+
+    The unknowns are, of each class, ``hits``, ``predicted`` (whole numbers; absent without ``images``), and its recall,
+    precision, F1 and specificity.
+    """
+
+    def __init__(self, images: Mapping[str, int], figures: Sequence[Figure]) -> None:
+        named = dict.fromkeys(figure.of for figure in figures if _is_of_class(figure))
+        self.classes = list(images or named)
+        self.k = len(self.classes)
+        self.n = np.array([*images.values()], np.float64) if images else None
+        self.given = figures
+        self.figures = [figure for figure in figures if self._rows(figure)]
+        self.rules = self._always()
+
+    def _at(self, name: str, values: Any = 1.0, of: int | None = None) -> np.ndarray:
+        """Weights of the unknown ``name``, of all classes or one."""
+        weights = np.zeros((len(_UNKNOWNS), self.k))
+        weights[_UNKNOWNS.index(name), slice(None) if of is None else of] = values
+        return weights.ravel()
+
+    def _always(self) -> list[_Linear]:
+        if self.n is None:
+            return []
+        n, total, rules = self.n, self.n.sum(), []
+        rules.append(_Linear(self._at("predicted"), total, total))
+        for of in range(self.k):
+            hits, predicted = self._at("hits", of=of), self._at("predicted", of=of)
+            rules.append(_Linear(predicted - hits, 0, np.inf))
+            rules.append(_Linear(n[of] * self._at("recall", of=of) - hits, 0, 0))
+            # the errors of a class, in its row and its column, are in different cells, none of them on the diagonal
+            rules.append(_Linear(predicted - 2 * hits + self._at("hits"), -np.inf, total - n[of]))
+            if total > n[of]:
+                negatives = total - n[of]
+                rate = negatives * self._at("specificity", of=of) + predicted - hits
+                rules.append(_Linear(rate, negatives, negatives))
+        return rules
+
+    def _rows(self, figure: Figure) -> list[_Linear]:
+        """What a figure says; [] for a figure that says nothing of these unknowns."""
+        metric, low, high = figure.metric, figure.low - WITHIN, figure.high + WITHIN
+        k, n = self.k, self.n
+        if not k:
+            return []
+        if metric == "balanced accuracy":
+            return [_Linear(self._at("recall", 1 / k), low, high)]
+        if metric == "accuracy" or figure.of == "micro":
+            return [] if n is None else [_Linear(self._at("hits", 1 / n.sum()), low, high)]
+        if not figure.of:
+            return []
+        if figure.of == "macro":
+            return [_Linear(self._at(metric, 1 / k), low, high)]
+        if figure.of == "weighted":
+            return [] if n is None else [_Linear(self._at(metric, n / n.sum()), low, high)]
+        if figure.of not in self.classes:
+            return []
+        of = self.classes.index(figure.of)
+        rows = [_Linear(self._at(metric, of=of), low, high)]
+        if n is not None and metric in ("precision", "f1"):
+            hits, predicted = self._at("hits", of=of), self._at("predicted", of=of)
+            scale, size, fixed = (1, predicted, 0.0) if metric == "precision" else (2, predicted, n[of])
+            rows.append(_Linear(scale * hits - low * size, low * fixed, np.inf))
+            rows.append(_Linear(scale * hits - high * size, -np.inf, high * fixed))
+            if low > 0:
+                rows.append(_Linear(hits, 1, np.inf))
+        return rows
+
+    def _solve(self, figures: Sequence[Figure], objective: np.ndarray | None = None) -> Any:
+        rules = [*self.rules, *(row for figure in figures for row in self._rows(figure))]
+        size = len(_UNKNOWNS) * self.k
+        whole, most = np.zeros(size), np.ones(size)
+        if self.n is None:
+            most[: 2 * self.k] = 0
+        else:
+            whole[: 2 * self.k] = 1
+            most[: self.k], most[self.k : 2 * self.k] = self.n, self.n.sum()
+        limits = [
+            LinearConstraint(
+                np.array([row.weights for row in rules]), [row.low for row in rules], [row.high for row in rules]
+            )
+        ]
+        cost = np.zeros(size) if objective is None else objective
+        return milp(
+            cost,
+            integrality=whole,
+            bounds=Bounds(0, most),
+            constraints=limits,
+            options={"time_limit": SECONDS, "presolve": False},
+        )
+
+    def _is_possible(self, figures: Sequence[Figure]) -> bool:
+        return not figures or self._solve(figures).status != _INFEASIBLE
+
+    def conflicts(self) -> list[list[Figure]]:
+        """Sets of figures that are impossible together, none of which shares a figure with another."""
+        found = _harmonic(self.given)
+        left = [figure for figure in self.figures if not any(figure in conflict for conflict in found)]
+        # left out first: what depends on two counts of a class; last: figures of all classes, which others explain
+        left.sort(key=lambda figure: (not _is_of_class(figure), figure.metric == "recall"))
+        while not self._is_possible(left):
+            core = list(left)
+            for figure in left:
+                fewer = [other for other in core if other is not figure]
+                if not self._is_possible(fewer):
+                    core = fewer
+            # with all classes a reader sees more than with the fewest that suffice
+            metrics = {figure.metric for figure in core if _is_of_class(figure)}
+            same = [figure for figure in left if _is_of_class(figure) and figure.metric in metrics]
+            found.append([*same, *(figure for figure in core if not _is_of_class(figure))] if len(core) > 3 else core)
+            left = [figure for figure in left if figure not in found[-1]]
+        return found
+
+    def in_words(self, conflict: Sequence[Figure]) -> str:
+        """A conflict with what its last figure would be by the others, where that can be computed."""
+        *others, last = conflict
+        text = say("impossible", figures=f"{', '.join(map(str, others))} and {last}" if others else str(last))
+        if [figure.metric for figure in conflict] == ["precision", "recall", "f1"]:
+            low, high = (_f1(getattr(others[0], end), getattr(others[1], end)) for end in ("low", "high"))
+            text += say("would be", what="F1", span=bounds(low, high)) + ("" if last.of else say("if averaged"))
+        elif len(rows := self._rows(last)) == 1 and (implied := self._range(rows[0].weights, others)):
+            text += say("would be", what=f"{last.of} {last.metric}".strip(), span=bounds(*implied))
+        return text
+
+    def _range(self, weights: np.ndarray, figures: Sequence[Figure]) -> tuple[float, float] | None:
+        ends = [self._solve(figures, sign * weights) for sign in (1, -1)]
+        if any(end.fun is None or end.status for end in ends):
+            return None
+        return float(ends[0].fun), float(-ends[1].fun)
+
+    def counts(self, conflicts: Sequence[Sequence[Figure]]) -> tuple[pd.DataFrame, pd.DataFrame, list[Figure]]:
+        """The tables of ``ReportVerdict``, by the figures of no conflict, and those of classes as long as they fit;
+        and the figures that were not used.
+        """
+        assert self.n is not None
+        used = [figure for figure in self.figures if not any(figure in conflict for conflict in conflicts)]
+        for figure in self.figures:
+            if figure not in used and _is_of_class(figure) and self._is_possible([*used, figure]):
+                used.append(figure)
+        rows = []
+        for of, n in enumerate(self.n):
+            ends = [self._range(self._at(name, of=of), used) or (0, n) for name in ("hits", "predicted")]
+            (low, high), (few, many) = ([round(end) for end in pair] for pair in ends)
+            recall = (low / n, *wilson(low, n)) if low == high and n else (np.nan,) * 3
+            rows.append((int(n), low, high, few, many, *recall))
+        names = ["images", "hits_low", "hits_high", "predicted_low", "predicted_high", "recall", "low", "high"]
+        printed = {figure.metric: figure.printed for figure in self.figures}
+        asked = {"accuracy": self._at("hits", 1 / self.n.sum()), "balanced accuracy": self._at("recall", 1 / self.k)}
+        overall = [
+            (metric, printed.get(metric, ""), *(self._range(of, used) or (0.0, 1.0))) for metric, of in asked.items()
+        ]
+        return (
+            pd.DataFrame(rows, pd.Index(self.classes, name="class"), names),
+            pd.DataFrame(overall, columns=["metric", "printed", "low", "high"]).set_index("metric"),
+            [figure for figure in self.figures if figure not in used],
+        )
+
+
+def _findings(by_class: pd.DataFrame, overall: pd.DataFrame, images: dict[str, int]) -> list[str]:
+    n, largest = sum(images.values()), max(images, key=lambda name: images[name])
+    value, most = overall.loc["accuracy", ["low", "high"]].mean(), overall.at["accuracy", "high"]
+    row = pd.Series(
+        {"metric": "accuracy", "value": value} | dict(zip(("low", "high"), wilson(most * n, n), strict=True))
+    )
+    limit = images[largest] / n
+    findings = not_above(row, limit, f"the accuracy of always predicting {largest}")
+    return findings + too_good(by_class.index, overall.at["balanced accuracy", "low"])

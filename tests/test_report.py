@@ -1,0 +1,230 @@
+"""The command for scores without a matrix: known truth from real matrices, every way to paste them, and bad input."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SHARED
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, classification_report
+from typer.testing import CliRunner
+
+from lesion_utils.checks.parse_report import read_figures
+from lesion_utils.checks.report import judge_report
+from lesion_utils.cli import app
+from lesion_utils.errors import InputError
+
+REPORT = """
+              precision    recall  f1-score   support
+
+         bkl       0.73      0.80      0.77        41
+         mel       0.56      0.73      0.63        55
+          nv       0.93      0.86      0.89       257
+
+    accuracy                           0.83       353
+   macro avg       0.74      0.80      0.76       353
+weighted avg       0.85      0.83      0.84       353
+"""
+
+
+def lesion(*words, text=None):
+    return CliRunner().invoke(app, ["report", *map(str, words)], input=text)
+
+
+def judged(text, counts=None):
+    return judge_report(read_figures(text, counts))
+
+
+def printed(text, counts=None):
+    return {str(figure) for figure in read_figures(text, counts).figures}
+
+
+def labels_of(matrix):
+    """True and predicted labels with the counts of ``matrix``."""
+    names = np.array(["akiec", "mel", "nv", "vascular lesion 2"])[: len(matrix)]
+    true, predicted = np.nonzero(np.ones_like(matrix))
+    repeats = np.asarray(matrix).ravel()
+    return names[np.repeat(true, repeats)], names[np.repeat(predicted, repeats)]
+
+
+# ------------------------------------------------------------------------------------------------------- known truth
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 40), min_size=3, max_size=3), min_size=3, max_size=3), st.integers(2, 4))
+def test_a_real_report_is_possible_and_its_counts_are_among_those_found(matrix, digits):
+    matrix = np.array(matrix) + np.eye(3, dtype=int)  # every class has an image and is predicted
+    true, predicted = labels_of(matrix)
+    text = classification_report(true, predicted, digits=digits)
+    verdict = judged(text + f"\nBalanced accuracy: {balanced_accuracy_score(true, predicted):.{digits}f}")
+    assert verdict.impossible == [] and verdict.n == matrix.sum()
+    hits, columns = verdict.by_class, matrix.sum(0)
+    assert (hits["images"] == matrix.sum(1)).all()
+    assert ((hits["hits_low"] <= np.diag(matrix)) & (np.diag(matrix) <= hits["hits_high"])).all()
+    assert ((hits["predicted_low"] <= columns) & (columns <= hits["predicted_high"])).all()
+    low, high = verdict.overall.loc["accuracy", ["low", "high"]]
+    assert low - 1e-6 <= np.trace(matrix) / matrix.sum() <= high + 1e-6
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 40), min_size=3, max_size=3), min_size=3, max_size=3), st.integers(0, 2))
+def test_a_figure_that_no_counts_give_is_found(matrix, changed):
+    """A recall that is off by 0.05, beside a balanced accuracy that is right."""
+    matrix = np.array(matrix) + np.eye(3, dtype=int)
+    recalls = np.diag(matrix) / matrix.sum(1)
+    wrong = recalls.copy()
+    wrong[changed] += 0.05 if wrong[changed] < 0.5 else -0.05
+    lines = [f"recall {name} {value:.3f}" for name, value in zip(("akiec", "mel", "nv"), wrong, strict=True)]
+    verdict = judged("\n".join([*lines, f"balanced accuracy {recalls.mean():.3f}"]))
+    (conflict,) = verdict.impossible
+    assert conflict[-1] == f"balanced accuracy {recalls.mean():.3f}"
+    assert set(conflict[:-1]) <= {f"{line.split()[1]} recall {line.split()[2]}" for line in lines}
+
+
+def test_whole_numbers_matter():
+    """Of ten images, no share rounds to 0.73; of 55 it is 40."""
+    assert judged("mel: recall 0.73, n = 10\nnv: n = 90").impossible == [["mel recall 0.73"]]
+    row = judged("mel: recall 0.73, n = 55\nnv: n = 90").by_class.loc["mel"]
+    assert (row["hits_low"], row["hits_high"], round(row["low"], 2), round(row["high"], 2)) == (40, 40, 0.60, 0.83)
+
+
+def test_a_claimed_balanced_accuracy_is_compared_with_the_recalls():
+    recalls = dict(akiec=0.62, bcc=0.78, bkl=0.70, df=0.65, mel=0.58, nv=0.90, vasc=0.75)
+    text = "\n".join(f"{name}: recall {recall:.2f}" for name, recall in recalls.items()) + "\nbalanced accuracy: 0.8267"
+    verdict = judged(text)
+    assert len(verdict.impossible) == 1 and len(verdict.impossible[0]) == 8
+    assert "0.706-0.716" in verdict.findings[0] and "0.8267" in verdict.findings[0]
+    assert any("--class-counts" in note for note in verdict.notes)
+    assert judged(text.replace("0.8267", "0.711")).impossible == []
+
+
+def test_equal_precision_and_recall_have_that_f1():
+    verdict = judged("P = R: precision 0.613, recall 0.613\nF1 0.439")
+    assert verdict.impossible == [["precision 0.613", "recall 0.613", "f1 0.439"]]
+    assert "0.613" in verdict.findings[0] and "micro" in verdict.findings[0]
+    # the mean of harmonic means may be lower than the harmonic mean of means, never higher
+    averaged = "macro precision {0}\nmacro recall 0.613\nmacro F1 {1}"
+    assert judged(averaged.format(0.613, 0.439)).impossible == []
+    assert judged(averaged.format(0.613, 0.7)).impossible != []
+
+
+def test_the_figures_of_two_classes_decide_each_other():
+    """What is not found of one class is predicted as the other: precision and recall leave one matrix."""
+    verdict = judged("mel: recall 0.73, n = 55\nnv: recall 0.86, n = 257\naccuracy 83%")
+    assert verdict.by_class.loc["mel", ["hits_low", "predicted_low", "predicted_high"]].tolist() == [40, 77, 77]
+
+
+def test_figures_that_were_cut_off_are_told_from_wrong_ones():
+    assert any("cut off" in note for note in judged("mel: recall 0.72, n = 55\nnv: n = 90").notes)  # 40 / 55 = 0.727
+    assert not any("cut off" in note for note in judged("mel: recall 0.70, n = 10\nnv: n = 90\naccuracy 0.01").notes)
+
+
+# ------------------------------------------------------------------------------------------------- every way to print
+
+
+def same_report():
+    true, predicted = labels_of([[30, 5, 6], [9, 40, 6], [10, 25, 222]])
+    return true, predicted, classification_report(true, predicted)
+
+
+def test_text_json_and_csv_of_one_report_say_the_same():
+    true, predicted, text = same_report()
+    as_dict = classification_report(true, predicted, output_dict=True)
+    frame = pd.DataFrame(as_dict).T
+    tables = [text, json.dumps(as_dict), frame.to_csv(), frame.to_string(), frame.to_html(), frame.to_latex()]
+    verdicts = [judged(each) for each in tables]
+    for verdict in verdicts:
+        assert verdict.impossible == [] and verdict.n == 353
+        assert verdict.by_class["hits_low"].tolist() == [30, 40, 222]
+    assert verdicts[1].overall.at["accuracy", "low"] == pytest.approx(292 / 353)
+
+
+def test_a_markdown_table_and_sentences_are_read_together():
+    text = (
+        "| class | recall | support |\n|---|---|---|\n| **mel** | 0.73 | 55 |\n| nv | 0.86 | 257 |\n\nAccuracy: 83.7%"
+    )
+    assert printed(text) == {"mel recall 0.73", "nv recall 0.86", "accuracy 83.7%"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "recall mel 0.73\nrecall nv 0.86",
+        "mel: recall 0.73\nnv: recall 0.86",
+        "Recall per class\nmel 0.73\nnv 0.86",
+        "recall: mel 0.73, nv 0.86",
+        "Melanoma sensitivity = 0.73 (95% CI 0.60-0.83); nevus sensitivity = 0.86 ± 0.02",
+        "mel recall 73%\nnv recall 86 %",
+    ],
+)
+def test_a_list_of_scores_is_read(text):
+    figures = read_figures(text).figures
+    assert [(figure.metric, round(figure.low, 3), round(figure.high, 3)) for figure in figures] == [
+        ("recall", 0.725, 0.735),
+        ("recall", 0.855, 0.865),
+    ]
+
+
+def test_other_scores_are_not_taken_for_these():
+    assert printed("mel recall 0.73, AUC 0.91, kappa 0.5, threshold 0.3") == {"mel recall 0.73"}
+    assert printed("F1 0.4\nF1 (macro) 0.5\nweighted F1 0.6") == {"f1 0.4", "macro f1 0.5", "weighted f1 0.6"}
+
+
+def test_percentages_above_one_are_noted():
+    printed_figures = read_figures("recall mel 73\nrecall nv 86.1")
+    assert [round(figure.low, 4) for figure in printed_figures.figures] == [0.725, 0.8605]
+    assert any("percent" in note for note in printed_figures.notes)
+
+
+def test_class_counts_come_by_name_or_by_order():
+    text = "recall mel 0.73\nrecall nv 0.86"
+    for counts in ({"nv": 257, "mel": 55}, [55, 257]):
+        assert judged(text, counts).by_class["images"].to_dict() == {"mel": 55, "nv": 257}
+
+
+# --------------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("text", "counts", "facts"),
+    [
+        ("  ", None, ["empty"]),
+        ("no number here", None, ["no score"]),
+        ("recall mel 0.73\nrecall mel 0.75", None, ["mel recall", "0.73", "0.75", "line 2"]),
+        ("recall mel 250", None, ["250", "100%"]),
+        ("recall mel 0.73", [1, 2], ["2 numbers", "1 class"]),
+        ("recall mel 0.73", {"nv": 3}, ["mel", "--class-counts"]),
+        ("mel: recall 0.73, n = 55", {"mel": 54}, ["mel", "contradicts"]),
+        ("mel: recall 0.73, n = 5.5", None, ["5.5", "whole number"]),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(text, counts, facts):
+    with pytest.raises(InputError) as caught:
+        judged(text, counts)
+    assert all(fact in str(caught.value) for fact in facts), caught.value
+
+
+# -------------------------------------------------------------------------------------------------------- the command
+
+
+def test_the_command_prints_counts_and_findings(tmp_path):
+    clean, wrong = tmp_path / "report.txt", tmp_path / "wrong.txt"
+    clean.write_text(REPORT)
+    wrong.write_text(REPORT + "\nbalanced accuracy 0.85\n")
+    result = lesion(clean)
+    assert result.exit_code == 0 and "40" in result.output and "0.83" in result.output
+    result = lesion(wrong)
+    assert result.exit_code == 1 and "balanced accuracy 0.85" in result.output and "0.796-0.797" in result.output
+    as_json = json.loads(lesion(wrong, "--json").stdout)
+    assert as_json["impossible"] and as_json["n"] == 353
+    assert lesion("-", "--class-counts", "mel=x", text=REPORT).exit_code == 2
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not (SHARED / "cases").is_dir(), reason="needs ../shared/cases")
+def test_the_handed_report_gives_its_counts():
+    result = lesion(SHARED / "cases" / "k1_report_alone.txt", "--json")
+    (melanoma,) = [row for row in json.loads(result.stdout)["by_class"] if row["class"] == "mel"]
+    assert (melanoma["hits_low"], melanoma["hits_high"], melanoma["images"]) == (40, 40, 55)
