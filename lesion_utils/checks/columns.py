@@ -14,25 +14,29 @@ USUAL = {  # in any case; the first is ours
     "image_id": ("image_id", "image", "image_name", "isic_id", "filename", "file", "id"),
     "label": ("label", "y_true", "true", "true_label", "truth", "ground_truth", "dx", "diagnosis", "actual"),
     "predicted": ("predicted", "y_pred", "pred", "prediction", "predicted_label", "predicted_class"),
+    "lesion_id": ("lesion_id",),
 }
+OPTIONS = {"lesion_id": "by"}  # of the command, where it has another name than the column
 _PROBABILITY = re.compile(r"(?:p|prob|probs|proba|probability|score)[_ -](?P<name>.+)", re.IGNORECASE)
 
 
 def recognised(path: Path, table: pd.DataFrame, given: Mapping[str, str], notes: list[str]) -> pd.DataFrame:
     """``table`` with the columns ``image_id, label, predicted, p_<class>`` where it has them under other names.
 
-    ``given`` names columns; other ones are known by ``USUAL``, probabilities by ``prob_<class>`` or by the name of a
-    class that is a label. Raises InputError for a name that the table lacks, and where several columns would do.
+    ``given`` names columns, whose place they take; other ones are known by ``USUAL``, probabilities by ``prob_<class>``
+    or by the name of a class that is a label. Raises InputError for a name that the table lacks, and where several
+    columns would do.
     """
     renamed: dict[str, str] = {}
     for name, usual in USUAL.items():
+        option = f"--{OPTIONS.get(name, name).replace('_', '-')}"
         if name in given:
-            require_columns(path, table, [given[name]], f"Fix: name a column with --{name.replace('_', '-')}.")
+            require_columns(path, table, [given[name]], f"Fix: name a column with {option}.")
             renamed[given[name]] = name
         elif name not in table:
             found = [column for column in table if column.strip().lower() in usual]
             if len(found) > 1:
-                fix = f"Fix: say which one, --{name.replace('_', '-')} {found[0]}"
+                fix = f"Fix: say which one, {option} {found[0]}"
                 raise InputError(f"{path}: {first_ten(found)} may each be {name}. {fix}")
             renamed |= dict.fromkeys(found, name)
     labels = next((column for column, name in renamed.items() if name == "label"), "label")
@@ -44,7 +48,7 @@ def recognised(path: Path, table: pd.DataFrame, given: Mapping[str, str], notes:
                 renamed[column] = f"p_{match['name'] if match else column}"
     if changed := {old: new for old, new in renamed.items() if old != new}:
         notes.append(say("columns read", columns=first_ten(f"{old} as {new}" for old, new in changed.items())))
-    return table.rename(columns=changed)
+    return table.drop(columns=[name for name in changed.values() if name in table]).rename(columns=changed)
 
 
 def spelt_alike(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

@@ -80,10 +80,7 @@ def score(
     (``asked_views``). Raises InputError where tables do not belong together or are too large.
     """
     frame, options, point, nothing = predictions.frame, options or Judging(), None, pd.DataFrame()
-    if len(frame) * resamples > MOST_DRAWS:
-        fix = f"Fix: give only the test images, or --resamples {max(100, MOST_DRAWS // len(frame))}"
-        too_many = f"{len(frame):,} images with {resamples:,} resamples need too much memory"
-        raise InputError(f"{too_many}. Expected up to {MOST_DRAWS // 100:,} images. {fix}.")
+    refuse_too_large(frame, resamples)
     table = PredictionTable(frame, resamples)
     if table.k > MOST_CLASSES:
         raise InputError(f"{table.k:,} classes. Expected up to {MOST_CLASSES}, and the name of a class in each label.")
@@ -120,6 +117,13 @@ def score(
         findings=_findings(table, numbers, view, point),
         notes=notes,
     )
+
+
+def refuse_too_large(frame: pd.DataFrame, resamples: int) -> None:
+    if len(frame) * resamples > MOST_DRAWS:
+        fix = f"Fix: give only the test images, or --resamples {max(100, MOST_DRAWS // len(frame))}"
+        too_many = f"{len(frame):,} images with {resamples:,} resamples need too much memory"
+        raise InputError(f"{too_many}. Expected up to {MOST_DRAWS // 100:,} images. {fix}.")
 
 
 def _findings(table: PredictionTable, numbers: pd.DataFrame, view: str, point: OperatingPoint | None) -> list[str]:

@@ -25,7 +25,7 @@ GROUPS = {  # command: module that has it; a module is imported when its command
         **dict.fromkeys(("check-data", "check-weights", "notebook", "pages"), "jobs"),
     },
     "Check other people's results": {
-        **dict.fromkeys(("matrix", "report", "score", "leakcheck"), "checks"),
+        **dict.fromkeys(("matrix", "report", "score", "compare", "leakcheck"), "checks"),
         **dict.fromkeys(("predict-set", "evaluate"), "models"),
     },
     "Use a trained model": dict.fromkeys(("pack", "predict"), "models"),

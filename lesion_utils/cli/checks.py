@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lesion_utils.checks.columns import read_truth
+from lesion_utils.checks.compare import COMPARED_LOSSES, Comparison, compare_predictions, difference_cells
 from lesion_utils.checks.matrix import judge_matrix, other_way, read_case_mix
 from lesion_utils.checks.parse_matrix import EXPECTED, read
 from lesion_utils.checks.parse_report import EXPECTED as EXPECTED_SCORES
@@ -157,10 +158,7 @@ def score(
         for option, share in (("--prevalence", prevalence), ("--specificity", specificity)):
             if not 0 < share < 1:
                 raise InputError(f"{option} {share:g}: expected a number between 0 and 1.")
-        if html and (html.is_dir() or not html.resolve().parent.is_dir()):
-            raise InputError(f"--html {html}: expected the name of a file in an existing folder.")
-        if html and html.resolve() in [path.resolve() for path in (predictions, validation, metadata) if path]:
-            raise InputError(f"--html {html} is one of the tables that are read. Fix: give the page another name.")
+        _refuse_page(html, predictions, validation, metadata, truth)
         cases = None if metadata is None else read_metadata(metadata)
         names = _asked(image_id=image_id, label=label, predicted=predicted)
         judged = score_table(
@@ -180,6 +178,55 @@ def score(
     finish(as_dict(judged), "score.txt.j2", as_json, int(bool(judged.findings)), **shown)
 
 
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A.csv", help="prediction table, as of `lesion score`")],
+    second: Annotated[Path, typer.Argument(metavar="B.csv", help="of the same images")],
+    by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="what is drawn for the CIs, as patient_id [lesion_id]")
+    ] = None,
+    metadata: Annotated[Path | None, typer.Option(help=f"CSV of {METADATA}")] = None,
+    truth: Annotated[Path | None, typer.Option(help="CSV of the true classes, if the tables have none")] = None,
+    image_id: Annotated[str | None, typer.Option(metavar="COLUMN", help="if its name is not usual")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="of the true class")] = None,
+    predicted: Annotated[str | None, typer.Option(metavar="COLUMN", help="of the predicted class")] = None,
+    html: Annotated[Path | None, typer.Option(help="write a page with a figure; it needs no network")] = None,
+    as_json: Json = False,
+    melanoma: Melanoma = None,
+    malignant: Malignant = None,
+    resamples: Annotated[int, typer.Option(min=100, help="bootstrap draws for a 95% CI")] = 2000,
+) -> None:
+    with unusable_input_exits_2():
+        _refuse_page(html, first, second, metadata, truth)
+        cases = None if metadata is None else read_metadata(metadata)
+        names = _asked(image_id=image_id, label=label, predicted=predicted, lesion_id=by)
+        labels = None if truth is None else read_truth(truth)
+        tables = [read_predictions(path, cases, names, labels) for path in (first, second)]
+        called = [path.name if first.name != second.name else str(path) for path in (first, second)]
+        found = compare_predictions(
+            tables[0],
+            tables[1],
+            (harmless(called[0]), harmless(called[1])),
+            cases,
+            melanoma,
+            listed(malignant),
+            resamples=resamples,
+            unit=by or "lesion",
+        )
+        shown = {"found": found, "difference": difference_cells, "losses": COMPARED_LOSSES}
+        if html:
+            from lesion_utils.reports import write_page
+
+            write_page(html, "compare.html.j2", **shown, figure=_differences(found))
+    finish(found.as_dict(), "compare.txt.j2", as_json, 0, **shown)
+
+
+def _refuse_page(html: Path | None, *read: Path | None) -> None:
+    if html and (html.is_dir() or not html.resolve().parent.is_dir()):
+        raise InputError(f"--html {html}: expected the name of a file in an existing folder.")
+    if html and html.resolve() in [path.resolve() for path in read if path]:
+        raise InputError(f"--html {html} is one of the tables that are read. Fix: give the page another name.")
+
+
 def _asked(**options: str | None) -> dict[str, str]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
@@ -187,13 +234,25 @@ def _asked(**options: str | None) -> dict[str, str]:
 
 def _diagram(score: Score) -> str:
     """The reliability diagram as the address of an image that is inside the page; "" without probabilities."""
-    import matplotlib.pyplot as plt  # slow
-
-    from lesion_utils.figures import reliability_diagram
+    from lesion_utils.figures import reliability_diagram  # slow
 
     if not score.reliability:
         return ""
-    figure = reliability_diagram(score.reliability, labelled("Stated and observed", score.table.leaky))
+    return _inside(reliability_diagram(score.reliability, labelled("Stated and observed", score.table.leaky)))
+
+
+def _differences(found: Comparison) -> str:
+    from lesion_utils.figures import intervals  # slow
+
+    rows = found.numbers[found.numbers["value"].notna() & (found.numbers["metric"] != "difference in log loss")]
+    title = f"{found.names[1]} less {found.names[0]}"
+    return _inside(intervals(rows.assign(name=rows.index), "name", "difference", title, zero=True))
+
+
+def _inside(figure: Any) -> str:
+    """A figure as the address of an image that is inside a page."""
+    import matplotlib.pyplot as plt  # slow
+
     buffer = BytesIO()
     with plt.rc_context({"svg.hashsalt": "score"}):  # the same page from the same table
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -37,7 +37,7 @@ def subgroups(table: PredictionTable, point: OperatingPoint, cases: pd.DataFrame
     """
     right, called, positive = table.truth == table.predicted, point.called(table), point.is_positive(table)
     rows = []
-    for variable, group, inside in _groups(_described(table.frame, cases)):
+    for variable, group, inside in groups_of(table.frame, cases):
         images, lesions = table.size(inside)
         about = {"variable": variable, "group": group, "images": images, "all_lesions": lesions}
         about["positives"] = int((inside & positive).sum())
@@ -75,7 +75,7 @@ def of_one_class(table: PredictionTable, cases: pd.DataFrame | None = None) -> s
     """Which groups of at least ``FEW`` images hold one class only, so that accuracy in them says little about skill."""
     found = [
         f"{variable} {group} (all {inside.sum():,} images are {table.classes[table.truth[inside][0]]})"
-        for variable, group, inside in _groups(_described(table.frame, cases))
+        for variable, group, inside in groups_of(table.frame, cases)
         if inside.sum() >= FEW and len(np.unique(table.truth[inside])) == 1
     ]
     if not found:
@@ -118,9 +118,9 @@ def _described(table: pd.DataFrame, cases: pd.DataFrame | None) -> pd.DataFrame:
     return pd.DataFrame(columns, index=source.index).reset_index(drop=True)
 
 
-def _groups(described: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray]]:
+def groups_of(table: pd.DataFrame, cases: pd.DataFrame | None) -> Iterator[tuple[str, str, np.ndarray]]:
     """Variable, group and its cases, (n,) bool, in the order in which groups are shown: ``MISSING`` last."""
-    for column, values in described.items():
+    for column, values in _described(table, cases).items():
         groups = set(values) if values.nunique() <= MOST_GROUPS and set(values) != {MISSING} else set()
         for group in [*(AGE_BANDS if column == "age" else sorted(groups - {MISSING})), MISSING]:
             if group in groups:

@@ -1,0 +1,135 @@
+"""The command that compares two classifiers on the same images: known differences, pairing, groups, bad input."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from lesion_utils.checks.compare import COMPARED, compare_predictions
+from lesion_utils.checks.predictions import read_predictions
+from lesion_utils.cli import app
+
+CLASSES = ["bkl", "mel", "nv"]
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Two tables of 300 images of 200 lesions; B gets 25 more images right than A, 15 of them melanomas of women."""
+    rng = np.random.default_rng(0)
+    n = 300
+    lesions = np.concatenate([np.arange(200), np.arange(100)])
+    labels = np.repeat(["mel", "nv", "bkl"], [40, 130, 30])[lesions]
+    sex = np.where(np.arange(n) % 2 == 0, "female", "male")
+    frame = pd.DataFrame({"image_id": [f"i{number}" for number in range(n)], "lesion_id": lesions, "label": labels})
+    frame["sex"] = sex
+    truth = frame["label"].map(CLASSES.index).to_numpy()
+    wrong = rng.permutation(n)[:120]
+    wrong = np.union1d(wrong, np.flatnonzero((labels == "mel") & (sex == "female"))[:20])
+    first = truth.copy()
+    first[wrong] = (truth[wrong] + 1) % 3
+    mended = np.flatnonzero((labels == "mel") & (sex == "female") & (first != truth))[:15]
+    others = np.flatnonzero((first != truth) & (labels == "nv"))[:10]
+    second = first.copy()
+    second[[*mended, *others]] = truth[[*mended, *others]]
+    noise = rng.dirichlet([1, 1, 1], n) * 0.3
+    paths = []
+    for name, answers in {"a.csv": first, "b.csv": second}.items():
+        scores = noise + 0.7 * np.eye(3)[answers]
+        table = pd.concat([frame, pd.DataFrame(scores, columns=[f"p_{label}" for label in CLASSES])], axis=1)
+        table.to_csv(tmp_path / name, index=False)
+        paths.append(tmp_path / name)
+    return paths
+
+
+def lesion(*words):
+    return CliRunner().invoke(app, ["compare", *map(str, words)])
+
+
+def compared(first, second, **options):
+    return compare_predictions(read_predictions(first), read_predictions(second), resamples=1000, **options)
+
+
+def test_the_difference_is_that_of_the_images_that_only_one_gets_right(tables):
+    found = compared(*tables)
+    assert found.numbers.at["accuracy", "value"] == pytest.approx(25 / 300)
+    assert found.agreement["only B right"] == 25 and found.agreement["only A right"] == 0
+    assert sum(found.agreement.values()) == 300
+    assert found.numbers.at["accuracy", "verdict"] == "higher" and set(COMPARED) <= set(found.numbers.index)
+    assert found.numbers.at["accuracy", "second"] - found.numbers.at["accuracy", "first"] == pytest.approx(25 / 300)
+
+
+def test_a_table_compared_with_itself_shows_no_difference(tables):
+    found = compared(tables[0], tables[0])
+    assert (found.numbers["value"] == 0).all() and not found.numbers["verdict"].isin(["higher", "lower"]).any()
+
+
+def test_the_other_order_gives_the_opposite_difference(tables):
+    one, other = compared(*tables).numbers, compared(*tables[::-1]).numbers
+    assert one["value"].to_numpy() == pytest.approx(-other["value"].to_numpy())
+    assert one["low"].to_numpy() == pytest.approx(-other["high"].to_numpy(), abs=1e-12)
+
+
+def test_rows_in_another_order_are_matched_by_their_ids(tables, tmp_path):
+    shuffled = tmp_path / "shuffled.csv"
+    pd.read_csv(tables[1]).sample(frac=1, random_state=0).to_csv(shuffled, index=False)
+    pd.testing.assert_frame_equal(compared(*tables).numbers, compared(tables[0], shuffled).numbers)
+
+
+def test_pairing_makes_the_interval_narrower(tables):
+    """The accuracies differ by lesion far more than their difference does."""
+    row = compared(*tables).numbers.loc["accuracy"]
+    share = row["first"]
+    alone = 2 * 1.96 * np.sqrt(2 * share * (1 - share) / 300)
+    assert row["high"] - row["low"] < 0.8 * alone
+
+
+def test_a_group_shows_where_the_difference_is(tables):
+    groups = compared(*tables).groups.set_index(["group", "metric"])
+    female, male = (groups.loc[(sex, "melanoma sensitivity")] for sex in ("female", "male"))
+    assert female["value"] * female["n"] == pytest.approx(15) and female["low"] > 0
+    assert male["value"] == 0 and groups.loc[("female", "melanoma specificity"), "n"] + female["n"] == 150
+    accuracy = groups.loc[("male", "accuracy")]
+    assert accuracy["value"] * accuracy["n"] + groups.loc[("female", "accuracy"), "value"] * 150 == pytest.approx(25)
+
+
+def test_what_is_drawn_can_be_named(tables, tmp_path):
+    """With all images of a sex drawn together there are two units: nothing is estimable."""
+    result = lesion(*tables, "--by", "sex", "--json", "--resamples", 100)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["resampled by"] == "sex" and found["lesions"] == 2
+    result = lesion(*tables, "--by", "patient")
+    assert result.exit_code == 2 and "patient" in result.output and "--by" in result.output
+
+
+def test_classes_without_probabilities_are_compared(tables, tmp_path):
+    paths = []
+    for path in tables:
+        table = pd.read_csv(path)
+        scores = table[[f"p_{name}" for name in CLASSES]].to_numpy()
+        plain = table[["image_id", "lesion_id", "label"]].assign(y_pred=np.array(CLASSES)[scores.argmax(1)])
+        paths.append(tmp_path / f"plain_{path.name}")
+        plain.to_csv(paths[-1], index=False)
+    found = compared(*paths)
+    assert found.numbers.at["accuracy", "value"] == pytest.approx(25 / 300) and "macro AUC" not in found.numbers.index
+
+
+def test_other_images_are_refused(tables, tmp_path):
+    fewer = tmp_path / "fewer.csv"
+    pd.read_csv(tables[1]).iloc[:-1].to_csv(fewer, index=False)
+    result = lesion(tables[0], fewer)
+    assert result.exit_code == 2 and "i299" in result.output
+    other = tmp_path / "other.csv"
+    pd.read_csv(tables[1]).assign(label="nv").to_csv(other, index=False)
+    assert lesion(tables[0], other).exit_code == 2
+
+
+def test_the_page_has_the_numbers_and_needs_no_network(tables, tmp_path):
+    page = tmp_path / "page.html"
+    result = lesion(*tables, "--html", page, "--resamples", 100)
+    assert result.exit_code == 0 and "a.csv" in result.output and "+0.08" in result.output
+    html = page.read_text()
+    assert "better" in html and "http://" not in html.replace("http://www.w3.org", "") and 'src="data:' in html
+    assert lesion(*tables, "--html", tables[0]).exit_code == 2
