@@ -12,10 +12,22 @@ import pandas as pd
 
 from lesion_utils.audit import corrections
 from lesion_utils.audit.images import pixel_digests
+from lesion_utils.audit.same_lesion import LIST as SAME_LESION
+from lesion_utils.audit.same_lesion import merged_lesions
 from lesion_utils.datasets import LAYOUTS, Layout, ham10000, isic2018, phantom
-from lesion_utils.digests import digest
+from lesion_utils.digests import digest, file_digest
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.paths import atomic_write, cache_folder, current, of_batch, read_json, resolve, run_folder, write_json
+from lesion_utils.paths import (
+    PROJECT,
+    atomic_write,
+    cache_folder,
+    current,
+    of_batch,
+    read_json,
+    resolve,
+    run_folder,
+    write_json,
+)
 from lesion_utils.published.splits import check_published_counts, published_split
 from lesion_utils.splits import deal_folds, split_by_lesion, split_digest, split_of_fold, split_off
 from lesion_utils.study import StudyParams
@@ -73,6 +85,8 @@ def data_digest(params: StudyParams) -> str:
         identity = _identity(layout(params), data_folder(params), ham10000_folder(params))
     if params.isic2018 is not None:
         identity += _identity(LAYOUTS["isic2018"], resolve(params.isic2018), None)
+    if params.merge_same_lesion:
+        identity.append(file_digest(same_lesion_list(params)))
     return digest(identity)
 
 
@@ -87,6 +101,9 @@ def _identity(layout: Layout, folder: Path, ham: Path | None) -> list:
 def read_cases(params: StudyParams) -> pd.DataFrame:
     """All cases of a study, without splits, also those of ``isic2018``; InputError for all that cannot be used."""
     cases = layout(params).module.read(data_folder(params), ham10000_folder(params))
+    if params.merge_same_lesion:
+        pairs = pd.read_csv(same_lesion_list(params), dtype=str)
+        cases["lesion_id"] = merged_lesions(cases, pairs)
     if params.isic2018 is None:
         return cases
     if params.split_rule != "system_000" or layout(params).ham10000 != "itself":
@@ -114,6 +131,16 @@ def read_pictures(params: StudyParams) -> pd.DataFrame:
     cases["pixels"] = pixel_digests(cases, params.threads)
     write_json(file, {"data": data, "pixels": dict(zip(cases["image_id"], cases["pixels"], strict=True))})
     return cases
+
+
+def same_lesion_list(params: StudyParams) -> Path:
+    """The tracked list of pairs of images that show one lesion under two ids; InputError if the dataset has none."""
+    file = PROJECT / "reports" / params.dataset / SAME_LESION
+    if not file.is_file():
+        have = first_ten(path.parent.name for path in sorted(PROJECT.glob(f"reports/*/{SAME_LESION}"))) or "none"
+        problem = f"study {params.study!r}: there is no list of images that show one lesion for {params.dataset!r}"
+        raise InputError(f"{problem}. Expected one of: {have}. Fix: leave `merge_same_lesion` out.")
+    return file
 
 
 def has_raw_table(params: StudyParams) -> bool:

@@ -74,6 +74,8 @@ class StudyParams(Strict):
     split_rule: Literal["by_lesion", "system_000", "system_001", "system_002", "system_003"] = "by_lesion"
     test_fraction: float = Field(0.2, gt=0, lt=0.5)
     validation_fraction: float = Field(0.2, gt=0, lt=0.5)
+    # merges, before the split, lesions that are one by the list in `reports/<dataset>/` (ham10000, isic9)
+    merge_same_lesion: bool = False
     split_seed: Count = 0  # fixed once; trying others is a defect
     # cross-validation: the cases are dealt into so many folds by lesion, and run r is tested on fold r (from `folds` on
     # again from the first) and validated on the next; 1: all runs share one split

@@ -14,12 +14,14 @@ import pandas as pd
 from lesion_utils.errors import InputError, first_ten
 
 MOST_BYTES = 200_000_000  # about a million rows of a prediction table; more would not fit a bootstrap in memory
+MOST_CELLS = 50_000_000  # of a Parquet file, whose size says little
 SUM_WITHIN = 1e-3  # of 1: the sum of the probabilities of an image, or what rounding to 2 or 3 decimals explains
 ROUNDING = 1e-6  # by which a float32 sum of probabilities may exceed 1
 
 
 def read_table(path: Path, expected: str) -> pd.DataFrame:
-    """Reads the table in ``path`` (commas, semicolons or tabs, UTF-8): every cell a stripped string, "" if empty.
+    """Reads the table in ``path`` (commas, semicolons or tabs, UTF-8; or Parquet): every cell a stripped string, "" if
+    empty.
 
     ``expected`` names the columns in messages. Raises InputError for a file that is missing, unreadable, empty, over
     200 MB (it is not opened), not text, or not a table.
@@ -29,7 +31,7 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
             problem = "is a folder" if path.is_dir() else "does not exist"
         elif (size := path.stat().st_size) > MOST_BYTES:
             problem = f"has {size / 1e6:,.0f} MB; at most {MOST_BYTES / 1e6:,.0f} MB can be read (drop columns)"
-        elif not (table := _text_cells(path)).empty:
+        elif not (table := (_parquet_cells if path.suffix.lower() == ".parquet" else _text_cells)(path)).empty:
             return table.fillna("").apply(lambda column: column.str.strip())  # a row may end early
         else:
             problem = "has no rows"
@@ -39,7 +41,9 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
         problem = f"cannot be read ({error.strerror})"
     except (ValueError, csv.Error, pd.errors.ParserWarning) as error:  # pandas' own parser errors are ValueErrors
         problem = f"is not a table ({str(error).strip()})"
-    raise InputError(f"{path} {problem}. Expected a CSV file: a header and one row per image, with {expected}.")
+    raise InputError(
+        f"{path} {problem}. Expected a CSV or Parquet file: a header and one row per image, with {expected}."
+    )
 
 
 def _text_cells(path: Path) -> pd.DataFrame:
@@ -53,6 +57,16 @@ def _text_cells(path: Path) -> pd.DataFrame:
             raise InputError(f"{path}: duplicate column(s): {', '.join(duplicates)}. Fix: keep one of each.")
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             return pd.read_csv(file, names=header, sep=delimiter, dtype=str, keep_default_na=False, index_col=False)
+
+
+def _parquet_cells(path: Path) -> pd.DataFrame:
+    from pyarrow import parquet  # slow
+
+    about = parquet.read_metadata(path)
+    if about.num_rows * about.num_columns > MOST_CELLS:
+        raise ValueError(f"{about.num_rows:,} rows of {about.num_columns:,} columns; at most {MOST_CELLS:,} cells")
+    table = pd.read_parquet(path).rename(columns=str)
+    return table.astype(object).where(table.notna(), "").astype(str).reset_index(drop=True)
 
 
 def blank(column: pd.Series) -> pd.Series:

@@ -40,7 +40,7 @@ def _near_groups(cases: pd.DataFrame, groups: pd.DataFrame, threads: int) -> np.
     linked = connected_groups(groups)[first]
     left, right, _ = _kept_pairs(cases[first], threads).T
     new = linked[left] != linked[right]
-    near = _components(left[new], right[new], int(first.sum()))
+    near = components(left[new], right[new], int(first.sum()))
     return np.where(np.bincount(near)[near] > 1, near, -1)[groups["same pixels"]]
 
 
@@ -70,10 +70,10 @@ def connected_groups(groups: pd.DataFrame) -> np.ndarray:
     values = groups.to_numpy()
     columns = values + len(groups) + np.arange(values.shape[1]) * len(groups)  # numbers are below n: none collide
     row, column = np.nonzero(values >= 0)
-    return _components(row, columns[row, column], len(groups) * (values.shape[1] + 1))[: len(groups)]
+    return components(row, columns[row, column], len(groups) * (values.shape[1] + 1))[: len(groups)]
 
 
-def _components(left: np.ndarray, right: np.ndarray, nodes: int) -> np.ndarray:
+def components(left: np.ndarray, right: np.ndarray, nodes: int) -> np.ndarray:
     """(nodes,) int: equal for nodes that links from ``left`` to ``right``, (m,) int, join directly or indirectly."""
     graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(nodes, nodes))
     return connected_components(graph, directed=False)[1]

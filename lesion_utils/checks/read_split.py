@@ -74,7 +74,7 @@ def cases_of(
     ids = cases["image_id"]
     refuse_rows(where, table.duplicated(keep=False), "duplicate rows", ids, "Fix: keep one of them.")
     if "lesion_id" in cases:
-        cases["lesion_id"] = _known(cases["lesion_id"])
+        cases["lesion_id"] = known_lesions(cases["lesion_id"])
     folds: list[str] = []
     if part:
         cases["split"] = part
@@ -86,7 +86,7 @@ def cases_of(
     return cases.assign(**{name: value for name, value in missing.items() if name not in cases}), folds
 
 
-def _known(lesions: pd.Series) -> pd.Series:
+def known_lesions(lesions: pd.Series) -> pd.Series:
     """``lesions`` with None where a cell says that the lesion is not known."""
     return lesions.astype(object).mask(blank(lesions) | lesions.str.lower().isin(_NO_LESION), None)
 
@@ -122,7 +122,7 @@ def with_lesions(cases: pd.DataFrame, metadata: Path) -> pd.DataFrame:
     if not cases["image_id"].isin(of_image.index).any():
         shown = f"{first_ten(cases['image_id'].head(3))}; there {first_ten(table['image_id'].head(3))}"
         raise InputError(f"{metadata} has none of the image ids, here {shown}. Fix: the table of the same dataset.")
-    cases = cases.assign(lesion_id=_known(cases["image_id"].map(of_image["lesion_id"]).fillna("")))
+    cases = cases.assign(lesion_id=known_lesions(cases["image_id"].map(of_image["lesion_id"]).fillna("")))
     if (cases["label"] == "").all() and "dx" in table:
         cases["label"] = cases["image_id"].map(of_image["dx"]).fillna("")
     return cases

@@ -22,7 +22,7 @@ from lesion_utils.rounding import number, span
 from lesion_utils.study import Judging
 from lesion_utils.views import asked_views
 
-MOST_DRAWS = 400_000_000  # images times resamples, a byte each
+MOST_DRAWS = 1_000_000_000  # images times resamples, a byte each
 
 
 @dataclass(frozen=True)

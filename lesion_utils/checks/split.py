@@ -120,7 +120,7 @@ def leakcheck(
     if images is None:
         unchecked.append(say("no pictures"))
     else:
-        cases["path"] = _paths(images, cases["image_id"])
+        cases["path"] = picture_files(images, cases["image_id"])
     if not melanomas:
         unchecked.append(say("no melanoma"))
     groups = link_groups(cases, threads, pictures=images is not None)
@@ -140,7 +140,7 @@ def leakcheck(
     return LeakCheck(cases, shares, tied, table_of_classes, baseline, melanomas, unchecked, warnings)
 
 
-def _paths(folder: Path, image_ids: pd.Series) -> pd.Series:
+def picture_files(folder: Path, image_ids: pd.Series) -> pd.Series:
     """The file of each image; only files below ``folder`` are considered, whatever the ids say."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder. Expected the folder with the pictures of the table.")

@@ -26,6 +26,7 @@ GROUPS = {  # command: module that has it; a module is imported when its command
     },
     "Check other people's results": {
         **dict.fromkeys(("matrix", "report", "score", "compare", "leakcheck"), "checks"),
+        "audit": "audit",
         **dict.fromkeys(("predict-set", "evaluate"), "models"),
     },
     "Use a trained model": dict.fromkeys(("pack", "predict"), "models"),

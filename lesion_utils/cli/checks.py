@@ -19,7 +19,16 @@ from lesion_utils.checks.report import judge_report
 from lesion_utils.checks.score import Score, as_dict, estimate_cells, in_words
 from lesion_utils.checks.score import score as score_table
 from lesion_utils.checks.split import leakcheck as check_split
-from lesion_utils.cli.common import Json, Malignant, Melanoma, finish, harmless, listed, unusable_input_exits_2
+from lesion_utils.cli.common import (
+    Json,
+    Malignant,
+    Melanoma,
+    finish,
+    harmless,
+    listed,
+    refuse_page,
+    unusable_input_exits_2,
+)
 from lesion_utils.errors import InputError
 from lesion_utils.paths import records
 from lesion_utils.predictions import labelled
@@ -158,7 +167,7 @@ def score(
         for option, share in (("--prevalence", prevalence), ("--specificity", specificity)):
             if not 0 < share < 1:
                 raise InputError(f"{option} {share:g}: expected a number between 0 and 1.")
-        _refuse_page(html, predictions, validation, metadata, truth)
+        refuse_page(html, predictions, validation, metadata, truth)
         cases = None if metadata is None else read_metadata(metadata)
         names = _asked(image_id=image_id, label=label, predicted=predicted)
         judged = score_table(
@@ -196,7 +205,7 @@ def compare(
     resamples: Annotated[int, typer.Option(min=100, help="bootstrap draws for a 95% CI")] = 2000,
 ) -> None:
     with unusable_input_exits_2():
-        _refuse_page(html, first, second, metadata, truth)
+        refuse_page(html, first, second, metadata, truth)
         cases = None if metadata is None else read_metadata(metadata)
         names = _asked(image_id=image_id, label=label, predicted=predicted, lesion_id=by)
         labels = None if truth is None else read_truth(truth)
@@ -218,13 +227,6 @@ def compare(
 
             write_page(html, "compare.html.j2", **shown, figure=_differences(found))
     finish(found.as_dict(), "compare.txt.j2", as_json, 0, **shown)
-
-
-def _refuse_page(html: Path | None, *read: Path | None) -> None:
-    if html and (html.is_dir() or not html.resolve().parent.is_dir()):
-        raise InputError(f"--html {html}: expected the name of a file in an existing folder.")
-    if html and html.resolve() in [path.resolve() for path in read if path]:
-        raise InputError(f"--html {html} is one of the tables that are read. Fix: give the page another name.")
 
 
 def _asked(**options: str | None) -> dict[str, str]:

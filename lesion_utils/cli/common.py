@@ -97,6 +97,14 @@ def unusable_input_exits_2() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
+def refuse_page(html: Path | None, *read: Path | None) -> None:
+    """Raises InputError if the page ``html`` cannot be written, or is one of the files that are ``read``."""
+    if html and (html.is_dir() or not html.resolve().parent.is_dir()):
+        raise InputError(f"--html {html}: expected the name of a file in an existing folder.")
+    if html and html.resolve() in [path.resolve() for path in read if path]:
+        raise InputError(f"--html {html} is one of the tables that are read. Fix: give the page another name.")
+
+
 def harmless(text: object) -> str:
     """``text`` without control, direction and other invisible characters that terminals obey: they become \ufffd."""
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in str(text))

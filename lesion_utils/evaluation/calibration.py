@@ -25,6 +25,7 @@ TOP = "top label"
 BINS = 15
 TEMPERATURES = (0.02, 50.0)  # searched
 
+MOST_SIMULATED = 50_000_000  # images times simulations
 _BLOCK = 2_000_000  # numbers simulated at a time; changing it changes what a seed gives
 
 
@@ -65,10 +66,12 @@ def calibration(table: PredictionTable, views: Views = None, bins: int = BINS, s
     """Expected calibration error of the top label, and of the probability of each view that the classes have.
 
     One row each, indexed by ``top label``, ``melanoma``, …, of the first run; columns ``metric, value``; the mean
-    (``calibrated``) and 95% quantile (``calibrated_95``) of a perfectly calibrated model, all from 0 to 1; ``n``
-    images, ``lesions``, ``note``, ``leaky``. A value above ``calibrated_95`` is more than chance.
+    (``calibrated``) and 95% quantile (``calibrated_95``) of a perfectly calibrated model, all from 0 to 1, by
+    ``simulations`` (fewer of large tables); ``n`` images, ``lesions``, ``note``, ``leaky``. A value above
+    ``calibrated_95`` is more than chance.
     """
     statements = _statements(table, views, bins)
+    simulations = min(simulations, max(100, MOST_SIMULATED // len(table)))
     simulated: dict[str, list[np.ndarray]] = {name: [] for name in statements}
     rng, scores = np.random.default_rng(table.seed), _normalised(table.probabilities)
     pace, step = (1 / np.maximum(scores, 1e-30)).astype(np.float32), max(1, _BLOCK // scores.size)
@@ -174,11 +177,11 @@ class _Statement(NamedTuple):
     makes_true: np.ndarray  # (n, k) bool: the labels that would make it true
     hits: np.ndarray  # (n,) bool: it is true
     bin_of: np.ndarray  # (n,) from 0 up, of equal mass as far as ties, which stay together, allow
+    bins: np.ndarray  # (n, bins) 1.0 in the bin of each case
 
     def errors(self, hits: np.ndarray) -> np.ndarray:
         """Expected calibration error of each sample of ``hits``, (S, n) bool: (S,)."""
-        gaps = (hits - self.stated) @ (self.bin_of[:, None] == np.unique(self.bin_of)).astype(np.float64)
-        return np.abs(gaps).sum(1) / len(self.stated)
+        return np.abs((hits - self.stated) @ self.bins).sum(1) / len(self.stated)
 
 
 def _statements(table: PredictionTable, views: Views, bins: int) -> dict[str, _Statement]:
@@ -189,7 +192,9 @@ def _statements(table: PredictionTable, views: Views, bins: int) -> dict[str, _S
         events[name] = scores[:, member].sum(1).round(12), np.broadcast_to(member, scores.shape)
     for name, (stated, makes_true) in events.items():
         bin_of = np.searchsorted(np.sort(stated), stated, "left") * bins // len(stated)
-        statements[name] = _Statement(stated, makes_true, makes_true[np.arange(len(table)), table.truth], bin_of)
+        members = (bin_of[:, None] == np.unique(bin_of)).astype(np.float64)
+        hits = makes_true[np.arange(len(table)), table.truth]
+        statements[name] = _Statement(stated, makes_true, hits, bin_of, members)
     return statements
 
 

@@ -48,9 +48,8 @@ class OperatingPoint:
         """``chosen on …: optimistic`` if cases of ``table``, or of their lesions, were chosen on; else ``""``."""
         if self.validation is None:
             return ""
-        shared = np.any(
-            [table.frame[ids].isin(self.validation.frame[ids]) for ids in ("image_id", "lesion_id")], axis=0
-        )
+        ids, same = ("image_id", "lesion_id"), self.validation is table
+        shared = np.any([same or table.frame[of].isin(self.validation.frame[of]) for of in ids], axis=0)
         some = f"{shared.sum():,} of these {len(table):,} cases or on their lesions"
         return f"chosen on {'the same cases' if shared.all() else some}: optimistic" if shared.any() else ""
 
