@@ -1,5 +1,5 @@
 """``python -m lesion_utils`` is the command ``lesion``."""
 
-from lesion_utils.cli import app
+from lesion_utils.cli import main
 
-app()
+main()

@@ -25,6 +25,9 @@ LEAK_SPLITS = {"test": "all test images", "test_can_leak": "test images that can
 _NEEDED = ("image_id", "lesion_id", "label")
 
 
+YES, NO = ("true", "1", "1.0", "yes", "y", "t"), ("false", "0", "0.0", "no", "n", "f", "")  # column leaky, in any case
+
+
 def classes_of(table: pd.DataFrame) -> list[str]:  # in the table's order
     return [column.removeprefix("p_") for column in table.columns if column.startswith("p_")]
 
@@ -47,7 +50,7 @@ def as_csv(table: pd.DataFrame) -> str:
 
 
 def is_leaky(table: pd.DataFrame) -> bool:
-    return "leaky" in table and bool(table["leaky"].astype(str).str.strip().str.lower().isin(["true", "1"]).any())
+    return "leaky" in table and bool(table["leaky"].astype(str).str.strip().str.lower().isin(YES).any())
 
 
 def validate(table: pd.DataFrame, where: object) -> pd.DataFrame:

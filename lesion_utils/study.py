@@ -47,6 +47,8 @@ class Judging(Strict):
     views: dict[Name, tuple[str, ...]] = Field({})
 
 
+MOST_BYTES, MOST_ENTRIES = 1_000_000, 100_000  # of a study's file
+
 StudyName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_]*$")]
 
 
@@ -79,12 +81,12 @@ class StudyParams(Strict):
     split_seed: Count = 0  # fixed once; trying others is a defect
     # cross-validation: the cases are dealt into so many folds by lesion, and run r is tested on fold r (from `folds` on
     # again from the first) and validated on the next; 1: all runs share one split
-    folds: Positive = 1
+    folds: Annotated[Positive, Field(le=100)] = 1
     seed: Count = 0  # training seed of run 0; run r trains with seed + r
-    runs: Positive = 1  # trainings of each recipe
+    runs: Annotated[Positive, Field(le=10_000)] = 1  # trainings of each recipe
     run: Count = 0  # the run that a notebook executes
     threads: Positive = 2  # results depend on it, so it is a parameter, not read off the machine
-    resamples: Annotated[int, Field(ge=100)] = 2000  # bootstrap draws of each interval
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000  # bootstrap draws of each interval
     judging: Judging = Judging()
     show_samples: bool = True  # show pictures of cases; off for reports that are published
     baseline: dict[Name, Recipe] = Field({})
@@ -214,8 +216,8 @@ def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyPara
     in_params = path.is_relative_to(folder)
     where = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        values = _read_yaml(path)
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{where} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected `key: value` lines, found {type(values).__name__}")
@@ -302,6 +304,39 @@ def assignments(source: str) -> dict[str, ast.expr]:
 def publish_numbers(params: StudyParams, notebook: str, numbers: dict[str, Any]) -> None:
     """Writes the key numbers of this execution of ``notebook`` for the index of the study's reports."""
     write_json(run_folder(params.study) / "numbers" / f"{run_name(notebook, params.run)}.json", numbers)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that a section has twice, of which YAML would drop the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
+            problem = f"the key `{twice[0]}` appears twice in one section. Fix: remove one"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> Any:
+    """What ``path`` holds; ValueError for a file that is too large, no UTF-8, or nested too deeply."""
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+    text = path.read_text(encoding="utf-8")
+    try:
+        if _entries(yaml.compose(text, Loader=yaml.SafeLoader), {}) > MOST_ENTRIES:
+            raise ValueError(f"it holds more than {MOST_ENTRIES:,} values, with those that anchors repeat")
+        return yaml.load(text, Loader=_UniqueKeys)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply, or contains itself") from error
+
+
+def _entries(node: Any, known: dict[int, int]) -> int:
+    """How many values ``node`` holds if anchors are written out; RecursionError if it holds itself."""
+    if id(node) not in known:
+        children = getattr(node, "value", ())
+        pairs = [child for pair in children for child in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 if isinstance(children, str) else 1 + sum(_entries(child, known) for child in pairs)
+    return known[id(node)]
 
 
 def _explain(problem: Any, where: object) -> str:

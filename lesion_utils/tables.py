@@ -56,7 +56,13 @@ def _text_cells(path: Path) -> pd.DataFrame:
         if duplicates := sorted({name for name in header if header.count(name) > 1}):
             raise InputError(f"{path}: duplicate column(s): {', '.join(duplicates)}. Fix: keep one of each.")
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            return pd.read_csv(file, names=header, sep=delimiter, dtype=str, keep_default_na=False, index_col=False)
+            table = pd.read_csv(file, names=header, sep=delimiter, dtype=str, keep_default_na=False, index_col=False)
+    for name, column in table.items():  # a quote that is not closed takes in the rows that follow
+        if (broken := column.str.contains("\n", regex=False, na=False)).any():
+            row = int(broken.idxmax()) + 2
+            problem = f"{path}: the cell in row {row}, column {name} contains a line break: a quote may not be closed"
+            raise InputError(f"{problem}. Fix: close the quote, or take the line break out.")
+    return table
 
 
 def _parquet_cells(path: Path) -> pd.DataFrame:

@@ -70,3 +70,9 @@ def test_the_command_builds_no_grammar_of_web_addresses_and_the_package_changes_
 def test_an_unknown_stage_is_refused_with_those_there_are():
     done = CliRunner().invoke(app, ["check-weights", "nope", "quick"])
     assert done.exit_code == 2 and all(stage in done.output for stage in ("'nope'", *STAGES))
+
+
+def test_an_error_of_the_program_does_not_exit_like_a_finding():
+    code = "from lesion_utils import cli; cli.app = lambda: 1 / 0; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 70 and "ZeroDivisionError" in done.stderr and "report it" in done.stderr

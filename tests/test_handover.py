@@ -31,7 +31,7 @@ from lesion_utils.runtime import keras
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
 
 RECIPE = Recipe(backbone={"image_size": (24, 32)}, hidden=16, exports=("saved_model", "h5", "pickle"))
-FORMS = ["saved_model", "model.keras", "model.h5", "model.pkl"]
+FORMS = ["model.keras", "saved_model", "model.h5", "model.pkl"]
 HISTORY = pd.DataFrame(
     {
         "epoch": [1, 2],
@@ -105,7 +105,7 @@ def test_what_is_written_is_what_is_listed(exported):
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_models_probabilities_whatever_the_type_and_number_of_pictures(exported, model, form):
     pictures = np.random.default_rng(1).integers(0, 256, (70, 24, 32, 3), np.uint8)
-    predict = handover.load(exported / form, trust_pickle=True)
+    predict = handover.load(exported / form, trusted=True)
     expected = model.predict(pictures.astype(np.float32), verbose=0)
     assert np.allclose(predict(pictures), expected, atol=1e-6) and expected.std() > 1e-3
     assert np.allclose(predict(pictures[:3].astype(np.float32)), expected[:3], atol=1e-6)
@@ -227,7 +227,7 @@ def test_a_pickle_is_loaded_only_by_who_trusts_it(tmp_path):
     path = tmp_path / "model.pkl"
     path.write_bytes(pickle.dumps(Evil()))
     message = refused(handover.load, path)
-    assert "is a pickle" in message and "--trust-pickle" in message
+    assert "any program" in message and "--trust" in message
     assert refused(handover.load, tmp_path) == message  # found in its folder, too
     assert not (tmp_path / "broken into").exists()
     assert "NoneType" in refused(handover.load, path, True)
@@ -235,7 +235,7 @@ def test_a_pickle_is_loaded_only_by_who_trusts_it(tmp_path):
 
 
 def test_a_folder_is_its_first_model_and_never_a_pickle_where_there_is_another(copied):
-    assert handover.model_in(copied) == copied / "saved_model"
+    assert handover.model_in(copied) == copied / "model.keras"
     for form, following in itertools.pairwise(FORMS):
         (shutil.rmtree if form == "saved_model" else os.remove)(copied / form)
         assert handover.model_in(copied) == copied / following
@@ -253,11 +253,11 @@ def test_a_damaged_model_is_named(copied, form):
 def test_a_saved_model_whose_weights_are_damaged_is_named(copied):
     (weights,) = (copied / "saved_model" / "variables").glob("*.data*")
     weights.write_bytes(weights.read_bytes()[:100])
-    assert "saved_model cannot be loaded as a model (" in refused(handover.load, copied)
+    assert "saved_model cannot be loaded as a model (" in refused(handover.load, copied / "saved_model", True)
 
 
 def test_what_is_no_model(tmp_path):
-    assert "nowhere: no model. Expected a folder with one of saved_model" in refused(
+    assert "nowhere: no model. Expected a folder with one of model.keras" in refused(
         handover.load, tmp_path / "nowhere"
     )
     assert "no model. Expected a folder with" in refused(handover.load, tmp_path)
@@ -329,14 +329,14 @@ def test_a_copied_folder_and_the_images_are_all_it_takes(copied, cases, scores, 
 
 
 @pytest.mark.slow
-def test_each_form_can_be_named_and_a_pickle_only_with_its_flag(exported, phantom_folder, tmp_path):
+def test_each_form_can_be_named_and_all_but_keras_only_with_the_flag(exported, phantom_folder, tmp_path):
     tables = []
     for form in FORMS:
         words = [exported / form, "--data", phantom_folder, "--output", tmp_path / form]
-        if form == "model.pkl":
+        if form != "model.keras":
             code, printed = evaluate(*words)
-            assert code == 2 and "is a pickle" in printed and not (tmp_path / form).exists()
-            words.append("--trust-pickle")
+            assert code == 2 and "model.keras instead" in printed and not (tmp_path / form).exists()
+            words.append("--trust")
         code, printed = evaluate(*words)
         assert code == 0 and printed.startswith(f"{exported / form}: ")
         tables.append(pd.read_csv(tmp_path / form / "predictions.csv"))
@@ -379,7 +379,7 @@ def test_images_may_lie_in_two_folders_but_not_in_both(model, cases, phantom_fol
     recipe = RECIPE.model_copy(update={"exports": ("h5",)})
     test = pd.concat([cases[cases["split"] == "train"], isic2018.read(isic2018_folder)]).assign(split="test")
     handover.write(tmp_path, model, HISTORY, test, recipe, {"test": np.zeros((len(test), 7))})
-    words = [tmp_path, "--data", phantom_folder]
+    words = [tmp_path, "--trust", "--data", phantom_folder]
     code, printed = evaluate(*words)
     assert code == 2 and "Fix: --data" in printed
     code, printed = evaluate(*words, "--data", isic2018_folder)
@@ -392,7 +392,7 @@ def test_a_model_of_other_classes_than_about_says(copied, phantom_folder):
     about = json.loads((copied / "about.json").read_text())
     (copied / "about.json").write_text(json.dumps(about | {"classes": [*about["classes"], "wart"]}))
     code, printed = evaluate(copied, "--data", phantom_folder)
-    assert code == 2 and "saved_model gives 7 probabilities per picture. Expected 8" in printed
+    assert code == 2 and "model.keras gives 7 probabilities per picture. Expected 8" in printed
 
 
 # figures

@@ -497,3 +497,32 @@ def test_names_are_what_the_columns_are_called():
         leakcheck(named, names=dict(zip(("image_id", "lesion_id", "label", "split"), "abcd", strict=True))).as_dict()
         == leakcheck(table).as_dict()
     )
+
+
+@pytest.mark.parametrize(
+    ("trained", "tested"),
+    [("ISIC_1.jpg", "ISIC_1"), ("ISIC_1", "isic_1"), ("train/ISIC_1.jpg", "test/ISIC_1.jpg"), ("a\\1.png", "b/1.PNG")],
+)
+def test_one_image_spelt_in_two_ways_is_a_leak(tmp_path, trained, tested):
+    path = tmp_path / "split.csv"
+    rows = [(trained, "train"), ("other.jpg", "train"), (tested, "test"), ("third.jpg", "test")]
+    pd.DataFrame(rows, columns=["image_id", "split"]).to_csv(path, index=False)
+    found = json.loads(run(path, "--json").stdout)
+    assert found["leak"] and [(row["image_id"], row["partner"]) for row in found["tied"]] == [(tested, trained)]
+    assert any("1" in warning and "ending" in warning for warning in found["warnings"])
+
+
+def test_names_that_repeat_within_a_part_keep_their_folders(tmp_path):
+    """mel/1.jpg and nv/1.jpg are two pictures."""
+    path = tmp_path / "split.csv"
+    rows = [("mel/1.jpg", "train"), ("nv/1.jpg", "train"), ("bcc/1.jpg", "test"), ("df/2.jpg", "test")]
+    pd.DataFrame(rows, columns=["image_id", "split"]).to_csv(path, index=False)
+    assert not json.loads(run(path, "--json").stdout)["leak"]
+
+
+def test_lesions_are_joined_whatever_the_ending_of_the_ids(tmp_path):
+    split, metadata = tmp_path / "split.csv", tmp_path / "metadata.csv"
+    pd.DataFrame({"image_id": ["x/A.jpg", "x/B.jpg"], "split": ["train", "test"]}).to_csv(split, index=False)
+    pd.DataFrame({"image_id": ["A", "B"], "lesion_id": ["L", "L"]}).to_csv(metadata, index=False)
+    found = json.loads(run(split, "--metadata", metadata, "--json").stdout)
+    assert found["leak"] and {row["what"] for row in found["tied"]} == {"same lesion"}

@@ -560,3 +560,15 @@ def test_the_documented_example_is_read(tmp_path):
     assert len(table) == 3 and table["lesion_id"].nunique() == 2
     for column in ("image_id", "label", "lesion_id", "predicted", *score_table.DESCRIBING):
         assert f"`{column}`" in text
+
+
+@pytest.mark.parametrize("word", ["True", "1", "1.0", "yes", "T"])
+def test_every_way_to_say_leaky_counts(written, word):
+    done = lesion(written(described(TABLE).assign(leaky=word)))
+    assert done.exit_code == 1 and "FOUND: leaky" in done.stdout
+
+
+def test_another_word_in_column_leaky_is_refused(written):
+    assert lesion(written(described(TABLE).assign(leaky="no"))).exit_code == 0
+    done = lesion(written(described(TABLE).assign(leaky="perhaps")))
+    assert done.exit_code == 2 and "leaky" in done.output and "perhaps" in done.output

@@ -421,9 +421,11 @@ def test_a_recipe_that_contradicts_itself_is_refused(recipe, told):
         Recipe(**recipe)
 
 
-def test_a_study_in_a_folder_is_named_with_it(load):
+def test_a_study_in_a_folder_is_named_with_it(load, tmp_path):
+    load("")
+    (tmp_path / "params" / "mine.yml").write_text("study: published/mine\n")
     with pytest.raises(InputError, match="key `study` is 'published/mine'"):
-        load("study: published/mine")
+        load_study("mine")
 
 
 @pytest.mark.parametrize(
@@ -457,3 +459,45 @@ def test_the_parts_of_a_study_and_what_a_recipe_is_held_against():
         ("system_000", "a folder", ("validation", "test")),
     ]:
         assert StudyParams(split_rule=rule, isic2018=isic2018).held_out_splits == splits
+
+
+# files that would stop the program, or mean something else than they say
+
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+MERGES = "a: &a {x: 1}\n" + "".join(
+    f"{new}: &{new} {{<<: [{', '.join([f'*{old}'] * 9)}]}}\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("seed: 1\nseed: 2\n", ["seed", "twice"]),
+        ("baseline:\n  one: {hidden: 1}\n  one: {hidden: 2}\n", ["one", "twice"]),
+        (BOMB, ["100,000 values"]),
+        (MERGES, ["100,000 values"]),
+        ("a: " + "[" * 3000 + "]" * 3000, ["nested too deeply"]),
+        ("a: &a [*a]\n", ["nested too deeply, or contains itself"]),
+        ("question: " + "x" * 2_000_000, ["1,000,000 bytes"]),
+        ("phantom: {lesions: 1000000000}\n", ["phantom.lesions", "100000"]),
+        ("runs: 1000000000\n", ["runs", "10000"]),
+    ],
+)
+def test_a_file_that_would_hang_or_lose_a_key_is_refused(load, text, facts):
+    with pytest.raises(InputError) as caught:
+        load(text)
+    assert all(fact in str(caught.value) for fact in ["mine.yml", *facts]), str(caught.value)[:300]
+
+
+def test_a_file_that_is_not_utf_8_is_refused(load, tmp_path):
+    load("")
+    (tmp_path / "params" / "mine.yml").write_bytes("study: mine\nquestion: \u00fc\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"mine\.yml is not valid YAML.*utf-8"):
+        load_study("mine")
+
+
+def test_a_section_may_replace_keys_that_it_merges(load):
+    text = "baseline:\n  one: &one {hidden: 16}\n  two: {<<: *one, hidden: 32}\n"
+    assert [recipe.hidden for recipe in load(text).baseline.values()] == [16, 32]

@@ -2,9 +2,11 @@
 
 import os
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from lesion_utils import tables
 from lesion_utils.errors import InputError
 from lesion_utils.tables import (
     MOST_BYTES,
@@ -123,3 +125,35 @@ def test_a_message_shows_ten_rows_and_counts_all():
     column = pd.Series([""] * 13, name="dx")
     with pytest.raises(InputError, match=r"13 row\(s\): row 2.*row 11.*and 3 more"):
         refuse_rows("t.csv", column == "", "no dx", column, "Fix: fill it in.")
+
+
+def test_a_quote_that_is_not_closed_does_not_swallow_rows(tmp_path):
+    """Three of four rows would become one cell."""
+    path = tmp_path / "table.csv"
+    path.write_bytes(b'image_id,split\n"a,train\nb,train\nc,test"\nd,test\n')
+    with pytest.raises(InputError) as caught:
+        read_table(path, "image_id")
+    assert all(fact in str(caught.value) for fact in (str(path), "row 2", "image_id", "quote"))
+
+
+def test_a_parquet_file_is_read_as_the_csv_of_the_same_table(tmp_path):
+    table = pd.DataFrame({"image_id": ["a", "b"], "age": [55.5, np.nan], "split": ["train", None], "n": [1, 2]})
+    table.to_csv(tmp_path / "table.csv", index=False)
+    table.to_parquet(tmp_path / "table.parquet")
+    both = [read_table(tmp_path / f"table.{ending}", "image_id") for ending in ("csv", "parquet")]
+    assert both[0].to_dict("records") == both[1].to_dict("records")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"image_id\na\n"])
+def test_a_parquet_file_that_is_none_is_refused(tmp_path, content):
+    path = tmp_path / "table.parquet"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is not a table"):
+        read_table(path, "image_id")
+
+
+def test_a_parquet_file_of_too_many_cells_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    pd.DataFrame({"image_id": range(100)}).to_parquet(tmp_path / "table.parquet")
+    monkeypatch.setattr(tables, "MOST_CELLS", 99)
+    with pytest.raises(InputError, match="100 rows"):
+        read_table(tmp_path / "table.parquet", "image_id")

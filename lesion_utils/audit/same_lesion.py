@@ -91,10 +91,12 @@ def _matched(first: Keypoints, second: Keypoints) -> tuple[np.ndarray, np.ndarra
     if len(first.points) < 2 or len(second.points) < 2:
         return first.points[:0], second.points[:0]
     similar = _unit(first.descriptors) @ _unit(second.descriptors).T
-    two = np.partition(similar, -2, axis=1)[:, -2:]
-    far_second, near = np.sqrt(np.maximum(0, 2 - 2 * two)).T
-    matched = np.flatnonzero(near < RATIO * far_second)
-    return first.points[matched], second.points[similar[matched].argmax(1)]
+    rows, best = np.arange(len(similar)), similar.argmax(1)
+    nearest = similar[rows, best]
+    similar[rows, best] = -1
+    near, next_near = (np.sqrt(np.maximum(0, 2 - 2 * of)) for of in (nearest, similar.max(1)))
+    matched = np.flatnonzero(near < RATIO * next_near)
+    return first.points[matched], second.points[best[matched]]
 
 
 def _agreeing(first: Keypoints, second: Keypoints) -> tuple[int, float, float]:

@@ -120,9 +120,9 @@ def _by_group(both: PredictionTable, views: dict[str, list[str]], cases: pd.Data
             images, lesions = both.size(chosen)
             about = {"variable": variable, "group": group, "metric": metric}
             right, other_right = (is_right[both.truth, predicted] for predicted in both.predicted_by_frame)
-            change = (other_right.astype(np.float64) - right)[chosen, None]
-            draws = weighted_mean(change, both.weights[:, chosen])[:, 0] if images else np.full(both.resamples, np.nan)
-            value = change.mean() if images else np.nan
+            change = other_right.astype(np.float64) - right
+            draws = weighted_mean(change[:, None], both.weights, chosen)[:, 0]
+            value = change[chosen].mean() if images else np.nan
             rows.append(
                 about | estimate_row(value, draws, {"this group": lesions}, images, lesions) | {"few": images < FEW}
             )

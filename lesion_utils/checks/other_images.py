@@ -61,7 +61,7 @@ def predict_folder(
 
 
 def predict_reported(
-    model_file: Path, about: handover.About, folders: Sequence[Path], threads: int, trust_pickle: bool = False
+    model_file: Path, about: handover.About, folders: Sequence[Path], threads: int, trusted: bool = False
 ) -> pd.DataFrame:
     """The prediction table of a model that was handed over, for the cases that ``about`` lists.
 
@@ -81,15 +81,15 @@ def predict_reported(
             shown = f"{bad.sum():,} of {len(cases):,}: {first_ten(cases.loc[bad, 'image_id'])}"
             fix = "Expected the dataset that it was trained on. Fix: --data with its folder, once for each folder."
             raise InputError(f"{where}: {problem}, {shown}. {fix}")
-    return _predict(model_file, cases.assign(path=images["path"]), about.classes, threads, about.leaky, trust_pickle)
+    return _predict(model_file, cases.assign(path=images["path"]), about.classes, threads, about.leaky, trusted)
 
 
 def _predict(
-    model_file: Path, cases: pd.DataFrame, classes: Sequence[str], threads: int, leaky: bool, trust_pickle: bool = False
+    model_file: Path, cases: pd.DataFrame, classes: Sequence[str], threads: int, leaky: bool, trusted: bool = False
 ) -> pd.DataFrame:
     """The prediction table of ``cases``; probabilities of ``classes`` of the same name are summed."""
     start(threads)
-    model = handover.load(model_file, trust_pickle)
+    model = handover.load(model_file, trusted)
     scores = model(load_pictures(cases["path"], model.image_size, threads))
     if scores.shape[1] != len(classes):
         expected = f"Expected {len(classes)}, one for each of {', '.join(classes)}. Fix: copy the whole folder again."

@@ -11,7 +11,7 @@ from lesion_utils import tables
 from lesion_utils.checks.columns import recognised, spelt_alike, with_truth
 from lesion_utils.checks.findings import say
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.predictions import classes_of
+from lesion_utils.predictions import NO, YES, classes_of
 
 DESCRIBING = ("age", "sex", "localization", "source", "skin_tone")  # the subgroup table groups by these
 METADATA = f"image_id, and if known lesion_id, {', '.join(DESCRIBING)}"
@@ -58,6 +58,8 @@ def read_predictions(
     fix = "Fix: name the columns with --image-id and --label."
     frame = _checked(path, table, EXPECTED, ["image_id", "label"], f" {fix}")
     tables.require_filled(path, frame["label"], "Expected a class.")
+    if "leaky" in frame:
+        tables.require_one_of(path, frame["leaky"].str.lower(), [*YES, *NO], "value in column leaky")
     frame = spelt_alike(frame, notes)
     columns = [name for name in frame if name.startswith("p_")] or ["predicted"]
     if columns != ["predicted"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lesion_utils.errors import InputError, first_ten
+from lesion_utils.paths import PICTURES
 from lesion_utils.splits import SPLITS
 from lesion_utils.tables import (
     blank,
@@ -86,6 +87,25 @@ def cases_of(
     return cases.assign(**{name: value for name, value in missing.items() if name not in cases}), folds
 
 
+def plain_ids(cases: pd.DataFrame) -> pd.Series:
+    """The ids of the images without case, ending and folder, as far as images of one part keep different ids."""
+    ids = cases["image_id"]
+    for change in (_without_ending, _without_folder):
+        shorter = change(ids)
+        if shorter.groupby(cases["split"]).nunique().equals(ids.groupby(cases["split"]).nunique()):
+            ids = shorter
+    return ids
+
+
+def _without_ending(ids: pd.Series) -> pd.Series:
+    endings = "|".join(ending.removeprefix(".") for ending in PICTURES)
+    return ids.str.casefold().str.replace(rf"\.(?:{endings})$", "", regex=True)
+
+
+def _without_folder(ids: pd.Series) -> pd.Series:
+    return ids.str.replace(r"^.*[/\\]", "", regex=True)
+
+
 def known_lesions(lesions: pd.Series) -> pd.Series:
     """``lesions`` with None where a cell says that the lesion is not known."""
     return lesions.astype(object).mask(blank(lesions) | lesions.str.lower().isin(_NO_LESION), None)
@@ -118,11 +138,11 @@ def with_lesions(cases: pd.DataFrame, metadata: Path) -> pd.DataFrame:
     table = read_table(metadata, "image_id, lesion_id")
     require_columns(metadata, table, ["image_id", "lesion_id"], "Expected the table of the dataset, with lesion ids.")
     require_unique(metadata, table["image_id"])
-    of_image = table.set_index("image_id")
-    if not cases["image_id"].isin(of_image.index).any():
+    of_image, ids = table.set_index(_without_ending(table["image_id"])), plain_ids(cases)
+    if not ids.isin(of_image.index).any():
         shown = f"{first_ten(cases['image_id'].head(3))}; there {first_ten(table['image_id'].head(3))}"
         raise InputError(f"{metadata} has none of the image ids, here {shown}. Fix: the table of the same dataset.")
-    cases = cases.assign(lesion_id=known_lesions(cases["image_id"].map(of_image["lesion_id"]).fillna("")))
+    cases = cases.assign(lesion_id=known_lesions(ids.map(of_image["lesion_id"]).fillna("")))
     if (cases["label"] == "").all() and "dx" in table:
-        cases["label"] = cases["image_id"].map(of_image["dx"]).fillna("")
+        cases["label"] = ids.map(of_image["dx"]).fillna("")
     return cases

@@ -11,7 +11,7 @@ from scipy.stats import hypergeom, norm
 
 from lesion_utils.audit.links import KINDS, link_groups, linked_to
 from lesion_utils.checks.findings import say
-from lesion_utils.checks.read_split import cases_of, with_lesions
+from lesion_utils.checks.read_split import cases_of, plain_ids, with_lesions
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import exact_interval, wilson
 from lesion_utils.paths import PICTURES, records
@@ -107,6 +107,7 @@ def leakcheck(
         cases, folds = cases_of(table, names or {}, where)
     if metadata is not None:
         cases = with_lesions(cases, metadata)
+    cases["isic_id"] = plain_ids(cases)
     labels = sorted(set(cases["label"]) - {""})
     melanomas = asked_views(labels, melanoma).get("melanoma", []) if labels else []
     unchecked = []
@@ -136,6 +137,8 @@ def leakcheck(
         classes = pd.DataFrame({"whole": whole, "test": n / in_test.sum(), "n in test": n})
         warnings = [*_single_images(cases, in_test), *_other_frequencies(cases, in_test, classes)]
         baseline = _baseline(cases, cases[in_test])
+    if spelt := cases["image_id"].nunique() - cases["isic_id"].nunique():
+        warnings.append(say("ids spelt", n=spelt))
     table_of_classes = classes.rename_axis("label").reset_index()
     return LeakCheck(cases, shares, tied, table_of_classes, baseline, melanomas, unchecked, warnings)
 

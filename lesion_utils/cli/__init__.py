@@ -1,12 +1,13 @@
 """The command ``lesion``: runs a study, and checks other people's results.
 
-Exit codes: 0 done, 1 a run failed or something was found, 2 unusable input.
+Exit codes: 0 done, 1 a run failed or something was found, 2 unusable input, 70 an error of the program.
 """
 
 import importlib
 import os
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ GROUPS = {  # command: module that has it; a module is imported when its command
 }
 MODULES = {command: module for commands in GROUPS.values() for command, module in commands.items()}
 RENAMED = {"refs": "refresh-notebooks", "readme": "refresh-readme", "check": "check-data"}
+BUG = "This is an error of the program, not of your input. Please report it with the lines above."
 SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 
 
@@ -70,6 +72,16 @@ def help_of(command: str) -> str:
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help=__doc__, **SETTINGS)
+
+
+def main() -> None:
+    """Runs the command; an error of the program itself exits with 70, so that no script takes it for a finding."""
+    try:
+        app()
+    except Exception:
+        traceback.print_exc()
+        print(BUG, file=sys.stderr)
+        sys.exit(70)
 
 
 @app.callback()

@@ -153,7 +153,9 @@ def evaluate(
     data: Annotated[list[Path], typer.Option(help="folder of images, as for `lesion predict-set`; repeatable")],
     output: Annotated[Path | None, typer.Option(help="default: the folder `evaluated` next to the model")] = None,
     threads: Annotated[int, typer.Option(min=1, help="the last digits of the probabilities depend on it")] = 2,
-    trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="load a .pkl: this runs any code in it")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="load another form than .keras: it may run any program")
+    ] = False,
 ) -> None:
     with unusable_input_exits_2():
         import matplotlib.pyplot as plt  # these imports are slow
@@ -166,7 +168,7 @@ def evaluate(
         model = handover.model_in(model)
         folder = model.absolute().parent
         about, history = handover.read_about(folder), handover.read_history(folder)
-        table = evaluation.PredictionTable(predict_reported(model, about, data, threads, trust_pickle))
+        table = evaluation.PredictionTable(predict_reported(model, about, data, threads, trust))
     source, output = about.source or data[0].name, output or folder / "evaluated"
     counts, title = evaluation.confusion(table), labelled(f"{source}: {about.part}, n = {len(table):,}", about.leaky)
     for name, figure in {

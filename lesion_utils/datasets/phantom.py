@@ -41,7 +41,7 @@ _VIEW_COUNT, _RECORD, _LOOK, _SOURCE, _LESION, _VIEW, _IMAGE_ID, _LESION_ID, _DU
 class Phantom(Strict):
     """The options of the phantom."""
 
-    lesions: Annotated[int, Field(ge=14)] = 600
+    lesions: Annotated[int, Field(ge=14, le=100_000)] = 600
     seed: Count = 0
     signal: Fraction = Field(0.6, description="how strongly the class shows in the picture; 0: not at all")
     duplicates: Count = Field(0, description="images planted again under another id and lesion")

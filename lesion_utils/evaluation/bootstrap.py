@@ -47,7 +47,7 @@ def lesion_draws(
         rows = np.concatenate(lacking)
         redrawn += len(rows)
         if len(rows) == 0 or redrawn > resamples:
-            return counts[:, codes], redrawn
+            return (counts if lesions == len(codes) else counts[:, codes]), redrawn  # as they are: half the memory
 
 
 def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
@@ -113,7 +113,7 @@ def share_draws(weights: np.ndarray, hits: np.ndarray, among: np.ndarray) -> np.
     """Shares of ``hits``, (n, m) bool, ``among`` some cases, (n,) bool, in each draw: (B, m); NaN without cases."""
     if not among.any():
         return np.full((len(weights), hits.shape[1]), np.nan)
-    return weighted_mean(hits[among].astype(np.float64), weights[:, among])
+    return weighted_mean(hits.astype(np.float64), weights, among)
 
 
 def interval_row(value: float, draws: np.ndarray, share_of: int = 0) -> dict:

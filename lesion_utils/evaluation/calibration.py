@@ -137,7 +137,7 @@ def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins
     statements = _statements(table, views, bins)
     if of not in statements:
         raise InputError(f"No probability of {of!r} is stated for the classes {', '.join(table.classes)}.")
-    stated, _, hits, bin_of = statements[of]
+    stated, _, hits, bin_of, _ = statements[of]
     return pd.DataFrame(
         {"stated": stated[bin_of == index].mean()} | table.share(hits, bin_of == index, "this bin")
         for index in np.unique(bin_of)

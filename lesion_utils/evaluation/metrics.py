@@ -7,28 +7,35 @@ Metrics, of confusion counts, values per case or ROC curves, are (B,) float64, N
 
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
+from typing import TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array
 
+Among: TypeAlias = np.ndarray | slice  # which of n cases count: (n,) bool
+ALL = slice(None)
 BLOCK = 2_000_000  # weights held as float64 at a time: 16 MB
+LARGE = 100_000  # cases; with more, blocks get smaller, because curves need many times their memory
 
 
-def blocks(weights: np.ndarray) -> Iterator[np.ndarray]:
-    """Some draws of ``weights`` at a time, as (b, n) float64 with contiguous columns, which is fastest."""
-    step = max(1, BLOCK // weights.shape[1])
-    return (_by_case(weights[start : start + step]).T for start in range(0, len(weights), step))
+def blocks(weights: np.ndarray, among: Among = ALL) -> Iterator[np.ndarray]:
+    """Some draws of the weights ``among`` the cases at a time: (b, m) float64 with contiguous columns (fastest)."""
+    n = weights.shape[1]
+    step = max(1, int(BLOCK / n * min(1, LARGE / n)))
+    return (_by_case(weights[start : start + step, among]).T for start in range(0, len(weights), step))
 
 
-def over_draws(of: Callable[[np.ndarray], np.ndarray], weights: np.ndarray) -> np.ndarray:
+def over_draws(of: Callable[[np.ndarray], np.ndarray], weights: np.ndarray, among: Among = ALL) -> np.ndarray:
     """``of(weights)`` in bounded memory for any number of draws: ``of`` gets them block by block."""
-    return np.concatenate([of(block) for block in blocks(weights)])
+    return np.concatenate([of(block) for block in blocks(weights, among)])
 
 
-def confusion_counts(truth: np.ndarray, predicted: np.ndarray, k: int, weights: np.ndarray) -> np.ndarray:
-    """Weighted confusion matrices, (B, k, k): rows true, columns predicted."""
-    member = _grouping(truth * k + predicted, k * k)
-    return over_draws(lambda block: (member @ _by_case(block)).T, weights).reshape(-1, k, k)
+def confusion_counts(
+    truth: np.ndarray, predicted: np.ndarray, k: int, weights: np.ndarray, among: Among = ALL
+) -> np.ndarray:
+    """Weighted confusion matrices of the cases ``among``, (B, k, k): rows true, columns predicted."""
+    member = _grouping(truth[among] * k + predicted[among], k * k)
+    return over_draws(lambda block: (member @ _by_case(block)).T, weights, among).reshape(-1, k, k)
 
 
 def merged(counts: np.ndarray, positive: np.ndarray) -> np.ndarray:
@@ -83,9 +90,10 @@ def matthews(counts: np.ndarray) -> np.ndarray:
     return np.where(spread > 0, together / np.sqrt(np.where(spread > 0, spread, 1)), 0.0)
 
 
-def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of (n, m) values of cases in each draw: (B, m)."""
-    return over_draws(lambda block: _ratio((values.T @ block.T).T, block.sum(1)[:, None]), weights)
+def weighted_mean(values: np.ndarray, weights: np.ndarray, among: Among = ALL) -> np.ndarray:
+    """Mean of (n, m) values of the cases ``among`` in each draw: (B, m)."""
+    shown = values[among].T
+    return over_draws(lambda block: _ratio((shown @ block.T).T, block.sum(1)[:, None]), weights, among)
 
 
 def top_hits(truth: np.ndarray, probabilities: np.ndarray, top: int) -> np.ndarray:

@@ -149,7 +149,7 @@ class PredictionTable:
 
     def size(self, chosen: np.ndarray) -> tuple[int, int]:
         """Images and lesions of the cases ``chosen``, (n,) bool."""
-        return int(chosen.sum()), np.count_nonzero(np.bincount(self.lesion_codes[chosen]))
+        return int(chosen.sum()), int(np.count_nonzero(np.bincount(self.lesion_codes[chosen])))
 
     def lesions_with(self, positive: np.ndarray, name: str) -> dict[str, int]:
         """The lesions of the cases ``positive``, (n,) bool, and of the rest, by a name for the reader."""

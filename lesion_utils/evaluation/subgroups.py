@@ -129,11 +129,12 @@ def groups_of(table: pd.DataFrame, cases: pd.DataFrame | None) -> Iterator[tuple
 
 def _balanced_accuracy(table: PredictionTable, inside: np.ndarray) -> dict:
     needed = {name: table.size(inside & (table.truth == index))[1] for index, name in enumerate(table.classes)}
-    counts = metrics.confusion_counts(
-        table.truth[inside], table.predicted[inside], table.k, table.point_and_draws[:, inside]
+    once, answers = np.ones((1, len(table))), (table.truth, table.predicted, table.k)
+    value, draws = (
+        metrics.balanced_accuracy(metrics.confusion_counts(*answers, weights, inside))
+        for weights in (once, table.weights)
     )
-    value, *draws = metrics.balanced_accuracy(counts)
-    return estimate_row(value, np.array(draws), needed, *table.size(inside))
+    return estimate_row(float(value[0]), draws, needed, *table.size(inside))
 
 
 def _cell(row: dict) -> str:

@@ -28,7 +28,7 @@ from lesion_utils.runtime import backend, keras, tf
 
 ABOUT, HISTORY = "about.json", "history.npy"
 FORMS = {"saved_model": "saved_model", "h5": "model.h5", "pickle": "model.pkl"}  # value of `exports`: file or folder
-MODELS = ("saved_model", "model.keras", "model.h5", "model.pkl")  # the first that exists is a folder's model
+MODELS = ("model.keras", "saved_model", "model.h5", "model.pkl")  # the first that exists is a folder's model
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")  # fields of a history
 WITHIN = 1e-4  # largest difference of probabilities after a form is read back
 
@@ -94,7 +94,7 @@ def write(
     pictures = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
     for form in recipe.exports:
         _save(model, form, path := folder / FORMS[form])
-        off = np.abs(load(path, trust_pickle=True)(pictures) - model.predict_on_batch(pictures)).max()
+        off = np.abs(load(path, trusted=True)(pictures) - model.predict_on_batch(pictures)).max()
         if off > WITHIN:
             _remove(path)
             differs = f"{path}: read back, this form of the model gives other probabilities, by up to {off:.2g}"
@@ -151,15 +151,17 @@ class Model(NamedTuple):
         return np.concatenate(probabilities)
 
 
-def load(path: Path, trust_pickle: bool = False) -> Model:
+def load(path: Path, trusted: bool = False) -> Model:
     """The model in ``path`` (``model_in``); raises InputError for a damaged file.
 
-    Loading a pickle runs any code in it, so a pickle is refused unless ``trust_pickle``.
+    A .keras file is loaded without running code that it brings. All other forms can run programs, or read and write
+    files (a SavedModel), so they are refused unless ``trusted``.
     """
     path = model_in(path)
-    if path.suffix == ".pkl" and not trust_pickle:
-        fix = "Fix: load another form; or, if you trust its maker, --trust-pickle (in Python trust_pickle=True)"
-        raise InputError(f"{path} is a pickle, and loading a pickle runs any program in it. {fix}.")
+    if path.suffix != ".keras" and not trusted:
+        can = "run any program" if path.suffix == ".pkl" else "run code and read and write files"
+        fix = "Fix: give model.keras instead; or, if you trust its maker, --trust (in Python trusted=True)"
+        raise InputError(f"{path}: this form of a model can {can} when it is loaded. {fix}.")
     try:
         if path.is_dir():
             return _read_saved_model(path)
