@@ -25,12 +25,12 @@ from lesion_utils.audit import same_lesion as same
 from lesion_utils.audit.images import pixel_digests
 from lesion_utils.checks.audit_folder import frozen_features
 from lesion_utils.datasets import ham10000, isic9
-from lesion_utils.digests import commit
+from lesion_utils.digests import commit, digest
 from lesion_utils.evaluation.bootstrap import wilson
 from lesion_utils.evaluation.judge import judge
 from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.sentences import cell
-from lesion_utils.paths import atomic_write, report_folder, write_json
+from lesion_utils.paths import atomic_write, cache_folder, report_folder, write_json
 from lesion_utils.study import load_study
 from lesion_utils.tracked import take_all
 
@@ -43,6 +43,19 @@ JUDGED = ("balanced accuracy", "macro AUC", "accuracy")
 DESCRIBING = ("age", "sex", "localization")
 
 
+def verified(cases: pd.DataFrame, features: np.ndarray) -> pd.DataFrame:
+    """The evidence of all neighbours and all known siblings; kept, because it takes minutes."""
+    siblings = [
+        pair for group in cases.groupby("lesion_id").indices.values() for pair in combinations(sorted(group), 2)
+    ]
+    pairs = np.unique(np.concatenate([same.neighbours(features), np.array(siblings)]), axis=0)
+    key = digest([Path(same.__file__).read_text(encoding="utf-8"), cases["image_id"].tolist(), pairs.tolist()])
+    if not (file := cache_folder("same_lesion") / f"{key}.csv").is_file():
+        with atomic_write(file) as new:
+            same.verify(cases, pairs, THREADS).to_csv(new, index=False)
+    return pd.read_csv(file)
+
+
 def measure(cases: pd.DataFrame, features: np.ndarray) -> dict:
     """Rates on both halves of the lesions, and the threshold."""
     lesions = cases["lesion_id"].to_numpy()
@@ -51,9 +64,7 @@ def measure(cases: pd.DataFrame, features: np.ndarray) -> dict:
     siblings = [
         pair for group in cases.groupby("lesion_id").indices.values() for pair in combinations(sorted(group), 2)
     ]
-    near = same.neighbours(features)
-    pairs = np.unique(np.concatenate([near, np.array(siblings)]), axis=0)
-    found = same.verify(cases, pairs, THREADS)
+    near, found = same.neighbours(features), verified(cases, features)
     first, second = found["first"].to_numpy(), found["second"].to_numpy()
     found["siblings"] = lesions[first] == lesions[second]
     found["candidate"] = pd.MultiIndex.from_arrays([first, second]).isin(pd.MultiIndex.from_arrays(near.T))
@@ -101,7 +112,11 @@ def _rates(found: pd.DataFrame, images: int, threshold: int) -> dict[str, float]
 
 def write_list(cases: pd.DataFrame, features: np.ndarray, study: str) -> pd.DataFrame:
     """The pairs of different lesion ids, with what else the two images share; the most certain first."""
-    pairs = same.same_lesion(cases, features, THREADS)
+    found, lesions = verified(cases, features), cases["lesion_id"].to_numpy()
+    near = pd.MultiIndex.from_arrays(same.neighbours(features).T)
+    is_candidate = pd.MultiIndex.from_frame(found[["first", "second"]]).isin(near)
+    other_ids = lesions[found["first"]] != lesions[found["second"]]
+    pairs = same.listed(cases, found[is_candidate & other_ids])
     pixels = pd.Series(pixel_digests(cases, THREADS).to_numpy(), cases["image_id"])
     of_image = cases.set_index("image_id")
     for side in ("first", "second"):

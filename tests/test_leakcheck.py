@@ -526,3 +526,17 @@ def test_lesions_are_joined_whatever_the_ending_of_the_ids(tmp_path):
     pd.DataFrame({"image_id": ["A", "B"], "lesion_id": ["L", "L"]}).to_csv(metadata, index=False)
     found = json.loads(run(split, "--metadata", metadata, "--json").stdout)
     assert found["leak"] and {row["what"] for row in found["tied"]} == {"same lesion"}
+
+
+def test_columns_that_give_the_label_away_are_named(tmp_path):
+    table = made_up(200)
+    table["file"] = "images/" + table["dx"] + "/" + table["image_id"] + ".jpg"
+    table["dx_type"] = np.where(table["dx"] == "nv", "follow_up", "histo")
+    table["site"] = np.where(np.arange(len(table)) % 3 == 0, "back", "arm")
+    path = tmp_path / "split.csv"
+    table.to_csv(path, index=False)
+    warnings = " ".join(json.loads(run(path, "--json").stdout)["warnings"])
+    assert "column file" in warnings and "dx_type 'follow_up'" in warnings
+    assert "site" not in warnings and ".." not in warnings
+    table.drop(columns=["file", "dx_type"]).to_csv(path, index=False)
+    assert json.loads(run(path, "--json").stdout)["warnings"] == []

@@ -1,6 +1,6 @@
 """The audit of a case table: one row per finding, by stated rules."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -50,7 +50,7 @@ def findings(
     own = table["set"] == _ALL
     groups = link_groups(table, threads)
     rows = [*_overlaps(table, groups), *_two_labels(table[own], groups[own], grouped_by)]
-    rows += [*_metadata(table[own]), *_source(table[own])]
+    rows += [*revealing(table[own]), *_source(table[own])]
     found = pd.DataFrame(rows, columns=COLUMNS)
     return found.sort_values("severity", key=lambda s: s.map(SEVERITIES.index), kind="stable", ignore_index=True)
 
@@ -114,8 +114,9 @@ def _by_lesion(cases: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.crosstab(units[column], units["label"])
 
 
-def _metadata(cases: pd.DataFrame) -> Iterator[tuple]:
-    tables = {column: _by_lesion(cases, column) for column in METADATA if column in cases}
+def revealing(cases: pd.DataFrame, columns: Sequence[str] = METADATA) -> Iterator[tuple]:
+    """Findings: values of ``columns`` with which there is one class only, more often than by chance."""
+    tables = {column: _by_lesion(cases, column) for column in columns if column in cases}
     values = sum(len(table) for table in tables.values())
     for column, table in tables.items():
         for value, counts in table.iterrows():

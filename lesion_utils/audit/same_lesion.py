@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 from lesion_utils.audit.images import open_image
 from lesion_utils.audit.links import components
@@ -136,7 +137,7 @@ def neighbours(features: np.ndarray, nearest: int = NEIGHBOURS) -> np.ndarray:
 def verify(cases: pd.DataFrame, pairs: np.ndarray, threads: int) -> pd.DataFrame:
     """The ``evidence`` of each of ``pairs``, (m, 2) row numbers of ``cases``: ``first, second`` and its fields."""
     rows = np.unique(pairs)
-    with ThreadPoolExecutor(threads) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         paths = cases["path"].to_numpy()
         known = _without_common(dict(zip(rows.tolist(), pool.map(keypoints, paths[rows]), strict=True)))
         found = list(pool.map(lambda pair: evidence(known[pair[0]], known[pair[1]]), pairs.tolist()))
@@ -173,7 +174,12 @@ def same_lesion(cases: pd.DataFrame, features: np.ndarray, threads: int, thresho
     pairs = neighbours(features)
     lesions = cases["lesion_id"].to_numpy()
     known = [lesions[pairs[:, side]] for side in (0, 1)]
-    found = verify(cases, pairs[pd.isna(known[0]) | (known[0] != known[1])], threads)
+    return listed(cases, verify(cases, pairs[pd.isna(known[0]) | (known[0] != known[1])], threads), threshold)
+
+
+def listed(cases: pd.DataFrame, found: pd.DataFrame, threshold: int = THRESHOLD) -> pd.DataFrame:
+    """The pairs of ``verify`` with enough evidence, as ``same_lesion`` returns them."""
+    lesions = cases["lesion_id"].to_numpy()
     found = found[found["keypoints"] >= threshold].sort_values("keypoints", ascending=False, kind="stable")
     sides = {side: found[side].to_numpy() for side in ("first", "second")}
     ids = {side: cases["image_id"].to_numpy()[rows] for side, rows in sides.items()}

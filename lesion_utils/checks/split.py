@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, norm
 
+from lesion_utils.audit.findings import revealing
 from lesion_utils.audit.links import KINDS, link_groups, linked_to
 from lesion_utils.checks.findings import say
-from lesion_utils.checks.read_split import cases_of, plain_ids, with_lesions
+from lesion_utils.checks.read_split import NAMES, cases_of, plain_ids, with_lesions
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import exact_interval, wilson
 from lesion_utils.paths import PICTURES, records
@@ -24,6 +25,9 @@ ANY = "any of these"
 CHANCE = 0.001  # a warning needs a p-value below this (over all classes together),
 UNLIKE = 1.25  # and a class whose odds in test differ from those in the whole by this factor or more,
 MORE_SINGLES = 0.05  # or a share of images of single-image lesions that is higher by this much or more
+MOST_VALUES, MOST_ROWS = 50, 20_000  # of a column that may give the label away
+NAMED = 0.9  # share of rows whose text contains their label
+_OTHER = "column "  # before the names of the table's other columns
 REST = "the rest"  # what a fold is compared with
 
 
@@ -100,6 +104,7 @@ def leakcheck(
     ``where`` and the rows for whatever cannot be used.
     """
     folds: list[str] = []
+    given = pd.concat(table.values(), ignore_index=True) if isinstance(table, Mapping) else table.reset_index(drop=True)
     if isinstance(table, Mapping):
         of_parts = [cases_of(of, names or {}, f"{where}, {part}", part)[0] for part, of in table.items()]
         cases = pd.concat(of_parts, ignore_index=True)
@@ -137,10 +142,34 @@ def leakcheck(
         classes = pd.DataFrame({"whole": whole, "test": n / in_test.sum(), "n in test": n})
         warnings = [*_single_images(cases, in_test), *_other_frequencies(cases, in_test, classes)]
         baseline = _baseline(cases, cases[in_test])
+    if labels:
+        warnings += _revealing(given, cases, NAMES | dict(names or {}))
     if spelt := cases["image_id"].nunique() - cases["isic_id"].nunique():
         warnings.append(say("ids spelt", n=spelt))
     table_of_classes = classes.rename_axis("label").reset_index()
     return LeakCheck(cases, shares, tied, table_of_classes, baseline, melanomas, unchecked, warnings)
+
+
+def _revealing(given: pd.DataFrame, cases: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+    """Which columns of the ``given`` table, in the rows of ``cases``, give the label away."""
+    used = {names[name] for name in ("label", "lesion_id", "split") if name in names}
+    others = given[[name for name in given if name not in used]].astype(str)
+    known = cases[["image_id", "lesion_id", "label"]].join(
+        others.drop(columns=names["image_id"], errors="ignore").add_prefix(_OTHER)
+    )
+    few = [name for name in known if name.startswith(_OTHER) and 2 <= known[name].nunique() <= MOST_VALUES]
+    found = [row[6].replace(_OTHER, "").rstrip(".") for row in revealing(known, few)]
+    labels = cases["label"].str.casefold().to_numpy()
+    rows = np.random.default_rng(0).permutation(len(cases))[:MOST_ROWS]
+    for name in others:
+        texts = others[name].str.casefold().to_numpy()
+        named, by_chance = (
+            np.mean([label != "" and label in text for label, text in zip(labels[of], texts[rows], strict=True)])
+            for of in (rows, np.roll(rows, 1))
+        )
+        if named >= NAMED and 1 - named <= (1 - by_chance) / 5:
+            found.append(say("names class", column=name, share=percent(named)))
+    return found
 
 
 def picture_files(folder: Path, image_ids: pd.Series) -> pd.Series:
