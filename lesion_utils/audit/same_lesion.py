@@ -1,19 +1,22 @@
 """One lesion in two pictures, recognised by its structure, also where zoom, angle and light differ.
 
-Candidates are nearest neighbours by the outputs of a frozen network. Each candidate pair is then verified: SIFT
-keypoints (Lowe, IJCV 60:91, 2004; square roots of the descriptors: Arandjelović and Zisserman, CVPR 2012) that match in
-both pictures, and agree on one shift, turn and zoom, or their mirror image (RANSAC). The number of keypoints that agree
-is the evidence. What many pictures of a set have in the same place, such as a text or a frame, is left out first.
-``benchmarks/same_lesion.py`` chose ``THRESHOLD`` on images to which HAM10000 gives one lesion id, and measured what is
-found, and what is falsely found on other lesions; ``same_lesion.json`` there has the results.
+Candidates are nearest neighbours, by the outputs of a frozen network and by their keypoints. Each candidate pair is
+then verified: SIFT keypoints (Lowe, IJCV 60:91, 2004; square roots of the descriptors: Arandjelović and Zisserman, CVPR
+2012) that match in both pictures, and agree on one shift, turn and zoom, or their mirror image (RANSAC). The number of
+keypoints that agree is the evidence. What many pictures of a set have in the same place, such as a text or a frame, is
+left out first. ``benchmarks/same_lesion.py`` chose ``THRESHOLD`` on images to which HAM10000 gives one lesion id, and
+measured what is found, and what is falsely found on other lesions; ``same_lesion.json`` there has the results.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pandas as pd
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
@@ -21,8 +24,9 @@ from lesion_utils.audit.images import open_image
 from lesion_utils.audit.links import components
 
 LIST = "same_lesion_candidates.csv"  # of a dataset, in its folder of reports
-NEIGHBOURS = 10  # of each picture that are verified
-THRESHOLD = 10  # keypoints that agree, from which two pictures show one lesion
+NEIGHBOURS = 10  # of each picture by the network's outputs,
+NEAREST_STRUCTURES = 40  # and by its keypoints, that are verified
+THRESHOLD = 8  # keypoints that agree, from which two pictures show one lesion
 WIDTH = 400  # px to which pictures are resized
 MOST_KEYPOINTS = 600  # of a picture; those with the most contrast
 RATIO = 0.8  # of the distances to the nearest and the second nearest keypoint: the match must be this much better
@@ -32,6 +36,7 @@ ZOOM = (0.4, 2.5)  # from one picture to the other
 FEWEST = 20  # pictures, with which this can be told
 COMMON = 0.1  # share of pairs of other pictures, in whose same place a structure is no evidence
 _SAMPLE = 200  # such pairs
+_CENTRES, _DRAWN, _COMPONENTS, _FITTED = 64, 20, 512, 5_000  # of ``structure``
 _PLACE = 8  # px, the side of a place
 
 _CELLS, _ANGLES = 4, 8  # a SIFT descriptor: 4 x 4 cells of 8 directions
@@ -134,29 +139,63 @@ def neighbours(features: np.ndarray, nearest: int = NEIGHBOURS) -> np.ndarray:
     return np.unique(np.sort(pairs, axis=1), axis=0)
 
 
-def verify(cases: pd.DataFrame, pairs: np.ndarray, threads: int) -> pd.DataFrame:
-    """The ``evidence`` of each of ``pairs``, (m, 2) row numbers of ``cases``: ``first, second`` and its fields."""
-    rows = np.unique(pairs)
+def candidates(known: Sequence[Keypoints], features: np.ndarray) -> np.ndarray:
+    """Pairs of pictures that may show one lesion, (m, 2): neighbours by ``features`` and by ``structure``."""
+    by_structure = neighbours(structure(known), NEAREST_STRUCTURES)
+    return np.unique(np.concatenate([neighbours(features), by_structure]), axis=0)
+
+
+def structure(known: Sequence[Keypoints]) -> np.ndarray:
+    """A vector of unit length for each picture, which sums up its descriptors: (n, at most 512).
+
+    VLAD (Jégou et al., CVPR 2010): the differences from the nearest of 64 centres, summed by centre, each sum of unit
+    length (Arandjelović and Zisserman, CVPR 2013), and their principal components.
+    """
+    rng = np.random.default_rng(0)
+    drawn = [of.descriptors[rng.permutation(len(of.descriptors))[:_DRAWN]] for of in known]
+    sample = _unit(np.concatenate([*drawn, np.ones((_CENTRES, 128), np.uint8)]))  # also where nothing has structure
+    centres = MiniBatchKMeans(_CENTRES, random_state=0, n_init=1, batch_size=10_000).fit(sample).cluster_centers_
+    centres = centres.astype(np.float32)
+    vectors = np.zeros((len(known), _CENTRES, 128), np.float32)
+    for vector, of in zip(vectors, known, strict=True):
+        descriptors = _unit(of.descriptors)
+        nearest = ((centres**2).sum(1) - 2 * descriptors @ centres.T).argmin(1)
+        np.add.at(vector, nearest, descriptors - centres[nearest])
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True) + 1e-9
+    flat = vectors.reshape(len(known), -1)
+    parts = PCA(min(_COMPONENTS, len(flat[::2][:_FITTED])), random_state=0, svd_solver="randomized").fit(
+        flat[::2][:_FITTED]
+    )
+    reduced = parts.transform(flat)
+    return reduced / (np.linalg.norm(reduced, axis=1, keepdims=True) + 1e-9)
+
+
+def all_keypoints(cases: pd.DataFrame, threads: int) -> list[Keypoints]:
+    """The keypoints of each of ``cases``, without what many pictures show in the same place."""
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        paths = cases["path"].to_numpy()
-        known = _without_common(dict(zip(rows.tolist(), pool.map(keypoints, paths[rows]), strict=True)))
+        return _without_common(list(pool.map(keypoints, cases["path"])))
+
+
+def verify(known: Sequence[Keypoints], pairs: np.ndarray, threads: int) -> pd.DataFrame:
+    """The ``evidence`` of each of ``pairs``, (m, 2) row numbers of ``known``: ``first, second`` and its fields."""
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(lambda pair: evidence(known[pair[0]], known[pair[1]]), pairs.tolist()))
     return pd.DataFrame(pairs, columns=["first", "second"]).join(pd.DataFrame(found, columns=Evidence._fields))
 
 
-def _without_common(known: dict[int, Keypoints]) -> dict[int, Keypoints]:
+def _without_common(known: list[Keypoints]) -> list[Keypoints]:
     """The keypoints of all pictures without those in places where pictures drawn at random show the same."""
-    rows, places = np.array([*known]), np.zeros((2 * WIDTH // _PLACE, WIDTH // _PLACE + 1), int)
-    drawn = np.random.default_rng(0).choice(rows, (_SAMPLE, 2)) if len(rows) > 2 else np.empty((0, 2), int)
+    if len(known) < FEWEST:  # most may be copies
+        return known
+    places = np.zeros((2 * WIDTH // _PLACE, WIDTH // _PLACE + 1), int)
+    drawn = np.random.default_rng(0).integers(len(known), size=(_SAMPLE, 2))
     drawn = drawn[drawn[:, 0] != drawn[:, 1]]
     for first, second in drawn:
         one, other = _matched(known[first], known[second])
         stays = one[np.abs(one - other).max(axis=1, initial=0) <= WITHIN]
         places[tuple(np.unique(_places(stays), axis=1))] += 1
     common = places > COMMON * len(drawn)
-    if len(rows) < FEWEST or not common.any():  # of few pictures, most may be copies
-        return known
-    return {row: of.taken(~common[tuple(_places(of.points))]) for row, of in known.items()}
+    return [of.taken(~common[tuple(_places(of.points))]) for of in known]
 
 
 def _places(points: np.ndarray) -> np.ndarray:
@@ -171,10 +210,10 @@ def same_lesion(cases: pd.DataFrame, features: np.ndarray, threads: int, thresho
     ``features``: (n, d), of a frozen network, for each of ``cases``. Columns: ``first, second`` (image ids),
     ``first_lesion, second_lesion, keypoints, zoom, angle, mirrored``.
     """
-    pairs = neighbours(features)
-    lesions = cases["lesion_id"].to_numpy()
-    known = [lesions[pairs[:, side]] for side in (0, 1)]
-    return listed(cases, verify(cases, pairs[pd.isna(known[0]) | (known[0] != known[1])], threads), threshold)
+    known, lesions = all_keypoints(cases, threads), cases["lesion_id"].to_numpy()
+    pairs = candidates(known, features)
+    of_first, of_second = lesions[pairs].T
+    return listed(cases, verify(known, pairs[pd.isna(of_first) | (of_first != of_second)], threads), threshold)
 
 
 def listed(cases: pd.DataFrame, found: pd.DataFrame, threshold: int = THRESHOLD) -> pd.DataFrame:

@@ -66,9 +66,8 @@ def calibration(table: PredictionTable, views: Views = None, bins: int = BINS, s
     """Expected calibration error of the top label, and of the probability of each view that the classes have.
 
     One row each, indexed by ``top label``, ``melanoma``, …, of the first run; columns ``metric, value``; the mean
-    (``calibrated``) and 95% quantile (``calibrated_95``) of a perfectly calibrated model, all from 0 to 1, by
-    ``simulations`` (fewer of large tables); ``n`` images, ``lesions``, ``note``, ``leaky``. A value above
-    ``calibrated_95`` is more than chance.
+    (``calibrated``) and 95% quantile (``calibrated_95``, above which an error is more than chance) of a perfectly
+    calibrated model, by ``simulations`` (fewer of large tables); ``n`` images; ``lesions``; ``note``; ``leaky``.
     """
     statements = _statements(table, views, bins)
     simulations = min(simulations, max(100, MOST_SIMULATED // len(table)))
@@ -137,11 +136,9 @@ def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins
     statements = _statements(table, views, bins)
     if of not in statements:
         raise InputError(f"No probability of {of!r} is stated for the classes {', '.join(table.classes)}.")
-    stated, _, hits, bin_of, _ = statements[of]
-    return pd.DataFrame(
-        {"stated": stated[bin_of == index].mean()} | table.share(hits, bin_of == index, "this bin")
-        for index in np.unique(bin_of)
-    )
+    stated, _, hits, members = statements[of]
+    rows = [{"stated": stated[inside].mean()} | table.share(hits, inside, "this bin") for inside in members.T > 0]
+    return pd.DataFrame(rows)
 
 
 def fit_temperature(validation: PredictionTable) -> float:
@@ -176,8 +173,7 @@ class _Statement(NamedTuple):
     stated: np.ndarray  # (n,) probabilities
     makes_true: np.ndarray  # (n, k) bool: the labels that would make it true
     hits: np.ndarray  # (n,) bool: it is true
-    bin_of: np.ndarray  # (n,) from 0 up, of equal mass as far as ties, which stay together, allow
-    bins: np.ndarray  # (n, bins) 1.0 in the bin of each case
+    bins: np.ndarray  # (n, bins) 1.0 in the bin of each case; of equal mass as far as ties, which stay together, allow
 
     def errors(self, hits: np.ndarray) -> np.ndarray:
         """Expected calibration error of each sample of ``hits``, (S, n) bool: (S,)."""
@@ -193,8 +189,7 @@ def _statements(table: PredictionTable, views: Views, bins: int) -> dict[str, _S
     for name, (stated, makes_true) in events.items():
         bin_of = np.searchsorted(np.sort(stated), stated, "left") * bins // len(stated)
         members = (bin_of[:, None] == np.unique(bin_of)).astype(np.float64)
-        hits = makes_true[np.arange(len(table)), table.truth]
-        statements[name] = _Statement(stated, makes_true, hits, bin_of, members)
+        statements[name] = _Statement(stated, makes_true, makes_true[np.arange(len(table)), table.truth], members)
     return statements
 
 

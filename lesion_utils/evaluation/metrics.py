@@ -14,14 +14,12 @@ from scipy.sparse import csr_array
 
 Among: TypeAlias = np.ndarray | slice  # which of n cases count: (n,) bool
 ALL = slice(None)
-BLOCK = 2_000_000  # weights held as float64 at a time: 16 MB
-LARGE = 100_000  # cases; with more, blocks get smaller, because curves need many times their memory
+BLOCK, LARGE = 2_000_000, 100_000  # weights held as float64 at a time: 16 MB; of more cases fewer, as curves need more
 
 
 def blocks(weights: np.ndarray, among: Among = ALL) -> Iterator[np.ndarray]:
     """Some draws of the weights ``among`` the cases at a time: (b, m) float64 with contiguous columns (fastest)."""
-    n = weights.shape[1]
-    step = max(1, int(BLOCK / n * min(1, LARGE / n)))
+    step = max(1, int(BLOCK / (n := weights.shape[1]) * min(1, LARGE / n)))
     return (_by_case(weights[start : start + step, among]).T for start in range(0, len(weights), step))
 
 
@@ -92,8 +90,8 @@ def matthews(counts: np.ndarray) -> np.ndarray:
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray, among: Among = ALL) -> np.ndarray:
     """Mean of (n, m) values of the cases ``among`` in each draw: (B, m)."""
-    shown = values[among].T
-    return over_draws(lambda block: _ratio((shown @ block.T).T, block.sum(1)[:, None]), weights, among)
+    values = values[among].T
+    return over_draws(lambda block: _ratio((values @ block.T).T, block.sum(1)[:, None]), weights, among)
 
 
 def top_hits(truth: np.ndarray, probabilities: np.ndarray, top: int) -> np.ndarray:

@@ -109,7 +109,8 @@ def judge_at(point: OperatingPoint, table: PredictionTable, prevalence: float) -
     diagnosis among these images), ``PPV at prevalence, NPV at prevalence`` (above 0 and below 1), by Bayes' theorem,
     draw by draw. If sensitivity or specificity is 0 or 1, their interval comes from both exact intervals together.
     """
-    _check_shares("prevalence", prevalence)
+    if not 0 < prevalence < 1:
+        raise InputError(f"prevalence {prevalence} is out of range. Expected a share above 0 and below 1.")
     called, positive = point.called(table), point.is_positive(table)
     asked = {"sensitivity": (called, positive, point.view), "specificity": (~called, ~positive, f"not {point.view}")}
     shares = [table.share(*question) for question in asked.values()]
@@ -181,8 +182,9 @@ def decision_curve(
     Columns ``at, prevalence, threshold``; ``value, low, high`` (95% CI at each threshold) of the net benefit;
     ``treat_all, treat_none``; ``n, lesions, note``; ``caution``: where probabilities are not calibrated.
     """
-    _check_shares("threshold probability", *thresholds)
-    _check_shares("prevalence", *([] if prevalence is None else [prevalence]))
+    if wrong := [share for share in (*thresholds, prevalence) if share is not None and not 0 < share < 1]:
+        name = "prevalence" if wrong[0] is prevalence else "threshold probability"
+        raise InputError(f"{name} {wrong[0]} is out of range. Expected a share above 0 and below 1.")
     classes = table.view(view)
     stated, positive = table.probability_of(classes), table.is_labelled(classes)
     if validation is not None:
@@ -230,9 +232,3 @@ def _ppv(prevalence: float, sensitivity: np.ndarray, specificity: np.ndarray) ->
     right, wrong = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
     with np.errstate(invalid="ignore"):
         return right / (right + wrong)
-
-
-def _check_shares(name: str, *shares: float) -> None:
-    for share in shares:
-        if not 0 < share < 1:
-            raise InputError(f"{name} {share} is out of range. Expected a share above 0 and below 1.")

@@ -129,10 +129,9 @@ def groups_of(table: pd.DataFrame, cases: pd.DataFrame | None) -> Iterator[tuple
 
 def _balanced_accuracy(table: PredictionTable, inside: np.ndarray) -> dict:
     needed = {name: table.size(inside & (table.truth == index))[1] for index, name in enumerate(table.classes)}
-    once, answers = np.ones((1, len(table))), (table.truth, table.predicted, table.k)
     value, draws = (
-        metrics.balanced_accuracy(metrics.confusion_counts(*answers, weights, inside))
-        for weights in (once, table.weights)
+        metrics.balanced_accuracy(metrics.confusion_counts(table.truth, table.predicted, table.k, weights, inside))
+        for weights in (np.ones((1, len(table))), table.weights)
     )
     return estimate_row(float(value[0]), draws, needed, *table.size(inside))
 
