@@ -26,6 +26,8 @@ def bytes_digest(data: bytes | memoryview) -> str:
 def file_digest(path: str | Path) -> str:
     """``bytes_digest`` of a file's bytes; raises InputError if it cannot be read."""
     try:
+        if Path(path).is_fifo():  # it would be waited for without end
+            raise OSError("it is a named pipe")
         with open(path, "rb", buffering=0) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]
     except OSError as error:

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from scipy.stats import chi2_contingency
 
 from lesion_utils.audit import findings, links, open_image, pixel_digests
@@ -18,6 +20,7 @@ from lesion_utils.audit.findings import cramers_v
 from lesion_utils.audit.links import connected_groups, link_groups
 from lesion_utils.datasets import ham10000, phantom
 from lesion_utils.datasets.phantom import Phantom
+from lesion_utils.digests import file_digest
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT
 
@@ -84,6 +87,20 @@ def test_files_that_are_no_pictures_are_named(tmp_path):
             open_image(str(tmp_path / name))
     with pytest.raises(InputError, match=r"gone\.jpg cannot be decoded"):
         open_image(str(tmp_path / "gone.jpg"))
+
+
+def test_a_picture_that_would_hang_or_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    text = PngInfo()
+    text.add_text("note", "x" * 10_000_000, zip=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "text.png", pnginfo=text)
+    Image.new("1", (9000, 9000)).save(tmp_path / "large.png")
+    for name, fact in [("pipe.jpg", "not a regular file"), ("text.png", "text.png"), ("large.png", "81 million")]:
+        with pytest.raises(InputError, match=f"{name} cannot be decoded") as caught:
+            open_image(str(tmp_path / name))
+        assert fact in str(caught.value)
+    with pytest.raises(InputError, match="named pipe"):
+        file_digest(tmp_path / "pipe.jpg")
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA"])

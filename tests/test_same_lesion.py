@@ -1,5 +1,7 @@
 """One lesion in two pictures: known transformations of photographs, known neighbours, and merged lesions."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,9 @@ from sklearn.datasets import load_sample_images
 
 from lesion_utils.audit import same_lesion as same
 from lesion_utils.audit.same_lesion import evidence, keypoints, merged_lesions, neighbours, same_lesion
+from lesion_utils.cases import data_digest, make_case_tables
+from lesion_utils.errors import InputError
+from lesion_utils.study import StudyParams
 
 CHINA, FLOWER = (Image.fromarray(picture).resize((400, 267)) for picture in load_sample_images().images)
 
@@ -91,3 +96,21 @@ def test_lesions_are_merged_through_chains():
     pairs = pd.DataFrame({"first": ["a", "c", "z"], "second": ["b", "d", "e"]})
     assert merged_lesions(cases, pairs).tolist() == ["L1", "L1", "L1", "L1", "L4", "L5"]
     assert merged_lesions(cases, pairs[:0]).tolist() == cases["lesion_id"].tolist()
+
+
+def test_a_study_merges_lesions_of_the_list_before_the_split(phantom_folder, tmp_path, monkeypatch):
+    plain = StudyParams(data=str(phantom_folder))
+    merging = plain.model_copy(update={"merge_same_lesion": True})
+    with pytest.raises(InputError, match=r"no list.*'phantom'.*merge_same_lesion"):
+        make_case_tables(merging)
+    before = make_case_tables(plain)["corrected"]
+    of_lesion = before.groupby(["label", "lesion_id"])[["image_id", "split"]].first().loc["nv"]
+    pairs = [(of_lesion.at[a, "image_id"], of_lesion.at[b, "image_id"]) for a, b in pairwise(of_lesion.index[:6])]
+    pd.DataFrame(pairs, columns=["first", "second"]).to_csv(tmp_path / "list.csv", index=False)
+    monkeypatch.setattr("lesion_utils.cases.same_lesion_list", lambda params: tmp_path / "list.csv")
+    after = make_case_tables(merging)["corrected"].set_index("image_id")
+    merged = after.loc[[image for pair in pairs for image in pair]]
+    assert merged["lesion_id"].nunique() == 1 and merged["split"].nunique() == 1
+    assert of_lesion["split"][:6].nunique() > 1  # they were in several parts
+    assert after["lesion_id"].nunique() == before["lesion_id"].nunique() - 5
+    assert data_digest(merging) != data_digest(plain)

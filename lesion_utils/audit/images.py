@@ -2,19 +2,29 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pandas as pd
 from PIL import Image
 
 from lesion_utils.errors import InputError
 
+MOST_PIXELS = 60_000_000  # of a picture: 180 MB decoded
+
 
 def open_image(path: str) -> Image.Image:
-    """The decoded RGB picture; raises InputError naming the file if it is missing, truncated or not a picture."""
+    """The decoded RGB picture; raises InputError naming the file if it is missing, truncated, too large, not a regular
+    file, or not a picture.
+    """
     try:
+        if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for without end
+            raise ValueError("it is not a regular file")
         with Image.open(path) as picture:
+            if (pixels := picture.width * picture.height) > MOST_PIXELS:
+                problem = f"it has {picture.width:,} x {picture.height:,} px = {pixels / 1e6:,.0f} million"
+                raise ValueError(f"{problem}; at most {MOST_PIXELS / 1e6:,.0f} million")
             return picture.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be decoded ({error}). Fix: fetch this file again.") from error
 
 
