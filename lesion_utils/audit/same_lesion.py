@@ -26,7 +26,7 @@ from lesion_utils.audit.links import components
 LIST = "same_lesion_candidates.csv"  # of a dataset, in its folder of reports
 NEIGHBOURS = 10  # of each picture by the network's outputs,
 NEAREST_STRUCTURES = 40  # and by its keypoints, that are verified
-THRESHOLD = 8  # keypoints that agree, from which two pictures show one lesion
+THRESHOLD = 12  # keypoints that agree, from which two pictures show one lesion
 WIDTH = 400  # px to which pictures are resized
 MOST_KEYPOINTS = 600  # of a picture; those with the most contrast
 RATIO = 0.8  # of the distances to the nearest and the second nearest keypoint: the match must be this much better
@@ -223,9 +223,8 @@ def listed(cases: pd.DataFrame, found: pd.DataFrame, threshold: int = THRESHOLD)
     sides = {side: found[side].to_numpy() for side in ("first", "second")}
     ids = {side: cases["image_id"].to_numpy()[rows] for side, rows in sides.items()}
     ids |= {f"{side}_lesion": lesions[rows] for side, rows in sides.items()}
-    return pd.DataFrame(ids).join(
-        found.drop(columns=["first", "second"]).round({"zoom": 2, "angle": 0}).reset_index(drop=True)
-    )
+    shown = found[[*Evidence._fields]].round({"zoom": 2, "angle": 0}).reset_index(drop=True)
+    return pd.DataFrame(ids).join(shown.assign(angle=shown["angle"] + 0.0))  # no -0
 
 
 def merged_lesions(cases: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
