@@ -77,6 +77,13 @@ def test_rows_in_another_order_are_matched_by_their_ids(tables, tmp_path):
     pd.testing.assert_frame_equal(compared(*tables).numbers, compared(tables[0], shuffled).numbers)
 
 
+def test_ids_may_differ_in_their_ending(tables, tmp_path):
+    renamed = tmp_path / "renamed.csv"
+    table = pd.read_csv(tables[1])
+    table.assign(image_id=table["image_id"].str.upper() + ".jpg").to_csv(renamed, index=False)
+    pd.testing.assert_frame_equal(compared(*tables).numbers, compared(tables[0], renamed).numbers)
+
+
 def test_pairing_makes_the_interval_narrower(tables):
     """The accuracies differ by lesion far more than their difference does."""
     row = compared(*tables).numbers.loc["accuracy"]

@@ -85,7 +85,8 @@ def test_a_figure_that_no_counts_give_is_found(matrix, changed):
 
 def test_whole_numbers_matter():
     """Of ten images, no share rounds to 0.73; of 55 it is 40."""
-    assert judged("mel: recall 0.73, n = 10\nnv: n = 90").impossible == [["mel recall 0.73"]]
+    verdict = judged("mel: recall 0.73, n = 10\nnv: n = 90")
+    assert verdict.impossible == [["mel recall 0.73"]] and "together" not in verdict.findings[0]
     row = judged("mel: recall 0.73, n = 55\nnv: n = 90").by_class.loc["mel"]
     assert (row["hits_low"], row["hits_high"], round(row["low"], 2), round(row["high"], 2)) == (40, 40, 0.60, 0.83)
 
@@ -184,6 +185,22 @@ def test_class_counts_come_by_name_or_by_order():
         assert judged(text, counts).by_class["images"].to_dict() == {"mel": 55, "nv": 257}
 
 
+def test_the_average_over_samples_is_no_class():
+    text = REPORT + "samples avg       0.83      0.83      0.83       353\n"
+    assert judged(text).n == 353 and "samples avg" not in judged(text).by_class.index
+
+
+def test_a_percent_sign_in_the_header_and_decimal_commas_are_read():
+    table = "| Class | Recall (%) | N |\n|---|---|---|\n| MEL | 72.7 | 55 |\n| NV | 85.6 | 257 |"
+    assert judged(table).by_class["hits_low"].tolist() == [40, 220]
+    assert printed("recall mel 0,73\nrecall nv 0,86") == {"mel recall 0.73", "nv recall 0.86"}
+
+
+def test_a_number_of_images_in_a_sentence_is_no_score():
+    text = "an accuracy of 83.1% and a balanced accuracy of 71.2% on 1,511 test images, with a melanoma recall of 0.58"
+    assert printed(text) == {"accuracy 83.1%", "balanced accuracy 71.2%", "melanoma recall 0.58"}
+
+
 # --------------------------------------------------------------------------------------------------------- bad input
 
 
@@ -198,6 +215,8 @@ def test_class_counts_come_by_name_or_by_order():
         ("recall mel 0.73", {"nv": 3}, ["mel", "--class-counts"]),
         ("mel: recall 0.73, n = 55", {"mel": 54}, ["mel", "contradicts"]),
         ("mel: recall 0.73, n = 5.5", None, ["5.5", "whole number"]),
+        ("class precision recall precision recall\nmel 0.5 0.6 0.6 0.7", None, ["line 1", "precision", "one model"]),
+        ("model,accuracy,recall\nVGG16,0.8,0.7\nResNet,0.9,0.8", None, ["VGG16", "one model"]),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(text, counts, facts):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from lesion_utils.checks.findings import say
+from lesion_utils.checks.read_split import without_ending
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.tables import parse_numbers, read_table, require_columns, require_unique
 
@@ -83,9 +84,7 @@ def read_truth(path: Path) -> pd.DataFrame:
 
 def with_truth(path: Path, table: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``table``, without a column ``label``, with the labels of the same images in ``truth``."""
-    ids, known_ids = (
-        of["image_id"].str.replace(r"\.(jpe?g|png)$", "", case=False, regex=True) for of in (table, truth)
-    )
+    ids, known_ids = (without_ending(of["image_id"]) for of in (table, truth))
     known = truth.set_index(known_ids)["label"]
     if len(unknown := table.loc[~ids.isin(known.index), "image_id"]):
         raise InputError(f"{path}: {len(unknown):,} image(s) have no true class in --truth: {first_ten(unknown)}.")

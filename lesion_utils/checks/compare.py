@@ -9,6 +9,7 @@ import pandas as pd
 
 from lesion_utils.checks.findings import say
 from lesion_utils.checks.predictions import Predictions
+from lesion_utils.checks.read_split import without_ending
 from lesion_utils.checks.score import refuse_too_large
 from lesion_utils.evaluation.bootstrap import estimate_row
 from lesion_utils.evaluation.judge import FEW, compare, judge
@@ -74,8 +75,7 @@ def compare_predictions(
     """
     refuse_too_large(first.frame, resamples)
     table = PredictionTable(first.frame, resamples, name=names[0])
-    order = pd.Index(first.frame["image_id"]).get_indexer(second.frame["image_id"]).argsort(kind="stable")
-    other = PredictionTable(second.frame.iloc[order].reset_index(drop=True), resamples, name=names[1])
+    other = PredictionTable(_as_in(first.frame, second.frame), resamples, name=names[1])
     views = asked_views(table.classes, melanoma, malignant)
     options = (options or Judging()).model_copy(
         update={"views": {view: tuple(members) for view, members in views.items()}}
@@ -101,6 +101,17 @@ def compare_predictions(
     known = first.by_lesion and second.by_lesion
     groups = _by_group(both, views, cases)
     return Comparison(names, table, known, unit if known else "image", differences, groups, agreement, notes)
+
+
+def _as_in(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """``second`` in the row order of ``first``, with its ids where they differ in case or ending only."""
+    ids, others = without_ending(first["image_id"]), without_ending(second["image_id"])
+    if set(ids) == set(others) and ids.is_unique and others.is_unique:
+        named = others.map(dict(zip(ids, first["image_id"], strict=True)))
+        known = second["lesion_id"] != second["image_id"]  # elsewhere each image is its own lesion
+        second = second.assign(image_id=named, lesion_id=second["lesion_id"].where(known, named))
+    order = pd.Index(first["image_id"]).get_indexer(second["image_id"]).argsort(kind="stable")
+    return second.iloc[order].reset_index(drop=True)
 
 
 def _by_group(both: PredictionTable, views: dict[str, list[str]], cases: pd.DataFrame | None) -> pd.DataFrame:

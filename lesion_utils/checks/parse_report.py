@@ -31,6 +31,7 @@ _METRIC = re.compile(
 )
 _AVERAGE = re.compile(r"\b(macro|weighted|micro)\b", re.I)
 _NUMBER = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?|\.\d+)(\s*%)?(?![\w]|[.,]\d)")
+_COUNTED = re.compile(r"\s*(?:test|validation|training|unseen)?\s*(?:images|cases|lesions|patients|pictures)\b", re.I)
 _ASIDE = re.compile(r"\([^()]*(?:CI|±|\d\s*(?:-|–|to)\s*\.?\d)[^()]*\)|\[[^\[\]]*\]|±\s*[\d.]+%?", re.I)
 _NAMES = sorted({name for code, of in CLASS_NAMES.items() for name in (code, *of["names"])}, key=len, reverse=True)
 
@@ -66,6 +67,8 @@ def read_figures(text: str, class_counts: Mapping[str, int] | Sequence[int] | No
     """
     if not text.strip():
         raise InputError(f"the text is empty. Expected {EXPECTED}.")
+    if re.search(r"(?<![\d.,])0,\d", text) and not re.search(r"\d\.\d", text):  # decimal commas
+        text = re.sub(r"(?<=\d),(?=\d)", ".", text)
     named = [*class_counts] if isinstance(class_counts, Mapping) else []
     found = list(_in_json(text) or _in_text(text, named))
     values: dict[tuple[str, str], tuple[str, int]] = {}
@@ -143,7 +146,7 @@ def _in_json(text: str) -> Iterator[_Found] | None:
 
 
 def _metric(cell: str) -> str:
-    found = _METRIC.fullmatch(cell.strip(" *:`"))
+    found = _METRIC.fullmatch(re.sub(r"\(\s*%\s*\)|\[\s*%\s*\]|in %|%", "", cell).strip(" *:`"))
     return str(found.lastgroup).replace("_", " ") if found else ""
 
 
@@ -157,8 +160,18 @@ def _in_text(text: str, classes: Sequence[str]) -> Iterator[_Found]:
     for number, line in lines.items():
         if header := _header(line):
             head = header
+            if twice := [name for name in RATES if head.count(name) > 1]:
+                problem = (
+                    f"line {number} has more than one column of {twice[0]}: it seems to be a table of several models"
+                )
+                raise InputError(f"{problem}. Fix: paste the scores of one model.")
         elif head and (row := _row(line, head)):
             name, values = row
+            if re.match(r"samples?\s+avg", name, re.I):
+                continue  # of problems with several labels per image
+            if _metric(name) not in OVERALL and (of_all := [metric for metric in values if metric in OVERALL]):
+                problem = f"line {number}: {name!r} has its own {of_all[0]}: its rows seem to be models, not classes"
+                raise InputError(f"{problem}. Fix: paste the scores of one model.")
             if _metric(name) in OVERALL:
                 values = {_metric(name): values[min(values)]} | _whole(values)
                 name = ""
@@ -185,7 +198,7 @@ def _header(line: str) -> list[str] | None:
         heads = [str(found.lastgroup).replace("_", " ") for found in _METRIC.finditer(line)]
         return ["", *heads] if len([head for head in heads if head in RATES]) > 1 else None
     heads = [_metric(cell) for cell in cells_of(line, delimiter)]
-    return heads if len([head for head in heads if head in RATES]) > 1 or heads.count(IMAGES) == 1 else None
+    return heads if len([head for head in heads if head in RATES + OVERALL]) > 1 or heads.count(IMAGES) == 1 else None
 
 
 def _row(line: str, heads: Sequence[str]) -> tuple[str, dict] | None:
@@ -243,7 +256,9 @@ def _in_sentences(lines: Mapping[int, str], classes: Sequence[str]) -> Iterator[
             for _, kind, value in [mark for mark in pending if mark[0] < found.start()]:
                 metric, of = (value, of) if kind == "metric" else (metric, value)
             pending = [mark for mark in pending if mark[0] >= found.start()]
-            if metric and metric != "other":
+            if metric == "other" or (metric != IMAGES and _COUNTED.match(line, found.end())):
+                continue
+            if metric:
                 yield number, metric, "" if metric in OVERALL else of, _as_printed(found)
 
 

@@ -90,14 +90,15 @@ def cases_of(
 def plain_ids(cases: pd.DataFrame) -> pd.Series:
     """The ids of the images without case, ending and folder, as far as images of one part keep different ids."""
     ids = cases["image_id"]
-    for change in (_without_ending, _without_folder):
+    for change in (without_ending, _without_folder):
         shorter = change(ids)
         if shorter.groupby(cases["split"]).nunique().equals(ids.groupby(cases["split"]).nunique()):
             ids = shorter
     return ids
 
 
-def _without_ending(ids: pd.Series) -> pd.Series:
+def without_ending(ids: pd.Series) -> pd.Series:
+    """``ids`` in lower case, without the ending of a picture."""
     endings = "|".join(ending.removeprefix(".") for ending in PICTURES)
     return ids.str.casefold().str.replace(rf"\.(?:{endings})$", "", regex=True)
 
@@ -138,7 +139,7 @@ def with_lesions(cases: pd.DataFrame, metadata: Path) -> pd.DataFrame:
     table = read_table(metadata, "image_id, lesion_id")
     require_columns(metadata, table, ["image_id", "lesion_id"], "Expected the table of the dataset, with lesion ids.")
     require_unique(metadata, table["image_id"])
-    of_image, ids = table.set_index(_without_ending(table["image_id"])), plain_ids(cases)
+    of_image, ids = table.set_index(without_ending(table["image_id"])), plain_ids(cases)
     if not ids.isin(of_image.index).any():
         shown = f"{first_ten(cases['image_id'].head(3))}; there {first_ten(table['image_id'].head(3))}"
         raise InputError(f"{metadata} has none of the image ids, here {shown}. Fix: the table of the same dataset.")

@@ -241,7 +241,9 @@ class _Program:
     def in_words(self, conflict: Sequence[Figure]) -> str:
         """A conflict with what its last figure would be by the others, where that can be computed."""
         *others, last = conflict
-        text = say("impossible", figures=f"{', '.join(map(str, others))} and {last}" if others else str(last))
+        if not others:
+            return say("impossible alone", figure=last)
+        text = say("impossible", figures=f"{', '.join(map(str, others))} and {last}")
         if [figure.metric for figure in conflict] == ["precision", "recall", "f1"]:
             low, high = (_f1(getattr(others[0], end), getattr(others[1], end)) for end in ("low", "high"))
             text += say("would be", what="F1", span=bounds(low, high)) + ("" if last.of else say("if averaged"))
