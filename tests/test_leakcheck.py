@@ -540,3 +540,11 @@ def test_columns_that_give_the_label_away_are_named(tmp_path):
     assert "site" not in warnings and ".." not in warnings
     table.drop(columns=["file", "dx_type"]).to_csv(path, index=False)
     assert json.loads(run(path, "--json").stdout)["warnings"] == []
+
+
+def test_lesion_ids_that_pandas_wrote_as_decimals_are_the_same(tmp_path):
+    for name, lesions in {"train": ["0", "1"], "test": ["1.0", "2.0"]}.items():
+        table = pd.DataFrame({"image_id": [f"{name}{number}" for number in range(2)], "lesion_id": lesions})
+        pd.concat([table, table.assign(image_id=table["image_id"] + "b")]).to_csv(tmp_path / f"{name}.csv", index=False)
+    found = json.loads(run(tmp_path / "train.csv", tmp_path / "test.csv", "--json").stdout)
+    assert found["leak"] and {row["image_id"] for row in found["tied"]} == {"test0", "test0b"}

@@ -101,6 +101,20 @@ def test_a_claimed_balanced_accuracy_is_compared_with_the_recalls():
     assert judged(text.replace("0.8267", "0.711")).impossible == []
 
 
+def test_rounded_json_is_no_more_exact_than_rounded_text():
+    rows = {"0": dict(precision=0.95, recall=0.96, support=450), "1": dict(precision=0.75, recall=0.72, support=75)}
+    text = json.dumps(rows | {"accuracy": 0.93, "2": {"recall": float("nan")}})
+    assert (
+        judged(text).impossible == []
+        and "accuracy 0.93" in printed(text)
+        and not any("nan" in of for of in printed(text))
+    )
+
+
+def test_two_named_classes_may_not_be_all():
+    assert judged("balanced accuracy 0.768\nmel recall 0.72\nnv recall 0.95").impossible == []
+
+
 def test_equal_precision_and_recall_have_that_f1():
     verdict = judged("P = R: precision 0.613, recall 0.613\nF1 0.439")
     assert verdict.impossible == [["precision 0.613", "recall 0.613", "f1 0.439"]]
@@ -216,6 +230,9 @@ def test_a_number_of_images_in_a_sentence_is_no_score():
         ("mel: recall 0.73, n = 55", {"mel": 54}, ["mel", "contradicts"]),
         ("mel: recall 0.73, n = 5.5", None, ["5.5", "whole number"]),
         ("class precision recall precision recall\nmel 0.5 0.6 0.6 0.7", None, ["line 1", "precision", "one model"]),
+        (REPORT + "avg / total  0.85 0.83 0.84 353", None, ["avg / total", "average or a total"]),
+        ("accuracy 0.857\nmel recall 0.72\nn mel = 75", None, ["mel", "--class-counts"]),
+        ("mel: recall 0.72, n = 75\nnv: n = 90\nn = 672", None, ["165", "--class-counts"]),
         ("model,accuracy,recall\nVGG16,0.8,0.7\nResNet,0.9,0.8", None, ["VGG16", "one model"]),
     ],
 )

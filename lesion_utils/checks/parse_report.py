@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import NamedTuple
 
 from lesion_utils.checks.parse_matrix import as_lines, cells_of
@@ -31,6 +32,9 @@ _METRIC = re.compile(
 )
 _AVERAGE = re.compile(r"\b(macro|weighted|micro)\b", re.I)
 _NUMBER = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?|\.\d+)(\s*%)?(?![\w]|[.,]\d)")
+_SUMMARY = re.compile(
+    r"\W*(?:unweighted\s+|grand\s+)?(?:avg|average|mean|total|overall|all|sum|balanced|durchschnitt|gesamt)\b", re.I
+)
 _COUNTED = re.compile(r"\s*(?:test|validation|training|unseen)?\s*(?:images|cases|lesions|patients|pictures)\b", re.I)
 _ASIDE = re.compile(r"\([^()]*(?:CI|±|\d\s*(?:-|–|to)\s*\.?\d)[^()]*\)|\[[^\[\]]*\]|±\s*[\d.]+%?", re.I)
 _NAMES = sorted({name for code, of in CLASS_NAMES.items() for name in (code, *of["names"])}, key=len, reverse=True)
@@ -120,6 +124,9 @@ def _images(
         images |= given
     if images and (missing := [name for name in classes if name not in images]):
         raise InputError(f"no class count of {first_ten(missing)}. Fix: name all with --class-counts {missing[0]}=…")
+    if len(images) == 1 or (images and total is not None and sum(images.values()) < total):
+        problem = f"class counts of {first_ten(images)} only ({sum(images.values()):,} images)"
+        raise InputError(f"{problem}. Fix: give those of all classes, --class-counts mel=55,nv=257")
     return images, total
 
 
@@ -139,8 +146,8 @@ def _in_json(text: str) -> Iterator[_Found] | None:
         for name, of in report.items():
             for head, number in of.items() if isinstance(of, dict) else [(name, of)]:
                 metric = _metric(head)
-                if metric not in ("", "other") and isinstance(number, int | float):
-                    yield 1, metric, _of(name) if isinstance(of, dict) else "", f"{number:.17g}"
+                if metric not in ("", "other") and isinstance(number, int | float) and isfinite(number):
+                    yield 1, metric, _of(name) if isinstance(of, dict) else "", repr(number)  # with its own digits
 
     return walk()
 
@@ -169,6 +176,9 @@ def _in_text(text: str, classes: Sequence[str]) -> Iterator[_Found]:
             name, values = row
             if re.match(r"samples?\s+avg", name, re.I):
                 continue  # of problems with several labels per image
+            if _SUMMARY.match(name) and not _AVERAGE.search(name) and _metric(name) not in OVERALL:
+                problem = f"line {number}: {name!r} seems to be an average or a total, not a class"
+                raise InputError(f"{problem}. Fix: remove it, or name it macro avg or weighted avg.")
             if _metric(name) not in OVERALL and (of_all := [metric for metric in values if metric in OVERALL]):
                 problem = f"line {number}: {name!r} has its own {of_all[0]}: its rows seem to be models, not classes"
                 raise InputError(f"{problem}. Fix: paste the scores of one model.")

@@ -108,7 +108,8 @@ def _without_folder(ids: pd.Series) -> pd.Series:
 
 
 def known_lesions(lesions: pd.Series) -> pd.Series:
-    """``lesions`` with None where a cell says that the lesion is not known."""
+    """``lesions`` with None where a cell says that the lesion is not known; pandas writes ids as 1.0 beside a gap."""
+    lesions = lesions.str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
     return lesions.astype(object).mask(blank(lesions) | lesions.str.lower().isin(_NO_LESION), None)
 
 

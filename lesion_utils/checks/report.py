@@ -168,8 +168,8 @@ class _Program:
         """What a figure says; [] for a figure that says nothing of these unknowns."""
         metric, low, high = figure.metric, figure.low - WITHIN, figure.high + WITHIN
         k, n = self.k, self.n
-        if not k:
-            return []
+        if not k or (n is None and k < 3 and (metric == "balanced accuracy" or figure.of == "macro")):
+            return []  # one or two classes may be some of many
         if metric == "balanced accuracy":
             return [_Linear(self._at("recall", 1 / k), low, high)]
         if metric == "accuracy" or figure.of == "micro":
