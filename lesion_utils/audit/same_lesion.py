@@ -163,9 +163,8 @@ def structure(known: Sequence[Keypoints]) -> np.ndarray:
         np.add.at(vector, nearest, descriptors - centres[nearest])
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True) + 1e-9
     flat = vectors.reshape(len(known), -1)
-    parts = PCA(min(_COMPONENTS, len(flat[::2][:_FITTED])), random_state=0, svd_solver="randomized").fit(
-        flat[::2][:_FITTED]
-    )
+    fitted = flat[::2][:_FITTED]
+    parts = PCA(min(_COMPONENTS, len(fitted)), random_state=0, svd_solver="randomized").fit(fitted)
     reduced = parts.transform(flat)
     return reduced / (np.linalg.norm(reduced, axis=1, keepdims=True) + 1e-9)
 

@@ -25,7 +25,6 @@ from lesion_utils.runtime import keras
 
 NETWORK = "efficientnet_lite0"
 SIZE = (112, 150)  # px of the pictures that the frozen network sees
-MOST_SHOWN = 50  # rows of each list on the page
 
 
 @dataclass(frozen=True)
