@@ -3,6 +3,7 @@
 Row ``i`` of a frame is row ``i + 2`` of its file, whose header is row 1; frames have the index 0, 1, 2, …
 """
 
+import codecs
 import csv
 import warnings
 from collections.abc import Iterable, Sequence
@@ -20,8 +21,8 @@ ROUNDING = 1e-6  # by which a float32 sum of probabilities may exceed 1
 
 
 def read_table(path: Path, expected: str) -> pd.DataFrame:
-    """Reads the table in ``path`` (commas, semicolons or tabs, UTF-8; or Parquet): every cell a stripped string, "" if
-    empty.
+    """Reads the table in ``path`` (commas, semicolons or tabs, UTF-8 or UTF-16; or Parquet): every cell a stripped
+    string, "" if empty.
 
     ``expected`` names the columns in messages. Raises InputError for a file that is missing, unreadable, empty, over
     200 MB (it is not opened), not text, or not a table.
@@ -35,8 +36,8 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
             return table.fillna("").apply(lambda column: column.str.strip())  # a row may end early
         else:
             problem = "has no rows"
-    except UnicodeDecodeError as error:
-        problem = f"is not a text file in UTF-8 ({error})"
+    except UnicodeError as error:
+        problem = f"is not a text file in UTF-8 or UTF-16 ({error})"
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
     except (ValueError, csv.Error, pd.errors.ParserWarning) as error:  # pandas' own parser errors are ValueErrors
@@ -46,8 +47,15 @@ def read_table(path: Path, expected: str) -> pd.DataFrame:
     )
 
 
+def encoding_of(start: bytes) -> str:
+    """UTF-16 if the first bytes of a file say so, as Excel's Unicode text does, else UTF-8."""
+    return "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
 def _text_cells(path: Path) -> pd.DataFrame:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open("rb") as file:
+        encoding = encoding_of(file.read(2))
+    with path.open(encoding=encoding, newline="") as file:
         if not (start := file.read(65536)).strip():
             return pd.DataFrame()
         file.seek(0)
@@ -71,7 +79,8 @@ def _parquet_cells(path: Path) -> pd.DataFrame:
     about = parquet.read_metadata(path)
     if about.num_rows * about.num_columns > MOST_CELLS:
         raise ValueError(f"{about.num_rows:,} rows of {about.num_columns:,} columns; at most {MOST_CELLS:,} cells")
-    table = pd.read_parquet(path).rename(columns=str)
+    table = pd.read_parquet(path)
+    table = table.reset_index(drop=not any(table.index.names)).rename(columns=str)
     return table.astype(object).where(table.notna(), "").astype(str).reset_index(drop=True)
 
 
@@ -116,6 +125,8 @@ def parse_numbers(
     where: object, column: pd.Series, low: float, high: float, what: str = "", empty: Sequence[str] = ()
 ) -> pd.Series:
     """The column as float64, from ``low`` to ``high``; NaN for values in ``empty``. Refuses everything else."""
+    if column[~column.isin(empty)].astype(str).str.fullmatch(r"-?\d+(?:,\d+)?(?:e-?\d+)?", case=False).all():
+        column = column.str.replace(",", ".")  # decimal commas, as some spreadsheets write
     numbers = pd.to_numeric(column.where(~column.isin(empty)), errors="coerce").astype(np.float64)
     bad = ~numbers.between(low, high + ROUNDING) & ~column.isin(empty)
     advice = f"Expected a number from {low:g} to {high:g}, with a decimal point{', or an empty cell' if empty else ''}."

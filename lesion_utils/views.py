@@ -52,3 +52,18 @@ def code_of(name: str) -> str | None:
         if code := _CODES.get(plain) or _CODES.get(plain.removesuffix("s")):
             return code
     return None
+
+
+def same_classes(names: Sequence[Any], others: Sequence[Any]) -> dict[Any, Any] | None:
+    """For each of ``others`` its name among ``names``, where both are the same classes: alike, in another case, or
+    ``mel`` and ``Melanoma``. None if they are not.
+    """
+    if set(names) == set(others):
+        return {name: name for name in others}
+
+    def plain(name: object) -> str:
+        return code_of(str(name)) or str(name).casefold()
+
+    by_code = {plain(name): name for name in names}
+    renamed = {name: by_code.get(plain(name)) for name in others}
+    return renamed if set(renamed.values()) == set(names) and len(renamed) == len(set(names)) else None

@@ -140,3 +140,61 @@ def test_the_page_has_the_numbers_and_needs_no_network(tables, tmp_path):
     html = page.read_text()
     assert "better" in html and "http://" not in html.replace("http://www.w3.org", "") and 'src="data:' in html
     assert lesion(*tables, "--html", tables[0]).exit_code == 2
+
+
+# ------------------------------------------------------------------------------------ the same in other words
+
+
+def rewritten(path, tmp_path, change):
+    change(pd.read_csv(path)).to_csv(tmp_path / "rewritten.csv", index=False)
+    return tmp_path / "rewritten.csv"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda of: of.rename(columns={"p_mel": "p_MEL"}).assign(label=of["label"].str.upper().replace("NV", "nv")),
+        lambda of: of.rename(columns={"p_mel": "p_Melanoma"}).replace({"label": {"mel": "Melanoma"}}),
+        lambda of: of.assign(image_id="images/test/" + of["image_id"] + ".jpg"),
+        lambda of: of.assign(lesion_id=of["lesion_id"].astype(float)),
+        lambda of: of.drop(columns="lesion_id"),
+    ],
+    ids=["case", "full name", "folder", "lesions as 1.0", "no lesions"],
+)
+@pytest.mark.parametrize("swap", [False, True])
+def test_the_same_table_in_other_words_compares_the_same(tables, tmp_path, change, swap):
+    first, second = tables[0], rewritten(tables[1], tmp_path, change)
+    if swap:
+        same, found = compared(tables[1], first), compared(second, first)
+    else:
+        same, found = compared(*tables), compared(first, second)
+    shown = ["accuracy", "balanced accuracy", "macro AUC"]
+    pd.testing.assert_frame_equal(
+        found.numbers.loc[shown, ["value", "low", "high", "n", "lesions"]],
+        same.numbers.loc[shown, ["value", "low", "high", "n", "lesions"]],
+    )
+    assert found.unit == "lesion"
+
+
+def test_decimal_commas_compare_the_same(tables, tmp_path):
+    pd.read_csv(tables[1]).to_csv(tmp_path / "german.csv", index=False, sep=";", decimal=",")
+    pd.testing.assert_frame_equal(compared(*tables).numbers, compared(tables[0], tmp_path / "german.csv").numbers)
+
+
+def test_images_of_one_table_only_are_left_out_if_asked(tables, tmp_path):
+    fewer = rewritten(tables[1], tmp_path, lambda of: of.iloc[40:])
+    result = lesion(tables[0], fewer)
+    assert result.exit_code == 2 and "40 only in a.csv" in result.output and "--common" in result.output
+    result = lesion(tables[0], fewer, "--common", "--json", "--resamples", 200)
+    found = json.loads(result.stdout)
+    assert found["images"] == 260 and any("40 only in a.csv" in note for note in found["notes"])
+    others = rewritten(tables[1], tmp_path, lambda of: of.assign(image_id="x" + of["image_id"]))
+    assert lesion(tables[0], others, "--common").exit_code == 2
+
+
+def test_too_few_draws_for_a_verdict_are_named(tables):
+    few = compare_predictions(*map(read_predictions, tables), resamples=100)
+    assert any("--resamples" in note for note in few.notes)
+    assert not few.numbers["verdict"].isin(["higher", "lower"]).any()
+    many = compare_predictions(*map(read_predictions, tables))
+    assert not any("--resamples" in note for note in many.notes) and many.numbers.at["accuracy", "verdict"] == "higher"

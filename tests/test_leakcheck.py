@@ -548,3 +548,69 @@ def test_lesion_ids_that_pandas_wrote_as_decimals_are_the_same(tmp_path):
         pd.concat([table, table.assign(image_id=table["image_id"] + "b")]).to_csv(tmp_path / f"{name}.csv", index=False)
     found = json.loads(run(tmp_path / "train.csv", tmp_path / "test.csv", "--json").stdout)
     assert found["leak"] and {row["image_id"] for row in found["tied"]} == {"test0", "test0b"}
+
+
+# ------------------------------------------------------------------------------ names of ids, columns and parts
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        "{}_downsampled",
+        "{}_aug1",
+        "aug/{}_flip_rot90.png",
+        "{}.JPG",
+        "nv_original_{}.jpg_0f8fad5b-d9cd-469f-a165-70867728950e.jpg",
+    ],
+)
+def test_a_copy_of_a_training_image_is_that_image(copy):
+    table = made_up()
+    image = table.loc[table["split"] == "train", "image_id"].iloc[0]
+    copied = table.iloc[[0]].assign(image_id=copy.format(image), split="test", lesion_id="another")
+    found = leakcheck(pd.concat([table, copied], ignore_index=True))
+    assert share(found, "test", "train", "same id")["images"] == 1
+    assert not leakcheck(pd.concat([table, copied.assign(image_id="view_2")], ignore_index=True)).leak
+
+
+def test_lesion_ids_that_differ_in_case_are_one_lesion():
+    table = made_up()
+    lesion = table.loc[table["split"] == "train", "lesion_id"].iloc[0]
+    more = table.iloc[[0]].assign(image_id="X", lesion_id=lesion.lower(), split="test")
+    assert leakcheck(pd.concat([table, more], ignore_index=True)).leak
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [("Training set", "Validation set", "Test set"), ("tr", "va", "te"), ("train_data", "val-split", "TestSet")],
+)
+def test_parts_are_known_by_their_usual_names(parts):
+    table = made_up()
+    usual = dict(zip(("train", "validation", "test"), parts, strict=True))
+    assert set(leakcheck(table.assign(split=table["split"].map(usual))).cases["split"]) == set(usual)
+
+
+def test_names_that_are_neither_parts_nor_folds_are_asked_about(tmp_path):
+    table = made_up()
+    table["split"] = table["split"].map({"train": "hospital A", "validation": "hospital B", "test": "hospital C"})
+    result = run(written(table, tmp_path))
+    assert result.exit_code == 2 and "hospital A" in result.output and "--train" in result.output
+    result = run(
+        written(table, tmp_path), "--train", "hospital A", "--validation", "hospital B", "--test", "hospital C"
+    )
+    assert result.exit_code == 0
+
+
+def test_usual_columns_are_found_and_named(tmp_path):
+    table = made_up().rename(columns={"image_id": "filename", "split": "Set", "dx": "Diagnosis", "lesion_id": "lesion"})
+    result = run(written(table, tmp_path))
+    assert result.exit_code == 0 and "Set as split" in result.output and "filename as image_id" in result.output
+    folds = made_up().rename(columns={"split": "fold"})
+    folds["fold"] = pd.factorize(folds["lesion_id"])[0] % 5
+    assert set(leakcheck(folds).shares["part"]) == {f"fold {fold}" for fold in range(5)}
+    result = run(written(table.assign(partition=table["Set"]), tmp_path))
+    assert result.exit_code == 2 and "--split" in result.output
+
+
+def test_the_index_of_a_parquet_file_is_a_column(tmp_path):
+    made_up().set_index("image_id").to_parquet(tmp_path / "split.parquet")
+    assert run(tmp_path / "split.parquet").exit_code == 0

@@ -157,3 +157,15 @@ def test_a_parquet_file_of_too_many_cells_is_refused_before_it_is_read(tmp_path,
     monkeypatch.setattr(tables, "MOST_CELLS", 99)
     with pytest.raises(InputError, match="100 rows"):
         read_table(tmp_path / "table.parquet", "image_id")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_what_excel_saves_as_text_is_read(tmp_path, encoding):
+    table = read(tmp_path / "t.csv", "image_id;dx\na;nävus\n".encode(encoding))
+    assert table.to_dict("records") == [{"image_id": "a", "dx": "nävus"}]
+
+
+def test_decimal_commas_are_read():
+    assert parse_numbers("t.csv", pd.Series(["0,25", "1", ""]), 0, 1, empty=[""]).tolist()[:2] == [0.25, 1.0]
+    with pytest.raises(InputError, match="1,5"):
+        parse_numbers("t.csv", pd.Series(["0.25", "1,5"]), 0, 1)

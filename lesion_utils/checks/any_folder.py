@@ -4,18 +4,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from lesion_utils.checks.columns import OF_CASES, known_lesions
 from lesion_utils.checks.read_split import USUAL as PARTS
-from lesion_utils.checks.read_split import known_lesions
 from lesion_utils.checks.split import picture_files
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PICTURES
 from lesion_utils.tables import parse_numbers, read_table, require_filled, require_unique
 
-COLUMNS = {  # of the table, in any case; the first is ours
-    "image_id": ("image_id", "image", "image_name", "isic_id", "filename", "file", "path", "id"),
-    "label": ("label", "dx", "diagnosis", "class", "target"),
-    "lesion_id": ("lesion_id", "lesion", "patient_id", "patient"),
-    "split": ("split", "part", "set", "partition"),
+COLUMNS = OF_CASES | {
     "age": ("age", "age_approx"),
     "sex": ("sex", "gender"),
     "localization": ("localization", "anatom_site_general", "site", "region"),

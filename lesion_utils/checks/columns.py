@@ -1,4 +1,4 @@
-"""What users call the columns of a prediction table, and tables of true classes that come in a second file."""
+"""What users call the columns and the ids of a table of images, and tables of true classes in a second file."""
 
 import re
 from collections.abc import Mapping
@@ -7,16 +7,32 @@ from pathlib import Path
 import pandas as pd
 
 from lesion_utils.checks.findings import say
-from lesion_utils.checks.read_split import without_ending
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.tables import parse_numbers, read_table, require_columns, require_unique
+from lesion_utils.paths import PICTURES
+from lesion_utils.tables import blank, parse_numbers, read_table, require_columns, require_unique
 
-USUAL = {  # in any case; the first is ours
+USUAL = {  # of any table of images, in any case; the first is ours
     "image_id": ("image_id", "image", "image_name", "isic_id", "filename", "file", "id"),
-    "label": ("label", "y_true", "true", "true_label", "truth", "ground_truth", "dx", "diagnosis", "actual"),
-    "predicted": ("predicted", "y_pred", "pred", "prediction", "predicted_label", "predicted_class"),
+    "label": ("label", "dx", "diagnosis"),
     "lesion_id": ("lesion_id",),
 }
+OF_PREDICTIONS = USUAL | {
+    "label": (*USUAL["label"], "y_true", "true", "true_label", "truth", "ground_truth", "actual"),
+    "predicted": ("predicted", "y_pred", "pred", "prediction", "predicted_label", "predicted_class"),
+}
+OF_CASES = USUAL | {
+    "image_id": (*USUAL["image_id"], "path"),
+    "label": (*USUAL["label"], "class", "target"),
+    "lesion_id": (*USUAL["lesion_id"], "lesion", "patient_id", "patient"),
+    "split": ("split", "part", "set", "partition", "subset", "fold"),
+}
+_NO_LESION = ("-1", "unknown", "?")  # beside cells that are blank
+# what programs that copy pictures, such as Augmentor, add to a name
+_COPY = re.compile(
+    r"(?:[_.-](?:downsampled|resized|crop(?:ped)?|aug(?:mented)?|copy|flip(?:ped)?|[hv]flip|mirror(?:ed)?|rot(?:ated?)?|"
+    r"blur(?:red)?|noise|bright(?:ness)?|contrast|zoom(?:ed)?|shear(?:ed)?|elastic|hair)[_-]?\d*)+$"
+)
+_AUGMENTOR = re.compile(r"^.*_original_(.+?)(?:\.\w+)?_[0-9a-f]{8}-[0-9a-f-]{27}$")
 OPTIONS = {"lesion_id": "by"}  # of the command, where it has another name than the column
 _PROBABILITY = re.compile(r"(?:p|prob|probs|proba|probability|score)[_ -](?P<name>.+)", re.IGNORECASE)
 
@@ -24,22 +40,18 @@ _PROBABILITY = re.compile(r"(?:p|prob|probs|proba|probability|score)[_ -](?P<nam
 def recognised(path: Path, table: pd.DataFrame, given: Mapping[str, str], notes: list[str]) -> pd.DataFrame:
     """``table`` with the columns ``image_id, label, predicted, p_<class>`` where it has them under other names.
 
-    ``given`` names columns, whose place they take; other ones are known by ``USUAL``, probabilities by ``prob_<class>``
-    or by the name of a class that is a label. Raises InputError for a name that the table lacks, and where several
-    columns would do.
+    ``given`` names columns, whose place they take; other ones are known by ``OF_PREDICTIONS``, probabilities by
+    ``prob_<class>`` or by the name of a class that is a label. Raises InputError for a name that the table lacks, and
+    where several columns would do.
     """
     renamed: dict[str, str] = {}
-    for name, usual in USUAL.items():
+    for name, usual in OF_PREDICTIONS.items():
         option = f"--{OPTIONS.get(name, name).replace('_', '-')}"
         if name in given:
             require_columns(path, table, [given[name]], f"Fix: name a column with {option}.")
             renamed[given[name]] = name
-        elif name not in table:
-            found = [column for column in table if column.strip().lower() in usual]
-            if len(found) > 1:
-                fix = f"Fix: say which one, {option} {found[0]}"
-                raise InputError(f"{path}: {first_ten(found)} may each be {name}. {fix}")
-            renamed |= dict.fromkeys(found, name)
+        elif name not in table and (found := usual_column(path, table, name, usual, option)):
+            renamed[found] = name
     labels = next((column for column, name in renamed.items() if name == "label"), "label")
     classes = {str(label).casefold() for label in table.get(labels, ())}
     if not any(column.startswith("p_") for column in table):
@@ -50,6 +62,49 @@ def recognised(path: Path, table: pd.DataFrame, given: Mapping[str, str], notes:
     if changed := {old: new for old, new in renamed.items() if old != new}:
         notes.append(say("columns read", columns=first_ten(f"{old} as {new}" for old, new in changed.items())))
     return table.drop(columns=[name for name in changed.values() if name in table]).rename(columns=changed)
+
+
+def usual_column(where: object, table: pd.DataFrame, name: str, usual: tuple[str, ...], option: str) -> str | None:
+    """The column of ``table`` with one of the ``usual`` names of ``name``, in any case; InputError if several have."""
+    found = [column for column in table if column.strip().lower() in usual]
+    if len(found) > 1:
+        raise InputError(f"{where}: {first_ten(found)} may each be {name}. Fix: say which one, {option} {found[0]}")
+    return found[0] if found else None
+
+
+def plain_ids(ids: pd.Series, parts: pd.Series) -> pd.Series:
+    """``ids`` without case, ending and folder, as far as ids of one part stay different."""
+    for change in (without_ending, _without_folder):
+        shorter = change(ids)
+        if shorter.groupby(parts).nunique().equals(ids.groupby(parts).nunique()):
+            ids = shorter
+    return ids
+
+
+def of_originals(ids: pd.Series) -> pd.Series:
+    """``plain_ids`` without what marks a copy, as ``_aug1``."""
+    return ids.str.replace(_AUGMENTOR, r"\1", regex=True).str.replace(_COPY, "", regex=True)
+
+
+def without_ending(ids: pd.Series) -> pd.Series:
+    """``ids`` in lower case, without the ending of a picture."""
+    endings = "|".join(ending.removeprefix(".") for ending in PICTURES)
+    return ids.str.casefold().str.replace(rf"\.(?:{endings})$", "", regex=True)
+
+
+def _without_folder(ids: pd.Series) -> pd.Series:
+    return ids.str.replace(r"^.*[/\\]", "", regex=True)
+
+
+def known_lesions(lesions: pd.Series) -> pd.Series:
+    """``lesions`` with None where a cell says that the lesion is not known; pandas writes ids as 1.0 beside a gap."""
+    lesions = whole_numbers(lesions)
+    return lesions.astype(object).mask(blank(lesions) | lesions.str.lower().isin(_NO_LESION), None)
+
+
+def whole_numbers(ids: pd.Series) -> pd.Series:
+    """``ids`` with 1 for 1.0."""
+    return ids.str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
 
 
 def spelt_alike(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

@@ -7,19 +7,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lesion_utils.checks.columns import plain_ids
 from lesion_utils.checks.findings import say
 from lesion_utils.checks.predictions import Predictions
-from lesion_utils.checks.read_split import without_ending
 from lesion_utils.checks.score import refuse_too_large
-from lesion_utils.evaluation.bootstrap import estimate_row
+from lesion_utils.errors import InputError, first_ten
+from lesion_utils.evaluation.bootstrap import LEVEL, estimate_row
 from lesion_utils.evaluation.judge import FEW, compare, judge
 from lesion_utils.evaluation.metrics import weighted_mean
 from lesion_utils.evaluation.prediction_table import PredictionTable
 from lesion_utils.evaluation.sentences import cell, holm, verdict
 from lesion_utils.evaluation.subgroups import groups_of
 from lesion_utils.paths import records
+from lesion_utils.predictions import classes_of
+from lesion_utils.rounding import number
 from lesion_utils.study import Judging
-from lesion_utils.views import asked_views
+from lesion_utils.views import asked_views, same_classes
+
+DRAWS = 2000  # that suffice
 
 COMPARED = ("accuracy", "balanced accuracy", "Matthews correlation", "macro AUC", "macro average precision")
 COMPARED_LOSSES = ("Brier score", "log loss")
@@ -65,17 +70,20 @@ def compare_predictions(
     options: Judging | None = None,
     resamples: int = 2000,
     unit: str = "lesion",
+    common: bool = False,
 ) -> Comparison:
     """Paired differences of all metrics, and of accuracy, sensitivity and specificity in each subgroup.
 
-    Both tables must judge the same images, with the same labels and lesions (InputError). Lesions are drawn with
+    Both tables must judge the same images, with the same labels and lesions (InputError); with ``common`` those of both
+    are compared. Where only one table knows the lesions, they are taken from it. Lesions are drawn with
     replacement, for both tables at once. p-values of the metrics are Holm-adjusted together, so a verdict "higher" or
     "lower" holds among all of them. Subgroups (``evaluation.subgroups``) have intervals, and no verdict. ``unit`` is
     what the column ``lesion_id`` holds.
     """
     refuse_too_large(first.frame, resamples)
-    table = PredictionTable(first.frame, resamples, name=names[0])
-    other = PredictionTable(_as_in(first.frame, second.frame), resamples, name=names[1])
+    notes = list(dict.fromkeys([*first.notes, *second.notes]))
+    frames = _matched((first, second), names, common, notes)
+    table, other = (PredictionTable(of, resamples, name=name) for of, name in zip(frames, names, strict=True))
     views = asked_views(table.classes, melanoma, malignant)
     options = (options or Judging()).model_copy(
         update={"views": {view: tuple(members) for view, members in views.items()}}
@@ -97,21 +105,50 @@ def compare_predictions(
         f"only {names[1]} right": int((~right & other_right).sum()),
         "both wrong": int((~right & ~other_right).sum()),
     }
-    notes = list(dict.fromkeys([*first.notes, *second.notes, *([] if views else [say("no view")])]))
-    known = first.by_lesion and second.by_lesion
+    notes += [] if views else [say("no view")]
+    smallest = family["family"].max() * 2 / (1 + resamples)  # see judge.compare
+    if smallest >= 1 - LEVEL:
+        notes.append(say("few draws", n=resamples, p=number(smallest), needed=DRAWS))
+    known = first.by_lesion or second.by_lesion
     groups = _by_group(both, views, cases)
     return Comparison(names, table, known, unit if known else "image", differences, groups, agreement, notes)
 
 
-def _as_in(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """``second`` in the row order of ``first``, with its ids where they differ in case or ending only."""
-    ids, others = without_ending(first["image_id"]), without_ending(second["image_id"])
-    if set(ids) == set(others) and ids.is_unique and others.is_unique:
-        named = others.map(dict(zip(ids, first["image_id"], strict=True)))
-        known = second["lesion_id"] != second["image_id"]  # elsewhere each image is its own lesion
-        second = second.assign(image_id=named, lesion_id=second["lesion_id"].where(known, named))
-    order = pd.Index(first["image_id"]).get_indexer(second["image_id"]).argsort(kind="stable")
-    return second.iloc[order].reset_index(drop=True)
+def _matched(
+    tables: tuple[Predictions, Predictions], names: tuple[str, str], common: bool, notes: list[str]
+) -> list[pd.DataFrame]:
+    """The rows of both tables in the same order, under the ids, classes and lesions of the first, where those of the
+    second are other names of the same; with ``common`` only those of images in both.
+    """
+    sizes = [len(table.frame) for table in tables]
+    ids = pd.concat([table.frame["image_id"] for table in tables], ignore_index=True)
+    ids = plain_ids(ids, pd.Series(np.repeat([0, 1], sizes)))
+    parts = np.split(ids.to_numpy(), sizes[:1])
+    one, other = (table.frame.set_index(pd.Index(of)) for table, of in zip(tables, parts, strict=True))
+    both = one.index.intersection(other.index)
+    alone = {name: of.loc[of.index.difference(both), "image_id"] for name, of in zip(names, (one, other), strict=True)}
+    if apart := [f"{len(of):,} only in {name} ({first_ten(of.head(2))})" for name, of in alone.items() if len(of)]:
+        if not common or both.empty:
+            fix = f"Fix: --common compares the {len(both):,} images of both." if len(both) else "No image is in both."
+            raise InputError(f"images differ: {'; '.join(apart)}. Expected the same images. {fix}")
+        notes.append(say("left out images", images=" and ".join(apart)))
+    one, other = one.loc[both], other.loc[both].assign(image_id=one.loc[both, "image_id"])
+    other = _in_classes_of(one, other, notes)
+    known = [table.by_lesion for table in tables]
+    if any(known) and not all(known):
+        notes.append(say("lesions of", name=names[known.index(True)]))
+    source = other["lesion_id"] if known == [False, True] else one["lesion_id"] if any(known) else one["image_id"]
+    one, other = (frame if all(known) else frame.assign(lesion_id=source) for frame in (one, other))
+    return [one.reset_index(drop=True), other.reset_index(drop=True)]
+
+
+def _in_classes_of(one: pd.DataFrame, other: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    classes, others = (classes_of(of) or sorted({*of["label"], *of["predicted"]}) for of in (one, other))
+    renamed = same_classes(classes, others) or {}
+    if changed := {name: of for name, of in renamed.items() if name != of}:
+        notes.append(say("classes read", classes=first_ten(f"{name} as {of}" for name, of in changed.items())))
+    other = other.rename(columns={f"p_{name}": f"p_{of}" for name, of in changed.items()})
+    return other.assign(**{name: other[name].replace(changed) for name in ("label", "predicted") if name in other})
 
 
 def _by_group(both: PredictionTable, views: dict[str, list[str]], cases: pd.DataFrame | None) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from lesion_utils.checks.matrix_words import (
     without_report,
 )
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.views import code_of
+from lesion_utils.views import same_classes
 
 EXPECTED = "one matrix of counts, as numpy or R print it, as CSV, JSON, markdown, HTML or LaTeX"
 
@@ -119,8 +119,10 @@ def read(text: str, rows: str | None = None) -> Reading:
     columns = index if labels or not all(columns) else columns
     if len(set(index)) < len(index):
         raise InputError(f"duplicate class names: {first_ten(index)}.")
-    columns = _like(index, columns)
-    matrix = pd.DataFrame(values, index, columns)[index]
+    if (renamed := same_classes(index, columns)) is None:
+        differ = f"rows and columns have different names: {first_ten(index)}; and {first_ten(columns)}"
+        raise InputError(f"{differ}. Expected the same classes in both.")
+    matrix = pd.DataFrame(values, index, [renamed[name] for name in columns])[index]
     matrix = matrix.T if found.rows == "predicted" else matrix
     return Reading(matrix.rename_axis(index="true", columns="predicted"), found)
 
@@ -131,22 +133,6 @@ def _names(names: list[str], columns: list[str], images: dict[str, int], values:
         return names if all(names) else columns
     sums = values.sum(1 if found.rows == "true" else 0).tolist()
     return list(images) if list(images.values()) == sums else list(range(len(names)))
-
-
-def _like(index: list, columns: list) -> list:
-    """``columns`` under the names of ``index``, where they are other names of the same classes."""
-    if set(columns) == set(index):
-        return columns
-
-    def plain(name: object) -> str:
-        return code_of(str(name)) or str(name).casefold()
-
-    by_code = {plain(name): name for name in index}
-    renamed = [by_code.get(plain(name)) for name in columns]
-    if set(renamed) != set(index):
-        differ = f"rows and columns have different names: {first_ten(index)}; and {first_ten(columns)}"
-        raise InputError(f"{differ}. Expected the same classes in both.")
-    return renamed
 
 
 def _refuse_second(lines: list[int]) -> None:

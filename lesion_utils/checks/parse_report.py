@@ -1,11 +1,13 @@
 """A classification report, or a list of scores, as papers and notebooks print them: each number with its name."""
 
+import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import NamedTuple
 
+from lesion_utils.checks.findings import say
 from lesion_utils.checks.parse_matrix import as_lines, cells_of
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.rounding import printed_range
@@ -15,28 +17,50 @@ EXPECTED = "a classification report as scikit-learn prints it, a table of scores
 RATES = ("precision", "recall", "f1", "specificity")  # of a class, or averaged over classes
 OVERALL = ("accuracy", "balanced accuracy")
 IMAGES = "images"
-AVERAGES = ("macro", "weighted", "micro")
+AVERAGE = "average"  # over classes or runs, the text does not say how
+AVERAGES = ("macro", "weighted", "micro", AVERAGE)
+_SAMPLES = "samples"  # an average over images with several labels each: not judged
+_OTHER = "other"  # a score that is not judged
 
-_WORDS = {  # the longest first where one contains another
-    "balanced accuracy": r"balanced[ _-](?:multi-?class[ _-])?accuracy|bacc|bmca?|uar",
-    "accuracy": r"accuracy|acc",
-    "precision": r"precision|ppv|positive predictive value",
-    "recall": r"recall|sensitivity|true positive rate|tpr",
-    "f1": r"f[ _-]?1(?:[ _-]?(?:score|measure))?|f[ _-](?:score|measure)",
-    "specificity": r"specificity|true negative rate|tnr",
-    IMAGES: r"support|images|n|count|samples",
-    "other": r"(?:macro|micro|mean|roc)?[ _-]?auc|auroc|kappa|mcc|log[ _-]?loss|threshold|epochs?|loss",  # not judged
+_WORDS = {
+    "balanced accuracy": r"balanced[ -](?:multi-?class[ -])?acc(?:uracy)?|bacc|bmca?|uar",
+    "accuracy": r"accuracy|acc|genauigkeit",
+    "precision": r"precision|prec|ppv|positive predictive value|präzision",
+    "recall": r"recall|sensitivity|sens|true positive rate|tpr|sensitivität|trefferquote",
+    "f1": r"f[ -]?1(?:[ -]?(?:score|measure|maß|wert))?|f[ -](?:score|measure)",
+    "specificity": r"specificity|spec|true negative rate|tnr|spezifität",
+    IMAGES: r"support(?! vector)|images|n|count|samples|anzahl|bilder",
 }
-_METRIC = re.compile(
-    "|".join(rf"(?P<{name.replace(' ', '_')}>\b(?:{words})\b)" for name, words in _WORDS.items()), re.I
+_JUDGED = "|".join(_WORDS.values())
+_OTHERS = (
+    r"(?:macro|micro|mean|roc|pr)?[ -]?auc|auroc|kappa|mcc|log[ -]?loss|threshold|epochs?|loss|npv|fpr|fnr|iou|dice|ece"
+    r"|negative predictive value|false (?:positive|negative) rate|error(?: rate)?|top[ -]?[\dk][ -]acc(?:uracy)?"
+    rf"|(?:{_JUDGED})(?:\s*/\s*(?:{_JUDGED}))+"  # two numbers follow: 0.73/0.91
+    # at a threshold of its own: sensitivity at 95% specificity, recall @ specificity 0.9
+    rf"|(?:{_JUDGED})\s*(?:at|@)\s*(?:(?:an?|the|fixed)\s+)*(?:[\d.]+\s*%?\s*)?(?:{_JUDGED})(?:\s*(?:of|=)?\s*[\d.]+\s*%?)?"
 )
-_AVERAGE = re.compile(r"\b(macro|weighted|micro)\b", re.I)
-_NUMBER = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?|\.\d+)(\s*%)?(?![\w]|[.,]\d)")
-_SUMMARY = re.compile(
-    r"\W*(?:unweighted\s+|grand\s+)?(?:avg|average|mean|total|overall|all|sum|balanced|durchschnitt|gesamt)\b", re.I
+_ELSEWHERE = r"train(?:ing)?|delta|Δ|gain|improvement|increase|change"  # not a score of the test set
+_HELD_OUT = r"|val(?:idation)?|dev"  # nor is this, beside one
+_HEADS = {"p": "precision", "r": "recall", "f": "f1", "#": IMAGES}  # of a column, alone in its cell
+_AVERAGE = re.compile(r"\b(macro|weighted|micro|samples)\b", re.I)
+_SUMMARY = re.compile(r"\b(?:avg|average|mean|total|overall|all|sum|durchschnitt|gesamt)\b", re.I)
+_FILLER = re.compile(
+    r"\b(?:score|rate|test|set|the|per|by|of|in|class(?:es)?|value|result|metric|unweighted|grand)\b|[\W\d]", re.I
+)
+_COLUMN_OF_ONE = re.compile(r"\W*(?:value|score|result|test|ours|wert|ergebnis)?\W*", re.I)
+_FRACTION = r"\d+\s*/\s*\d+"
+_NUMBER = re.compile(
+    rf"(?<![\w.,/])({_FRACTION}|\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?|\.\d+)(\s*%)?"
+    r"(?![\w/]|[.,]\d|\s*-?\s*(?:class|way|fold)\b)"
+)
+_ASIDE = re.compile(
+    r"\([^()]*(?:CI|±|\d%?\s*(?:(?:-|–|to|;)\s*\.?\d|,\s*\d?\.\d))[^()]*\)|\[[^\[\]]*\]|±\s*[\d.]+\s*%?|\(\s*%\s*\)",
+    re.I,
+)
+_OVER_RUNS = re.compile(
+    r"±|\bstd\b|\bfolds?\b|\bcross.?validat|\b(?:mean|averaged?) (?:of|over) \w+ (?:run|seed)", re.I
 )
 _COUNTED = re.compile(r"\s*(?:test|validation|training|unseen)?\s*(?:images|cases|lesions|patients|pictures)\b", re.I)
-_ASIDE = re.compile(r"\([^()]*(?:CI|±|\d\s*(?:-|–|to)\s*\.?\d)[^()]*\)|\[[^\[\]]*\]|±\s*[\d.]+%?", re.I)
 _NAMES = sorted({name for code, of in CLASS_NAMES.items() for name in (code, *of["names"])}, key=len, reverse=True)
 
 
@@ -60,58 +84,96 @@ class Printed(NamedTuple):
     images: dict[str, int]  # of each class, in the order of the text; empty if not known
     total: int | None  # images of all classes, as printed
     notes: list[str]
+    over_runs: bool = False  # means over runs or folds: no counts are behind them
+
+
+class _Label(NamedTuple):
+    """What the name of a row or a column says: a metric, and whose it is; either may be empty."""
+
+    metric: str
+    of: str
+
+
+_Found = tuple[int, str, str, str]  # line, metric, class or average, the number as it is printed
 
 
 def read_figures(text: str, class_counts: Mapping[str, int] | Sequence[int] | None = None) -> Printed:
-    """All figures in ``text``: of a report's table, of JSON (``output_dict``), of lines such as ``recall mel 0.73``.
+    """All figures in ``text``: of a table with classes or metrics in its rows, of JSON, of sentences and lines such as
+    ``recall mel 0.73``.
 
     ``class_counts`` are the images of each class, by name, or in the order in which the text names the classes. Raises
-    InputError if there is no figure, for a figure that is printed twice with different values, a number that is no
-    share, and class counts that do not belong to the classes.
+    InputError if there is no figure, for scores of several models, a figure that is printed twice with values that
+    contradict, a number that is no share, and class counts that do not belong to the classes.
     """
     if not text.strip():
         raise InputError(f"the text is empty. Expected {EXPECTED}.")
-    if re.search(r"(?<![\d.,])0,\d", text) and not re.search(r"\d\.\d", text):  # decimal commas
-        text = re.sub(r"(?<=\d),(?=\d)", ".", text)
-    named = [*class_counts] if isinstance(class_counts, Mapping) else []
-    found = list(_in_json(text) or _in_text(text, named))
-    values: dict[tuple[str, str], tuple[str, int]] = {}
-    for line, metric, of, printed in found:
-        before, at = values.setdefault((metric, of), (printed, line))
-        if before != printed:
-            what = f"{of + ' ' if of else ''}{metric}"
-            problem = f"{what} is {before} in line {at} and {printed} in line {line}"
-            raise InputError(f"{problem}. Expected one value. Fix: one score per line, as `recall mel 0.73`.")
+    named, notes = [*class_counts] if isinstance(class_counts, Mapping) else [], list[str]()
+    found = _in_json(text, notes)
+    if found is None:
+        text = _plain(text)
+        found = [*_in_text(text, named, notes)]
+    found = [each for each in found if each[1] != _OTHER and each[2] != _SAMPLES]
     classes = list(dict.fromkeys(of for _, _, of, _ in found if of and of not in AVERAGES))
-    images, total = _images(values, classes, class_counts)
-    rates = {key: printed for key, (printed, _) in values.items() if key[0] != IMAGES}
+    images, total = _images(found, classes, class_counts, notes)
+    rates = [each for each in found if each[1] != IMAGES]
     if not rates:
         raise InputError(f"no score in the text. Expected {EXPECTED}.")
-    percents = [key for key, printed in rates.items() if not printed.endswith("%") and float(printed) > 1]
-    notes = ["numbers above 1 were read as percentages"] if percents else []
-    figures = []
-    for (metric, of), printed in rates.items():
-        as_percent = printed.endswith("%") or bool(percents)
-        low, high = (end / (100 if as_percent else 1) for end in printed_range(printed.strip(" %")))
-        if low > 1:
-            raise InputError(f"{of + ' ' if of else ''}{metric} {printed}: expected a share, at most 1 or 100%.")
-        figures.append(Figure(metric, of, printed, max(low, 0.0), min(high, 1.0)))
-    return Printed(figures, images, total, notes)
+    plain = {
+        each: float(each[3].replace(",", "")) for each in rates if "/" not in each[3] and not each[3].endswith("%")
+    }
+    in_percent = {metric for (_, metric, _, _), value in plain.items() if value > 1}
+    if in_percent:
+        notes.append(f"numbers above 1 were read as percentages: {first_ten(sorted(in_percent))}")
+    figures: dict[tuple[str, str], tuple[int, Figure]] = {}
+    for number, metric, of, printed in rates:
+        figure = _figure(metric, of, printed, printed.endswith("%") or metric in in_percent)
+        before, same = figures.setdefault((metric, of), (number, figure))
+        low, high = max(figure.low, same.low), min(figure.high, same.high)
+        exact = 1e-9 if min(same.high - same.low, figure.high - figure.low) < 1e-9 else -1e-9
+        if low > high + exact:  # rounded ones must share more than an end
+            what = f"{of + ' ' if of else ''}{metric}"
+            problem = f"{what} is {same.printed} in line {before} and {printed} in line {number}"
+            raise InputError(
+                f"{problem}. Expected one value, of one model. Fix: one score per line, as `recall mel 0.73`."
+            )
+        narrower = min(same, figure, key=lambda each: each.high - each.low)
+        figures[metric, of] = before, narrower._replace(low=low, high=high)
+    over_runs = bool(_OVER_RUNS.search(text))
+    if over_runs:
+        notes.append(say("over runs"))
+    return Printed([figure for _, figure in figures.values()], images, total, notes, over_runs)
+
+
+def _figure(metric: str, of: str, printed: str, is_percent: bool) -> Figure:
+    if "/" in printed:
+        hits, size = map(int, printed.split("/"))
+        low = high = hits / size if size else 2.0
+    else:
+        low, high = (end / (100 if is_percent else 1) for end in printed_range(printed.strip(" %")))
+    if low > 1:
+        raise InputError(f"{of + ' ' if of else ''}{metric} {printed}: expected a share, at most 1 or 100%.")
+    return Figure(metric, of, printed, max(low, 0.0), min(high, 1.0))
 
 
 def _images(
-    values: Mapping[tuple[str, str], tuple[str, int]],
+    found: Iterable[_Found],
     classes: Sequence[str],
     given: Mapping[str, int] | Sequence[int] | None,
+    notes: list[str],
 ) -> tuple[dict[str, int], int | None]:
-    """The images of each class, and of all, as they are printed or ``given``."""
-    printed = {}
-    for (metric, of), (text, line) in values.items():
+    """The images of each class, and of all, as they are printed or ``given``, or below the fractions of all recalls."""
+    printed: dict[str, int] = {}
+    below: dict[str, int] = {}
+    for line, metric, of, text in found:
         if metric == IMAGES:
             if text.endswith("%") or float(text.replace(",", "")) % 1:
                 raise InputError(f"line {line}: {text} images: expected a whole number.")
-            printed[of] = int(float(text.replace(",", "")))
-    total = next((printed.pop(of) for of in ("", "macro", "weighted", "micro") if of in printed), None)
+            n = int(float(text.replace(",", "")))
+            if printed.setdefault(of, n) != n:
+                raise InputError(f"images of {of or 'all'}: {printed[of]:,} and, in line {line}, {n:,}. Expected one.")
+        elif "/" in text and metric in ("recall", "accuracy"):
+            below[of] = int(text.split("/")[1])
+    total = next((printed.pop(of) for of in ("", *AVERAGES) if of in printed), None)
     images = {name: n for name, n in printed.items() if name not in AVERAGES}
     if given is not None:
         if not isinstance(given, Mapping):
@@ -119,158 +181,295 @@ def _images(
                 problem = f"--class-counts has {len(given)} numbers; the text names {len(classes)} classes"
                 raise InputError(f"{problem}: {first_ten(classes) or 'none'}. Fix: --class-counts mel=55,nv=257")
             given = dict(zip(classes, given, strict=True))
+        of_code = {code_of(name): name for name in classes}
+        given = {name if name in classes else of_code.get(code_of(name) or "", name): n for name, n in given.items()}
         if differ := [name for name, n in images.items() if given.get(name, n) != n]:
             raise InputError(f"--class-counts contradicts the text on {first_ten(differ)}. Fix: leave it out.")
         images |= given
-    if images and (missing := [name for name in classes if name not in images]):
-        raise InputError(f"no class count of {first_ten(missing)}. Fix: name all with --class-counts {missing[0]}=…")
-    if len(images) == 1 or (images and total is not None and sum(images.values()) < total):
-        problem = f"class counts of {first_ten(images)} only ({sum(images.values()):,} images)"
-        raise InputError(f"{problem}. Fix: give those of all classes, --class-counts mel=55,nv=257")
+    if not images and len(classes) > 1 and set(classes) <= set(below):
+        images, total = {name: below[name] for name in classes}, below.get("", total)
+    missing = [name for name in classes if name not in images]
+    if images and (missing or len(images) == 1 or (total is not None and sum(images.values()) < total)):
+        some = say("some class counts", classes=first_ten(images), n=f"{sum(images.values()):,}")
+        if given is not None:
+            raise InputError(f"{some}. Fix: give those of all classes, --class-counts mel=55,nv=257")
+        images = {}
+        notes.append(some)
     return images, total
 
 
-_Found = tuple[int, str, str, str]  # line, metric, class or average, the number as it is printed
+# ------------------------------------------------------------------------------------------------------------- words
 
 
-def _in_json(text: str) -> Iterator[_Found] | None:
-    """The figures of scikit-learn's ``output_dict``; None for any other text."""
+def _plain(text: str) -> str:
+    """``text`` with one spelling of signs and of numbers; decimal commas become points."""
+    text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}\b)", "", text)
+    text = re.sub(r"[\u00a0\u2009\u202f]", " ", text).replace("\\%", "%")
+    text = re.sub(r"\\pm\b|\+\s*/\s*-|\+-", "±", text).replace("$", "")
+    if not re.search(r"\d\.\d", text) and re.search(r"(?<![\d.,])0,\d|\d,\d+\s*%|;.*\d,\d", text):
+        text = re.sub(r"(?<=\d),(?=\d)", ".", text)
+    return text
+
+
+@functools.cache
+def _metrics(beside_test: bool = False) -> re.Pattern:
+    """The names of scores, the longest first where one contains another; those of other sets of images as others."""
+    elsewhere = _ELSEWHERE + (_HELD_OUT if beside_test else "")
+    others = (
+        rf"{_OTHERS}|(?:{elsewhere})\W{{0,3}}(?:set\s+|in\s+)?(?:{_JUDGED})"
+        rf"|(?:{_JUDGED})\s*(?:\(|(?:on|for|in)\s)?\s*(?:the\s+)?(?:{elsewhere})"
+    )
+    words = {_OTHER: others, **_WORDS}
+    return re.compile(
+        "|".join(rf"(?P<{name.replace(' ', '_')}>(?<!\w)(?:{of})(?!\w))" for name, of in words.items()), re.I
+    )
+
+
+def _name_of(found: re.Match) -> str:
+    return str(found.lastgroup).replace("_", " ")
+
+
+def _label(cell: str, metrics: re.Pattern) -> _Label:
+    """What a cell with a name says: ``F1 (macro)``, ``mel_recall``, ``Test Precision in %``, ``macro avg``, ``mel``."""
+    text = _ASIDE.sub(" ", cell.replace("_", " ")).strip(" *:`\"'")
+    if text.lower() in _HEADS:
+        return _Label(_HEADS[text.lower()], "")
+    found, average = list(metrics.finditer(text)), _AVERAGE.search(text)
+    rest = _AVERAGE.sub(" ", metrics.sub(" ", text))
+    of = average[1].lower() if average else AVERAGE if _SUMMARY.search(rest) else ""
+    if _FILLER.sub("", _SUMMARY.sub(" ", rest)):
+        name = rest.strip(" -:()")
+        return (
+            _Label(_name_of(found[0]), name) if len(found) == 1 and code_of(name) else _Label("", cell.strip(" *:`\"'"))
+        )
+    if len(found) > 1:
+        return _Label("", cell)
+    if found:
+        metric = _name_of(found[0])
+        return _Label(metric, "" if metric in OVERALL and of == AVERAGE else of)
+    return _Label("", of or cell.strip(" *:`\"'"))
+
+
+# -------------------------------------------------------------------------------------------------------------- JSON
+
+
+def _in_json(text: str, notes: list[str]) -> list[_Found] | None:
+    """The figures of nested JSON, such as scikit-learn's ``output_dict``; None for any other text."""
     try:
         report = json.loads(text)
     except (ValueError, RecursionError):
         return None
     if not isinstance(report, dict):
         return None
-
-    def walk() -> Iterator[_Found]:
-        for name, of in report.items():
-            for head, number in of.items() if isinstance(of, dict) else [(name, of)]:
-                metric = _metric(head)
-                if metric not in ("", "other") and isinstance(number, int | float) and isfinite(number):
-                    yield 1, metric, _of(name) if isinstance(of, dict) else "", repr(number)  # with its own digits
-
-    return walk()
-
-
-def _metric(cell: str) -> str:
-    found = _METRIC.fullmatch(re.sub(r"\(\s*%\s*\)|\[\s*%\s*\]|in %|%", "", cell).strip(" *:`"))
-    return str(found.lastgroup).replace("_", " ") if found else ""
-
-
-def _of(name: str) -> str:
-    average = _AVERAGE.search(name)
-    return average[1].lower() if average else name.strip(" |*:`\"'")
+    metrics, unread, leaves = _metrics(), list[str](), list[tuple[str, list[str], str]]()
+    for path, value in _leaves(report, ()):
+        labels = [_label(part, metrics) for part in path]
+        scores = [label.metric for label in labels if label.metric]
+        if len(scores) != 1 or not isfinite(value):
+            unread.append(".".join(path))
+        elif scores[0] != _OTHER:
+            leaves.append((scores[0], [label.of for label in labels if label.of], repr(value)))  # with its own digits
+    depth = max((len(of) for _, of, _ in leaves), default=0)
+    outer = {of[0] for _, of, _ in leaves if len(of) == depth}
+    if depth > 1 and (len(outer) > 1 or depth > 2):
+        raise InputError(f"scores of several models: {first_ten(sorted(outer))}. Fix: paste those of one model.")
+    if unread:
+        notes.append(say("unread", what=first_ten(unread)))
+    return [
+        (1, metric, of[-1] if of and (depth < 2 or of[-1] not in outer) else "", text) for metric, of, text in leaves
+    ]
 
 
-def _in_text(text: str, classes: Sequence[str]) -> Iterator[_Found]:
-    lines, rest, head = as_lines(text), {}, None
-    for number, line in lines.items():
-        if header := _header(line):
-            head = header
-            if twice := [name for name in RATES if head.count(name) > 1]:
-                problem = (
-                    f"line {number} has more than one column of {twice[0]}: it seems to be a table of several models"
-                )
-                raise InputError(f"{problem}. Fix: paste the scores of one model.")
-        elif head and (row := _row(line, head)):
-            name, values = row
-            if re.match(r"samples?\s+avg", name, re.I):
-                continue  # of problems with several labels per image
-            if _SUMMARY.match(name) and not _AVERAGE.search(name) and _metric(name) not in OVERALL:
-                problem = f"line {number}: {name!r} seems to be an average or a total, not a class"
-                raise InputError(f"{problem}. Fix: remove it, or name it macro avg or weighted avg.")
-            if _metric(name) not in OVERALL and (of_all := [metric for metric in values if metric in OVERALL]):
-                problem = f"line {number}: {name!r} has its own {of_all[0]}: its rows seem to be models, not classes"
-                raise InputError(f"{problem}. Fix: paste the scores of one model.")
-            if _metric(name) in OVERALL:
-                values = {_metric(name): values[min(values)]} | _whole(values)
-                name = ""
-            for metric, value in values.items():
-                if metric != "other":
-                    yield number, metric, _of(name), value
-        elif _METRIC.search(line) or any(code_of(word) for word in re.split(r"[\s:=,]+", line)) or classes:
-            rest[number] = line
-    yield from _in_sentences(rest, classes)
+def _leaves(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield path, value
+    for name, of in items:
+        yield from _leaves(of, (*path, str(name)))
 
 
-def _whole(values: Mapping[int | str, str]) -> dict[str, str]:
-    """The images in the row of the accuracy, whose cells are under other heads."""
-    last = [*values.values()][-1]
-    return {IMAGES: last} if float(last.strip(" %").replace(",", "")) > 1 and len(values) > 1 else {}
+# -------------------------------------------------------------------------------------------------------------- text
 
 
-def _header(line: str) -> list[str] | None:
-    """The metric of each column of a table, "" for other columns; None for a line that is no header."""
-    if _NUMBER.search(re.sub(r"\bf[ _-]?1\b", "", line, flags=re.I)):
-        return None
-    delimiter = next((mark for mark in "\t|;," if mark in line), " ")
-    if delimiter == " ":
-        heads = [str(found.lastgroup).replace("_", " ") for found in _METRIC.finditer(line)]
-        return ["", *heads] if len([head for head in heads if head in RATES]) > 1 else None
-    heads = [_metric(cell) for cell in cells_of(line, delimiter)]
-    return heads if len([head for head in heads if head in RATES + OVERALL]) > 1 or heads.count(IMAGES) == 1 else None
+class _Table:
+    """The table whose rows are read now: the delimiter of its columns, and what their names say."""
+
+    def __init__(self, delimiter: str, heads: list[_Label]) -> None:
+        self.delimiter, self.heads = delimiter, heads
+        self.of_classes = not any(head.metric for head in heads)  # a class per column, a metric per row
+        self.model = ""  # the name of the row, where rows are models
+
+    def row(self, line: str) -> tuple[str, dict[int, str]] | None:
+        """The name of a row and its numbers by place; None if ``line`` is no row."""
+        if self.delimiter == " ":
+            numbers = list(_NUMBER.finditer(line))[1 - len(self.heads) :]  # a name may hold numbers
+            if not numbers:
+                return None
+            places = range(len(self.heads) - len(numbers), len(self.heads))
+            name, cells = line[: numbers[0].start()], {place: of[0] for place, of in zip(places, numbers, strict=True)}
+        else:
+            parts = cells_of(line, self.delimiter)
+            shift = len(self.heads) - len(parts)  # the corner may be missing
+            if shift not in (0, -1):
+                return None
+            named = [at for at, of in enumerate(parts) if of and not _values(of)]
+            known = [at for at in named if at + shift >= 0 and not self.heads[at + shift].metric] or named or [0]
+            name = parts[known[0]]
+            cells = {
+                at + shift: of for at, of in enumerate(parts) if at != known[0] and at + shift >= 0 and _values(of)
+            }
+        return (name.strip(" *:"), cells) if name.strip(" *:") and cells else None
 
 
-def _row(line: str, heads: Sequence[str]) -> tuple[str, dict] | None:
-    """The name of a row of a table and its numbers by metric, by place for the row of the accuracy; None: no row."""
-    delimiter = next((mark for mark in "\t|;," if mark in line), " ")
-    if delimiter == " ":
-        of_metrics = list(_NUMBER.finditer(line))[1 - len(heads) :]  # a name may hold numbers
-        name = line[: of_metrics[0].start()].strip(" *") if of_metrics else ""
-        by_place = dict(enumerate(map(_as_printed, of_metrics), 1))
-    else:
-        cells = cells_of(line, delimiter)
-        heads = ["", *heads] if len(cells) == len(heads) + 1 else heads  # the corner is empty
-        name = cells[0] or next((cell for cell in cells if cell and not _NUMBER.fullmatch(cell)), "")
-        found = {place: _NUMBER.fullmatch(cell) for place, cell in enumerate(cells) if cell != name}
-        by_place = {place: _as_printed(number) for place, number in found.items() if number}
-    if not name or not by_place:
-        return None
-    if _metric(name) in OVERALL:
-        return name, by_place
-    if delimiter == " " and len(by_place) != len(heads) - 1:
-        return None
-    by_metric = {heads[place]: text for place, text in by_place.items() if place < len(heads) and heads[place]}
-    return (name, by_metric) if by_metric else None
+def _values(cell: str) -> list[str]:
+    """The numbers of a cell that holds nothing else: ``0.72``, ``73.9 %``, ``17/23 (73.9%)``."""
+    return [_as_printed(found) for found in _NUMBER.finditer(cell)] if not _NUMBER.sub("", cell).strip(" ()*") else []
 
 
 def _as_printed(number: re.Match) -> str:
-    return f"{number[1]}{'%' if number[2] else ''}"
+    return f"{number[1].replace(' ', '')}{'%' if number[2] else ''}"
 
 
-def _in_sentences(lines: Mapping[int, str], classes: Sequence[str]) -> Iterator[_Found]:
+def _in_text(text: str, classes: Sequence[str], notes: list[str]) -> Iterator[_Found]:
+    metrics = _metrics(bool(re.search(r"\btest\b", text, re.I)))
+    rest: dict[int, str] = {}
+    table: _Table | None = None
+    for number, line in as_lines(text).items():
+        line = _ASIDE.sub(" ", line)
+        if header := _header(line, metrics, classes):
+            table = header
+            names = [head for head in header.heads if head.metric in RATES]
+            if twice := [name for name in names if names.count(name) > 1]:
+                problem = f"line {number} has more than one column of {twice[0].metric}: a table of several models"
+                raise InputError(f"{problem}? Fix: paste the scores of one model.")
+        elif table and (row := table.row(line)):
+            yield from _in_row(number, table, *row, metrics, classes, notes)
+        elif metrics.search(line.replace("_", " ")) or any(map(code_of, re.split(r"[\s:=,]+", line))) or classes:
+            rest[number] = line
+    yield from _in_sentences(rest, metrics, classes)
+
+
+def _header(line: str, metrics: re.Pattern, classes: Sequence[str]) -> _Table | None:
+    """The columns of a table with a metric, or a class, in each; None for a line that is no header."""
+    if _NUMBER.search(line.replace(",", " , ")):
+        return None
+    for delimiter in (mark for mark in "\t|;," if mark in line):
+        heads = [_label(cell, metrics) for cell in cells_of(line, delimiter)]
+        judged = [head.metric for head in heads if head.metric in RATES + OVERALL]
+        if len(judged) > 1 or (judged and len(heads) == 2) or [head.metric for head in heads].count(IMAGES) == 1:
+            return _Table(delimiter, heads)
+        known = [head.of for head in heads if head.of in AVERAGES or head.of in classes or code_of(head.of)]
+        is_one = len(heads) == 2 and not heads[1].metric and _COLUMN_OF_ONE.fullmatch(heads[1].of)
+        if is_one and re.search(r"metric|score|measure|^$", heads[0].of, re.I):
+            return _Table(delimiter, [heads[0], _Label("", "")])
+        if len(known) > 1 and len(known) >= len(heads) - 1:
+            return _Table(delimiter, heads)
+        return None
+    words = line.split()
+    apart = [_label(cell, metrics) for cell in re.split(r"\s{2,}", line.strip())]
+    if sum(head.metric != "" for head in apart) > 1 and any(head.metric in RATES for head in apart):
+        return _Table(" ", [_Label("", ""), *(head for head in apart if head.metric)])
+    if len(words) > 1 and all(code_of(word) or word in classes for word in words):
+        return _Table(" ", [_Label("", ""), *(_Label("", word) for word in words)])
+    heads = [_Label(_name_of(found), "") for found in metrics.finditer(line)]
+    if len(heads) < 2 and {word.lower() for word in words} >= {"p", "r"}:
+        heads = [_label(word, metrics) for word in words if word.lower() in _HEADS or metrics.fullmatch(word)]
+    return _Table(" ", [_Label("", ""), *heads]) if sum(head.metric in RATES for head in heads) > 1 else None
+
+
+def _in_row(
+    number: int,
+    table: _Table,
+    name: str,
+    cells: Mapping[int, str],
+    metrics: re.Pattern,
+    classes: Sequence[str],
+    notes: list[str],
+) -> Iterator[_Found]:
+    label, heads = _label(name, metrics), table.heads
+    if label.metric and not table.of_classes:  # the row of the accuracy, whose cells are under other heads
+        if label.metric in OVERALL:
+            values = [value for cell in cells.values() for value in _values(cell)]
+            yield number, label.metric, "", values[0]
+            if (
+                len(values) > 1
+                and re.fullmatch(r"[\d,]+(?:\.0+)?", values[-1])
+                and values[-1].strip("0.") not in ("", "1")
+            ):
+                yield number, IMAGES, "", values[-1]
+        return
+    if table.of_classes and not label.metric:
+        return
+    is_class = bool(code_of(name)) or name in classes or label.of in (*AVERAGES, _SAMPLES)
+    has_accuracy = any(heads[place].metric in OVERALL or heads[place].of for place in cells) and not table.of_classes
+    if has_accuracy and not is_class:
+        if table.model:
+            problem = (
+                f"line {number}: {name!r} has its own accuracy or average, as {table.model!r} has: rows are models"
+            )
+            raise InputError(f"{problem}? Fix: paste the scores of one model.")
+        table.model, label = name, _Label("", "")
+    for place, cell in cells.items():
+        metric = heads[place].metric or label.metric
+        of = heads[place].of or label.of
+        if metric in OVERALL and of:
+            if of not in AVERAGES:
+                notes.append(say("accuracy of a class", of=of))
+            elif metric == "accuracy":
+                yield from ((number, metric, "", value) for value in _values(cell))
+        elif metric:
+            yield from ((number, metric, of, value) for value in _values(cell))
+
+
+def _in_sentences(lines: Mapping[int, str], metrics: re.Pattern, classes: Sequence[str]) -> Iterator[_Found]:
     """Figures of lines such as ``recall mel 0.73``, ``mel: recall 0.73, precision 0.56`` or ``F1 (macro) = 0.61``.
 
-    A number belongs to the last metric and the last class or average before it; a line without a metric takes that of
-    the last line that names a metric and has no number.
+    A number belongs to the last metric before it, and to the class that follows it (``0.73 for melanoma``), or else the
+    last class or average before it; a line without a metric takes that of the last line that has one and no number.
     """
-    names = sorted({*classes, *_NAMES}, key=len, reverse=True)
-    word = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b", re.I)
+    names = "|".join(re.escape(name) for name in sorted({*classes, *_NAMES}, key=len, reverse=True)).replace(
+        "_", "[ _]"
+    )
+    word = re.compile(rf"\b(?:{names})\b", re.I)
+    after = re.compile(rf"\s*(?:\(\s*|(?:for|in|on|of)\s+(?:the\s+)?(?:class\s+)?)(?P<name>{names})s?\b", re.I)
     heading = ""
     for number, line in lines.items():
-        line = _ASIDE.sub(" ", line)
-        marks = [(found.start(), "metric", str(found.lastgroup).replace("_", " ")) for found in _METRIC.finditer(line)]
-        inside = [(found.start(), found.end()) for found in _METRIC.finditer(line)]
-        marks += [(found.start(), "of", found[1].lower()) for found in _AVERAGE.finditer(line)]
-        marks += [
-            (found.start(), "of", _as_named(found[0], classes))
-            for found in word.finditer(line)
-            if not any(low <= found.start() < high for low, high in inside)
-        ]
-        numbers = [found for found in _NUMBER.finditer(line) if not any(a <= found.start() < b for a, b in inside)]
+        line = re.sub(r"(?<=[^\d\s]),(?=[\d.])", ", ", line.replace("_", " "))
+        found = list(metrics.finditer(line))
+        inside = [each.span() for each in found]
+
+        def is_free(each: re.Match, inside: Sequence[tuple[int, int]] = inside) -> bool:
+            return not any(low <= each.start() < high for low, high in inside)
+
+        marks = [(each.start(), "metric", _name_of(each)) for each in found]
+        marks += [(each.start(), "of", each[1].lower()) for each in _AVERAGE.finditer(line)]
+        marks += [(each.start(), "of", AVERAGE) for each in re.finditer(r"\b(?:mean|average|avg)\b", line, re.I)]
+        marks += [(each.start(), "of", _as_named(each[0], classes)) for each in word.finditer(line) if is_free(each)]
+        numbers = [each for each in _NUMBER.finditer(line) if is_free(each)]
+        averages = {value for _, kind, value in marks if kind == "of" and value in AVERAGES}
         if not numbers:
             heading = next((value for _, kind, value in marks if kind == "metric"), heading)
             continue
-        metric, of, pending = heading, "", sorted(marks)
-        for found in numbers:
-            for _, kind, value in [mark for mark in pending if mark[0] < found.start()]:
-                metric, of = (value, of) if kind == "metric" else (metric, value)
-            pending = [mark for mark in pending if mark[0] >= found.start()]
-            if metric == "other" or (metric != IMAGES and _COUNTED.match(line, found.end())):
+        metric, of, of_class, named_at, pending = heading, "", False, 0, sorted(marks)
+        if len(averages) == 1 and all(at > numbers[-1].start() for at, kind, _ in marks if kind == "of"):
+            of = averages.pop()  # as in: precision 0.85, recall 0.83 (weighted)
+        for each in numbers:
+            for at, kind, value in [mark for mark in pending if mark[0] < each.start()]:
+                if kind == "metric":
+                    metric = value
+                    of_class = of not in ("", *AVERAGES) and not re.search(r"\w", word.sub("", line[named_at:at]))
+                else:
+                    of, named_at, of_class = value, at, False
+            pending = [mark for mark in pending if mark[0] >= each.start()]
+            following = after.match(line, each.end())
+            whose = _as_named(following["name"], classes) if following else of
+            if not metric or metric == _OTHER or (metric != IMAGES and _COUNTED.match(line, each.end())):
                 continue
-            if metric:
-                yield number, metric, "" if metric in OVERALL else of, _as_printed(found)
+            if metric not in OVERALL:
+                yield number, metric, whose, _as_printed(each)
+            elif not following and not of_class:
+                yield number, metric, "", _as_printed(each)
 
 
 def _as_named(word: str, classes: Sequence[str]) -> str:
-    return next((name for name in classes if name.casefold() == word.casefold()), word)
+    return next((name for name in classes if name.replace("_", " ").casefold() == word.casefold()), word)

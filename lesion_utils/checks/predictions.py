@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import tables
-from lesion_utils.checks.columns import recognised, spelt_alike, with_truth
+from lesion_utils.checks.columns import recognised, spelt_alike, whole_numbers, with_truth
 from lesion_utils.checks.findings import say
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.predictions import NO, YES, classes_of
@@ -104,6 +104,7 @@ def _with_lesions(path: Path, frame: pd.DataFrame, cases: pd.DataFrame | None) -
         if (looked_up == "").all():
             return frame.assign(lesion_id=frame["image_id"]), "no lesion_id"
         frame = frame.assign(lesion_id=looked_up)
+    frame, looked_up = frame.assign(lesion_id=whole_numbers(frame["lesion_id"])), whole_numbers(looked_up)
     lesions, fix = frame["lesion_id"], "Fix: use the same lesions in both."
     differs = (looked_up != "") & (looked_up != lesions)
     tables.refuse_rows(path, differs, "another lesion_id than in the metadata", lesions + " and " + looked_up, fix)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from lesion_utils.checks.columns import OF_CASES, known_lesions, of_originals, plain_ids, usual_column, without_ending
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.paths import PICTURES
 from lesion_utils.splits import SPLITS
 from lesion_utils.tables import (
-    blank,
     read_table,
     refuse_rows,
     require_columns,
@@ -20,13 +19,14 @@ from lesion_utils.tables import (
 )
 
 NAMES = {"image_id": "image_id", "label": "dx", "split": "split", "lesion_id": "lesion_id"}
-USUAL = {  # what parts are called, in any case
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid", "dev"),
-    "test": ("test", "testing", "holdout", "hold-out"),
+USUAL = {  # what parts are called, in any case, also with "set", "data" or "split" behind
+    "train": ("train", "training", "trn", "tr"),
+    "validation": ("validation", "val", "valid", "dev", "va"),
+    "test": ("test", "testing", "tst", "te", "holdout", "hold-out"),
 }
 MOST_FOLDS = 20
-_NO_LESION = ("-1", "unknown", "?")  # beside cells that are blank
+_FOLD = re.compile(r"(?:fold|cv|split|part|group|f|k)?[ _-]*\d+(?:\.0+)?|[a-j]", re.I)
+_PART_ENDING = re.compile(r"[ _-]*(?:set|data|split|images|part)$")
 
 
 def files_of(paths: Sequence[Path]) -> dict[str, Path]:
@@ -51,6 +51,17 @@ def files_of(paths: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
+def columns_of(table: pd.DataFrame, names: Mapping[str, str], where: object) -> dict[str, str]:
+    """The column of each of ``NAMES``: as ``names`` says, else ours, else a usual one. A leak needs no label."""
+    columns = {}
+    for name, ours in NAMES.items():
+        option = f"--{name.replace('_', '-')}"
+        found = ours if ours in table else usual_column(where, table, name, OF_CASES[name], option)
+        if given := names.get(name) or found or (ours if name in ("image_id", "split") else None):
+            columns[name] = given
+    return columns
+
+
 def cases_of(
     table: pd.DataFrame, names: Mapping[str, str], where: object, part: str = ""
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -60,12 +71,9 @@ def cases_of(
     where the lesion is not known, ``label`` empty without such a column, ``split`` one of ``SPLITS``, or the fold. All
     rows belong to ``part``, if it is given. Raises InputError naming ``where`` and the rows.
     """
-    columns = NAMES | {key: value for key, value in names.items() if key in NAMES}
-    for name in ("lesion_id", "label"):
-        if name not in names and columns[name] not in table:
-            del columns[name]  # a leak needs no label
+    columns = columns_of(table, names, where)
     if part:
-        del columns["split"]
+        columns.pop("split")
     advice = "Fix: name the columns with --image-id, --label, --split and, if lesions are known, --lesion-id."
     require_columns(where, table, list(columns.values()), advice)
     table = table.reset_index(drop=True)
@@ -87,32 +95,6 @@ def cases_of(
     return cases.assign(**{name: value for name, value in missing.items() if name not in cases}), folds
 
 
-def plain_ids(cases: pd.DataFrame) -> pd.Series:
-    """The ids of the images without case, ending and folder, as far as images of one part keep different ids."""
-    ids = cases["image_id"]
-    for change in (without_ending, _without_folder):
-        shorter = change(ids)
-        if shorter.groupby(cases["split"]).nunique().equals(ids.groupby(cases["split"]).nunique()):
-            ids = shorter
-    return ids
-
-
-def without_ending(ids: pd.Series) -> pd.Series:
-    """``ids`` in lower case, without the ending of a picture."""
-    endings = "|".join(ending.removeprefix(".") for ending in PICTURES)
-    return ids.str.casefold().str.replace(rf"\.(?:{endings})$", "", regex=True)
-
-
-def _without_folder(ids: pd.Series) -> pd.Series:
-    return ids.str.replace(r"^.*[/\\]", "", regex=True)
-
-
-def known_lesions(lesions: pd.Series) -> pd.Series:
-    """``lesions`` with None where a cell says that the lesion is not known; pandas writes ids as 1.0 beside a gap."""
-    lesions = lesions.str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
-    return lesions.astype(object).mask(blank(lesions) | lesions.str.lower().isin(_NO_LESION), None)
-
-
 def _parts(column: pd.Series, names: Mapping[str, str], where: object) -> tuple[pd.Series, list[str]]:
     """The part of each row in the words of ``SPLITS``, or its fold; and the folds."""
     given = {names[split]: split for split in SPLITS if split in names}
@@ -120,8 +102,8 @@ def _parts(column: pd.Series, names: Mapping[str, str], where: object) -> tuple[
         options = ", ".join(f"--{split} {names[split]}" for split in SPLITS if split in names)
         raise InputError(f"{options}: expected different names.")
     usual = {name: split for split, of in USUAL.items() if split not in given.values() for name in of}
-    known = {value: given.get(value) or usual.get(value.casefold()) for value in column.unique()}
-    if not given and not any(known.values()) and 2 <= len(known) <= MOST_FOLDS:
+    known = {value: given.get(value) or usual.get(_PART_ENDING.sub("", value.casefold())) for value in column.unique()}
+    if not given and not any(known.values()) and 2 <= len(known) <= MOST_FOLDS and all(map(_FOLD.fullmatch, known)):
         folds = sorted(known, key=lambda name: (len(name), name))
         return column, folds
     spelt = [value for value, split in known.items() if split] or [*given, *USUAL]
@@ -140,7 +122,8 @@ def with_lesions(cases: pd.DataFrame, metadata: Path) -> pd.DataFrame:
     table = read_table(metadata, "image_id, lesion_id")
     require_columns(metadata, table, ["image_id", "lesion_id"], "Expected the table of the dataset, with lesion ids.")
     require_unique(metadata, table["image_id"])
-    of_image, ids = table.set_index(without_ending(table["image_id"])), plain_ids(cases)
+    of_image = table.set_index(without_ending(table["image_id"]))
+    ids = of_originals(plain_ids(cases["image_id"], cases["split"]))
     if not ids.isin(of_image.index).any():
         shown = f"{first_ten(cases['image_id'].head(3))}; there {first_ten(table['image_id'].head(3))}"
         raise InputError(f"{metadata} has none of the image ids, here {shown}. Fix: the table of the same dataset.")

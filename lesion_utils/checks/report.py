@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from lesion_utils.checks.findings import not_above, say, too_good
-from lesion_utils.checks.parse_report import RATES, Figure, Printed
+from lesion_utils.checks.parse_report import AVERAGES, RATES, Figure, Printed
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import wilson
 from lesion_utils.rounding import bounds
@@ -26,6 +26,7 @@ from lesion_utils.rounding import bounds
 SECONDS = 10.0  # for one program; what is not decided then counts as possible
 WITHIN = 1e-9  # ends of a range that count as inside
 MOST_CLASSES = 50
+MOST_PREDICTED = 10_000_000  # of a class, where the report leaves classes out
 _INFEASIBLE = 2  # scipy's status
 _UNKNOWNS = ("hits", "predicted", *RATES)  # of each class
 
@@ -58,12 +59,13 @@ def judge_report(printed: Printed) -> ReportVerdict:
     a 95% CI of recall by image (Wilson) where the hits are known exactly. Without them: what the figures of each class
     and their averages say of each other.
     """
-    images, notes, findings = printed.images, list(printed.notes), []
+    images, notes, findings = {} if printed.over_runs else printed.images, list(printed.notes), []
     if len(images) > MOST_CLASSES:
         raise InputError(f"{len(images):,} classes. Expected up to {MOST_CLASSES}.")
-    program = _Program(images, printed.figures)
+    program = _Program(images, printed.figures, printed.over_runs)
     conflicts = program.conflicts()
-    if conflicts and not _Program(images, [_as_cut_off(figure) for figure in printed.figures]).conflicts():
+    cut_off = [_as_cut_off(figure) for figure in printed.figures]
+    if conflicts and not _Program(images, cut_off, printed.over_runs).conflicts():
         notes.append(say("cut off"))
     findings += [program.in_words(conflict) for conflict in conflicts]
     total = sum(images.values()) or printed.total
@@ -75,7 +77,7 @@ def judge_report(printed: Printed) -> ReportVerdict:
         if unused:
             notes.append(say("left out", figures=first_ten(unused)))
         findings += _findings(by_class, overall, images)
-    elif any(_is_of_class(figure) for figure in printed.figures):
+    elif any(_is_of_class(figure) for figure in printed.figures) and not printed.over_runs:
         notes.append(say("no class counts"))
     if any(figure.metric in RATES and not figure.of for figure in printed.figures):
         notes.append(say("unnamed average"))
@@ -89,19 +91,25 @@ def _as_cut_off(figure: Figure) -> Figure:
 
 
 def _is_of_class(figure: Figure) -> bool:
-    return figure.metric in RATES and figure.of not in ("", "macro", "weighted", "micro")
+    return figure.metric in RATES and figure.of not in ("", *AVERAGES)
 
 
-def _harmonic(figures: Sequence[Figure]) -> list[list[Figure]]:
-    """F1 against precision and recall of the same: it is their harmonic mean, of an average at most that."""
-    found = []
+def _without_counts(figures: Sequence[Figure], over_runs: bool) -> list[list[Figure]]:
+    """What contradicts itself whatever the counts. Macro recall is the balanced accuracy, weighted recall the accuracy;
+    F1 is the harmonic mean of precision and recall of the same, as an average at most that.
+    """
+    found, by_name = [], {(figure.metric, figure.of): figure for figure in figures}
+    for names in ((("recall", "macro"), ("balanced accuracy", "")), (("recall", "weighted"), ("accuracy", ""))):
+        pair = [by_name[name] for name in names if name in by_name]
+        if len(pair) == 2 and max(of.low for of in pair) > min(of.high for of in pair) + WITHIN:
+            found.append(pair)
     for of in dict.fromkeys(figure.of for figure in figures):
         same = {figure.metric: figure for figure in figures if figure.of == of}
         if not {"precision", "recall", "f1"} <= set(same):
             continue
         precision, recall, f1 = (same[metric] for metric in ("precision", "recall", "f1"))
         ends = [_f1(*pair) for pair in ((precision.low, recall.low), (precision.high, recall.high))]
-        averaged = of in ("macro", "weighted")
+        averaged = over_runs or of in AVERAGES
         if f1.low > ends[1] + WITHIN or (f1.high < ends[0] - WITHIN and not averaged):
             found.append([precision, recall, f1])
     return found
@@ -132,10 +140,14 @@ class _Program:
     precision, F1 and specificity.
     """
 
-    def __init__(self, images: Mapping[str, int], figures: Sequence[Figure]) -> None:
+    def __init__(self, images: Mapping[str, int], figures: Sequence[Figure], over_runs: bool = False) -> None:
         named = dict.fromkeys(figure.of for figure in figures if _is_of_class(figure))
         self.classes = list(images or named)
         self.k = len(self.classes)
+        self.over_runs = over_runs
+        # scikit-learn prints a micro average instead of the accuracy where classes are left out, or images have several
+        metrics = {(figure.metric, figure.of) for figure in figures}
+        self.is_whole = ("accuracy", "") in metrics or not any(of == "micro" for _, of in metrics)
         self.n = np.array([*images.values()], np.float64) if images else None
         self.given = figures
         self.figures = [figure for figure in figures if self._rows(figure)]
@@ -150,12 +162,15 @@ class _Program:
     def _always(self) -> list[_Linear]:
         if self.n is None:
             return []
-        n, total, rules = self.n, self.n.sum(), []
-        rules.append(_Linear(self._at("predicted"), total, total))
+        n, total, rules = self.n, self.n.sum(), list[_Linear]()
+        if self.is_whole:
+            rules.append(_Linear(self._at("predicted"), total, total))
         for of in range(self.k):
             hits, predicted = self._at("hits", of=of), self._at("predicted", of=of)
             rules.append(_Linear(predicted - hits, 0, np.inf))
             rules.append(_Linear(n[of] * self._at("recall", of=of) - hits, 0, 0))
+            if not self.is_whole:
+                continue
             # the errors of a class, in its row and its column, are in different cells, none of them on the diagonal
             rules.append(_Linear(predicted - 2 * hits + self._at("hits"), -np.inf, total - n[of]))
             if total > n[of]:
@@ -172,10 +187,10 @@ class _Program:
             return []  # one or two classes may be some of many
         if metric == "balanced accuracy":
             return [_Linear(self._at("recall", 1 / k), low, high)]
-        if metric == "accuracy" or figure.of == "micro":
+        if metric == "accuracy" or (figure.of == "micro" and (self.is_whole or metric == "recall")):
             return [] if n is None else [_Linear(self._at("hits", 1 / n.sum()), low, high)]
-        if not figure.of:
-            return []
+        if figure.of == "micro":
+            return [] if n is None else self._ratio(metric, None, n.sum(), low, high)
         if figure.of == "macro":
             return [_Linear(self._at(metric, 1 / k), low, high)]
         if figure.of == "weighted":
@@ -184,14 +199,19 @@ class _Program:
             return []
         of = self.classes.index(figure.of)
         rows = [_Linear(self._at(metric, of=of), low, high)]
-        if n is not None and metric in ("precision", "f1"):
-            hits, predicted = self._at("hits", of=of), self._at("predicted", of=of)
-            scale, size, fixed = (1, predicted, 0.0) if metric == "precision" else (2, predicted, n[of])
-            rows.append(_Linear(scale * hits - low * size, low * fixed, np.inf))
-            rows.append(_Linear(scale * hits - high * size, -np.inf, high * fixed))
-            if low > 0:
-                rows.append(_Linear(hits, 1, np.inf))
-        return rows
+        return rows if n is None else rows + self._ratio(metric, of, n[of], low, high)
+
+    def _ratio(self, metric: str, of: int | None, n: float, low: float, high: float) -> list[_Linear]:
+        """What precision or F1 of a class, or of all, says of its counts."""
+        if metric not in ("precision", "f1"):
+            return []
+        hits, predicted = self._at("hits", of=of), self._at("predicted", of=of)
+        scale, fixed = (1, 0.0) if metric == "precision" else (2, n)
+        rows = [
+            _Linear(scale * hits - low * predicted, low * fixed, np.inf),
+            _Linear(scale * hits - high * predicted, -np.inf, high * fixed),
+        ]
+        return [*rows, _Linear(hits, 1, np.inf)] if low > 0 else rows
 
     def _solve(self, figures: Sequence[Figure], objective: np.ndarray | None = None) -> Any:
         rules = [*self.rules, *(row for figure in figures for row in self._rows(figure))]
@@ -201,7 +221,7 @@ class _Program:
             most[: 2 * self.k] = 0
         else:
             whole[: 2 * self.k] = 1
-            most[: self.k], most[self.k : 2 * self.k] = self.n, self.n.sum()
+            most[: self.k], most[self.k : 2 * self.k] = self.n, self.n.sum() if self.is_whole else MOST_PREDICTED
         limits = [
             LinearConstraint(
                 np.array([row.weights for row in rules]), [row.low for row in rules], [row.high for row in rules]
@@ -221,7 +241,7 @@ class _Program:
 
     def conflicts(self) -> list[list[Figure]]:
         """Sets of figures that are impossible together, none of which shares a figure with another."""
-        found = _harmonic(self.given)
+        found = _without_counts(self.given, self.over_runs)
         left = [figure for figure in self.figures if not any(figure in conflict for conflict in found)]
         # left out first: what depends on two counts of a class; last: figures of all classes, which others explain
         left.sort(key=lambda figure: (not _is_of_class(figure), figure.metric == "recall"))

@@ -11,8 +11,9 @@ from scipy.stats import hypergeom, norm
 
 from lesion_utils.audit.findings import revealing
 from lesion_utils.audit.links import KINDS, link_groups, linked_to
+from lesion_utils.checks.columns import of_originals, plain_ids
 from lesion_utils.checks.findings import say
-from lesion_utils.checks.read_split import NAMES, cases_of, plain_ids, with_lesions
+from lesion_utils.checks.read_split import NAMES, cases_of, columns_of, with_lesions
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import exact_interval, wilson
 from lesion_utils.paths import PICTURES, records
@@ -44,6 +45,7 @@ class LeakCheck:
     melanoma: list[str]  # the labels that count as melanoma
     unchecked: list[str]
     warnings: list[str]
+    notes: list[str]  # how the table was read
 
     @property
     def leak(self) -> bool:
@@ -73,7 +75,7 @@ class LeakCheck:
         lesions, parts = int(self.cases["lesion_id"].nunique()) or None, self.cases["split"].value_counts().to_dict()
         counts = {"images": len(self.cases), "lesions": lesions, "parts": parts}
         tables = {name: records(getattr(self, name)) for name in ("shares", "tied", "classes")}
-        rest = {name: getattr(self, name) for name in ("baseline", "melanoma", "unchecked", "warnings")}
+        rest = {name: getattr(self, name) for name in ("baseline", "melanoma", "unchecked", "warnings", "notes")}
         rest["pairs"] = [
             list(pair) for pair in dict.fromkeys(zip(self.shares["part"], self.shares["against"], strict=True))
         ]
@@ -112,7 +114,10 @@ def leakcheck(
         cases, folds = cases_of(table, names or {}, where)
     if metadata is not None:
         cases = with_lesions(cases, metadata)
-    cases["isic_id"] = plain_ids(cases)
+    columns = columns_of(given, names or {}, where)
+    guessed = {column: name for name, column in columns.items() if column not in (NAMES[name], (names or {}).get(name))}
+    cases["lesion_id"] = cases["lesion_id"].astype(object).str.casefold()
+    cases["isic_id"] = of_originals(plain_ids(cases["image_id"], cases["split"]))
     labels = sorted(set(cases["label"]) - {""})
     melanomas = asked_views(labels, melanoma).get("melanoma", []) if labels else []
     unchecked = []
@@ -143,11 +148,13 @@ def leakcheck(
         warnings = [*_single_images(cases, in_test), *_other_frequencies(cases, in_test, classes)]
         baseline = _baseline(cases, cases[in_test])
     if labels:
-        warnings += _revealing(given, cases, NAMES | dict(names or {}))
+        warnings += _revealing(given, cases, columns)
     if spelt := cases["image_id"].nunique() - cases["isic_id"].nunique():
         warnings.append(say("ids spelt", n=spelt))
     table_of_classes = classes.rename_axis("label").reset_index()
-    return LeakCheck(cases, shares, tied, table_of_classes, baseline, melanomas, unchecked, warnings)
+    read = first_ten(f"{column} as {name}" for column, name in guessed.items())
+    notes = [say("columns read", columns=read)] if read else []
+    return LeakCheck(cases, shares, tied, table_of_classes, baseline, melanomas, unchecked, warnings, notes)
 
 
 def _revealing(given: pd.DataFrame, cases: pd.DataFrame, names: Mapping[str, str]) -> list[str]:

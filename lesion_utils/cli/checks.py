@@ -14,7 +14,7 @@ from lesion_utils.checks.parse_matrix import EXPECTED, read
 from lesion_utils.checks.parse_report import EXPECTED as EXPECTED_SCORES
 from lesion_utils.checks.parse_report import read_figures
 from lesion_utils.checks.predictions import METADATA, read_metadata, read_predictions
-from lesion_utils.checks.read_split import NAMES, files_of
+from lesion_utils.checks.read_split import files_of
 from lesion_utils.checks.report import judge_report
 from lesion_utils.checks.score import Score, as_dict, estimate_cells, in_words
 from lesion_utils.checks.score import score as score_table
@@ -33,7 +33,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.paths import records
 from lesion_utils.predictions import labelled
 from lesion_utils.study import Judging
-from lesion_utils.tables import read_table
+from lesion_utils.tables import encoding_of, read_table
 
 JUDGING = Judging()
 MOST_BYTES = 1_000_000  # of a pasted matrix
@@ -136,8 +136,8 @@ def _text(file: str, expected: str) -> str:
     try:
         with typer.get_binary_stream("stdin") if file == "-" else Path(file).open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = data.decode(encoding_of(data))
+    except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", error)
         raise InputError(f"{file} cannot be read ({reason}). Expected text in UTF-8 with {expected}.") from error
     if len(data) > MOST_BYTES:
@@ -198,6 +198,7 @@ def compare(
     image_id: Annotated[str | None, typer.Option(metavar="COLUMN", help="if its name is not usual")] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="of the true class")] = None,
     predicted: Annotated[str | None, typer.Option(metavar="COLUMN", help="of the predicted class")] = None,
+    common: Annotated[bool, typer.Option("--common", help="compare the images of both; leave out others")] = False,
     html: Annotated[Path | None, typer.Option(help="write a page with a figure; it needs no network")] = None,
     as_json: Json = False,
     melanoma: Melanoma = None,
@@ -220,6 +221,7 @@ def compare(
             listed(malignant),
             resamples=resamples,
             unit=by or "lesion",
+            common=common,
         )
         shown = {"found": found, "difference": difference_cells, "losses": COMPARED_LOSSES}
         if html:
@@ -272,12 +274,12 @@ def leakcheck(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, with every linked image")] = False,
     melanoma: Melanoma = None,
-    image_id: Annotated[str, typer.Option(metavar="COLUMN")] = NAMES["image_id"],
-    lesion_id: Annotated[str | None, typer.Option(metavar="COLUMN", help="default: lesion_id, if it exists")] = None,
-    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="default: dx, if it exists")] = None,
-    split_column: Annotated[str, typer.Option("--split", metavar="COLUMN", help="of parts, or of folds")] = NAMES[
-        "split"
-    ],
+    image_id: Annotated[str | None, typer.Option(metavar="COLUMN", help="if its name is not usual")] = None,
+    lesion_id: Annotated[str | None, typer.Option(metavar="COLUMN", help="of what a split must not divide")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="of the class; need not exist")] = None,
+    split_column: Annotated[
+        str | None, typer.Option("--split", metavar="COLUMN", help="of parts, or of folds, if its name is not usual")
+    ] = None,
     train: Annotated[str | None, typer.Option(metavar="NAME", help="of training in that column, if not usual")] = None,
     validation: Annotated[str | None, typer.Option(metavar="NAME", help="may be absent")] = None,
     test: Annotated[str | None, typer.Option(metavar="NAME")] = None,
@@ -286,12 +288,12 @@ def leakcheck(
     with unusable_input_exits_2():
         names = _asked(image_id=image_id, split=split_column, lesion_id=lesion_id, label=label)
         names |= _asked(train=train, validation=validation, test=test)
-        expected = f"{image_id}, {lesion_id or 'lesion_id'} (where lesions are known), {label or 'dx'}"
+        expected = f"{image_id or 'image_id'}, {lesion_id or 'lesion_id'} (where lesions are known), {label or 'dx'}"
         where = ", ".join(path.name for path in split)
         if len(split) > 1 or split[0].is_dir():
             tables = {part: read_table(file, expected) for part, file in files_of(split).items()}
             check = check_split(tables, images, names, melanoma, threads, where, metadata)
         else:
-            table = read_table(split[0], f"{expected}, {split_column}")
+            table = read_table(split[0], f"{expected}, {split_column or 'split'}")
             check = check_split(table, images, names, melanoma, threads, split[0], metadata)
     finish(check.as_dict(), "leakcheck.txt.j2", as_json, check.exit_code, name=where, examples=EXAMPLES)
