@@ -9,12 +9,14 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import simplejpeg
+from PIL import ExifTags, Image
 
 from lesion_utils.audit.images import open_image
 from lesion_utils.digests import digest, file_digest
@@ -128,8 +130,10 @@ def decode(data: bytes, path: str, image_size: tuple[int, int]) -> np.ndarray:
     """The picture in ``data``, the content of the file ``path``, in ``image_size`` (height, width, 3), uint8."""
     height, width = image_size
     try:
+        if b"Exif" in data[:64] and Image.open(BytesIO(data)).getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            raise ValueError("Pillow turns it")
         picture = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, min_factor=2)
-    except ValueError:  # not a JPEG, or a damaged one: Pillow's error names the damage
+    except (ValueError, OSError):  # not a JPEG, or a damaged one: Pillow's error names the damage
         picture = np.asarray(open_image(path))
     if picture.shape[:2] == image_size:
         return picture

@@ -218,9 +218,11 @@ def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyPara
     try:
         values = _read_yaml(path)
     except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{where} is not valid YAML: {error}") from error
+        raise InputError(f"{where} is not valid YAML: {error}. Fix: correct that place.") from error
     if not isinstance(values, dict):
-        raise InputError(f"{where}: expected `key: value` lines, found {type(values).__name__}")
+        raise InputError(
+            f"{where}: expected `key: value` lines, found {type(values).__name__}. Fix: name the file of a study."
+        )
     name = path.relative_to(folder).with_suffix("").as_posix() if in_params else path.stem
     overlay = values.pop("full", None)
     if full := full or study == f"{name}_full":

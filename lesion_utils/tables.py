@@ -5,6 +5,7 @@ Row ``i`` of a frame is row ``i + 2`` of its file, whose header is row 1; frames
 
 import codecs
 import csv
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -74,12 +75,15 @@ def _text_cells(path: Path) -> pd.DataFrame:
 
 
 def _parquet_cells(path: Path) -> pd.DataFrame:
-    from pyarrow import parquet  # slow
+    from pyarrow import ArrowException, parquet  # slow
 
-    about = parquet.read_metadata(path)
-    if about.num_rows * about.num_columns > MOST_CELLS:
-        raise ValueError(f"{about.num_rows:,} rows of {about.num_columns:,} columns; at most {MOST_CELLS:,} cells")
-    table = pd.read_parquet(path)
+    try:
+        about = parquet.read_metadata(path)
+        if about.num_rows * about.num_columns > MOST_CELLS:
+            raise ValueError(f"{about.num_rows:,} rows of {about.num_columns:,} columns; at most {MOST_CELLS:,} cells")
+        table = pd.read_parquet(path)
+    except ArrowException as error:
+        raise ValueError(f"damaged: {error}") from error
     table = table.reset_index(drop=not any(table.index.names)).rename(columns=str)
     return table.astype(object).where(table.notna(), "").astype(str).reset_index(drop=True)
 
@@ -155,3 +159,21 @@ def parse_probabilities(where: object, table: pd.DataFrame, classes: Sequence[st
     advice = "Fix: if no class is missing, divide each row by its sum, or write more digits."
     refuse_rows(where, (sums - 1).abs() >= within, problem, sums.map("{:.4g}".format), advice)
     return table
+
+
+_FORMULA = re.compile(r"[=+\-@\t\r](?!\d+(?:\.\d+)?$)")
+
+
+def spreadsheet_safe(table: pd.DataFrame) -> pd.DataFrame:
+    """``table`` as people get it: a spreadsheet runs a cell that begins like a formula, as a file's name may, so such
+    a cell begins with an apostrophe. ``as_named`` takes it away.
+    """
+
+    def safe(cell: object) -> object:
+        return f"'{cell}" if _FORMULA.match(str(cell)) else cell
+
+    return table.assign(**{name: column.map(safe) for name, column in table.items() if column.dtype.kind == "O"})
+
+
+def as_named(cell: str) -> str:
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell[1:]) else cell

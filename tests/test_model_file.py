@@ -198,6 +198,16 @@ def test_any_pictures_are_predicted_and_a_second_call_predicts_only_what_is_new(
     assert code == 0 and "1 image predicted" in said and pd.read_csv(out).equals(second)
 
 
+def test_a_name_that_a_spreadsheet_would_run_is_written_as_text(packed, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    shutil.copy("grey.JPG", "=1+2.jpg")
+    options = ["--model", packed[1], "--out", tmp_path / "p.csv"]
+    assert call("predict", "=1+2.jpg", *options)[0] == 0
+    assert pd.read_csv(tmp_path / "p.csv").at[0, "image"] == "'=1+2.jpg"
+    code, said = call("predict", "=1+2.jpg", *options)
+    assert code == 0 and "1 of them before" in said and len(pd.read_csv(tmp_path / "p.csv")) == 1
+
+
 def test_a_damaged_picture_has_a_row_with_its_problem_and_the_others_are_predicted(packed, folder, tmp_path):
     (folder / "broken.png").write_bytes(b"no picture")
     options = ["--model", packed[1], "--out", tmp_path / "p.csv"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from lesion_utils import pictures
 from lesion_utils.datasets import ham10000
@@ -46,6 +46,29 @@ def test_pixels_of_unchanged_size_are_those_pil_decodes(paths, threads):
 def saved(picture: Image.Image, path: Path, **options) -> str:
     picture.save(path, **options)
     return str(path)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_picture_is_seen_as_its_exif_data_turn_it(ending, orientation, tmp_path, threads):
+    """A phone stores what it sees and how it was held."""
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:20, :30] = 255  # white at the top left
+    turned = {1: pixels, 3: pixels[::-1, ::-1], 6: np.rot90(pixels, -1)}[orientation]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = saved(Image.fromarray(pixels), tmp_path / f"phone.{ending}", exif=exif)
+    (row,) = load_pictures([path], turned.shape[:2], threads)
+    assert np.abs(row.astype(int) - turned).mean() < 10
+
+
+def test_sixteen_bits_keep_their_brightness_and_unknown_ranges_are_refused(tmp_path, threads):
+    grey = np.linspace(0, 65535, 24 * 32).reshape(24, 32).astype(np.uint16)
+    (row,) = load_pictures([saved(Image.fromarray(grey), tmp_path / "sixteen.png")], (24, 32), threads)
+    assert np.array_equal(row, np.repeat((grey >> 8)[..., None], 3, axis=2))
+    path = saved(Image.fromarray(grey.astype(np.float32)), tmp_path / "floats.tif")
+    with pytest.raises(InputError, match=r"floats\.tif.*32 bits"):
+        load_pictures([path], (24, 32), threads)
 
 
 def test_height_comes_first_and_resizing_is_bilinear(paths, threads, tmp_path):

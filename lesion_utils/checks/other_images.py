@@ -22,7 +22,7 @@ from lesion_utils.published import handover
 from lesion_utils.runtime import start
 from lesion_utils.splits import find_leaks
 from lesion_utils.study import StudyParams
-from lesion_utils.tables import require_unique
+from lesion_utils.tables import require_unique, spreadsheet_safe
 
 DESCRIBING = ["age", "sex", "localization", "source"]  # columns of a set that go into the prediction table
 
@@ -55,7 +55,7 @@ def predict_folder(
     about = {"classes": predictions.classes_of(table), "n": len(table), "set": folder.name}
     output.with_suffix(".json").unlink(missing_ok=True)
     with atomic_write(output) as new:
-        table.to_csv(new, index=False)
+        spreadsheet_safe(table).to_csv(new, index=False)
     write_json(output.with_suffix(".json"), about | {"known to the model": len(seen), "model": provenance})
     return table, seen
 

@@ -118,7 +118,7 @@ def read(text: str, rows: str | None = None) -> Reading:
     index = labels or _names(names, columns, sizes, values, found)
     columns = index if labels or not all(columns) else columns
     if len(set(index)) < len(index):
-        raise InputError(f"duplicate class names: {first_ten(index)}.")
+        raise InputError(f"duplicate class names: {first_ten(index)}. Fix: give each class a name of its own.")
     if (renamed := same_classes(index, columns)) is None:
         differ = f"rows and columns have different names: {first_ten(index)}; and {first_ten(columns)}"
         raise InputError(f"{differ}. Expected the same classes in both.")

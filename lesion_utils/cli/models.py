@@ -14,6 +14,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.paths import PICTURES, atomic_write, read_json, report_folder, require_suffix, write_json
 from lesion_utils.rounding import number
 from lesion_utils.study import load_study
+from lesion_utils.tables import as_named, spreadsheet_safe
 
 SAVED_EVERY = 64  # images
 PRINTED = ("accuracy", "majority baseline accuracy", "balanced accuracy", "melanoma sensitivity")
@@ -106,7 +107,7 @@ def _kept(output: Path, digest: str) -> dict[str, dict[str, Any]]:
         made = "by another model, or not by `lesion predict`"
         raise InputError(f"{output} exists and was made {made}. Fix: --out with another name, or remove it.")
     rows = pd.read_csv(output, dtype=str, keep_default_na=False).to_dict("records")
-    return {row["image"]: row for row in rows}
+    return {row["image"]: row for row in ({name: as_named(cell) for name, cell in of.items()} for of in rows)}
 
 
 def _is_done(path: Path, kept: dict[str, dict[str, Any]]) -> bool:
@@ -118,7 +119,7 @@ def _save(output: Path, rows: list[dict[str, Any]], classes: Sequence[str]) -> N
     columns = [f"p_{name}" for name in classes]
     ordered = ["image", "predicted", *columns, "melanoma", "possible", "unlike_training", "problem", "content"]
     with atomic_write(output) as new:
-        pd.DataFrame(rows, columns=ordered).to_csv(new, index=False)
+        spreadsheet_safe(pd.DataFrame(rows, columns=ordered)).to_csv(new, index=False)
 
 
 def predict_set(
@@ -181,7 +182,7 @@ def evaluate(
             figure.savefig(new)
         plt.close(figure)
     with atomic_write(output / "predictions.csv") as new:
-        table.frame.to_csv(new, index=False)
+        spreadsheet_safe(table.frame).to_csv(new, index=False)
     report = evaluation.classification_report(table).to_string(float_format=number, na_rep="")
     with atomic_write(output / "classification_report.txt") as new:  # last: it says that the others are complete
         new.write_text(f"{title}\n\n{report}\n", encoding="utf-8")
