@@ -82,10 +82,10 @@ def _parquet_cells(path: Path) -> pd.DataFrame:
         if about.num_rows * about.num_columns > MOST_CELLS:
             raise ValueError(f"{about.num_rows:,} rows of {about.num_columns:,} columns; at most {MOST_CELLS:,} cells")
         table = pd.read_parquet(path)
+        table = table.reset_index(drop=not any(table.index.names)).rename(columns=str)
+        return table.astype(object).where(table.notna(), "").astype(str)
     except ArrowException as error:
         raise ValueError(f"damaged: {error}") from error
-    table = table.reset_index(drop=not any(table.index.names)).rename(columns=str)
-    return table.astype(object).where(table.notna(), "").astype(str).reset_index(drop=True)
 
 
 def blank(column: pd.Series) -> pd.Series:

@@ -631,6 +631,7 @@ BAD = {
     "5 1.5\n3 4": "row class 1, column class 2",
     "0 0\n0 0": "zeros",
     "5 3\n0 0": "one class, class 1",
+    "[[]] -1": "no row of numbers",
     "[[5]]": "one class, class 1",
     "1 0\n0 1": "normalised",
     "0.9 0.1\n0.2 0.8": "normalised",

@@ -167,7 +167,7 @@ def _in_json(text: str) -> tuple[list[_Row], list[str]] | None:
 
 def _in_brackets(text: str) -> tuple[list[_Row], list] | None:
     """The rows of the matrix in nested brackets and no headers; None without nested brackets."""
-    blocks = list(_NESTED.finditer(text))
+    blocks = [block for block in _NESTED.finditer(text) if re.search(r"\d", block[0])]
     _refuse_second([1 + text.count("\n", 0, block.start()) for block in blocks[:2]])
     if not blocks:
         return None

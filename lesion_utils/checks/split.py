@@ -115,7 +115,9 @@ def leakcheck(
     if metadata is not None:
         cases = with_lesions(cases, metadata)
     columns = columns_of(given, names or {}, where)
-    guessed = {column: name for name, column in columns.items() if column not in (NAMES[name], (names or {}).get(name))}
+    guessed = {
+        column: name for name, column in columns.items() if column not in (name, NAMES[name], (names or {}).get(name))
+    }
     cases["lesion_id"] = cases["lesion_id"].astype(object).str.casefold()
     cases["isic_id"] = of_originals(plain_ids(cases["image_id"], cases["split"]))
     labels = sorted(set(cases["label"]) - {""})

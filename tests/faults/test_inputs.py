@@ -359,7 +359,7 @@ def test_a_picture_of_any_kind_is_read_or_refused_by_name(mode, form, size, seed
     if code == 2:
         assert path.name in said
     if damage == "none":
-        assert code == (2 if mode == "F" else 0), said
+        assert code == (2 if (mode, form) == ("F", "TIFF") else 0), said  # other formats keep 8 bits
     if damage == "empty":
         assert code == 2
 
