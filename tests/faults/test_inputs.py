@@ -108,7 +108,7 @@ def outcome(kind: str, path: Path) -> tuple[int, str]:
     with at_most(SECONDS):
         if kind == "study":
             try:
-                return 0, load_study(str(path)).model_dump_json()
+                return 0, ascii(load_study(str(path)).model_dump_json())
             except InputError as error:
                 return 2, harmless(f"error: {error}")
         done = CliRunner().invoke(app, [str(word) for word in COMMANDS[kind](path)])
