@@ -11,6 +11,7 @@ from lesion_utils import pipeline
 from lesion_utils.cases import data_folder
 from lesion_utils.paths import report_folder, resolve, run_folder
 from lesion_utils.predictions import STAGE_NOTEBOOKS, TEST_READS
+from lesion_utils.stopping import STOPPING
 from lesion_utils.study import STAGES, load_study
 
 PARAMS = load_study(**{key: value for key, value in config.items() if key != "tables"})
@@ -42,7 +43,8 @@ IMAGES = shlex.join(f"--data={folder}" for folder in FOLDERS)
 
 
 onerror:
-    shell("{LESION} pages {EVERYTHING}")
+    if not STOPPING.is_set():
+        shell("{LESION} pages {EVERYTHING}")
 
 
 rule all:

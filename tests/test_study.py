@@ -333,24 +333,9 @@ def test_killed_hard_it_leaves_no_process_and_the_next_run_goes_on(project):
     began.wait()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive
-    assert list((project.folder / "runs/tiny/.snakemake/locks").iterdir()), "nothing to clear: the test shows nothing"
     again = project.run("study", "tiny", "--data", str(project.data), "--dry-run")
     assert again.returncode == 0, again.stderr
-    assert "lock" in again.stderr
     assert not list((project.folder / "runs/tiny/executed").glob("01_eda.ipynb"))
-
-
-def test_a_lock_whose_process_lives_is_respected(project):
-    locks = project.folder / "runs/tiny/.snakemake/locks"
-    locks.mkdir(parents=True)
-    (locks / "0.input.lock").write_text("")
-    me = psutil.Process()
-    owner = {"pid": me.pid, "started": me.create_time(), "host": os.uname().nodename}
-    (project.folder / "runs/tiny/owner.json").write_text(json.dumps(owner))
-    done = project.run()
-    assert done.returncode == 2
-    assert f"process {me.pid}" in done.stderr
-    assert list(locks.iterdir())
 
 
 def spoil_table(project, old, new, count=1):
@@ -480,16 +465,6 @@ def test_plain_papermill_runs_a_notebook_after_the_first_one(project):
         assert done.returncode == 0, done.stderr
     assert (project.folder / "runs/by_hand/tiny/models/cnn/r0/predictions/test.csv").is_file()
     assert not (project.folder / "runs/tiny").exists() and not (project.folder / "reports").exists()
-
-
-def test_a_lock_of_nobody_known_is_respected(project):
-    locks = project.folder / "runs/tiny/.snakemake/locks"
-    locks.mkdir(parents=True)
-    (locks / "0.input.lock").write_text("")
-    done = project.run()
-    assert done.returncode == 2
-    assert "is locked by a run of another program" in done.stderr
-    assert list(locks.iterdir())
 
 
 def test_what_a_job_prints_past_python_is_in_its_log(tmp_path, capfd):

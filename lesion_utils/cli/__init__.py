@@ -1,8 +1,10 @@
 """The command ``lesion``: runs a study, and checks other people's results.
 
-Exit codes: 0 done, 1 a run failed or something was found, 2 unusable input, 70 an error of the program.
+Exit codes: 0 done, 1 a run failed or something was found, 2 unusable input, 70 an error of the program, 130 stopped by
+Ctrl-C or SIGTERM.
 """
 
+import errno
 import importlib
 import os
 import re
@@ -34,6 +36,7 @@ GROUPS = {  # command: module that has it; a module is imported when its command
     "Upkeep of the project": dict.fromkeys(("refresh-notebooks", "refresh-readme"), "upkeep"),
 }
 MODULES = {command: module for commands in GROUPS.values() for command, module in commands.items()}
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 RENAMED = {"refs": "refresh-notebooks", "readme": "refresh-readme", "check": "check-data"}
 BUG = "This is an error of the program, not of your input. Please report it with the lines above."
 SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
@@ -78,7 +81,11 @@ def main() -> None:
     """Runs the command; an error of the program itself exits with 70, so that no script takes it for a finding."""
     try:
         app()
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+            fix = "Fix: free space or allow writing there, then run the same command again."
+            print(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}. {fix}", file=sys.stderr)
+            sys.exit(2)
         traceback.print_exc()
         print(BUG, file=sys.stderr)
         sys.exit(70)

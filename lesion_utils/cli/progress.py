@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from lesion_utils.paths import write_json
+from lesion_utils.stopping import STOPPING
 from lesion_utils.study import StudyParams
 
 HEARTBEAT = 60  # seconds without a line after which the newest line of a running notebook is shown
@@ -39,6 +40,8 @@ class Progress(logging.Filter):
         threading.Thread(target=self._heartbeat, daemon=True).start()
 
     def filter(self, record: Any) -> bool:
+        if STOPPING.is_set():  # what fails now was stopped
+            return False
         event = getattr(record, "event", None)
         if event == "run_info" and not self.jobs:
             self.jobs = [name for name in record.stats if name not in ("all", "total")]

@@ -1,23 +1,27 @@
 """Running a study."""
 
+import fcntl
 import json
 import logging
 import os
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
-import psutil
 import snakemake.cli
 import typer
+from snakemake.scheduling.job_scheduler import JobScheduler
+from snakemake.shell import shell
 
 from lesion_utils import pipeline, tracked
 from lesion_utils.cases import check_cases
 from lesion_utils.cli.common import takes_study
 from lesion_utils.cli.progress import Progress
 from lesion_utils.errors import InputError
-from lesion_utils.paths import PROJECT, report_folder, resolve, run_folder, write_json
+from lesion_utils.paths import PROJECT, report_folder, resolve, run_folder
+from lesion_utils.stopping import STOPPED, STOPPING, stop
 from lesion_utils.study import StudyParams
 
 ARGUMENTS = [
@@ -25,6 +29,7 @@ ARGUMENTS = [
     *("--cores", "all"),
     *("--scheduler", "greedy"),  # with few jobs, finding the best order takes longer than it saves
     "--rerun-incomplete",
+    "--nolock",  # a killed run would leave Snakemake's locks; the study has one of its own
     *("--rerun-triggers", "mtime", "params", "input"),
     *("--max-checksum-file-size", "50MB"),  # a table that is written again with the same content reruns nothing
 ]
@@ -53,7 +58,17 @@ def study(
     values |= {place: str(resolve(path)) for place, path in folders.items() if path}
     arguments = [*ARGUMENTS, "--directory", str(folder), "--config"]
     arguments += [f"{key}={json.dumps(value)}" for key, value in values.items()]
-    _clear_stale_lock(folder, arguments)
+    with only_one(folder):
+        code = _run(params, folder, arguments, dry_run, from_predictions, verbose)
+    index = report_folder(params.study) / "index.html"
+    typer.echo(index.relative_to(start) if index.is_relative_to(start) else index)
+    raise typer.Exit(1 if code else 0)
+
+
+def _run(
+    params: StudyParams, folder: Path, arguments: list[str], dry_run: bool, from_predictions: bool, verbose: bool
+) -> int | str | None:
+    """Runs Snakemake in this process, so that what ends this process ends the run; returns its exit code."""
     edited = pipeline.edited(params)
     for job, paths in edited.items():
         typer.echo(f"{job} runs again: not as it made it: {', '.join(paths)}")
@@ -61,33 +76,50 @@ def study(
     if dry_run:
         arguments.append("--dry-run")
     else:
-        this = psutil.Process()
-        write_json(folder / "owner.json", {"pid": this.pid, "started": this.create_time(), "host": os.uname().nodename})
         pipeline.forget(params, [path for paths in edited.values() for path in paths])
-        os.environ["LESION_RUN_BY"] = str(this.pid)
+        os.environ["LESION_RUN_BY"] = str(os.getpid())
         os.environ[tracked.FROM_TRACKED] = "1" if from_predictions else ""
     progress = Progress(folder, params, verbose, dry_run)
     logging.getLogger("snakemake.logging").addFilter(progress)
+    shell.prefix("set -euo pipefail; trap '' INT; ")  # Ctrl-C reaches jobs, too: this process ends them
     code: int | str | None = 0
-    try:
-        snakemake.cli.main(arguments)  # in this process, so that killing it kills the run
-    except SystemExit as end:
-        code = end.code
-    index = report_folder(params.study) / "index.html"
+    with patch.object(JobScheduler, "exit_gracefully", stop):  # it would wait for the jobs
+        try:
+            snakemake.cli.main(arguments)
+        except SystemExit as end:
+            code = end.code
+    if STOPPING.is_set():
+        raise SystemExit(STOPPED)
     progress.end(failed=bool(code))
-    typer.echo(index.relative_to(start) if index.is_relative_to(start) else index)
-    raise typer.Exit(1 if code else 0)
+    return code
 
 
-def _clear_stale_lock(folder: Path, arguments: list[str]) -> None:
-    """Removes the lock of a run whose process is gone; raises InputError if it lives or its owner is unknown."""
-    locks, file = folder / ".snakemake" / "locks", folder / "owner.json"
-    locked, owner = any(locks.glob("*.lock")), json.loads(file.read_text()) if file.is_file() else {}
-    if locked and owner.get("host") != os.uname().nodename:
-        problem = f"{folder} is locked by a run of {owner.get('host', 'another program')}"
-        raise InputError(f"{problem}. Fix: wait until it ends; if it was killed, remove {locks}.")
-    if owner and psutil.pid_exists(owner["pid"]) and psutil.Process(owner["pid"]).create_time() == owner["started"]:
-        raise InputError(f"process {owner['pid']} runs this study now. Fix: wait for it, or: kill {owner['pid']}")
-    if locked:
-        typer.echo("clearing the lock of a run that was killed", err=True)
-        subprocess.run([sys.executable, "-m", "snakemake", *arguments, "--unlock"], check=True, capture_output=True)
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Keeps other runs of the study in ``folder`` away until this process ends, however it ends: the system then frees
+    the lock of its file. The words in the file are for messages, and for file systems whose locks end at one computer.
+    """
+    path, here = folder / "lock", os.uname().nodename
+    with path.open("a+") as file:
+        is_free = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_free = False
+        except OSError as error:
+            typer.echo(f"warning: {path} cannot be locked ({error}). Start this study once at a time.", err=True)
+        file.seek(0)
+        host, _, pid = file.read().partition(" ")
+        if host not in ("", here):
+            problem = f"{folder} is locked by a run of {host}"
+            raise InputError(f"{problem}. Fix: wait until it ends; if it was killed, remove {path}.")
+        if not is_free:
+            process = pid or "<its process id>"  # it writes that just after it has the lock
+            raise InputError(f"process {process} runs this study now. Fix: wait for it, or: kill {process}")
+        file.truncate(0)
+        file.write(f"{here} {os.getpid()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
