@@ -152,17 +152,18 @@ def batches(
     epochs: int | None = None,
     change: Callable[[np.ndarray, int, int], np.ndarray] | None = None,
     mix: tuple[float, int] | None = None,
+    begin: int = 0,
 ) -> Batches:
     """(inputs, targets) batches, epoch after epoch (endless if ``epochs`` is None), in the order of ``rows(epoch)``.
 
     Only the rows of a batch are read, while the network computes with the batch before. ``change(inputs of a batch,
     epoch, position of its first row in the epoch)`` may augment them, as float32. With ``mix``, the alpha and the seed
     of mixup, each case of a batch is mixed with another one, inputs and targets alike. An epoch's last batch may be
-    smaller.
+    smaller. Endless batches start at epoch ``begin``.
     """
 
     def generate() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for epoch in itertools.count() if epochs is None else range(epochs):
+        for epoch in itertools.count(begin) if epochs is None else range(epochs):
             order = rows(epoch)
             for first in range(0, len(order), size):
                 index = order[first : first + size]

@@ -16,6 +16,7 @@ import pandas as pd
 from lesion_utils import predictions, tracked
 from lesion_utils.audit.images import pixel_digests
 from lesion_utils.augment import make_augmenter, visible_area_and_fill
+from lesion_utils.checkpoint import Checkpoint
 from lesion_utils.digests import code_digest, commit
 from lesion_utils.errors import InputError
 from lesion_utils.features import cached_features, feature_cache_key
@@ -103,7 +104,8 @@ def train(
         start(threads)
         keras.backend.clear_session()
         training = _Training(_Data(recipe, cases, seed), pictures, threads, weights, provenance["weights"])
-        trained = training.fit(name)
+        checkpoint = Checkpoint(folder / "checkpoint.npz", provenance, name, training.network.whole)
+        trained = training.fit(name, checkpoint)
         model, scores, correct = training.predict()
         (folder / PROVENANCE).unlink(missing_ok=True)
         handover.write(folder, model, trained, cases, recipe, scores, title, leaky)
@@ -122,6 +124,7 @@ def train(
             fill = visible_area_and_fill(recipe.augmentation, recipe.backbone.image_size)["fill"]
             noted["fill"] = [float(fill.mean()), len(fill)]
         write_json(folder / PROVENANCE, provenance | noted)
+        checkpoint.file.unlink(missing_ok=True)
     provenance = read_json(folder / PROVENANCE, "")
     with np.load(folder / "probabilities.npz") as arrays:
         probabilities = dict(arrays)
@@ -210,8 +213,9 @@ class _Training:
         features[rows] = cached_features(self.network.features, self.pictures.take(rows), self.key)
         return features
 
-    def phase_input(self, number: int) -> tuple[keras.Model, np.ndarray | CachedArrays, Batches]:
-        """The model that phase ``number`` trains, its inputs, one per case, and endless batches of training cases.
+    def phase_input(self, number: int, begin: int) -> tuple[keras.Model, np.ndarray | CachedArrays, Batches]:
+        """The model that phase ``number`` trains, its inputs, one per case, and endless batches of training cases from
+        its epoch ``begin`` on.
 
         Layers that are frozen so far run once, and their output is kept.
         """
@@ -223,7 +227,7 @@ class _Training:
         if part == "head":
             model, inputs = network.head, self.features(*self.head_splits)
             if recipe.feature_views:
-                return model, inputs, self._view_batches()
+                return model, inputs, self._view_batches(begin)
         elif recipe.augmentation.changes:
             change = make_augmenter(recipe.augmentation, data.seed)
         elif (
@@ -235,9 +239,9 @@ class _Training:
             activations = cached_features(halves[0], pictures.take(used), [*self.key, "below", part, image_size])
             nearest = np.searchsorted(used, np.arange(len(self.pictures))).clip(max=len(used) - 1)  # unused: any row
             model, inputs = halves[1], activations.take(nearest)
-        return model, inputs, batches(inputs, data.targets, data.epoch, size, change=change, mix=data.mix)
+        return model, inputs, batches(inputs, data.targets, data.epoch, size, None, change, data.mix, begin)
 
-    def _view_batches(self) -> Batches:
+    def _view_batches(self, begin: int) -> Batches:
         """Training batches of the features of augmented pictures; epochs take the views in turn."""
         recipe, data = self.recipe, self.data
         pictures, count = self.pictures.take(data.train), recipe.feature_views
@@ -250,25 +254,28 @@ class _Training:
             return epoch % count * len(data.train) + np.searchsorted(data.train, data.epoch(epoch))
 
         targets = np.tile(data.targets[data.train], (count, 1))
-        return batches(np.concatenate([*views]), targets, rows, recipe.batch_size, mix=data.mix)
+        return batches(np.concatenate([*views]), targets, rows, recipe.batch_size, mix=data.mix, begin=begin)
 
-    def fit(self, name: str) -> pd.DataFrame:
+    def fit(self, name: str, checkpoint: Checkpoint) -> pd.DataFrame:
         """Runs all phases and leaves the network with the weights to keep; returns one row per epoch."""
-        histories: list[pd.DataFrame] = []
-        best, kept = -np.inf, []
+        best, kept = checkpoint.best, checkpoint.kept
         for number, phase in enumerate(self.recipe.phases):
             set_trainable(self.network, phase.train, self.recipe.freeze_batch_norm)
-            history = _fit(*self.phase_input(number), self.data, phase, name)
-            histories.append(history.assign(phase=number, train=phase.train))
-            monitor = self.recipe.monitor
-            score = (history[monitor] * (1 if self.recipe.larger_is_better else -1)).max()
+            if number < checkpoint.phase:
+                continue
+            begin = sum(row["phase"] == number for row in checkpoint.rows)
+            _fit(*self.phase_input(number, begin), self.data, phase, name, checkpoint, begin)
+            monitor, larger = self.recipe.monitor, self.recipe.larger_is_better
+            history = pd.DataFrame([row for row in checkpoint.rows if row["phase"] == number])
+            score = (history[monitor] * (1 if larger else -1)).max()
             if self.recipe.keep == "last" or score > best:
                 best, kept = score, self.network.whole.get_weights()
+            checkpoint.end_phase(best, kept)
         if not kept:
             reason = f"{self.recipe.monitor} was never a number, so no epoch can be kept"
             raise InputError(f"{name}: {reason}. Fix: a smaller learning_rate.")
         self.network.whole.set_weights(kept)
-        return pd.concat(histories, ignore_index=True)
+        return pd.DataFrame(checkpoint.rows)
 
     def predict(self) -> tuple[keras.Model, dict[str, Any], int]:
         """The finished model, its probabilities of each held-out split, and how many training cases it gets right, of
@@ -313,9 +320,18 @@ def _moments(pictures: CachedArrays, rows: np.ndarray) -> Statistics:
 
 
 def _fit(
-    model: keras.Model, inputs: np.ndarray | CachedArrays, shown: Batches, data: _Data, phase: Phase, name: str
-) -> pd.DataFrame:
-    """Trains ``model`` for one phase and leaves it with the weights to keep; returns one row per epoch."""
+    model: keras.Model,
+    inputs: np.ndarray | CachedArrays,
+    shown: Batches,
+    data: _Data,
+    phase: Phase,
+    name: str,
+    checkpoint: Checkpoint,
+    begin: int,
+) -> None:
+    """Trains ``model`` for one phase, from its epoch ``begin`` on, and leaves it with the weights to keep; adds one row
+    per epoch to those of ``checkpoint``.
+    """
     recipe = data.recipe
     steps = math.ceil(len(data.epoch(0)) / recipe.batch_size)
     rate, schedules = phase.learning_rate, keras.optimizers.schedules  # step_never_reached: constant
@@ -342,11 +358,11 @@ def _fit(
     monitor = {"monitor": recipe.monitor, "mode": "max" if recipe.larger_is_better else "min"}
     stopping = {"patience": recipe.early_stopping or phase.epochs, "restore_best_weights": recipe.keep == "best"}
     began: list[float] = []
-    history: list[dict[str, float]] = []
 
     def record(epoch: int, logs: dict[str, float]) -> None:
         seconds, rate = time.perf_counter() - began[-1], float(model.optimizer.learning_rate)
-        history.append({"epoch": epoch + 1, "learning_rate": rate} | logs | {"seconds": round(seconds, 2)})
+        row = {"epoch": epoch + 1, "learning_rate": rate} | logs | {"seconds": round(seconds, 2)}
+        checkpoint.rows.append(row | {"phase": checkpoint.phase, "train": phase.train})
         if not IN_JUPYTERLAB:  # which has Keras' own progress bar
             print(
                 f"{name} ({phase.train}) epoch {epoch + 1}/{phase.epochs}: loss {logs['loss']:.3f}, validation loss "
@@ -360,15 +376,16 @@ def _fit(
     if plateau := recipe.reduce_lr:
         options = {"factor": plateau.factor, "patience": plateau.patience, "min_lr": plateau.smallest}
         callbacks.append(keras.callbacks.ReduceLROnPlateau(**options, **monitor))
+    checkpoint.watched = callbacks
     kind = recipe.class_weights if phase.weighted else "none"
     model.fit(
         shown,
         steps_per_epoch=steps,
         shuffle=False,  # the sampler has shuffled
         epochs=phase.epochs,
+        initial_epoch=begin,
         validation_data=data.held_out(inputs, "validation", VALIDATION_COPIES),
         class_weight=class_weights(data.labels[data.train], kind, data.classes, recipe.effective_beta),
-        callbacks=callbacks,
+        callbacks=[*callbacks, checkpoint],
         verbose=1 if IN_JUPYTERLAB else 0,
     )
-    return pd.DataFrame(history)
