@@ -1,5 +1,5 @@
 # make study [STUDY=quick DATA=… HAM10000=… ISIC2018=… WEIGHTS=… THREADS=… FULL=1 VERBOSE=1]
-# make verify [STUDY=…]   make test [THREADS=…]   make test-fast   make lab   make refresh-notebooks   make lock   make bench
+# make verify [STUDY=…]   make test [THREADS=…]   make test-fast   make lab   make refresh-notebooks   make lock   make bench   make faults
 # GPU=1 with any of them adds CUDA's libraries for TensorFlow, once.
 STUDY ?= quick
 PYTHON ?= python3
@@ -13,8 +13,9 @@ OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(HAM10000),--ham10000 "$(HAM10000
           $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(THREADS),--threads $(THREADS)) \
           $(if $(FULL),--full) $(if $(VERBOSE),--verbose)
 
+# Without `exec`, a signal that make passes on would end a shell alone.
 study: $(READY)
-	@$(BIN)/lesion study "$(STUDY)" $(OPTIONS)
+	@exec $(BIN)/lesion study "$(STUDY)" $(OPTIONS)
 
 test: check $(READY)
 	$(SETTING) $(BIN)/pytest $(SIDE_BY_SIDE) tests
@@ -48,6 +49,10 @@ refs:
 bench: $(READY)
 	$(BIN)/python -m benchmarks.speed
 
+# Half an hour: kills, stops and full disks; renews benchmarks/reliability.json.
+faults: $(READY)
+	LESION_KILLS=50 LESION_FAULTS=benchmarks/reliability.json $(BIN)/pytest tests/faults/test_kills.py
+
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "make needs Python 3.11 to 3.13, found %d.%d. Fix: make PYTHON=python3.12 …" % v)'
 	@echo "Installing the packages of requirements.lock into .venv: about 2 GB, minutes, only once."
@@ -65,4 +70,4 @@ bench: $(READY)
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev --python-version 3.11 --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
-.PHONY: study verify test test-fast check lab refresh-notebooks refs lock bench
+.PHONY: study verify test test-fast check lab refresh-notebooks refs lock bench faults

@@ -83,8 +83,11 @@ def main() -> None:
         app()
     except Exception as error:
         if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+            from lesion_utils.paths import output_root
+
+            file = error.filename or f"a file in {output_root()}"
             fix = "Fix: free space or allow writing there, then run the same command again."
-            print(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}. {fix}", file=sys.stderr)
+            print(f"error: {file} cannot be written: {error.strerror}. {fix}", file=sys.stderr)
             sys.exit(2)
         traceback.print_exc()
         print(BUG, file=sys.stderr)

@@ -1,9 +1,9 @@
 """Running a study."""
 
 import fcntl
-import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ from lesion_utils.cases import check_cases
 from lesion_utils.cli.common import takes_study
 from lesion_utils.cli.progress import Progress
 from lesion_utils.errors import InputError
-from lesion_utils.paths import PROJECT, report_folder, resolve, run_folder
+from lesion_utils.paths import PROJECT, report_folder, resolve, run_folder, write_json
 from lesion_utils.stopping import STOPPED, STOPPING, stop
 from lesion_utils.study import StudyParams
 
@@ -56,9 +56,10 @@ def study(
     values: dict[str, Any] = {"study": name, "threads": params.threads} | ({"full": True} if full else {})
     values |= {"tables": tracked.tracked_digest(params.study)} if from_predictions else {}
     values |= {place: str(resolve(path)) for place, path in folders.items() if path}
-    arguments = [*ARGUMENTS, "--directory", str(folder), "--config"]
-    arguments += [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    config = folder / "config.json"  # Snakemake's --config spoils quotes and accents
+    arguments = [*ARGUMENTS, "--directory", str(folder), "--configfile", str(config)]
     with only_one(folder):
+        write_json(config, values)
         code = _run(params, folder, arguments, dry_run, from_predictions, verbose)
     index = report_folder(params.study) / "index.html"
     typer.echo(index.relative_to(start) if index.is_relative_to(start) else index)
@@ -100,7 +101,7 @@ def only_one(folder: Path) -> Iterator[None]:
     the lock of its file. The words in the file are for messages, and for file systems whose locks end at one computer.
     """
     path, here = folder / "lock", os.uname().nodename
-    with path.open("a+") as file:
+    with path.open("a+", encoding="utf-8", errors="replace") as file:
         is_free = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,13 +110,13 @@ def only_one(folder: Path) -> Iterator[None]:
         except OSError as error:
             typer.echo(f"warning: {path} cannot be locked ({error}). Start this study once at a time.", err=True)
         file.seek(0)
-        host, _, pid = file.read().partition(" ")
-        if host not in ("", here):
+        noted = re.fullmatch(r"(\S+) (\d+)", file.read())
+        host, pid = noted.groups() if noted else (here, "<its process id>")  # written just after it is locked
+        if host != here:
             problem = f"{folder} is locked by a run of {host}"
             raise InputError(f"{problem}. Fix: wait until it ends; if it was killed, remove {path}.")
         if not is_free:
-            process = pid or "<its process id>"  # it writes that just after it has the lock
-            raise InputError(f"process {process} runs this study now. Fix: wait for it, or: kill {process}")
+            raise InputError(f"process {pid} runs this study now. Fix: wait for it, or: kill {pid}")
         file.truncate(0)
         file.write(f"{here} {os.getpid()}")
         file.flush()
