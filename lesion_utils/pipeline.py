@@ -239,7 +239,10 @@ def _papermill(notebook: str, output: Path | None, parameters: dict, **options: 
 
 def die_with(pid: int) -> None:
     """Ends this process and all it started as soon as process ``pid`` is gone, also if that was killed hard."""
-    parent = psutil.Process(pid)
+    try:
+        parent = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        os._exit(1)
 
     def watch() -> None:
         while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
