@@ -1,5 +1,6 @@
-# make study [STUDY=quick DATA=… HAM10000=… ISIC2018=… WEIGHTS=… THREADS=… FULL=1 VERBOSE=1]
-# make verify [STUDY=…]   make test [THREADS=…]   make test-fast   make lab   make refresh-notebooks   make lock   make bench   make faults
+# make study [STUDY=quick DATA=… HAM10000=… ISIC2018=… WEIGHTS=… THREADS=… FULL=1 VERBOSE=1 WHERE=slurm SNAKEMAKE='…']
+# make verify [STUDY=…]   make test [THREADS=…]   make test-fast   make slurm-test   make lab   make refresh-notebooks
+# make lock   make bench   make faults
 # GPU=1 with any of them adds CUDA's libraries for TensorFlow, once.
 STUDY ?= quick
 PYTHON ?= python3
@@ -11,7 +12,8 @@ READY = $(if $(GPU),.venv/gpu,.venv/installed)
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(HAM10000),--ham10000 "$(HAM10000)") \
           $(if $(ISIC2018),--isic2018 "$(ISIC2018)") \
           $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(THREADS),--threads $(THREADS)) \
-          $(if $(FULL),--full) $(if $(VERBOSE),--verbose)
+          $(if $(FULL),--full) $(if $(VERBOSE),--verbose) \
+          $(if $(WHERE),--where "$(WHERE)") $(if $(SNAKEMAKE),--snakemake='$(SNAKEMAKE)')
 
 # Without `exec`, a signal that make passes on would end a shell alone.
 study: $(READY)
@@ -28,6 +30,10 @@ verify: $(READY)
 # Under 3 minutes on two cores: no training of minutes, no browser, no installation, no whole study, no real data.
 test-fast: check $(READY)
 	$(SETTING) $(BIN)/pytest $(SIDE_BY_SIDE) tests -m "not slow and not browser and not real_data"
+
+# Starts a Slurm of one node in a temporary folder. Needs Debian's slurm-wlm, munge, slurmdbd and mariadb-server.
+slurm-test: $(READY)
+	$(BIN)/pytest -n 2 -m slurm tests/test_slurm.py
 
 check: $(READY)
 	$(BIN)/ruff check
@@ -70,4 +76,4 @@ faults: $(READY)
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev --python-version 3.11 --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
-.PHONY: study verify test test-fast check lab refresh-notebooks refs lock bench faults
+.PHONY: study verify test test-fast slurm-test check lab refresh-notebooks refs lock bench faults

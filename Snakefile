@@ -41,6 +41,9 @@ EXPORTED = {
 FOLDERS = [data_folder(PARAMS), *([resolve(PARAMS.isic2018)] if PARAMS.isic2018 else [])] if EXPORTED else []
 IMAGES = shlex.join(f"--data={folder}" for folder in FOLDERS)
 
+# On a cluster a job gets what profiles/slurm/config.yaml asks for; of its GPUs, only jobs that train get any.
+ONLY_CPU = {"gpu": 0}
+
 
 onerror:
     if not STOPPING.is_set():
@@ -63,7 +66,9 @@ rule check_data:
         data=pipeline.data_digest(PARAMS),
         code=pipeline.module_digest("audit/images.py"),
     priority: 2
-    threads: workflow.cores
+    threads: PARAMS.threads
+    resources:
+        **ONLY_CPU,
     shell:
         "{LESION} check-data {EVERYTHING}"
 
@@ -85,7 +90,9 @@ for stage in STAGES:
                 code=pipeline.module_digest("models.py"),
                 stage=stage,
             priority: 2
-            threads: workflow.cores
+            threads: PARAMS.threads
+            resources:
+                **ONLY_CPU,
             shell:
                 "{LESION} check-weights {params.stage} {EVERYTHING}"
 
@@ -106,12 +113,16 @@ for job in JOBS:
             tables=TABLES if "/predictions/" in str(job.outputs) else None,
         priority: 1 if job.notebook == pipeline.EDA else 0
         threads: PARAMS.threads
+        resources:
+            **({} if job.notebook in STAGE_NOTEBOOKS.values() else ONLY_CPU),
         shell:
             "{LESION} notebook {params.notebook} {EVERYTHING} --run {params.run}"
 
 
-# One process for all pages: to start another for each costs more than to write a page anew.
+# One process for all pages: to start another for each costs more than to write a page anew. No cluster is asked: pages
+# take seconds.
 rule reports:
+    localrule: True
     input:
         [f"executed/{job.name}.ipynb" for job in JOBS],
         [f"stamps/{job.name}.json" for job in JOBS],
@@ -140,6 +151,8 @@ for recipe, notebook in EXPORTED.items():
             code=pipeline.module_digest("cli/models.py"),
             recipe=recipe,
         threads: PARAMS.threads
+        resources:
+            **ONLY_CPU,
         shell:
             "{LESION} evaluate models/{params.recipe}/r0 {IMAGES} --output evaluated/{params.recipe}"
             " --threads {PARAMS.threads}"

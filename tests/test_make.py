@@ -43,6 +43,9 @@ def test_a_study_gets_the_given_options_and_nothing_else(checkout):
     options = ["--data", "a b", "--ham10000", "../h", "--isic2018", "../i j", "--weights", "w", "--threads", "1"]
     assert make(checkout, "study", *given) == [["lesion", "study", "a folder/own.yml", *options]]
     assert make(checkout, "study", "FULL=1", "VERBOSE=1") == [["lesion", "study", "quick", "--full", "--verbose"]]
+    slurm = ("WHERE=slurm", "SNAKEMAKE=--jobs 5 --set-resources 'a:runtime=3'")
+    options = ["--where", "slurm", "--snakemake=--jobs 5 --set-resources a:runtime=3"]
+    assert make(checkout, "study", *slurm) == [["lesion", "study", "quick", *options]]
 
 
 def test_fast_tests_leave_out_what_is_slow_or_needs_a_browser_or_data(checkout):

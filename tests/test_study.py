@@ -39,7 +39,7 @@ class Project:
 
     def __init__(self, folder: Path, data: Path):
         self.folder, self.data = folder, data
-        for name in ("lesion_utils", "notebooks", "params"):
+        for name in ("lesion_utils", "notebooks", "params", "profiles"):
             shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("Snakefile", "requirements.lock"):
             shutil.copy(PROJECT / name, folder / name)

@@ -96,7 +96,8 @@ def main() -> None:
 
 @app.callback()
 def end_with_the_study() -> None:
-    if run_by := os.environ.get("LESION_RUN_BY"):  # a job of a study ends with it, even if the study is killed
+    run_by = os.environ.get("LESION_RUN_BY", "")
+    if run_by.isdigit():  # a job of a study ends with it, even if the study is killed; Slurm ends those on a cluster
         from lesion_utils.pipeline import die_with
 
         die_with(int(run_by))

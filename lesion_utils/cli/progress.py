@@ -47,6 +47,8 @@ class Progress(logging.Filter):
             self.jobs = [name for name in record.stats if name not in ("all", "total")]
             self.left = list(self.jobs)
             self._say(f"{len(self.jobs)} jobs to run: {', '.join(self.jobs)}{self._estimate()}")
+        elif event == "resources_info" and getattr(record, "nodes", None):  # on a cluster: how many jobs at once
+            self.slots = record.nodes
         elif event == "job_info" and not self.dry_run and (name := record.rule_name) in self.jobs:
             self.names[record.jobid] = name
             self.running[name] = time.monotonic()
@@ -58,8 +60,9 @@ class Progress(logging.Filter):
             done = f"{len(self.jobs) - len(self.left)} of {len(self.jobs)} jobs"
             self._say(f"{job} done in {clock(self.durations[job])}; {done}{self._estimate()}")
         elif event == "job_error":
-            log = self._log(record.rule_name)
-            self._say(f"{record.rule_name} failed{f'; its output: {log}' if log.is_file() else ''}")
+            logs = [self._log(record.rule_name), *map(Path, record.log)]  # its own, and on a cluster that of its job
+            output = " and ".join(str(log) for log in logs if log.is_file())
+            self._say(f"{record.rule_name} failed{f'; its output: {output}' if output else ''}")
             self.failed = True
         of_a_job = self.failed or getattr(record, "exception", None) in ("RuleException", "CalledProcessError")
         return self.verbose or (record.levelno >= logging.WARNING and not of_a_job)

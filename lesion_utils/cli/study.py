@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from snakemake.shell import shell
 
 from lesion_utils import pipeline, tracked
 from lesion_utils.cases import check_cases
+from lesion_utils.cli import cluster
 from lesion_utils.cli.common import takes_study
 from lesion_utils.cli.progress import Progress
 from lesion_utils.errors import InputError
@@ -43,6 +45,12 @@ def study(
     from_predictions: Annotated[
         bool, typer.Option("--from-predictions", help="train nothing: take the tables in reports/<study>/predictions/")
     ] = False,
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="PROFILE", help="run the jobs on a cluster: slurm, or your profile")
+    ] = None,
+    words: Annotated[
+        Any, typer.Option("--snakemake", metavar="OPTIONS", help="more options for Snakemake", parser=shlex.split)
+    ] = "",
     verbose: Annotated[bool, typer.Option("--verbose", help="show the messages of Snakemake, too")] = False,
 ) -> None:
     name, full, start = context.params["study"], context.params["full"], Path.cwd()
@@ -60,14 +68,23 @@ def study(
     arguments = [*ARGUMENTS, "--directory", str(folder), "--configfile", str(config)]
     with only_one(folder):
         write_json(config, values)
-        code = _run(params, folder, arguments, dry_run, from_predictions, verbose)
+        arguments += [*(cluster.options(where, folder) if where else []), *words]
+        if not dry_run:
+            cluster.cancel_jobs(folder)
+        code = _run(params, folder, arguments, where, dry_run, from_predictions, verbose)
     index = report_folder(params.study) / "index.html"
     typer.echo(index.relative_to(start) if index.is_relative_to(start) else index)
     raise typer.Exit(1 if code else 0)
 
 
 def _run(
-    params: StudyParams, folder: Path, arguments: list[str], dry_run: bool, from_predictions: bool, verbose: bool
+    params: StudyParams,
+    folder: Path,
+    arguments: list[str],
+    where: str | None,
+    dry_run: bool,
+    from_predictions: bool,
+    verbose: bool,
 ) -> int | str | None:
     """Runs Snakemake in this process, so that what ends this process ends the run; returns its exit code."""
     edited = pipeline.edited(params)
@@ -78,7 +95,7 @@ def _run(
         arguments.append("--dry-run")
     else:
         pipeline.forget(params, [path for paths in edited.values() for path in paths])
-        os.environ["LESION_RUN_BY"] = str(os.getpid())
+        os.environ["LESION_RUN_BY"] = where or str(os.getpid())  # on the machines of a cluster, a pid says nothing
         os.environ[tracked.FROM_TRACKED] = "1" if from_predictions else ""
     progress = Progress(folder, params, verbose, dry_run)
     logging.getLogger("snakemake.logging").addFilter(progress)
@@ -90,6 +107,8 @@ def _run(
         except SystemExit as end:
             code = end.code
     if STOPPING.is_set():
+        if where:
+            cluster.cancel_jobs(folder, wait=False)
         raise SystemExit(STOPPED)
     progress.end(failed=bool(code))
     return code

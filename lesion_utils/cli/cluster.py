@@ -1,0 +1,79 @@
+"""A study on a cluster: what Snakemake is told, and the jobs that outlive the process that submitted them."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import typer
+
+from lesion_utils.digests import digest
+from lesion_utils.errors import InputError
+from lesion_utils.paths import PROJECT
+
+PLUGIN = "snakemake_executor_plugin_slurm"
+LONGEST_PAUSE = 180  # seconds between two looks of the plugin at its jobs
+PATIENCE = 120  # seconds that cancelled jobs have to end
+
+
+def options(where: str, folder: Path) -> list[str]:
+    """The options by which Snakemake runs jobs as the profile ``where`` says: one of profiles/, or a folder."""
+    os.environ.pop("TMPDIR", None)  # jobs inherit the environment, and need a folder of their own machine
+    shipped = PROJECT / "profiles" / where
+    words = ["--profile", str(shipped if shipped.is_dir() else where)]
+    if shutil.which("sbatch") and importlib.util.find_spec(PLUGIN):
+        return [*words, "--slurm-jobname-prefix", _name(folder), "--slurm-status-command", _status_command()]
+    if where == "slurm":
+        problem = "WHERE=slurm needs the program `sbatch` and the extra `cluster` of this package"
+        raise InputError(f"{problem}. Fix: pip install -e .[cluster], on a machine of the cluster where sbatch works.")
+    return words
+
+
+def cancel_jobs(folder: Path, wait: bool = True) -> None:
+    """Ends the Slurm jobs that a killed or stopped run left in ``folder``: no two jobs may write the same files.
+
+    Raises InputError if they do not end.
+    """
+    if not (folder / ".snakemake" / "slurm_logs").is_dir() or not (left := _jobs(folder)):
+        return
+    typer.echo(f"cancelling jobs of a run that was ended: {', '.join(left)}", err=True)
+    _call("scancel", *left)
+    end = time.monotonic() + PATIENCE
+    while wait and (left := _jobs(folder)):
+        if time.monotonic() > end:
+            fix = f"Fix: scancel -f -s KILL {' '.join(left)}, then run the same command again."
+            raise InputError(f"Slurm jobs of a run that was killed do not end. {fix}")
+        time.sleep(1)
+
+
+def _name(folder: Path) -> str:
+    return f"lesion-{digest(str(folder))[:16]}"
+
+
+def _jobs(folder: Path) -> list[str]:
+    """The ids of jobs in ``folder`` that wait, run or end. Each run of a study adds its own ending to the name."""
+    rows = [line.split("|") for line in _call("squeue", "--noheader", "--format=%i|%j").splitlines()]
+    return [job for job, name in rows if name.startswith(f"{_name(folder)}_")]
+
+
+def _status_command() -> str:
+    """The program that says how jobs ended: `sacct` reads accounts; `squeue` asks Slurm, which forgets jobs in time."""
+    try:
+        _call("sacct", "--noheader", "--allocations")
+        return "sacct"
+    except InputError:
+        age = importlib.import_module(f"{PLUGIN}.job_status_query").get_min_job_age()
+        if age is not None and 0 < age <= LONGEST_PAUSE:
+            problem = f"this Slurm keeps no accounts and forgets jobs after {age} seconds, so failed jobs can be missed"
+            raise InputError(f"{problem}. Fix: ask its administrator for MinJobAge=300, the default.") from None
+        return "squeue"
+
+
+def _call(program: str, *words: str) -> str:
+    try:
+        return subprocess.run([program, *words], capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or error
+        raise InputError(f"`{program}` failed: {str(said).strip()}. Fix: try again when Slurm answers.") from error
