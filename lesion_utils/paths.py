@@ -70,7 +70,9 @@ def current(path: Path, made_from: dict[str, Any]) -> Path:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path to write to; it replaces ``path`` only if no error occurs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(
+        f".{path.stem}.{os.uname().nodename}.{os.getpid()}{path.suffix}"
+    )  # machines may share it
     try:
         yield temporary
         os.replace(temporary, path)
