@@ -120,7 +120,7 @@ def test_a_study_survives_lost_jobs_and_a_lost_submitter_and_runs_nothing_twice(
         process.kill()
         assert again.wait(400) == 0, output.read_text()
         jobs = slurm.jobs("--states=all")
-    assert "cancelling jobs of a run that was killed" in output.read_text()
+    assert "cancelling jobs of a run that was ended" in output.read_text()
     rules = (*TRAINED, "05_evaluation")
     assert most == {"kernels": 2, **dict.fromkeys(rules, 1)}
     lost = [*((rule, "CANCELLED") for rule in (*left.values(), cancelled)), (killed, "FAILED")]

@@ -1,6 +1,6 @@
 """Generated input: a command reads a file as it means, or refuses it by name; it never ends in a traceback or hangs.
 
-CI tries about 1,000 files. `make faults` tries 10,000 (``LESION_FAULTS``) and writes the counts for the docs.
+CI tries about 1,000 files. `make faults` tries 10,000 (``LESION_INPUTS``) and writes the counts for the docs.
 """
 
 import io
@@ -29,7 +29,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT
 from lesion_utils.study import load_study
 
-TRIED = int(os.environ.get("LESION_FAULTS", 1000))  # files of all kinds
+TRIED = int(os.environ.get("LESION_INPUTS", 1000))  # files of all kinds
 RECORD = os.environ.get("LESION_RECORD")  # file of the counts
 SECONDS = 10  # for a small file
 MEGABYTES = 1500  # that the whole test may need more than before
