@@ -1,6 +1,8 @@
 """The command for scores without a matrix: known truth from real matrices, every way to paste them, and bad input."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -127,12 +129,13 @@ def test_equal_precision_and_recall_have_that_f1():
 
 def test_the_figures_of_two_classes_decide_each_other():
     """What is not found of one class is predicted as the other: precision and recall leave one matrix."""
-    verdict = judged("mel: recall 0.73, n = 55\nnv: recall 0.86, n = 257\naccuracy 83%")
+    verdict = judged("mel: recall 0.73\nnv: recall 0.86\naccuracy 83%", {"mel": 55, "nv": 257})
     assert verdict.by_class.loc["mel", ["hits_low", "predicted_low", "predicted_high"]].tolist() == [40, 77, 77]
 
 
 def test_figures_that_were_cut_off_are_told_from_wrong_ones():
-    assert any("cut off" in note for note in judged("mel: recall 0.72, n = 55\nnv: n = 90").notes)  # 40 / 55 = 0.727
+    verdict = judged("mel: recall 0.72, n = 55\nnv: n = 90")  # 40 / 55 = 0.727
+    assert any("cut off" in note for note in verdict.notes) and verdict.findings == []
     assert not any("cut off" in note for note in judged("mel: recall 0.70, n = 10\nnv: n = 90\naccuracy 0.01").notes)
 
 
@@ -256,7 +259,30 @@ TWO = {"mel recall 0.73", "nv recall 0.86"}
         ("Precision: 0.85, recall: 0.83 (weighted)", {"weighted recall 0.83"}),
         ("sensitivity/specificity: 73/91\naccuracy 0.83", {"accuracy 0.83"}),
         ("accuracy 82.67, macro F1 0.61", {"accuracy 82.67", "macro f1 0.61"}),
+        # a number before its name
+        ("83.3% accuracy, 72.7% melanoma recall", {"accuracy 83.3%", "melanoma recall 72.7%"}),
+        ("We reach 83.3% accuracy, with 72.7% (40/55) recall for mel.", {"accuracy 83.3%", "mel recall 40/55"}),
+        ("nv: 0.86 recall, 0.94 precision", {"nv recall 0.86"}),
+        ("0.833 accuracy, 0.764 macro F1, 0.72 bacc", {"accuracy 0.833", "macro f1 0.764", "balanced accuracy 0.72"}),
+        # other words and forms
+        ("Makro-F1: 0,764\nMakro-Recall: 0,797", {"macro f1 0.764", "macro recall 0.797"}),
+        ("non-melanoma recall 0.9\nmelanoma recall 0.7", {"non-melanoma recall 0.9", "melanoma recall 0.7"}),
+        ("mel recall: 7.3e-01\naccuracy: 8.33e-1", {"mel recall 7.3e-01", "accuracy 8.33e-1"}),
+        ("Genauigkeit Melanom: 0,55\nrecall mel 0,73", {"mel recall 0.73"}),
+        ("Accuracy on 353 test images: 83.3%", {"accuracy 83.3%"}),
+        ("On 300 images (50 melanomas, 250 nevi) an accuracy of 86.7%", {"accuracy 86.7%"}),
+        ("Melanoma\n  recall: 0.73\nNevus\n  recall: 0.86", {"Melanoma recall 0.73", "Nevus recall 0.86"}),
+        (
+            "  TP Rate  FP Rate  Precision  Recall   F-Measure  MCC      ROC Area  PRC Area  Class\n"
+            "  0.727    0.111    0.548      0.727    0.625      0.556    0.930     0.800     mel",
+            {"mel recall 0.727"},
+        ),
+        (
+            "| Method | ACC (%) | SEN (%) | AUC |\n|-|-|-|-|\n| Ours | 83.3 | 72.7 | 0.9 |",
+            {"accuracy 83.3", "recall 72.7"},
+        ),
         # JSON
+        ("{'mel': {'recall': 0.73}, 'accuracy': 0.83}", {"mel recall 0.73", "accuracy 0.83"}),
         (
             '{"macro_f1": 0.61, "test_accuracy": 0.83, "mel_recall": 0.7}',
             {"macro f1 0.61", "accuracy 0.83", "mel recall 0.7"},
@@ -269,19 +295,54 @@ def test_a_score_is_read_however_it_is_printed(text, figures):
     assert {figure for figure in found if " f1" not in figure or figure in figures} == figures
 
 
+def test_spellings_of_one_class_are_one_class():
+    assert judged("Melanoma precision 0.613\nmelanoma recall 0.613\nMEL F1 0.439").impossible != []
+    assert len(printed("bkl recall 0.5\npigmented benign keratosis recall 0.6")) == 2
+
+
+def test_figures_that_only_averages_have_are_named_and_not_found():
+    """Averages over the classes of a real matrix."""
+    verdict = judged("Precision 0.741\nRecall 0.797\nF1 0.764")
+    assert verdict.impossible == [] and any("averages over classes" in note for note in verdict.notes)
+    assert judged("Precision 0.741\nRecall 0.797\nF1 0.784").impossible != []
+
+
+def test_the_solver_prints_nothing(tmp_path):
+    """HiGHS writes lines of its own for some programs."""
+    true, predicted, _ = same_report()
+    frame = pd.DataFrame(classification_report(true, predicted, output_dict=True)).T
+    path = tmp_path / "report.txt"
+    path.write_text(frame.to_string())
+    done = subprocess.run(
+        [sys.executable, "-m", "lesion_utils", "report", path, "--json"], capture_output=True, text=True, check=False
+    )
+    assert json.loads(done.stdout)["n"] == 353, done.stdout
+
+
 def test_denominators_are_images():
-    verdict = judged("class,recall\nmel,17/23 (73.9%)\nnv,86/100 (86%)\naccuracy,0.95")
-    assert verdict.by_class["images"].tolist() == [23, 100] and verdict.impossible  # 103 of 123 are 0.837
+    verdict = judged("class,recall\nmel,17/23 (73.9%)\nnv,86/100 (86%)")
+    assert verdict.by_class["images"].tolist() == [23, 100] and verdict.by_class["hits_high"].tolist() == [17, 86]
     with pytest.raises(InputError, match="17/23"):
         judged("class,recall\nmel,17/23 (83.9%)\nnv,86/100 (86%)")
 
 
 @pytest.mark.parametrize(
-    "text", ["accuracy 0.857\nmel recall 0.72\nn mel = 75", "mel: recall 0.72, n = 75\nnv: n = 90\nn = 672"]
+    "text",
+    [
+        "accuracy 0.857\nmel recall 0.72\nn mel = 75",
+        "mel: recall 0.72, n = 75\nnv: n = 90\nn = 672",
+        # true figures of two classes of three
+        "class | precision | recall | F1 | n\nmel | .548 | .727 | .625 | 55\nnv | .940 | .860 | .898 | 257",
+    ],
 )
-def test_images_of_some_classes_are_not_taken_for_all(text):
+def test_some_classes_are_not_taken_for_all(text):
     verdict = judged(text)
-    assert verdict.by_class.empty and any("mel" in note and "only" in note for note in verdict.notes)
+    assert verdict.impossible == [] and verdict.overall.empty and any("some of more" in note for note in verdict.notes)
+
+
+def test_the_images_of_one_class_suffice_to_judge_it():
+    assert judged("recall df 0.80\nn df = 12").impossible == [["df recall 0.80"]]
+    assert judged("recall df 0.83\nn df = 12").by_class.at["df", "hits_low"] == 10
 
 
 def test_class_counts_know_the_class_by_any_of_its_names():

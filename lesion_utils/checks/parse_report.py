@@ -1,5 +1,6 @@
 """A classification report, or a list of scores, as papers and notebooks print them: each number with its name."""
 
+import ast
 import functools
 import json
 import re
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 from lesion_utils.checks.findings import say
 from lesion_utils.checks.parse_matrix import as_lines, cells_of
+from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.rounding import printed_range
 from lesion_utils.views import CLASS_NAMES, code_of
@@ -23,17 +25,19 @@ _SAMPLES = "samples"  # an average over images with several labels each: not jud
 _OTHER = "other"  # a score that is not judged
 
 _WORDS = {
-    "balanced accuracy": r"balanced[ -](?:multi-?class[ -])?acc(?:uracy)?|bacc|bmca?|uar",
-    "accuracy": r"accuracy|acc|genauigkeit",
-    "precision": r"precision|prec|ppv|positive predictive value|präzision",
-    "recall": r"recall|sensitivity|sens|true positive rate|tpr|sensitivität|trefferquote",
+    "balanced accuracy": r"balanced[ -](?:multi-?class[ -])?acc(?:uracy)?|mean class accuracy|bacc|bmca?|uar"
+    r"|balancierte genauigkeit",
+    "accuracy": r"accuracy|acc|genauigkeit(?!\s*\()",
+    "precision": r"(?:genauigkeit\s*\()?precision\)?|prec|ppv|positive predictive value|präzision",
+    "recall": r"recall|rec|sensitivity|sens?|true positive rate|tpr|sensitivität|trefferquote",
     "f1": r"f[ -]?1(?:[ -]?(?:score|measure|maß|wert))?|f[ -](?:score|measure)",
-    "specificity": r"specificity|spec|true negative rate|tnr|spezifität",
+    "specificity": r"specificity|spec?|true negative rate|tnr|spezifität",
     IMAGES: r"support(?! vector)|images|n|count|samples|anzahl|bilder",
 }
 _JUDGED = "|".join(_WORDS.values())
 _OTHERS = (
-    r"(?:macro|micro|mean|roc|pr)?[ -]?auc|auroc|kappa|mcc|log[ -]?loss|threshold|epochs?|loss|npv|fpr|fnr|iou|dice|ece"
+    r"(?:macro|micro|mean|roc|prc?)?[ -]?(?:auc|area)|auroc|[tf][pn] rate|kappa|mcc|log[ -]?loss|threshold|epochs?"
+    r"|loss|npv|fpr|fnr|iou|dice|ece"
     r"|negative predictive value|false (?:positive|negative) rate|error(?: rate)?|top[ -]?[\dk][ -]acc(?:uracy)?"
     rf"|(?:{_JUDGED})(?:\s*/\s*(?:{_JUDGED}))+"  # two numbers follow: 0.73/0.91
     # at a threshold of its own: sensitivity at 95% specificity, recall @ specificity 0.9
@@ -42,15 +46,16 @@ _OTHERS = (
 _ELSEWHERE = r"train(?:ing)?|delta|Δ|gain|improvement|increase|change"  # not a score of the test set
 _HELD_OUT = r"|val(?:idation)?|dev"  # nor is this, beside one
 _HEADS = {"p": "precision", "r": "recall", "f": "f1", "#": IMAGES}  # of a column, alone in its cell
-_AVERAGE = re.compile(r"\b(macro|weighted|micro|samples)\b", re.I)
+_AVERAGE = re.compile(r"\b(?:ma[ck]ro|weighted|gewichtet|mi[ck]ro|samples)\b", re.I)
 _SUMMARY = re.compile(r"\b(?:avg|average|mean|total|overall|all|sum|durchschnitt|gesamt)\b", re.I)
+_AVERAGED = re.compile(rf"{_AVERAGE.pattern}|\b(?:mean|average|avg|mittel)\b", re.I)
 _FILLER = re.compile(
     r"\b(?:score|rate|test|set|the|per|by|of|in|class(?:es)?|value|result|metric|unweighted|grand)\b|[\W\d]", re.I
 )
 _COLUMN_OF_ONE = re.compile(r"\W*(?:value|score|result|test|ours|wert|ergebnis)?\W*", re.I)
 _FRACTION = r"\d+\s*/\s*\d+"
 _NUMBER = re.compile(
-    rf"(?<![\w.,/])({_FRACTION}|\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?|\.\d+)(\s*%)?"
+    rf"(?<![\w.,/])({_FRACTION}|\d{{1,3}}(?:,\d{{3}})+|(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?)(\s*%)?"
     r"(?![\w/]|[.,]\d|\s*-?\s*(?:class|way|fold)\b)"
 )
 _ASIDE = re.compile(
@@ -60,7 +65,7 @@ _ASIDE = re.compile(
 _OVER_RUNS = re.compile(
     r"±|\bstd\b|\bfolds?\b|\bcross.?validat|\b(?:mean|averaged?) (?:of|over) \w+ (?:run|seed)", re.I
 )
-_COUNTED = re.compile(r"\s*(?:test|validation|training|unseen)?\s*(?:images|cases|lesions|patients|pictures)\b", re.I)
+_COUNTED = r"(?:test|validation|training|unseen)?\s*(?:images|cases|lesions|patients|pictures|bilder)\b"
 _NAMES = sorted({name for code, of in CLASS_NAMES.items() for name in (code, *of["names"])}, key=len, reverse=True)
 
 
@@ -85,6 +90,7 @@ class Printed(NamedTuple):
     total: int | None  # images of all classes, as printed
     notes: list[str]
     over_runs: bool = False  # means over runs or folds: no counts are behind them
+    whole: bool = False  # the classes of ``images`` are all classes
 
 
 class _Label(NamedTuple):
@@ -112,9 +118,9 @@ def read_figures(text: str, class_counts: Mapping[str, int] | Sequence[int] | No
     if found is None:
         text = _plain(text)
         found = [*_in_text(text, named, notes)]
-    found = [each for each in found if each[1] != _OTHER and each[2] != _SAMPLES]
+    found = _one_name_each([each for each in found if each[1] != _OTHER and each[2] != _SAMPLES])
     classes = list(dict.fromkeys(of for _, _, of, _ in found if of and of not in AVERAGES))
-    images, total = _images(found, classes, class_counts, notes)
+    images, total = _images(found, classes, class_counts)
     rates = [each for each in found if each[1] != IMAGES]
     if not rates:
         raise InputError(f"no score in the text. Expected {EXPECTED}.")
@@ -141,7 +147,31 @@ def read_figures(text: str, class_counts: Mapping[str, int] | Sequence[int] | No
     over_runs = bool(_OVER_RUNS.search(text))
     if over_runs:
         notes.append(say("over runs"))
-    return Printed([figure for _, figure in figures.values()], images, total, notes, over_runs)
+    is_set = {code_of(name) for name in images} == {*ham10000.CLASSES}
+    averaged = any(of in ("macro", "weighted") for _, of in figures)
+    all_named = set(classes) <= set(images) and (class_counts is not None or is_set or averaged)
+    whole = total == sum(images.values()) or (total is None and all_named)
+    return Printed([figure for _, figure in figures.values()], images, total, notes, over_runs, whole)
+
+
+def _one_name_each(found: Sequence[_Found]) -> list[_Found]:
+    """``found`` with one name for a class that the text calls mel, melanoma and MELANOMA; two classes of which one is a
+    kind of the other have figures of the same metric.
+    """
+    names = {
+        of: {metric for _, metric, name, _ in found if name == of} for of in dict.fromkeys(of for _, _, of, _ in found)
+    }
+    renamed: dict[str, str] = {}
+    for name, its in names.items():
+        for other in renamed.values():
+            alike = name.casefold() == other.casefold()
+            if alike or (code_of(name) and code_of(name) == code_of(other) and not its & names[other]):
+                renamed[name] = other
+                names[other] = names[other] | its
+                break
+        else:
+            renamed[name] = name
+    return [(line, metric, renamed[of], text) for line, metric, of, text in found]
 
 
 def _figure(metric: str, of: str, printed: str, is_percent: bool) -> Figure:
@@ -159,7 +189,6 @@ def _images(
     found: Iterable[_Found],
     classes: Sequence[str],
     given: Mapping[str, int] | Sequence[int] | None,
-    notes: list[str],
 ) -> tuple[dict[str, int], int | None]:
     """The images of each class, and of all, as they are printed or ``given``, or below the fractions of all recalls."""
     printed: dict[str, int] = {}
@@ -189,12 +218,9 @@ def _images(
     if not images and len(classes) > 1 and set(classes) <= set(below):
         images, total = {name: below[name] for name in classes}, below.get("", total)
     missing = [name for name in classes if name not in images]
-    if images and (missing or len(images) == 1 or (total is not None and sum(images.values()) < total)):
-        some = say("some class counts", classes=first_ten(images), n=f"{sum(images.values()):,}")
-        if given is not None:
-            raise InputError(f"{some}. Fix: give those of all classes, --class-counts mel=55,nv=257")
-        images = {}
-        notes.append(some)
+    if given is not None and (missing or len(images) == 1):
+        problem = f"class counts of {first_ten(images)} only ({sum(images.values()):,} images)"
+        raise InputError(f"{problem}. Fix: give those of all classes, --class-counts mel=55,nv=257")
     return images, total
 
 
@@ -229,6 +255,12 @@ def _name_of(found: re.Match) -> str:
     return str(found.lastgroup).replace("_", " ")
 
 
+def _average(word: str) -> str:
+    """The average of AVERAGES, or that over samples, which ``word`` means."""
+    plain = word.lower().replace("k", "c").replace("gewichtet", "weighted")
+    return plain if plain in (*AVERAGES, _SAMPLES) else AVERAGE
+
+
 def _label(cell: str, metrics: re.Pattern) -> _Label:
     """What a cell with a name says: ``F1 (macro)``, ``mel_recall``, ``Test Precision in %``, ``macro avg``, ``mel``."""
     text = _ASIDE.sub(" ", cell.replace("_", " ")).strip(" *:`\"'")
@@ -236,7 +268,7 @@ def _label(cell: str, metrics: re.Pattern) -> _Label:
         return _Label(_HEADS[text.lower()], "")
     found, average = list(metrics.finditer(text)), _AVERAGE.search(text)
     rest = _AVERAGE.sub(" ", metrics.sub(" ", text))
-    of = average[1].lower() if average else AVERAGE if _SUMMARY.search(rest) else ""
+    of = _average(average[0]) if average else AVERAGE if _SUMMARY.search(rest) else ""
     if _FILLER.sub("", _SUMMARY.sub(" ", rest)):
         name = rest.strip(" -:()")
         return (
@@ -256,8 +288,8 @@ def _label(cell: str, metrics: re.Pattern) -> _Label:
 def _in_json(text: str, notes: list[str]) -> list[_Found] | None:
     """The figures of nested JSON, such as scikit-learn's ``output_dict``; None for any other text."""
     try:
-        report = json.loads(text)
-    except (ValueError, RecursionError):
+        report = json.loads(text) if '"' in text else ast.literal_eval(text.strip())  # or as Python prints a dict
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
     if not isinstance(report, dict):
         return None
@@ -294,19 +326,21 @@ def _leaves(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
 class _Table:
     """The table whose rows are read now: the delimiter of its columns, and what their names say."""
 
-    def __init__(self, delimiter: str, heads: list[_Label]) -> None:
-        self.delimiter, self.heads = delimiter, heads
+    def __init__(self, delimiter: str, heads: list[_Label], name_last: bool = False) -> None:
+        self.delimiter, self.heads, self.name_last = delimiter, heads, name_last  # the name last, as Weka prints it
         self.of_classes = not any(head.metric for head in heads)  # a class per column, a metric per row
         self.model = ""  # the name of the row, where rows are models
 
     def row(self, line: str) -> tuple[str, dict[int, str]] | None:
         """The name of a row and its numbers by place; None if ``line`` is no row."""
         if self.delimiter == " ":
-            numbers = list(_NUMBER.finditer(line))[1 - len(self.heads) :]  # a name may hold numbers
-            if not numbers:
+            numbers = list(_NUMBER.finditer(line))
+            numbers = numbers[: len(self.heads) - 1] if self.name_last else numbers[1 - len(self.heads) :]
+            if not numbers:  # a name may hold numbers, too
                 return None
             places = range(len(self.heads) - len(numbers), len(self.heads))
-            name, cells = line[: numbers[0].start()], {place: of[0] for place, of in zip(places, numbers, strict=True)}
+            name = line[numbers[-1].end() :] if self.name_last else line[: numbers[0].start()]
+            cells = {place: of[0] for place, of in zip(places, numbers, strict=True)}
         else:
             parts = cells_of(line, self.delimiter)
             shift = len(self.heads) - len(parts)  # the corner may be missing
@@ -346,7 +380,7 @@ def _in_text(text: str, classes: Sequence[str], notes: list[str]) -> Iterator[_F
             yield from _in_row(number, table, *row, metrics, classes, notes)
         elif metrics.search(line.replace("_", " ")) or any(map(code_of, re.split(r"[\s:=,]+", line))) or classes:
             rest[number] = line
-    yield from _in_sentences(rest, metrics, classes)
+    yield from _in_sentences(rest, metrics, classes, notes)
 
 
 def _header(line: str, metrics: re.Pattern, classes: Sequence[str]) -> _Table | None:
@@ -367,6 +401,8 @@ def _header(line: str, metrics: re.Pattern, classes: Sequence[str]) -> _Table | 
         return None
     words = line.split()
     apart = [_label(cell, metrics) for cell in re.split(r"\s{2,}", line.strip())]
+    if words[-1:] in (["Class"], ["class"]) and len(heads := [head for head in apart if head.metric]) > 1:
+        return _Table(" ", [_Label("", ""), *heads], name_last=True)
     if sum(head.metric != "" for head in apart) > 1 and any(head.metric in RATES for head in apart):
         return _Table(" ", [_Label("", ""), *(head for head in apart if head.metric)])
     if len(words) > 1 and all(code_of(word) or word in classes for word in words):
@@ -421,54 +457,94 @@ def _in_row(
             yield from ((number, metric, of, value) for value in _values(cell))
 
 
-def _in_sentences(lines: Mapping[int, str], metrics: re.Pattern, classes: Sequence[str]) -> Iterator[_Found]:
-    """Figures of lines such as ``recall mel 0.73``, ``mel: recall 0.73, precision 0.56`` or ``F1 (macro) = 0.61``.
+class _Token(NamedTuple):
+    """A part of a sentence that says something."""
 
-    A number belongs to the last metric before it, and to the class that follows it (``0.73 for melanoma``), or else the
-    last class or average before it; a line without a metric takes that of the last line that has one and no number.
+    start: int
+    end: int
+    kind: str  # metric, of (a class or an average), number
+    value: str
+
+
+def _in_sentences(
+    lines: Mapping[int, str], metrics: re.Pattern, classes: Sequence[str], notes: list[str]
+) -> Iterator[_Found]:
+    """Figures of lines such as ``recall mel 0.73``, ``mel: recall 0.73, precision 0.56`` or ``83% accuracy``.
+
+    Where a line begins with a name, a number belongs to the last metric before it, and to the class that follows it
+    (``0.73 for melanoma``), or else the last class or average before it. Where it begins with a number, names follow
+    theirs. A metric, or a class, alone in its line is that of the lines below it that name none.
     """
-    names = "|".join(re.escape(name) for name in sorted({*classes, *_NAMES}, key=len, reverse=True)).replace(
-        "_", "[ _]"
-    )
-    word = re.compile(rf"\b(?:{names})\b", re.I)
+    names = "|".join(re.escape(name) for name in sorted({*classes, *_NAMES}, key=len, reverse=True))
+    names = rf"(?:non[- ]?)?(?:{names.replace('_', '[ _]')})"
+    word = re.compile(rf"(?<![\w-])(?:{names})(?!\w)", re.I)
     after = re.compile(rf"\s*(?:\(\s*|(?:for|in|on|of)\s+(?:the\s+)?(?:class\s+)?)(?P<name>{names})s?\b", re.I)
-    heading = ""
-    for number, line in lines.items():
+    counted = re.compile(rf"\s*(?:{_COUNTED}|{names}s?\b)", re.I)
+    heading = whose = ""
+    for at, line in lines.items():
         line = re.sub(r"(?<=[^\d\s]),(?=[\d.])", ", ", line.replace("_", " "))
-        found = list(metrics.finditer(line))
-        inside = [each.span() for each in found]
-
-        def is_free(each: re.Match, inside: Sequence[tuple[int, int]] = inside) -> bool:
-            return not any(low <= each.start() < high for low, high in inside)
-
-        marks = [(each.start(), "metric", _name_of(each)) for each in found]
-        marks += [(each.start(), "of", each[1].lower()) for each in _AVERAGE.finditer(line)]
-        marks += [(each.start(), "of", AVERAGE) for each in re.finditer(r"\b(?:mean|average|avg)\b", line, re.I)]
-        marks += [(each.start(), "of", _as_named(each[0], classes)) for each in word.finditer(line) if is_free(each)]
-        numbers = [each for each in _NUMBER.finditer(line) if is_free(each)]
-        averages = {value for _, kind, value in marks if kind == "of" and value in AVERAGES}
+        found = [_Token(*each.span(), "metric", _name_of(each)) for each in metrics.finditer(line)]
+        found += [_Token(*each.span(), "of", _average(each[0])) for each in _AVERAGED.finditer(line)]
+        found += [_Token(*each.span(), "of", _as_named(each[0], classes)) for each in word.finditer(line)]
+        named = [
+            of for of in found if not any(other.start <= of.start < other.end for other in found if other is not of)
+        ]
+        numbers = []
+        for each in _NUMBER.finditer(line):
+            if counted.match(line, each.end()) and each[0].replace(",", "").isdigit() and each[0] != "1":
+                named = [of for of in named if not 0 <= of.start - each.end() < 20 or of.value != IMAGES]
+            elif not any(of.start <= each.start() < of.end for of in named):
+                numbers.append(_Token(*each.span(), "number", _as_printed(each)))
+        scores = [of for of in named if of.kind == "metric"]
         if not numbers:
-            heading = next((value for _, kind, value in marks if kind == "metric"), heading)
+            heading = scores[0].value if scores else heading
+            whose = next((of.value for of in named if of.kind == "of"), "") if not scores else whose
             continue
-        metric, of, of_class, named_at, pending = heading, "", False, 0, sorted(marks)
-        if len(averages) == 1 and all(at > numbers[-1].start() for at, kind, _ in marks if kind == "of"):
-            of = averages.pop()  # as in: precision 0.85, recall 0.83 (weighted)
-        for each in numbers:
-            for at, kind, value in [mark for mark in pending if mark[0] < each.start()]:
-                if kind == "metric":
-                    metric = value
-                    of_class = of not in ("", *AVERAGES) and not re.search(r"\w", word.sub("", line[named_at:at]))
-                else:
-                    of, named_at, of_class = value, at, False
-            pending = [mark for mark in pending if mark[0] >= each.start()]
-            following = after.match(line, each.end())
-            whose = _as_named(following["name"], classes) if following else of
-            if not metric or metric == _OTHER or (metric != IMAGES and _COUNTED.match(line, each.end())):
-                continue
-            if metric not in OVERALL:
-                yield number, metric, whose, _as_printed(each)
-            elif not following and not of_class:
-                yield number, metric, "", _as_printed(each)
+        value_first = bool(scores) and numbers[0].start < scores[0].start
+        bind = _before if value_first else _after
+        unread = False
+        for score, of, number in bind(sorted([*named, *numbers]), heading):
+            following = None if value_first else after.match(line, number.end)
+            of = _as_named(following["name"], classes) if following else of or (whose if score not in OVERALL else "")
+            if score in OVERALL and of and of not in AVERAGES:
+                notes.append(say("accuracy of a class", of=of))
+            elif score and score != _OTHER:
+                yield at, score, "" if score in OVERALL else of, number.value
+            else:
+                unread = True
+        if unread and (others := [line[of.start : of.end] for of in scores if of.value == _OTHER]):
+            notes.append(say("unread", what=first_ten(dict.fromkeys(others))))
+
+
+def _after(tokens: Sequence[_Token], heading: str) -> Iterator[tuple[str, str, _Token]]:
+    """The metric and the class, or average, of each number: the last ones before it."""
+    score, of, is_direct = heading, "", True
+    averages = {token.value for token in tokens if token.value in AVERAGES}
+    if len(averages) == 1 and not any(token.kind == "of" for token in tokens if token.start < _last(tokens).start):
+        of = averages.pop()  # as in: precision 0.85, recall 0.83 (weighted)
+    for token, before in zip(tokens, [None, *tokens], strict=False):
+        if token.kind == "metric":
+            score, is_direct = token.value, before is None or before.kind == "of"
+        elif token.kind == "of":
+            of, is_direct = token.value, before is not None and before.kind == "metric"
+        else:  # the accuracy is of a class only if both stand together
+            yield score, of if score not in OVERALL or is_direct else "", token
+
+
+def _before(tokens: Sequence[_Token], heading: str) -> Iterator[tuple[str, str, _Token]]:
+    """The metric and the class, or average, of each number: the first ones between it and the next number."""
+    line_of = next((token.value for token in tokens[:1] if token.kind == "of"), "")
+    places = [place for place, token in enumerate(tokens) if token.kind == "number"]
+    score = of = ""
+    for place, end in reversed([*zip(places, [*places[1:], len(tokens)], strict=True)]):
+        inside = {token.kind: token.value for token in reversed(tokens[place + 1 : end])}
+        if inside:  # without one: 72.7% (40/55) melanoma recall
+            score, of = inside.get("metric", ""), inside.get("of", line_of)
+        yield score, of, tokens[place]
+
+
+def _last(tokens: Sequence[_Token]) -> _Token:
+    return [token for token in tokens if token.kind == "number"][-1]
 
 
 def _as_named(word: str, classes: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ irreducible infeasible subset; Chinneck and Dravnieks, ORSA J Comput 3:157, 1991
 averages of rates that are not linear in the counts are bounded by what is printed of the classes, or not at all.
 """
 
+import ctypes
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import pandas as pd
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from lesion_utils.checks.findings import not_above, say, too_good
-from lesion_utils.checks.parse_report import AVERAGES, RATES, Figure, Printed
+from lesion_utils.checks.parse_report import AVERAGES, OVERALL, RATES, Figure, Printed
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.bootstrap import wilson
 from lesion_utils.rounding import bounds
@@ -62,21 +63,28 @@ def judge_report(printed: Printed) -> ReportVerdict:
     images, notes, findings = {} if printed.over_runs else printed.images, list(printed.notes), []
     if len(images) > MOST_CLASSES:
         raise InputError(f"{len(images):,} classes. Expected up to {MOST_CLASSES}.")
-    program = _Program(images, printed.figures, printed.over_runs)
+    program = _Program(images, printed.figures, printed.over_runs, printed.whole)
     conflicts = program.conflicts()
+    said = [program.in_words(conflict) for conflict in conflicts]
     cut_off = [_as_cut_off(figure) for figure in printed.figures]
-    if conflicts and not _Program(images, cut_off, printed.over_runs).conflicts():
-        notes.append(say("cut off"))
-    findings += [program.in_words(conflict) for conflict in conflicts]
-    total = sum(images.values()) or printed.total
+    if conflicts and not _Program(images, cut_off, printed.over_runs, printed.whole).conflicts():
+        notes.append(say("cut off", what="; ".join(said)))
+    else:
+        findings += said
+    notes += [say("if averaged", figures=first_ten(of)) for of in _unlike_if_of_one_class(printed.figures)]
+    total = printed.total or (sum(images.values()) if printed.whole else None)
     by_class, overall = pd.DataFrame(), pd.DataFrame()
     if images:
-        if printed.total not in (None, total):
-            findings.append(say("other total", printed=f"{printed.total:,}", n=f"{total:,}"))
+        if printed.total is not None and printed.total < sum(images.values()):
+            findings.append(say("other total", printed=f"{printed.total:,}", n=f"{sum(images.values()):,}"))
         by_class, overall, unused = program.counts(conflicts)
         if unused:
             notes.append(say("left out", figures=first_ten(unused)))
-        findings += _findings(by_class, overall, images)
+        if printed.whole:
+            findings += _findings(by_class, overall, images)
+        else:
+            overall = overall[:0]
+            notes.append(say("some classes", classes=first_ten(images)))
     elif any(_is_of_class(figure) for figure in printed.figures) and not printed.over_runs:
         notes.append(say("no class counts"))
     if any(figure.metric in RATES and not figure.of for figure in printed.figures):
@@ -109,10 +117,19 @@ def _without_counts(figures: Sequence[Figure], over_runs: bool) -> list[list[Fig
             continue
         precision, recall, f1 = (same[metric] for metric in ("precision", "recall", "f1"))
         ends = [_f1(*pair) for pair in ((precision.low, recall.low), (precision.high, recall.high))]
-        averaged = over_runs or of in AVERAGES
+        # an average is not the harmonic mean of averages; equal ones are those of one class, or a micro average
+        averaged = over_runs or of in AVERAGES or (not of and precision.printed != recall.printed)
         if f1.low > ends[1] + WITHIN or (f1.high < ends[0] - WITHIN and not averaged):
             found.append([precision, recall, f1])
     return found
+
+
+def _unlike_if_of_one_class(figures: Sequence[Figure]) -> list[list[Figure]]:
+    """Precision, recall and F1 without a class or an average that fit together only as averages over classes."""
+    of_one = [figure._replace(of="one class") for figure in figures if figure.metric in RATES and not figure.of]
+    found = set(map(tuple, _without_counts([figure for figure in figures if not figure.of], False)))
+    conflicts = [[of._replace(of="") for of in conflict] for conflict in _without_counts(of_one, False)]
+    return [conflict for conflict in conflicts if tuple(conflict) not in found]
 
 
 def _f1(precision: float, recall: float) -> float:
@@ -128,6 +145,7 @@ def _nothing_printed() -> Iterator[None]:
         os.dup2(nowhere, 1)
         yield
     finally:
+        ctypes.CDLL(None).fflush(None)  # what C keeps until it ends
         os.dup2(shown, 1)
         os.close(shown)
         os.close(nowhere)
@@ -140,14 +158,16 @@ class _Program:
     precision, F1 and specificity.
     """
 
-    def __init__(self, images: Mapping[str, int], figures: Sequence[Figure], over_runs: bool = False) -> None:
+    def __init__(
+        self, images: Mapping[str, int], figures: Sequence[Figure], over_runs: bool = False, whole: bool = True
+    ) -> None:
         named = dict.fromkeys(figure.of for figure in figures if _is_of_class(figure))
         self.classes = list(images or named)
         self.k = len(self.classes)
         self.over_runs = over_runs
         # scikit-learn prints a micro average instead of the accuracy where classes are left out, or images have several
         metrics = {(figure.metric, figure.of) for figure in figures}
-        self.is_whole = ("accuracy", "") in metrics or not any(of == "micro" for _, of in metrics)
+        self.is_whole = whole and (("accuracy", "") in metrics or not any(of == "micro" for _, of in metrics))
         self.n = np.array([*images.values()], np.float64) if images else None
         self.given = figures
         self.figures = [figure for figure in figures if self._rows(figure)]
@@ -183,8 +203,9 @@ class _Program:
         """What a figure says; [] for a figure that says nothing of these unknowns."""
         metric, low, high = figure.metric, figure.low - WITHIN, figure.high + WITHIN
         k, n = self.k, self.n
-        if not k or (n is None and k < 3 and (metric == "balanced accuracy" or figure.of == "macro")):
-            return []  # one or two classes may be some of many
+        of_all = metric in OVERALL or figure.of in ("macro", "weighted")
+        if not k or (of_all and n is None and k < 3) or (of_all and n is not None and not self.is_whole):
+            return []  # the classes may be some of many
         if metric == "balanced accuracy":
             return [_Linear(self._at("recall", 1 / k), low, high)]
         if metric == "accuracy" or (figure.of == "micro" and (self.is_whole or metric == "recall")):
@@ -228,13 +249,14 @@ class _Program:
             )
         ]
         cost = np.zeros(size) if objective is None else objective
-        return milp(
-            cost,
-            integrality=whole,
-            bounds=Bounds(0, most),
-            constraints=limits,
-            options={"time_limit": SECONDS, "presolve": False},
-        )
+        with _nothing_printed():
+            return milp(
+                cost,
+                integrality=whole,
+                bounds=Bounds(0, most),
+                constraints=limits,
+                options={"time_limit": SECONDS, "presolve": False},
+            )
 
     def _is_possible(self, figures: Sequence[Figure]) -> bool:
         return not figures or self._solve(figures).status != _INFEASIBLE
@@ -266,7 +288,7 @@ class _Program:
         text = say("impossible", figures=f"{', '.join(map(str, others))} and {last}")
         if [figure.metric for figure in conflict] == ["precision", "recall", "f1"]:
             low, high = (_f1(getattr(others[0], end), getattr(others[1], end)) for end in ("low", "high"))
-            text += say("would be", what="F1", span=bounds(low, high)) + ("" if last.of else say("if averaged"))
+            text += say("would be", what="F1", span=bounds(low, high)) + ("" if last.of else say("of one class"))
         elif len(rows := self._rows(last)) == 1 and (implied := self._range(rows[0].weights, others)):
             text += say("would be", what=f"{last.of} {last.metric}".strip(), span=bounds(*implied))
         return text
