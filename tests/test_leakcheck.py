@@ -614,3 +614,30 @@ def test_usual_columns_are_found_and_named(tmp_path):
 def test_the_index_of_a_parquet_file_is_a_column(tmp_path):
     made_up().set_index("image_id").to_parquet(tmp_path / "split.parquet")
     assert run(tmp_path / "split.parquet").exit_code == 0
+
+
+def test_patients_are_checked_beside_lesions_and_called_patients(tmp_path):
+    table = made_up().assign(patient_id=lambda of: of["lesion_id"].str.removeprefix("L").astype(int) // 9)
+    found = leakcheck(table)
+    assert found.leak and set(found.tied["what"]) == {"same patient"} and "same patient" in found.verdict
+    apart = table.assign(patient_id=table["lesion_id"] + "p")
+    assert not leakcheck(apart).leak and leakcheck(apart).exit_code == 0
+    only = made_up().rename(columns={"lesion_id": "patient_id"})
+    result = run(written(only, tmp_path))
+    assert result.exit_code == 0 and "60 patients" in result.output and "lesions" not in result.output.splitlines()[0]
+    only.loc[only.index[-1], "patient_id"] = only["patient_id"].iloc[0]
+    only.loc[only.index[-1], "split"] = "test"
+    assert set(leakcheck(only).tied["what"]) == {"same patient"}
+
+
+def test_lesion_ids_that_parts_write_in_different_ways_are_not_called_apart(tmp_path):
+    table = made_up()
+    in_test = table["split"] == "test"
+    other = table.assign(lesion_id=table["lesion_id"].mask(in_test, table["lesion_id"].str.removeprefix("L")))
+    other["lesion_id"] = other["lesion_id"].mask(table["split"] == "validation", "V-" + other["lesion_id"])
+    result = run(written(other, tmp_path))
+    assert result.exit_code == 3 and "different ways" in result.output
+    padded = table.assign(lesion_id=table["lesion_id"].str.removeprefix("L"))
+    padded.loc[in_test, "lesion_id"] = padded.loc[in_test, "lesion_id"].str.zfill(7)
+    padded.loc[in_test & (padded.index == padded.index[in_test][0]), "lesion_id"] = "0000000"
+    assert leakcheck(padded).leak

@@ -730,3 +730,19 @@ def test_names_cannot_command_the_terminal():
     assert done.exit_code == 0 and "\x1b" not in done.output and "\u202e" not in done.output
     refused = lesion("-", text="a\x1b[31m,a\x1b[31m\n50,4\n3,40\n")
     assert refused.exit_code == 2 and "\x1b" not in refused.output
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y_pred \\ y_true,mel,nv\nmel,40,30\nnv,10,220",
+        "| Vorhergesagt \\ Tatsächlich | mel | nv |\n|-|-|-|\n| mel | 40 | 30 |\n| nv | 10 | 220 |",
+        "Zeilen: Vorhersage, Spalten: Wahrheit\n,mel,nv\nmel,40,30\nnv,10,220",
+        "Output class in rows, target class in columns\n,mel,nv\nmel,40,30\nnv,10,220",
+        ",mel (true),nv (true)\nmel (pred),40,30\nnv (pred),10,220",
+    ],
+)
+def test_words_of_other_programs_and_languages_say_which_side_is_true(text):
+    reading = read(text)
+    assert reading.side.rows == "predicted" and reading.side.is_sure
+    assert reading.matrix.loc["mel"].tolist() == [40, 10]

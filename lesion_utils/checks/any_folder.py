@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.checks.columns import OF_CASES, known_lesions
+from lesion_utils.checks.columns import OF_CASES, PATIENT, known_lesions
 from lesion_utils.checks.read_split import USUAL as PARTS
 from lesion_utils.checks.split import picture_files
 from lesion_utils.errors import InputError
@@ -12,6 +12,7 @@ from lesion_utils.paths import PICTURES
 from lesion_utils.tables import parse_numbers, read_table, require_filled, require_unique
 
 COLUMNS = OF_CASES | {
+    "lesion_id": (*OF_CASES["lesion_id"], *PATIENT),
     "age": ("age", "age_approx"),
     "sex": ("sex", "gender"),
     "localization": ("localization", "anatom_site_general", "site", "region"),

@@ -1,5 +1,6 @@
 """What users call the columns and the ids of a table of images, and tables of true classes in a second file."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,11 +22,12 @@ OF_PREDICTIONS = USUAL | {
     "predicted": ("predicted", "y_pred", "pred", "prediction", "predicted_label", "predicted_class"),
 }
 OF_CASES = USUAL | {
-    "image_id": (*USUAL["image_id"], "path"),
+    "image_id": (*USUAL["image_id"], "path", "filepath", "image_path"),
     "label": (*USUAL["label"], "class", "target"),
-    "lesion_id": (*USUAL["lesion_id"], "lesion", "patient_id", "patient"),
+    "lesion_id": (*USUAL["lesion_id"], "lesion"),
     "split": ("split", "part", "set", "partition", "subset", "fold"),
 }
+PATIENT = ("patient_id", "patient", "patientid")
 _NO_LESION = ("-1", "unknown", "?")  # beside cells that are blank
 # what programs that copy pictures, such as Augmentor, add to a name
 _COPY = re.compile(
@@ -100,6 +102,12 @@ def known_lesions(lesions: pd.Series) -> pd.Series:
     """``lesions`` with None where a cell says that the lesion is not known; pandas writes ids as 1.0 beside a gap."""
     lesions = whole_numbers(lesions)
     return lesions.astype(object).mask(blank(lesions) | lesions.str.lower().isin(_NO_LESION), None)
+
+
+def written_alike(ids: pd.Series, parts: pd.Series) -> bool:
+    """Whether some part writes its ids like another one: HAM_0000001 and 17 can be no match."""
+    shapes = ids.dropna().str.replace(r"\d+", "0", regex=True).groupby(parts).agg(set).tolist()
+    return len(shapes) < 2 or any(one & other for one, other in itertools.combinations(shapes, 2))
 
 
 def whole_numbers(ids: pd.Series) -> pd.Series:

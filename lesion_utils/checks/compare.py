@@ -136,6 +136,9 @@ def _matched(
     other = _in_classes_of(one, other, notes)
     known = [table.by_lesion for table in tables]
     if any(known) and not all(known):
+        notes[:] = [
+            note for note in notes if note not in tables[known.index(False)].notes or "its own lesion" not in note
+        ]
         notes.append(say("lesions of", name=names[known.index(True)]))
     source = other["lesion_id"] if known == [False, True] else one["lesion_id"] if any(known) else one["image_id"]
     one, other = (frame if all(known) else frame.assign(lesion_id=source) for frame in (one, other))

@@ -10,19 +10,22 @@ from lesion_utils.rounding import printed_range
 
 ASK = "Fix: say it with --rows true or --rows predicted."
 _KINDS = {
-    "true": r"true|truth|actual|reference|gold|observed|ground[ -]?truth",
-    "predicted": r"predicted|predictions?|pred|classified(?: as)?|estimated",
+    "true": r"true|truth|actual|reference|gold|observed|ground[ -]?truth|target|y_true|y_test|wahrheit|tatsächlich\w*",
+    "predicted": r"predicted|predictions?|pred|classified(?: as)?|estimated|output|y_pred|vorhersagen?|vorhergesagt\w*",
 }
 OTHER = {"true": "predicted", "predicted": "true"}
 _WORD = re.compile("|".join(rf"(?P<{kind}>\b(?:{words})\b)" for kind, words in _KINDS.items()), re.IGNORECASE)
+_LAST = re.compile(rf"\(\s*(?:{_WORD.pattern})\s*\)$", re.IGNORECASE)
 _FILLER = re.compile(
     r"\b(?:class(?:es)?|labels?|values?|diagnos[ie]s|condition)\b|[\s:*_()\[\]<>←→↓↑=-]", re.IGNORECASE
 )
 _SAID = {  # "rows are the true classes"
     axis: re.compile(
-        rf"\b{axis}s?\b[\s:=(]*(?:are|is|show|give|hold)?\s*(?:the\s+)?({'|'.join(_KINDS.values())})\b", re.I
+        rf"\b(?:{words})\b[\s:=(]*(?:are|is|show|give|hold)?\s*(?:the\s+)?(?P<after>{'|'.join(_KINDS.values())})\b"
+        rf"|\b(?P<before>{'|'.join(_KINDS.values())})\s+(?:class(?:es)?|labels?)?\s*(?:in|as|along)\s+(?:the\s+)?(?:{words})\b",
+        re.I,
     )
-    for axis in ("row", "column")
+    for axis, words in {"row": "rows?|zeilen?", "column": "columns?|spalten?"}.items()
 }
 _REPORT = re.compile(r"precision.*recall", re.IGNORECASE)
 _SHARE = r"(?:[01]?\.\d+|[01](?:\.0*)?)"
@@ -55,10 +58,13 @@ def axis(cell: str) -> str:
 
 
 def stripped(names: Sequence[str]) -> tuple[list[str], str]:
-    """``names`` without ``Actual`` or ``Predicted`` before each of them, and which it was; else as they are, and ""."""
-    found = [_WORD.match(name) for name in names]
+    """``names`` without ``Actual`` or ``(pred)`` before or behind each of them, and which it was; else as they are."""
+    found = [_WORD.match(name) or _LAST.search(name) for name in names]
     sides = {match.lastgroup if match else None for match in found}
-    rests = [name[match.end() :].strip(" :_-") if match else "" for name, match in zip(names, found, strict=True)]
+    rests = [
+        (name[: match.start()] + name[match.end() :]).strip(" :_-()") if match else ""
+        for name, match in zip(names, found, strict=True)
+    ]
     return (rests, str(sides.pop())) if len(sides) == 1 and all(rests) and names else (list(names), "")
 
 
@@ -100,7 +106,10 @@ def side(
             said += [("column", axis(named[-1]), why), ("row", axis(named[0]) if len(named) == 2 else "", why)]
             break
     for which, pattern in _SAID.items():
-        said += [(which, kinds(match[1])[0], f'the text, "{match[0]}", says so') for match in pattern.finditer(text)]
+        said += [
+            (which, kinds(match["after"] or match["before"])[0], f'the text, "{match[0]}", says so')
+            for match in pattern.finditer(text)
+        ]
     found = {kind if which == "row" else OTHER[kind]: why for which, kind, why in said if kind}
     if len(found) > 1:
         raise InputError(f"the words contradict each other on which side is true: {'; '.join(found.values())}. {ASK}")

@@ -491,8 +491,9 @@ def _in_sentences(
         ]
         numbers = []
         for each in _NUMBER.finditer(line):
-            if counted.match(line, each.end()) and each[0].replace(",", "").isdigit() and each[0] != "1":
-                named = [of for of in named if not 0 <= of.start - each.end() < 20 or of.value != IMAGES]
+            what = counted.match(line, each.end())
+            if what and each[0].replace(",", "").isdigit() and each[0] != "1":  # 50 melanomas
+                named = [of for of in named if not what.start() <= of.start < what.end()]
             elif not any(of.start <= each.start() < of.end for of in named):
                 numbers.append(_Token(*each.span(), "number", _as_printed(each)))
         scores = [of for of in named if of.kind == "metric"]

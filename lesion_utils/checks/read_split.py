@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.checks.columns import OF_CASES, known_lesions, of_originals, plain_ids, usual_column, without_ending
+from lesion_utils.checks.columns import (
+    OF_CASES,
+    PATIENT,
+    known_lesions,
+    of_originals,
+    plain_ids,
+    usual_column,
+    without_ending,
+)
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.splits import SPLITS
 from lesion_utils.tables import (
@@ -57,6 +65,8 @@ def columns_of(table: pd.DataFrame, names: Mapping[str, str], where: object) -> 
     for name, ours in NAMES.items():
         option = f"--{name.replace('_', '-')}"
         found = ours if ours in table else usual_column(where, table, name, OF_CASES[name], option)
+        if name == "lesion_id" and not found:
+            found = usual_column(where, table, name, PATIENT, option)
         if given := names.get(name) or found or (ours if name in ("image_id", "split") else None):
             columns[name] = given
     return columns

@@ -11,7 +11,7 @@ from scipy.stats import hypergeom, norm
 
 from lesion_utils.audit.findings import revealing
 from lesion_utils.audit.links import KINDS, link_groups, linked_to
-from lesion_utils.checks.columns import of_originals, plain_ids
+from lesion_utils.checks.columns import PATIENT, known_lesions, of_originals, plain_ids, usual_column, written_alike
 from lesion_utils.checks.findings import say
 from lesion_utils.checks.read_split import NAMES, cases_of, columns_of, with_lesions
 from lesion_utils.errors import InputError, first_ten
@@ -23,6 +23,7 @@ from lesion_utils.views import asked_views
 
 PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))  # which of the first are in the second
 ANY = "any of these"
+SAME_PATIENT = "same patient"
 CHANCE = 0.001  # a warning needs a p-value below this (over all classes together),
 UNLIKE = 1.25  # and a class whose odds in test differ from those in the whole by this factor or more,
 MORE_SINGLES = 0.05  # or a share of images of single-image lesions that is higher by this much or more
@@ -46,6 +47,7 @@ class LeakCheck:
     unchecked: list[str]
     warnings: list[str]
     notes: list[str]  # how the table was read
+    unit: str  # what is known of each image: its lesion, or its patient
 
     @property
     def leak(self) -> bool:
@@ -59,7 +61,7 @@ class LeakCheck:
     @property
     def verdict(self) -> str:
         if self.leak:
-            kinds = [kind for kind in KINDS if kind in set(self.tied["what"])]
+            kinds = [kind for kind in (*KINDS, SAME_PATIENT) if kind in set(self.tied["what"])]
             pairs = dict.fromkeys(self.tied["part"] + " and " + self.tied["against"])
             return f"LEAK between {', '.join(pairs)}: {', '.join(kinds)}"
         unknown, pictures = self.cases["lesion_id"].isna(), "same pixels" in set(self.shares["what"])
@@ -73,7 +75,7 @@ class LeakCheck:
     def as_dict(self) -> dict[str, Any]:
         """The check as JSON takes it; a share of nothing is null."""
         lesions, parts = int(self.cases["lesion_id"].nunique()) or None, self.cases["split"].value_counts().to_dict()
-        counts = {"images": len(self.cases), "lesions": lesions, "parts": parts}
+        counts = {"images": len(self.cases), f"{self.unit}s": lesions, "parts": parts}
         tables = {name: records(getattr(self, name)) for name in ("shares", "tied", "classes")}
         rest = {name: getattr(self, name) for name in ("baseline", "melanoma", "unchecked", "warnings", "notes")}
         rest["pairs"] = [
@@ -97,7 +99,8 @@ def leakcheck(
     parts where that is not usual (``read_split``). A column with neither training nor test holds folds, each of which
     is compared with the rest. If every image has a lesion of its own, lesions count as unknown; ``metadata`` is a table
     that knows them. ``images`` is a folder with a picture for each id: the file's name with or without its ending, or
-    its path in the folder. Without it, pixels and near-duplicates are not checked. Images linked to another split
+    its path in the folder. Without it, pixels and near-duplicates are not checked. A column of patients links images,
+    too; without lesions it takes their place. Images linked to another split
     (``link_groups``) are counted for each of ``PAIRS``: all, and those of ``melanoma`` (by default recognised by name).
 
     Warnings: a test split with a higher share of images of single-image lesions than the whole (``MORE_SINGLES``; by
@@ -118,13 +121,19 @@ def leakcheck(
     guessed = {
         column: name for name, column in columns.items() if column not in (name, NAMES[name], (names or {}).get(name))
     }
-    cases["lesion_id"] = cases["lesion_id"].astype(object).str.casefold()
+    cases["lesion_id"] = cases["lesion_id"].astype(object).str.casefold().str.replace(r"^0+(?=\d+$)", "", regex=True)
+    patients = usual_column(where, given, "patient", PATIENT, "--lesion-id")
+    unit = "patient" if patients and columns.get("lesion_id") == patients and metadata is None else "lesion"
     cases["isic_id"] = of_originals(plain_ids(cases["image_id"], cases["split"]))
     labels = sorted(set(cases["label"]) - {""})
     melanomas = asked_views(labels, melanoma).get("melanoma", []) if labels else []
     unchecked = []
     if cases["lesion_id"].isna().all():
         unchecked.append(say("no lesion column"))
+    elif not written_alike(cases["lesion_id"], cases["split"]):
+        shown = cases.dropna(subset="lesion_id").groupby("split")["lesion_id"].first()
+        unchecked.append(say("lesions spelt", ids=first_ten(f"{part} {of}" for part, of in shown.items())))
+        cases["lesion_id"] = None
     elif cases.drop_duplicates(["image_id", "lesion_id"])["lesion_id"].dropna().is_unique:
         unchecked.append(say("own lesion ids"))
         cases["lesion_id"] = None
@@ -139,6 +148,11 @@ def leakcheck(
     groups = link_groups(cases, threads, pictures=images is not None)
     if cases["lesion_id"].isna().all():
         groups = groups.drop(columns="same lesion")
+    if patients and unit == "lesion":
+        ids = known_lesions(given[patients].fillna("").astype(str))
+        groups[SAME_PATIENT] = pd.factorize(ids)[0]
+    elif unit == "patient":
+        groups = groups.rename(columns={"same lesion": SAME_PATIENT})
     shares, tied = _overlaps(cases, groups, cases["label"].isin(melanomas), folds)
     if folds or not labels:
         classes, warnings, baseline = pd.DataFrame(columns=["whole", "test", "n in test"]), [], None
@@ -156,7 +170,7 @@ def leakcheck(
     table_of_classes = classes.rename_axis("label").reset_index()
     read = first_ten(f"{column} as {name}" for column, name in guessed.items())
     notes = [say("columns read", columns=read)] if read else []
-    return LeakCheck(cases, shares, tied, table_of_classes, baseline, melanomas, unchecked, warnings, notes)
+    return LeakCheck(cases, shares, tied, table_of_classes, baseline, melanomas, unchecked, warnings, notes, unit)
 
 
 def _revealing(given: pd.DataFrame, cases: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
