@@ -239,7 +239,8 @@ class _Training:
             activations = cached_features(halves[0], pictures.take(used), [*self.key, "below", part, image_size])
             nearest = np.searchsorted(used, np.arange(len(self.pictures))).clip(max=len(used) - 1)  # unused: any row
             model, inputs = halves[1], activations.take(nearest)
-        return model, inputs, batches(inputs, data.targets, data.epoch, size, None, change, data.mix, begin)
+        shown = batches(inputs, data.targets, data.epoch, size, change=change, mix=data.mix, begin=begin)
+        return model, inputs, shown
 
     def _view_batches(self, begin: int) -> Batches:
         """Training batches of the features of augmented pictures; epochs take the views in turn."""

@@ -182,17 +182,21 @@ def make(study: Study) -> list[str]:
     return ["make", "-f", str(PROJECT / "Makefile"), "study", *options]
 
 
+EARLY, LATE = "-m lesion_utils", "ipykernel_launcher"  # words of processes that a study starts early or late
+
+
 @pytest.mark.parametrize(
-    ("number", "to_all", "by_make"),
+    ("number", "to_all", "by_make", "word"),
     [
-        (signal.SIGINT, False, False),  # of another program
-        (signal.SIGTERM, False, False),
-        (signal.SIGINT, True, False),  # Ctrl-C
-        (signal.SIGINT, True, True),
-        (signal.SIGTERM, False, True),
+        (signal.SIGINT, False, False, EARLY),  # of another program
+        (signal.SIGINT, False, False, LATE),
+        (signal.SIGTERM, False, False, LATE),
+        (signal.SIGINT, True, False, LATE),  # Ctrl-C
+        (signal.SIGINT, True, True, LATE),
+        (signal.SIGTERM, False, True, EARLY),
+        (signal.SIGTERM, False, True, LATE),
     ],
 )
-@pytest.mark.parametrize("word", ["-m lesion_utils", "ipykernel_launcher"])
 def test_a_stopped_study_ends_in_five_seconds_with_one_line(study, number, to_all, by_make, word):
     shutil.rmtree(study.folder / "runs/tiny/executed", ignore_errors=True)
     top = study.start(*(make(study) if by_make else ()))
