@@ -124,7 +124,7 @@ VICTIMS = {
         lambda study, top, started: of_log(study, " epoch 1/") and first(started, "ipykernel_launcher"),
         3,
     ),
-    "report writer": (lambda study, top, started: first(started, "lesion_utils pages"), 4),
+    "report writer": (lambda study, top, started: first(started, "lesion_utils pages"), 2),
 }
 
 
@@ -170,6 +170,7 @@ def test_after_kills_at_random_instants_a_run_gives_what_an_undisturbed_one_give
             assert study.tables() == expected
             assert (study.folder / "reports/tiny/index.html").read_text().count('class="good"') == 3
         COUNTS["handled"] += tried
+    assert COUNTS["tried"] >= 0.8 * KILLS, "too many processes ended before they were killed"
 
 
 def make(study: Study) -> list[str]:
