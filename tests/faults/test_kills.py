@@ -102,7 +102,9 @@ def words_of(process: psutil.Process) -> str:
 
 
 def first(processes: list[psutil.Process], word: str) -> psutil.Process | None:
-    return next((process for process in processes if word in words_of(process)), None)
+    """The first of ``processes`` whose command has ``word``; not the shell that started it."""
+    python = (process for process in processes if words_of(process).startswith(sys.executable))
+    return next((process for process in python if word in words_of(process)), None)
 
 
 def of_log(study: Study, word: str) -> bool:
@@ -155,13 +157,14 @@ def kill(study: Study, kind: str, rng: random.Random) -> bool:
 
 
 def test_after_kills_at_random_instants_a_run_gives_what_an_undisturbed_one_gives(study, expected):
-    rng, kinds = random.Random(17), [*VICTIMS]
+    rng, kinds, missed = random.Random(17), [*VICTIMS], list[str]()
     for number in range(KILLS):
         if number % len(kinds) == 0:  # later rounds start with nothing, or with all but the trainings and their cache
             shutil.rmtree(study.folder / rng.choice(["runs", "runs/tiny/models"]), ignore_errors=True)
             shutil.rmtree(study.folder / "reports", ignore_errors=True)
         tried = kill(study, kinds[number % len(kinds)], rng)
         COUNTS["tried"] += tried
+        missed += [] if tried else [kinds[number % len(kinds)]]
         assert "Traceback" not in study.output.read_text()
         if number + 1 == KILLS or (number + 1) % len(kinds) == 0:
             done = study.run()
@@ -170,7 +173,7 @@ def test_after_kills_at_random_instants_a_run_gives_what_an_undisturbed_one_give
             assert study.tables() == expected
             assert (study.folder / "reports/tiny/index.html").read_text().count('class="good"') == 3
         COUNTS["handled"] += tried
-    assert COUNTS["tried"] >= 0.8 * KILLS, "too many processes ended before they were killed"
+    assert len(missed) <= 0.2 * KILLS, f"ended before they were killed: {missed}"
 
 
 def make(study: Study) -> list[str]:
