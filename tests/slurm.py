@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-PACKAGES = "slurm-wlm munge slurmdbd mariadb-server"
-DAEMONS = "/usr/sbin"  # where Debian has them
+PATH = f"{os.environ['PATH']}:/usr/sbin"  # where Debian has daemons
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd")
 NODE = """
 ClusterName=loopback
 SlurmctldHost={host}(127.0.0.1)
@@ -86,16 +86,19 @@ def wait_for(condition: Callable[[], Any], what: str, log: Path | None = None) -
     return found
 
 
+def require_programs() -> None:
+    """Fails where Slurm's programs are not installed, and says what to install."""
+    if missing := [program for program in PROGRAMS if not shutil.which(program, path=PATH)]:
+        packages = "slurm-wlm munge slurmdbd mariadb-server"
+        pytest.fail(f"missing: {', '.join(missing)}. Fix: apt-get install -y {packages}", pytrace=False)
+
+
 @contextmanager
 def running_slurm(folder: Path, accounts: bool = False, min_job_age: int = 3600) -> Iterator[Slurm]:
     """A Slurm in ``folder``, with a database if it keeps ``accounts``; it forgets jobs after ``min_job_age`` s."""
-    path = f"{os.environ['PATH']}:{DAEMONS}"
-    needed = ["munged", "slurmctld", "slurmd", *(["slurmdbd", "mariadbd"] if accounts else [])]
-    if missing := [program for program in needed if not shutil.which(program, path=path)]:
-        pytest.exit(f"missing: {', '.join(missing)}. Fix: apt-get install -y {PACKAGES}", returncode=2)
     for name in ("state", "spool", "bin"):
         (folder / name).mkdir(parents=True)
-    slurm = Slurm({"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{folder}/bin:{path}"})
+    slurm = Slurm({"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{folder}/bin:{PATH}"})
     values = {"folder": folder, "user": getpass.getuser(), "host": os.uname().nodename.split(".")[0]}
     values |= {"storage": "slurmdbd" if accounts else "none", "min_job_age": min_job_age}
     values |= {name: _free_port() for name in ("controller", "node", "accounts", "database")}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from slurm import Slurm, running_slurm, wait_for
+from slurm import Slurm, require_programs, running_slurm, wait_for
 from test_study import CNN, Project
 
 from lesion_utils.datasets import phantom
@@ -24,6 +24,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 STUDY = {"study": "tiny", "dataset": "ham10000", "resamples": 100, "threads": 1, "runs": 3, "baseline": {"cnn": CNN}}
 TRAINED = ("02_baseline_cnn", "02_baseline_cnn_r1", "02_baseline_cnn_r2")
 SNAKEMAKE = "--jobs 2 --slurm-init-seconds-before-status-checks 2 --default-resources mem_mb=2000 runtime=30 gpu=0"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> None:
+    require_programs()
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +98,7 @@ def submit(project: Project, slurm: Slurm, *words: str) -> subprocess.Popen:
 def test_a_study_survives_lost_jobs_and_a_lost_submitter_and_runs_nothing_twice(tmp_path, project, data):
     local = Project(tmp_path / "local", data)
     local.write(STUDY)
-    done = local.run()
+    done = local.run("study", "tiny", "--data", str(data), "--snakemake", f"--until {' '.join(TRAINED)}")
     assert done.returncode == 0, done.stdout + done.stderr
     began = project.run("study", "tiny", "--data", str(data), "--snakemake", "--until 01_eda")
     assert began.returncode == 0, began.stdout + began.stderr
