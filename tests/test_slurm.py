@@ -100,8 +100,8 @@ def test_a_study_survives_lost_jobs_and_a_lost_submitter_and_runs_nothing_twice(
     local.write(STUDY)
     done = local.run("study", "tiny", "--data", str(data), "--snakemake", f"--until {' '.join(TRAINED)}")
     assert done.returncode == 0, done.stdout + done.stderr
-    began = project.run("study", "tiny", "--data", str(data), "--snakemake", "--until 01_eda")
-    assert began.returncode == 0, began.stdout + began.stderr
+    not_trained = shutil.ignore_patterns("models", "02_*")
+    shutil.copytree(local.folder / "runs", project.folder / "runs", ignore=not_trained)
 
     output = project.folder / "output.txt"
     with running_slurm(tmp_path / "slurm") as slurm, most_at_once(project) as most:
