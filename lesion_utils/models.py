@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from lesion_utils import efficientnet_lite
 from lesion_utils.backbones import BACKBONES, SCALINGS
@@ -178,10 +178,14 @@ def finished(network: Network, recipe: Recipe, from_features: bool = False, with
         flips = [keras.ops.flip(turned, axes) for axes in (1, 2, (1, 2))] if recipe.flip_views else []
         views = keras.ops.concatenate([turned, *flips], axis=0) if flips else turned
         of_views = views if from_features else network.features(views)
-        features += keras.ops.split(of_views, 1 + len(flips))
-        scores += keras.ops.split(network.head(of_views), 1 + len(flips))
+        features += _parts(of_views, 1 + len(flips))
+        scores += _parts(network.head(of_views), 1 + len(flips))
     mean = keras.layers.average(scores) if len(scores) > 1 else scores[0]
     return keras.Model(inputs, [mean, features[0]] if with_features else mean, name="finished")
+
+
+def _parts(of_views: Any, count: int) -> list[Any]:
+    return keras.ops.split(of_views, count) if count > 1 else [of_views]  # an .h5 file cannot hold a split
 
 
 def set_trainable(network: Network, train: str, freeze_batch_norm: bool) -> None:

@@ -20,7 +20,7 @@ from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000, isic2018
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, classification_report, judge, sentence
-from lesion_utils.models import build
+from lesion_utils.models import build, finished
 from lesion_utils.pictures import load_pictures
 from lesion_utils.pipeline import EVALUATED
 from lesion_utils.predictions import probabilities, validate
@@ -54,7 +54,7 @@ def cases(phantom_folder) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    return build(RECIPE, len(ham10000.CLASSES), None, 0).whole
+    return finished(build(RECIPE, len(ham10000.CLASSES), None, 0), RECIPE)
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +279,7 @@ def test_an_about_that_is_missing_or_something_else(copied, text, problem):
     if text is not None:
         (copied / "about.json").write_text(text)
     message = refused(handover.read_about, copied)
-    assert problem in message and "Fix: copy the whole folder again." in message
+    assert problem in message and "Fix: copy the whole folder again, or make study." in message
 
 
 @pytest.mark.parametrize(
