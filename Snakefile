@@ -129,7 +129,6 @@ rule reports:
     output:
         [f"{REPORTS}/{job.name}.html" for job in JOBS],
         [f"{REPORTS}/{page}" for page in (*PAGES, "pages.json", "predictions/README.md")],
-        pipeline.made("reports"),
         update(ALL_STUDIES),  # a page that studies share: not removed before it is written
     params:
         digest=pipeline.report_digest(),

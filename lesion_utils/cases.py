@@ -4,7 +4,6 @@
 Beside each, a .json holds what it was made from. All other notebooks read these files, and nothing splits again.
 """
 
-import hashlib
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -15,17 +14,21 @@ from lesion_utils.audit.images import pixel_digests
 from lesion_utils.audit.same_lesion import LIST as SAME_LESION
 from lesion_utils.audit.same_lesion import merged_lesions
 from lesion_utils.datasets import LAYOUTS, Layout, ham10000, isic2018, phantom
-from lesion_utils.digests import digest, file_digest
+from lesion_utils.digests import digest, file_digest, file_digests
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.paths import (
     PROJECT,
     atomic_write,
     cache_folder,
     current,
+    is_usable,
     of_batch,
     read_json,
+    remove,
+    require_intact,
     resolve,
     run_folder,
+    seal,
     write_json,
 )
 from lesion_utils.published.splits import check_published_counts, published_split
@@ -52,8 +55,11 @@ def data_folder(params: StudyParams) -> Path:
     if not layout(params).made_up:
         fix = f"Fix: {params.command} DATA=<folder>, or papermill … -p data <folder>."
         raise InputError(f"study {params.study!r} needs a data folder: key `data` is not set. {fix}")
-    key = digest([phantom.version(), params.phantom.model_dump()])
-    return phantom.write(cache_folder("phantom") / key, params.phantom)
+    folder = cache_folder("phantom") / digest([phantom.version(), params.phantom.model_dump()])
+    if not is_usable(folder):
+        remove(folder)
+        seal(phantom.write(folder, params.phantom))
+    return folder
 
 
 def ham10000_folder(params: StudyParams) -> Path | None:
@@ -78,7 +84,7 @@ def related_sets(params: StudyParams) -> dict[str, pd.DataFrame]:
 
 
 def data_digest(params: StudyParams) -> str:
-    """Changes with the name or size of any image and any byte of a table, not with the folders' locations."""
+    """Changes with the name or content of any image and any byte of a table, not with the folders' locations."""
     if params.dataset == "phantom" and params.data is None:
         identity = ["phantom", phantom.version(), params.phantom.model_dump(mode="json")]
     else:
@@ -91,11 +97,9 @@ def data_digest(params: StudyParams) -> str:
 
 
 def _identity(layout: Layout, folder: Path, ham: Path | None) -> list:
-    table = layout.module.table_file(folder, ham)
-    names = [
-        ("/".join(path.parts[-layout.name_parts :]), path.stat().st_size) for path in layout.module.image_files(folder)
-    ]
-    return [hashlib.sha256(table.read_bytes()).hexdigest() if table else None, names]
+    table, images = layout.module.table_file(folder, ham), layout.module.image_files(folder)
+    names = ["/".join(path.parts[-layout.name_parts :]) for path in images]
+    return [file_digest(table) if table else None, [*zip(names, file_digests(folder, images), strict=True)]]
 
 
 def read_cases(params: StudyParams) -> pd.DataFrame:
@@ -220,7 +224,7 @@ def read_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
     files, tables = {name: _current(params, file) for name, file in case_table_files(params).items()}, {}
     for file in set(files.values()):
         written = read_json(file.with_suffix(".json"), params.fix(EDA))
-        if changed := [key for key, value in _made_from(params).items() if written[key] != value]:
+        if changed := [key for key, value in _made_from(params).items() if written.get(key) != value]:
             raise InputError(f"{file} was made with another {' and '.join(changed)}. Fix: {params.fix(EDA)}")
         cases = read_written_cases(params, file)
         pairs = zip(_folders(params, cases), cases["path"], strict=True)
@@ -233,7 +237,7 @@ def written_split_digest(params: StudyParams, table: str, run: int) -> str | Non
     not kept.
     """
     about = _current(params, case_table_files(params)[table]).with_suffix(".json")
-    digests = read_json(about, missing={}).get("split digests")
+    digests = read_json(about, params.fix(EDA), missing={}).get("split digests")
     return digests[run % params.folds] if digests else None
 
 
@@ -242,9 +246,7 @@ def read_written_cases(params: StudyParams, file: Path | None = None) -> pd.Data
     does not exist.
     """
     file = file or _current(params, case_table_files(params)["corrected"])
-    if not file.is_file():
-        raise InputError(f"{file} does not exist. Fix: {params.fix(EDA)}")
-    cases = pd.read_csv(file, dtype=str, keep_default_na=False)
+    cases = pd.read_csv(require_intact(file, params.fix(EDA)), dtype=str, keep_default_na=False)
     if params.folds > 1:
         cases["split"] = split_of_fold(cases, params.fold)
     if "age" in cases:  # it is not tracked

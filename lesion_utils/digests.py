@@ -4,12 +4,17 @@ import ast
 import functools
 import hashlib
 import json
+import os
 import subprocess
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lesion_utils.errors import InputError
-from lesion_utils.paths import PROJECT
+from lesion_utils.paths import PROJECT, cache_folder, read_json, write_json
 
 
 def digest(value: Any) -> str:
@@ -32,6 +37,25 @@ def file_digest(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error}). Fix: restore this file.") from error
+
+
+def file_digests(folder: Path, files: Sequence[Path]) -> list[str]:
+    """``file_digest`` of each of ``files`` in ``folder``; one whose size and times are as before is not read."""
+    index = cache_folder("contents") / f"{digest(str(folder.resolve()))}.json"
+    known, stats = read_json(index, missing={}), [path.stat() for path in files]
+    marks = {
+        os.path.relpath(path, folder): [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        for path, stat in zip(files, stats, strict=True)
+    }
+    new = [name for name, mark in marks.items() if known.get(name, [])[:3] != mark]
+    if new:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            content = dict(zip(new, pool.map(file_digest, (folder / name for name in new)), strict=True))
+        known = {name: [*mark, content.get(name) or known[name][3]] for name, mark in marks.items()}
+        just = (time.time() - 1) * 1e9  # a file may be written again within one tick of the clock
+        with suppress(OSError):  # where nothing can be kept, all are read again
+            write_json(index, {name: mark for name, mark in known.items() if mark[2] < just})
+    return [known[name][3] for name in marks]
 
 
 def commit(project: Path = PROJECT) -> str:

@@ -23,7 +23,7 @@ from lesion_utils.evaluation import PredictionTable, operating
 from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature, scaled
 from lesion_utils.evaluation.conformal import COVERAGE, sets, smallest_probabilities
 from lesion_utils.models import build, finished, load_backbone
-from lesion_utils.paths import atomic_write, read_json, require_suffix
+from lesion_utils.paths import atomic_write, read_json, require_intact, require_suffix, written_in
 from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, decode, full_batch, load_pictures
 from lesion_utils.predictions import PROVENANCE
 from lesion_utils.published.handover import keras_model
@@ -67,6 +67,7 @@ class About(Strict):
     unlike_above: float  # distance above which a picture is unlike those of training
     trained: dict[str, Any]  # provenance of the training
     packed_by: str  # commit
+    file: str = ""  # the name under which it was packed
     digests: dict[str, str]  # of the other parts
 
 
@@ -132,9 +133,15 @@ def trained_model(params: StudyParams, recipe: str) -> tuple[Path, dict, pd.Data
     if recipe not in params.recipes:
         raise InputError(f"study {params.study!r} has no recipe {recipe!r}; it has {', '.join(params.recipes)}.")
     folder = predictions.read_provenance(params, recipe, "validation")["path"].parents[1]
-    if not (model := folder / "model.keras").is_file():  # tables were taken from the reports, which have no models
-        raise InputError(f"{model} does not exist. Fix: remove {tracked_training(folder)}, then {params.command}.")
-    return model, read_json(folder / PROVENANCE), read_case_tables(params)[params.recipes[recipe].case_table]
+    model, tables = folder / "model.keras", tracked_training(folder)
+    if model not in written_in(folder) and not model.is_file():  # the tables are from the reports, which have no models
+        raise InputError(f"{model} does not exist. Fix: remove {folder} and {tables}, then {params.command}.")
+    provenance = read_json(folder / PROVENANCE, params.command)
+    return (
+        require_intact(model, params.command),
+        provenance,
+        read_case_tables(params)[params.recipes[recipe].case_table],
+    )
 
 
 def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path) -> About:
@@ -143,8 +150,7 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
     """
     require_suffix(target, SUFFIX, "the model file")
     path, provenance, cases = trained_model(params, name)
-    if not card.is_file():
-        raise InputError(f"{card} does not exist. Fix: {params.command}")
+    require_intact(card, params.command)
     start(params.threads)
     model = keras_model(path)
     features = model.get_layer("features")
@@ -194,6 +200,7 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
         unlike_above=float(np.quantile(distances(likeness, outputs(features, pictures["validation"])[0]), 1 - FLAGGED)),
         trained=provenance,
         packed_by=commit(),
+        file=target.name,
         digests={part: bytes_digest(data) for part, data in parts.items()},
     )
     with atomic_write(target) as new, zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -214,12 +221,14 @@ def read(path: Path, threads: int) -> ModelFile:
         if changed := [part for part, of in parts.items() if bytes_digest(of) != about.digests.get(part)]:
             raise ValueError(f"{changed[0]} is not as it was packed")
         weights, likeness = (dict(np.load(io.BytesIO(parts[part]), allow_pickle=False)) for part in _PARTS[:2])
+        if path.name != (about.file or path.name):
+            raise ValueError(f"it is {about.file}, the model {about.name}, under another name")
         start(threads)
         network = _built(about.recipe, len(about.classes), about.scaling, [weights[key] for key in sorted(weights)])
         return ModelFile(about, bytes_digest(data), network, likeness)
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, ValidationError) as error:
         reason = str(error).splitlines()[0]
-        fix = "Fix: copy it again, or make it with `lesion pack`."
+        fix = "Fix: give it its name again, copy it again, or make it with `lesion pack`."
         raise InputError(f"{path} cannot be read as a model ({reason}). Expected a {SUFFIX} file. {fix}") from error
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from lesion_utils.audit.images import open_image
 from lesion_utils.augment import make_augmenter
 from lesion_utils.digests import digest, file_digest
-from lesion_utils.paths import cache_folder
+from lesion_utils.paths import cache_folder, is_usable, remove, seal
 from lesion_utils.recipes import OfflineCopies
 
 
@@ -26,7 +26,8 @@ def make_offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) 
     sources = [*map(list, cases[["image_id", "label"]].to_numpy()), *map(file_digest, cases["path"])]
     key = digest([sources, options.model_dump(exclude={"before_split"}), seed])
     folder = cache_folder("copies") / key
-    if not folder.is_dir():
+    if not is_usable(folder):
+        remove(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         write = _write_with_keras if options.change else _write_with_augmentor
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
@@ -35,6 +36,7 @@ def make_offline_copies(cases: pd.DataFrame, options: OfflineCopies, seed: int) 
                 write(cases[cases["label"] == label], target, count, options, seed + number)
             try:
                 target.parent.rename(folder)
+                seal(folder)
             except OSError:
                 if not folder.is_dir():  # else another training has made the same copies in the meantime
                     raise

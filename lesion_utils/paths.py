@@ -1,8 +1,16 @@
-"""Folders of a study, and how its files are written: under another name, then renamed."""
+"""Folders of a study, and how its files are written and read.
 
+A file is written under another name, then renamed. The digest of what was written is kept in ``runs/digests/``, and
+compared when the file is read: what was damaged or edited since is made again or refused, never used.
+"""
+
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,9 +69,83 @@ def run_name(notebook: str, run: int) -> str:
 def current(path: Path, made_from: dict[str, Any]) -> Path:
     """``path``; by hand that of the study's jobs where only its .json has all of ``made_from``, or only it exists."""
     for made in (path, of_batch(path)):
-        if made_from.items() <= read_json(made.with_suffix(".json"), missing={}).items():
+        file = made.with_suffix(".json")
+        if is_intact(file) and made_from.items() <= read_json(file, missing={}).items():
             return made
     return path if path.with_suffix(".json").is_file() else of_batch(path)
+
+
+def content_digest(path: Path) -> str:
+    """32 hex digits of the SHA-256 of a file, or of the names and contents of all files in a folder."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        text = "".join(f"{file.relative_to(path)} {content_digest(file)}\n" for file in files)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def _kept_digest(path: Path) -> Path | None:
+    """The file with the digest of ``path``; None outside ``runs/`` and ``reports/``."""
+    path, root = Path(os.path.abspath(path)), output_root()
+    inside = any(path.is_relative_to(root / folder) for folder in ("runs", "reports"))
+    return root / "runs" / "digests" / f"{path.relative_to(root)}.digest" if inside else None
+
+
+def seal(path: Path, digest: str | None = None) -> None:
+    """Keeps the digest of the file or folder ``path`` as it is now."""
+    if kept := _kept_digest(path):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_name(f"{kept.name}.{os.getpid()}")
+        temporary.write_text(digest or content_digest(path), encoding="utf-8")
+        os.replace(temporary, kept)
+
+
+def is_intact(path: Path) -> bool:
+    """Whether ``path`` has the content with which it was written, as far as that is known."""
+    kept = _kept_digest(path)
+    if kept is None or not kept.is_file():
+        return True
+    return path.exists() and (kept.read_bytes() == content_digest(path).encode() or _is_committed(path))
+
+
+def _is_committed(path: Path) -> bool:
+    """Whether git tracks ``path`` and has the same content, as after a pull."""
+    words = ["git", "status", "--porcelain", "--ignored", "--", path.name]
+    try:
+        return not subprocess.check_output(words, cwd=path.parent, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+def is_usable(path: Path) -> bool:
+    """Whether ``path`` exists and is intact; what is not intact is said in one line, for it is made again."""
+    if path.exists() and not is_intact(path):
+        print(f"{path} is not as it was written: it is made again", file=sys.stderr, flush=True)
+        return False
+    return path.exists()
+
+
+def require_intact(path: Path, fix: str) -> Path:
+    """``path``; raises InputError with the ``fix`` if it is missing or not as it was written."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist: the step that makes it has not run. Fix: {fix}")
+    if not is_intact(path):
+        raise InputError(f"{path} is not as it was written: it is damaged, or was edited or replaced. Fix: {fix}")
+    return path
+
+
+def written_in(folder: Path) -> list[Path]:
+    """The files whose digest was kept when they were written into ``folder``, whether they still exist or not."""
+    kept = _kept_digest(folder)
+    return sorted(folder / file.stem for file in kept.with_suffix("").glob("*.digest")) if kept else []
+
+
+def remove(path: Path) -> None:
+    """Removes a file or folder, and what is known of its content."""
+    kept = _kept_digest(path)
+    for there in (path, *([kept, kept.with_suffix("")] if kept else [])):
+        shutil.rmtree(there) if there.is_dir() else there.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -75,17 +157,25 @@ def atomic_write(path: Path) -> Iterator[Path]:
     )  # machines may share it
     try:
         yield temporary
+        digest = content_digest(temporary)
         os.replace(temporary, path)
+        seal(path, digest)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as readable JSON, keys in the order given, unless ``path`` has the same content."""
-    text = json.dumps(value, indent=1, default=str) + "\n"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text``, unless ``path`` has the same content."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        seal(path)
+    else:
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes ``value`` as readable JSON, keys in the order given, unless ``path`` has the same content."""
+    write_text(path, json.dumps(value, indent=1, default=str) + "\n")
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -93,10 +183,33 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return json.loads(table.to_json(orient="records", double_precision=15))
 
 
-def read_json(path: Path, fix: str = "", missing: Any = None) -> Any:
-    """Reads what an earlier step wrote; without it ``missing``, or InputError with the ``fix`` where that is None."""
-    if not path.is_file():
-        if missing is not None:
-            return missing
-        raise InputError(f"{path} does not exist: the step that makes it has not run. Fix: {fix}")
-    return json.loads(path.read_text(encoding="utf-8"))
+@contextmanager
+def reading(path: Path, fix: str) -> Iterator[None]:
+    """Turns what a file with another content than we write raises when it is used into InputError with the ``fix``."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{path} is not as it was written ({reason}). Fix: {fix}") from error
+
+
+def read_json(path: Path, fix: str = "", missing: Any = None, keys: Sequence[str] = ()) -> Any:
+    """Reads what an earlier step wrote, with at least ``keys``; without it ``missing``, or InputError with the ``fix``
+    where that is None. What is not as it was written is InputError, too; without a ``fix`` it counts as missing.
+    """
+    if missing is not None and not path.is_file():
+        return missing
+    try:
+        require_intact(path, fix)
+        with reading(path, fix):
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if lacking := [key for key in keys if key not in value]:
+                raise ValueError(f"no key {lacking[0]!r}")
+            if missing is not None and type(value) is not type(missing):
+                raise ValueError(f"it holds a {type(value).__name__}, not a {type(missing).__name__}")
+        return value
+    except InputError:
+        if missing is None or fix:
+            raise
+        print(f"{path} is not as it was written: it is made again", file=sys.stderr, flush=True)
+        return missing

@@ -1,12 +1,12 @@
 """Pictures: each is decoded once, cached by content and size as uint8, and fed to the network in batches.
 
 A cache is a folder of shards: ``<shard>.npy`` holds rows, ``<shard>.json`` their keys. A shard is written whole, its
-keys last, and never changed: a killed job loses only its current shard, and two jobs can write at the same time.
+keys last, and never changed: a killed job loses only its current shard, and two jobs can write at the same time. Its
+digest is checked once in each process; a damaged shard is made again.
 """
 
 import inspect
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -20,7 +20,7 @@ from PIL import ExifTags, Image
 
 from lesion_utils.audit.images import open_image
 from lesion_utils.digests import digest, file_digest
-from lesion_utils.paths import atomic_write, cache_folder, write_json
+from lesion_utils.paths import atomic_write, cache_folder, is_usable, read_json, remove, write_json
 from lesion_utils.runtime import keras, tf
 
 Batches: TypeAlias = Any  # what Keras takes: a `tf.data.Dataset`, or a `keras.utils.PyDataset` on JAX
@@ -72,6 +72,9 @@ class CachedArrays:
         return digest([self.keys, self.shape[1:]])  # changes with the content, order and shape of the rows
 
 
+_checked: set[Path] = set()  # shards that this process has compared with their digest
+
+
 class ArrayCache:
     """The arrays in ``folder``, all of one shape and type, by key."""
 
@@ -79,14 +82,20 @@ class ArrayCache:
         self.folder = folder
         self._positions: dict[str, tuple[Path, int]] = {}
         for listing in sorted(folder.glob("[!.]*.json")):
-            self._register(listing.with_suffix(".npy"), json.loads(listing.read_text(encoding="utf-8")))
+            self._register(listing.with_suffix(".npy"), read_json(listing, missing=[]))
 
     def _register(self, shard: Path, keys: list[str]) -> None:
         for row, key in enumerate(keys):
-            self._positions.setdefault(key, (shard, row))
+            self._positions[key] = shard, row
 
     def __contains__(self, key: str) -> bool:
-        return key in self._positions
+        shard, _ = self._positions.get(key, (None, 0))
+        if shard and shard not in _checked and not is_usable(shard):
+            remove(shard.with_suffix(".json"))  # without its keys a shard does not count
+            self._positions = {name: place for name, place in self._positions.items() if place[0] != shard}
+            return False
+        _checked.update({shard} if shard else ())
+        return shard is not None
 
     def add(self, keys: list[str], rows: np.ndarray) -> None:
         """Writes ``rows`` (k, …) with their k ``keys`` as one shard."""

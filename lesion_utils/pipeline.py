@@ -17,19 +17,22 @@ import nbformat
 import psutil
 from traitlets.config import Config
 
+from lesion_utils import tracked
 from lesion_utils.cases import EDA, case_table_files, data_digest, layout
 from lesion_utils.claims.declared import claims_of_study
-from lesion_utils.digests import code_digest, digest, file_digest
+from lesion_utils.digests import code_digest, digest
+from lesion_utils.errors import InputError, first_ten
 from lesion_utils.paths import (
     JOB,
     PROJECT,
     atomic_write,
-    read_json,
+    is_intact,
     report_folder,
     resolve,
     run_folder,
     run_name,
-    write_json,
+    seal,
+    written_in,
 )
 from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS, TEST_READS, leak_tables, splits_of, table_path
 from lesion_utils.study import STAGES, StudyParams, assignments
@@ -37,7 +40,6 @@ from lesion_utils.study import STAGES, StudyParams, assignments
 EVALUATION = "05_evaluation"
 INDEX, CARD, ITEMS = "index.html", "model_card.html", "reporting_items.html"  # pages of every study
 PACKAGE = PROJECT / "lesion_utils"
-made = "made/{}.json".format  # the content of what a job made, by file
 checked = "checked/{}.json".format  # the file that says that `data`, `pixels` or the weights of a stage could be read
 PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: its content counts, not its path
 _PLOTS = ("confusion_matrix.png", "confusion_matrix_normalised.png", "class_errors.png", "curves.png")
@@ -76,7 +78,7 @@ def plan(params: StudyParams) -> list[Job]:
     for notebook, files_of in NOTEBOOKS.items():
         for run, (inputs, outputs) in enumerate(files_of(params, jobs)):
             name = run_name(notebook, run)
-            own = [f"executed/{name}.ipynb", f"stamps/{name}.json", f"numbers/{name}.json", made(name)]
+            own = [f"executed/{name}.ipynb", f"stamps/{name}.json", f"numbers/{name}.json"]
             jobs.append(Job(notebook, run, inputs, own + outputs, depends_on(params, notebook)))
     return jobs
 
@@ -153,32 +155,33 @@ def depends_on(params: StudyParams, notebook: str) -> dict[str, Any]:
     }
 
 
-def record(params: StudyParams, name: str, paths: Iterable[str]) -> None:
-    """Notes the content of the files ``paths`` that job ``name`` made, and of what its trainings kept beside tables."""
-    folder = run_folder(params.study)
-    files = {path for path in paths if path != made(name)}
-    for table in [path for path in files if "/predictions/" in path and path.startswith("models/")]:
-        files |= {os.path.normpath(f"{table}/../../{file}") for file in ("history.csv", "probabilities.npz")}
-    there = sorted(path for path in files if (folder / path).is_file())
-    write_json(folder / made(name), {path: file_digest(folder / path) for path in there})
-
-
 def edited(params: StudyParams) -> dict[str, list[str]]:
-    """The files that are no longer as jobs made them, by job, because a person or another program wrote them."""
-    folder, found = run_folder(params.study), {}
-    for name in (*(job.name for job in plan(params)), "reports"):
-        kept = read_json(folder / made(name), missing={})
-        there = {path: content for path, content in kept.items() if (folder / path).is_file()}
-        if changed := [path for path, content in there.items() if file_digest(folder / path) != content]:
-            found[name] = changed
-    return found
+    """The files that are no longer as jobs made them, by job: damaged, or written by a person or another program.
+
+    Snakemake itself makes missing outputs again, so of these only what a training keeps beside its tables is listed.
+    """
+    folder, found = run_folder(params.study), dict[str, list[Path]]()
+    for job in plan(params):
+        outputs = [Path(os.path.normpath(folder / path)) for path in job.outputs]
+        trained = dict.fromkeys(path.parents[1] for path in outputs if path.parent.name == "predictions")
+        changed = [path for path in outputs if path.exists() and not is_intact(path)]
+        found[job.name] = changed + [path for of in trained for path in written_in(of) if not is_intact(path)]
+    for name, run in tracked.trainings(params):
+        kept = tracked.tracked_folder(params.study) / name / f"r{run}"
+        if (params.model_folder(name, run) / PROVENANCE).is_file() and (damaged := tracked.damaged(kept)):
+            run = run if name in params.recipes else 0  # which trains all runs of leaks
+            found[run_name(STAGE_NOTEBOOKS[params.stage_of(name)], run)] += damaged
+    pages = [*sorted(report_folder(params.study).glob("*.html")), report_folder(params.study) / tracked.PAGES]
+    cases = tracked.tracked_folder(params.study) / tracked.CASES
+    found["reports"] = [path for path in (*pages, cases) if not is_intact(path)]
+    return {name: [os.path.relpath(path, folder) for path in paths] for name, paths in found.items() if paths}
 
 
-def forget(params: StudyParams, paths: Iterable[str]) -> None:
-    """Has the trainings made again whose history or probabilities are among ``paths``."""
-    for path in paths:
-        if path.startswith("models/") and "/predictions/" not in path:
-            (run_folder(params.study) / path).with_name(PROVENANCE).unlink(missing_ok=True)
+def refuse_edited(params: StudyParams) -> None:
+    """Raises InputError if any file that pages are made from is not as its job made it."""
+    if files := [path for job, paths in edited(params).items() if job != "reports" for path in paths]:
+        problem = f"not as the jobs of study {params.study!r} made them: {first_ten(files)}"
+        raise InputError(f"{problem}, in {run_folder(params.study)}. Fix: {params.command}")
 
 
 def wants_weights(params: StudyParams, stage: str) -> bool:
@@ -222,6 +225,7 @@ def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
         failed.unlink(missing_ok=True)
     if unfinished.exists():
         os.replace(unfinished, failed if error else executed)
+        seal(failed if error else executed)
     return error, time.time() - start
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from lesion_utils.cases import written_split_digest
 from lesion_utils.errors import InputError
-from lesion_utils.paths import atomic_write, current, read_json, write_json
+from lesion_utils.paths import current, read_json, require_intact, write_json, write_text
 from lesion_utils.study import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm_name
 from lesion_utils.tables import parse_probabilities, require_columns, require_filled, require_unique
 
@@ -103,10 +103,9 @@ def write(folder: Path, cases: pd.DataFrame, scores: dict[str, np.ndarray], prov
         path = folder / "predictions" / f"{split}.csv"
         table = build(cases[cases["split"] == split], classes, values, provenance["leaky"])
         text = as_csv(table)
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if not path.is_file() or path.read_bytes() != text.encode():
             path.with_suffix(".json").unlink(missing_ok=True)
-            with atomic_write(path) as new:
-                new.write_text(text, encoding="utf-8")
+        write_text(path, text)
         counts = {"n": len(table), "trained_on": len(trained), "known": int(table["lesion_id"].isin(trained).sum())}
         write_json(path.with_suffix(".json"), {"classes": classes, "split": split} | counts | provenance)
 
@@ -124,9 +123,7 @@ def read_provenance(params: StudyParams, recipe: str, split: str, run: int | Non
     provenance = read_json(path.with_suffix(".json"), fix)
     if changed := [name for name, value in today.items() if provenance.get(name) != value]:
         raise InputError(f"{path} was made by another {' and '.join(changed)} of recipe {recipe!r}. Fix: {fix}")
-    if not path.is_file():
-        raise InputError(f"{path} does not exist. Fix: {fix}")
-    return provenance | {"path": path}
+    return provenance | {"path": require_intact(path, fix)}
 
 
 def _made_from(params: StudyParams, recipe: str, run: int) -> dict[str, Any]:
@@ -139,10 +136,7 @@ def _made_from(params: StudyParams, recipe: str, run: int) -> dict[str, Any]:
 def read_history(params: StudyParams, recipe: str, run: int) -> pd.DataFrame:
     """The epochs of a run, one row each; raises InputError with the command that makes them if they are missing."""
     table = current(table_path(params, recipe, run, "validation"), _made_from(params, recipe, run))
-    path = table.parents[1] / "history.csv"
-    if not path.is_file():
-        raise InputError(f"{path} does not exist. Fix: {params.command}.")
-    return pd.read_csv(path)
+    return pd.read_csv(require_intact(table.parents[1] / "history.csv", params.command))
 
 
 def read(params: StudyParams, recipe: str, split: str, run: int | None = None) -> pd.DataFrame:

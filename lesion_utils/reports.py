@@ -22,7 +22,17 @@ from lesion_utils.claims.rules import near_chance
 from lesion_utils.digests import commit, file_digest
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.sentences import cell
-from lesion_utils.paths import PROJECT, atomic_write, read_json, report_folder, run_folder, run_name, write_json
+from lesion_utils.paths import (
+    PROJECT,
+    atomic_write,
+    read_json,
+    reading,
+    report_folder,
+    require_intact,
+    run_folder,
+    run_name,
+    write_json,
+)
 from lesion_utils.pipeline import CARD, EVALUATION, INDEX, ITEMS, NOTEBOOKS, Job, depends_on, plan, values
 from lesion_utils.predictions import STAGE_NOTEBOOKS, TEST_READS
 from lesion_utils.rounding import bounds, number, percent, span, with_interval
@@ -95,7 +105,8 @@ def write_report(params: StudyParams, name: str, pages: dict[str, str] | None = 
 
     folder, pages = run_folder(params.study), pages or _pages(params, plan(params))
     made = read_json(folder / "stamps" / f"{name}.json", params.command)
-    cells, headings = notebook_parts(nbformat.read(folder / "executed" / f"{name}.ipynb", as_version=4))
+    executed = require_intact(folder / "executed" / f"{name}.ipynb", params.command)
+    cells, headings = notebook_parts(nbformat.read(executed, as_version=4))
     page = {
         "title": f"{name} - study {params.study} on {data_title(params)}",
         **{"cells": cells, "contents": [heading for heading in headings if 1 < heading[0] < 4]},
@@ -190,7 +201,7 @@ def _outcome(folder: Path) -> dict[str, Any]:
     """What notebook 05 wrote into the report folder of a study: ``results``, None without, and rows of ``claims``."""
     path = folder / "results.json"
     results = _results(path) if path.is_file() else None
-    return {"results": results, "claims": read_json(folder / "claims.json", missing=[])}
+    return {"results": results, "claims": read_json(folder / "claims.json", f"make study STUDY={folder.name}", [])}
 
 
 def _results(path: Path) -> dict[str, Any]:
@@ -198,7 +209,13 @@ def _results(path: Path) -> dict[str, Any]:
     and by metric, the recipe ``chosen``, and of the ``split`` judged last: ``recipes`` by name and metric, ``best``,
     and ``remedies``, the differences to the reference by recipe and measure, each with its ``effect``.
     """
-    results = read_json(path, f"make study STUDY={path.parent.name}")
+    fix = f"make study STUDY={path.parent.name}"
+    results = read_json(path, fix)
+    with reading(path, fix):
+        return _by_recipe(results)
+
+
+def _by_recipe(results: dict[str, Any]) -> dict[str, Any]:
     tables: dict[str, dict] = {"rows": {}, "leaks": {}}
     for name, first, second in (("rows", "recipe", "split"), ("leaks", "leak", "on")):
         for row in results[name]:
@@ -251,8 +268,10 @@ def _studies(folder: Path) -> dict[str, Any]:
     so that the tracked page stays the same when somebody runs one.
     """
     claims: dict[str, list] = {}
-    for row in read_json(folder / PUBLISHED / "claims.json", missing=[]):
-        claims.setdefault(f"{PUBLISHED}/{str(row['report']).split('/')[0]}", []).append(row)
+    ledger = folder / PUBLISHED / "claims.json"
+    for row in read_json(ledger, "lesion claims", []):
+        with reading(ledger, "lesion claims"):
+            claims.setdefault(f"{PUBLISHED}/{str(row['report']).split('/')[0]}", []).append(row)
     known = [name for name in study_names() for name in (name, f"{name}_full")]
     further = sorted({path.parent.relative_to(folder).as_posix() for path in folder.rglob("results.json")} - {*known})
     studies = []
@@ -275,7 +294,7 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
     stamps = [path for kind in ("failed", "stamps") if (path := folder / kind / f"{name}.json").is_file()]
     if not stamps:
         return row
-    row["stamp"] = stamp = read_json(stamps[0])
+    row["stamp"] = stamp = read_json(stamps[0], params.command)
     row |= {key: stamp[key] for key in ("status", "duration", "error")}
     asked = StudyParams(**stamp["parameters"])
     row["parameters"] = _as_yaml(asked.model_dump(mode="json", exclude_defaults=True, exclude={"study"}))
@@ -288,9 +307,9 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
     if changed:
         row["status"] = f"done by the code of {stamp['commit']}"
     made = [folder / path for path in job.outputs if "/predictions/" in path and path.endswith(".json")]
-    commits = {read_json(path, missing={}).get("commit", stamp["commit"]) for path in made}
+    commits = {read_json(path, params.command, {}).get("commit", stamp["commit"]) for path in made}
     row["trained by"] = ", ".join(sorted(commits - {stamp["commit"]}))
-    row["numbers"] = read_json(folder / "numbers" / f"{name}.json", missing={})
+    row["numbers"] = read_json(folder / "numbers" / f"{name}.json", params.command, {})
     row["link"] = f"{name}.html" if (report_folder(params.study) / f"{name}.html").is_file() else None
     return row
 

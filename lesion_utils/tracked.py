@@ -6,15 +6,25 @@ CSV and ``provenance.json``. A file whose content is unchanged is not written ag
 
 import gzip
 import os
-import shutil
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lesion_utils.cases import case_table_files, data_title, read_written_cases
 from lesion_utils.digests import bytes_digest, digest, file_digest
 from lesion_utils.errors import InputError
-from lesion_utils.paths import atomic_write, of_batch, output_root, read_json, report_folder, write_json
+from lesion_utils.paths import (
+    atomic_write,
+    of_batch,
+    output_root,
+    read_json,
+    remove,
+    report_folder,
+    require_intact,
+    write_json,
+    write_text,
+)
 from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS
 from lesion_utils.study import ARMS, StudyParams, arm_name
 
@@ -59,19 +69,20 @@ def keep(params: StudyParams, notebook: str = "") -> None:
         folder = params.model_folder(name, run)
         is_of_run = run == params.run if name in params.recipes else params.run == 0  # run 0 trains all runs of leaks
         if is_of_run and STAGE_NOTEBOOKS[params.stage_of(name)] == notebook and (folder / PROVENANCE).is_file():
-            _keep_training(folder, target / name / f"r{run}")
+            _keep_training(folder, target / name / f"r{run}", params.command)
     for folder in target.glob("*/r*"):
         if (folder.parent.name, int(folder.name[1:])) not in planned:
-            shutil.rmtree(folder)
+            remove(folder)
 
 
-def _keep_training(folder: Path, target: Path) -> None:
-    texts = {"history.csv": (folder / "history.csv").read_text("utf-8")}
+def _keep_training(folder: Path, target: Path, fix: str) -> None:
+    files = {"history.csv": folder / "history.csv"}
     splits = {}
-    common = read_json(folder / PROVENANCE)
+    common = read_json(folder / PROVENANCE, fix)
     for about in (folder / "predictions").glob("*.json"):
-        texts[f"{about.stem}.csv"] = about.with_suffix(".csv").read_text("utf-8")
-        splits[about.stem] = {key: value for key, value in read_json(about).items() if key not in common}
+        files[f"{about.stem}.csv"] = about.with_suffix(".csv")
+        splits[about.stem] = {key: value for key, value in read_json(about, fix).items() if key not in common}
+    texts = {name: require_intact(path, fix).read_text("utf-8") for name, path in files.items()}
     for name, text in texts.items():
         _keep(target / f"{name}.gz", text)
     digests = {name: bytes_digest(text.encode()) for name, text in sorted(texts.items())}
@@ -80,8 +91,9 @@ def _keep_training(folder: Path, target: Path) -> None:
 
 def _keep(path: Path, text: str) -> None:
     """Writes ``text`` as gzip, without time and system, unless ``path`` has the same content."""
-    if path.is_file() and _text(path) == text:
-        return
+    with suppress(InputError):  # damaged: it is written again
+        if path.is_file() and _text(path) == text:
+            return
     packer = zlib.compressobj(9, wbits=31, strategy=zlib.Z_FILTERED)  # 5% smaller than usual for columns of numbers
     packed = bytearray(packer.compress(text.encode()) + packer.flush())
     packed[9] = 255  # the system: unknown
@@ -92,14 +104,40 @@ def _keep(path: Path, text: str) -> None:
 def _text(path: Path) -> str:
     """The content of a tracked file; raises InputError where it is missing or damaged."""
     try:
-        return gzip.decompress(path.read_bytes()).decode("utf-8")
+        return gzip.decompress(require_intact(path, _restore(path)).read_bytes()).decode("utf-8")
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}). Fix: git checkout -- {path}") from error
+        raise InputError(f"{path} cannot be read ({error}). Fix: {_restore(path)}") from error
+
+
+def _restore(path: Path) -> str:
+    return f"git checkout -- {path}; where it is not tracked, remove {path.parent} and run the study"
+
+
+def _provenance(training: Path, fix: str = "") -> dict[str, Any]:
+    file = training / PROVENANCE
+    return read_json(file, _restore(file) if file.is_file() else fix, keys=("splits", "digests"))
+
+
+def damaged(training: Path) -> list[Path]:
+    """The files of the tracked ``training`` that are missing, cannot be read, or are not what its provenance says."""
+    try:
+        digests = _provenance(training)["digests"]
+    except InputError:
+        return [training / PROVENANCE]
+    return [path for name, content in digests.items() if not _is(path := training / f"{name}.gz", content)]
+
+
+def _is(path: Path, content: str) -> bool:
+    try:
+        return bytes_digest(_text(path).encode()) == content
+    except InputError:
+        return False
 
 
 def tracked_digest(study: str) -> str:
     """Changes with any table or history that is tracked of a study."""
-    return digest([read_json(file)["digests"] for file in sorted(tracked_folder(study).glob(f"*/r*/{PROVENANCE}"))])
+    files = sorted(tracked_folder(study).glob(f"*/r*/{PROVENANCE}"))
+    return digest([_provenance(file.parent)["digests"] for file in files])
 
 
 def sign_pages(study: str) -> None:
@@ -112,7 +150,7 @@ def sign_pages(study: str) -> None:
 def changed_pages(study: str) -> list[str]:
     """What is wrong with the pages of a study: made from other tables, edited, or missing."""
     folder = report_folder(study)
-    signed = read_json(folder / PAGES, f"make study STUDY={study}")
+    signed = read_json(folder / PAGES, f"make study STUDY={study}", keys=("tables", "pages"))
     found = [] if signed["tables"] == tracked_digest(study) else [f"{study}: the pages were made from other tables"]
     for name, content in signed["pages"].items():
         if not (folder / name).is_file():
@@ -124,7 +162,8 @@ def changed_pages(study: str) -> list[str]:
 
 def agrees(training: Path, made_from: dict[str, Any]) -> bool:
     """Whether the folder ``training`` says that it was made from all that is in ``made_from``."""
-    return made_from.items() <= read_json(training / PROVENANCE).items()
+    file = training / PROVENANCE
+    return made_from.items() <= read_json(file, _restore(file), keys=["recipe"]).items()
 
 
 def required(kept: Path | None, folder: Path, made_from: dict[str, Any]) -> Path:
@@ -137,26 +176,27 @@ def required(kept: Path | None, folder: Path, made_from: dict[str, Any]) -> Path
 
 
 def changed_files(study: str) -> list[Path]:
-    """The tracked tables and histories whose content is not what their provenance says."""
-    changed = []
-    for file in sorted(tracked_folder(study).glob(f"*/r*/{PROVENANCE}")):
-        for name, expected in read_json(file)["digests"].items():
-            path = file.with_name(f"{name}.gz")
-            if bytes_digest(_text(path).encode()) != expected:
-                changed.append(path)
-    return changed
+    """The tracked tables and histories of a study that are ``damaged``."""
+    return [path for training in sorted(tracked_folder(study).glob("*/r*")) for path in damaged(training)]
 
 
-def take(kept: Path, folder: Path, fix: str = "") -> dict[str, Any]:
-    """Unpacks the tracked training ``kept`` into ``folder``, as if it had been trained there, but without its model."""
-    provenance = read_json(kept / PROVENANCE, fix)
+def take(kept: Path, folder: Path) -> dict[str, Any]:
+    """Unpacks the tracked training ``kept`` into ``folder``, as if it had been trained there, but without its model;
+    returns its provenance. Raises InputError for a file that is not what the provenance says.
+    """
+    if changed := damaged(kept):
+        raise InputError(f"{changed[0]} has another content than its provenance says. Fix: {_restore(changed[0])}")
+    return _unpack(kept, folder)
+
+
+def _unpack(kept: Path, folder: Path, fix: str = "") -> dict[str, Any]:
+    provenance = _provenance(kept, fix)
     splits, digests = provenance.pop("splits"), provenance.pop("digests")
     if read_json(folder / PROVENANCE, missing={}) != provenance:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
     for name in digests:
         path = folder / name if name == "history.csv" else folder / "predictions" / name
-        with atomic_write(path) as temporary:
-            temporary.write_text(_text(kept / f"{name}.gz"), "utf-8")
+        write_text(path, _text(kept / f"{name}.gz"))
     for split, counts in splits.items():
         write_json(folder / "predictions" / f"{split}.json", counts | provenance)
     write_json(folder / PROVENANCE, provenance)
@@ -169,4 +209,4 @@ def take_all(params: StudyParams, output: Path) -> None:
     with atomic_write(runs / "cases.csv") as temporary:
         temporary.write_text(_text(source / CASES), "utf-8")
     for name, run in trainings(params):
-        take(source / name / f"r{run}", runs / "models" / name / f"r{run}", params.command)
+        _unpack(source / name / f"r{run}", runs / "models" / name / f"r{run}", params.command)

@@ -4,7 +4,6 @@ import functools
 import math
 import os
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from lesion_utils.features import cached_features, feature_cache_key
 from lesion_utils.losses import BalancedAccuracy, loss
 from lesion_utils.models import Statistics, build, finished, rescale, set_trainable, split_below
 from lesion_utils.offline_copies import make_offline_copies
-from lesion_utils.paths import atomic_write, of_batch, read_json, write_json
+from lesion_utils.paths import atomic_write, is_intact, is_usable, of_batch, read_json, remove, write_json
 from lesion_utils.pictures import HELD_OUT_BATCH, Batches, CachedArrays, batches, load_pictures
 from lesion_utils.predictions import PROVENANCE
 from lesion_utils.published import handover
@@ -70,7 +69,8 @@ def train(
     ``weights`` is the folder of ImageNet weights (None: Keras downloads them), ``title`` that of the dataset, for
     exports. Model, history and prediction tables go into ``folder``, unless it holds those of the same recipe, cases,
     pictures, seed, threads, weights and code, or such tables are tracked and the recipe exports no model. What was not
-    trained on this machine may come from other code: longer trainings must outlive it. With ``FROM_TRACKED`` nothing is
+    trained on this machine may come from other code: longer trainings must outlive it. What was, and is damaged, is
+    trained again. With ``FROM_TRACKED`` nothing is
     trained, and only recipe, cases and seed of the tracked tables must be the same. Raises InputError for a leak that
     the recipe does not allow, and where tracked tables are asked for and there are none.
     """
@@ -94,12 +94,13 @@ def train(
     places = dict.fromkeys((of_batch(folder), folder))  # by hand, what a job of the study trained serves as it is
     if made := next((place for place in places if _is_complete(place, recipe, provenance)), None):
         if made != folder:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
         folder = made
     else:
-        is_own = any((place / "model.keras").exists() for place in places)
+        files = [place / file for place in places for file in _files(recipe)]
+        is_own = any(file.exists() for file in files if file.name == "model.keras")
         wanted = {key: value for key, value in provenance.items() if is_own or key != "code"}
-        if kept and not recipe.exports and tracked.agrees(kept, wanted):
+        if kept and not recipe.exports and all(map(is_intact, files)) and tracked.agrees(kept, wanted):
             return _taken(kept, folder, cases)
         start(threads)
         keras.backend.clear_session()
@@ -107,7 +108,7 @@ def train(
         checkpoint = Checkpoint(folder / "checkpoint.npz", provenance, name, training.network.whole)
         trained = training.fit(name, checkpoint)
         model, scores, correct = training.predict()
-        (folder / PROVENANCE).unlink(missing_ok=True)
+        remove(folder / PROVENANCE)
         handover.write(folder, model, trained, cases, recipe, scores, title, leaky)
         saves = {
             "model.keras": model.save,
@@ -134,8 +135,12 @@ def train(
 
 
 def _is_complete(folder: Path, recipe: Recipe, provenance: dict[str, Any]) -> bool:
-    is_there = all((folder / file).exists() for file in (*_FILES, *handover.names(recipe)))
-    return is_there and tracked.agrees(folder, provenance)
+    usable = [is_usable(folder / file) for file in _files(recipe)]  # of each that is damaged a line is printed
+    return all(usable) and tracked.agrees(folder, provenance)
+
+
+def _files(recipe: Recipe) -> tuple[str, ...]:
+    return *_FILES, *handover.names(recipe)
 
 
 def _taken(kept: Path, folder: Path, cases: pd.DataFrame) -> Trained:

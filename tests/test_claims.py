@@ -29,7 +29,7 @@ from lesion_utils.evaluation import PredictionTable, compare, judge
 from lesion_utils.evaluation.bootstrap import over_runs, percentile_interval, region_p
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
 from lesion_utils.evaluation.prior import correct_prior
-from lesion_utils.paths import PROJECT, report_folder, run_folder
+from lesion_utils.paths import PROJECT, report_folder, run_folder, seal, write_json, write_text
 from lesion_utils.reports import write_claims_page
 from lesion_utils.study import StudyParams, load_study
 
@@ -610,6 +610,7 @@ def test_a_model_that_learnt_nothing_is_no_arm_of_a_contrast(study):
     for run in range(3):
         path = predictions.table_path(study, "also", run, "test")
         pd.read_csv(path).assign(p_bkl=0.1, p_mel=0.8, p_nv=0.1).to_csv(path, index=False)
+        seal(path)
     contrast = {"kind": "metric", "split": "test", "metric": "melanoma sensitivity"}
     for recipe, reference in (("also", "plain"), ("plain", "also")):
         unfit = measured(study, **contrast, recipe=recipe, reference=reference)
@@ -622,7 +623,7 @@ def test_a_model_that_learnt_nothing_is_no_arm_of_a_contrast(study):
 def test_two_arms_with_the_same_predictions_are_no_contrast(study):
     for run in range(3):
         text = predictions.table_path(study, "plain", run, "test").read_text()
-        predictions.table_path(study, "also", run, "test").write_text(text)
+        write_text(predictions.table_path(study, "also", run, "test"), text)
     number = measured(study, kind="metric", split="test", metric="accuracy", recipe="also", reference="plain")
     assert "same model" in number.barred and number.hidden
 
@@ -696,12 +697,12 @@ def test_facts_of_copies_and_facts_that_cannot_be_counted(study):
 def test_the_fill_that_a_training_noted_is_measured_without_keras(study, monkeypatch):
     about = predictions.read_provenance(study, "plain", "validation", 0)["path"].with_suffix(".json")
     before = about.read_text()
-    about.write_text(json.dumps(json.loads(before) | {"fill": [0.25, 1000]}))
+    write_json(about, json.loads(before) | {"fill": [0.25, 1000]})
     monkeypatch.setattr("lesion_utils.claims.measured.visible_area_and_fill", None)
     try:
         number = measured(study, kind="data", fact="fill shown", recipe="plain")
     finally:
-        about.write_text(before)
+        write_text(about, before)
     assert (number.value, number.n) == (0.25, 1000)
 
 
@@ -710,7 +711,7 @@ def test_a_claim_that_was_changed_after_its_models_were_trained_is_declared_afte
     monkeypatch.setattr(declared, "claims_of_study", lambda name: [value] if name == study.study else [])
     for run in range(3):
         about = predictions.table_path(study, "plain", run, "validation").with_suffix(".json")
-        about.write_text(json.dumps(json.loads(about.read_text()) | {"commit": f"c{run} (dirty)"}))
+        write_json(about, json.loads(about.read_text()) | {"commit": f"c{run} (dirty)"})
     same = value.model_dump(mode="json", exclude_defaults=True)
     for then, expected in [
         ([same], "before"),
@@ -743,7 +744,7 @@ def test_a_study_judges_its_claims_and_writes_them(study, monkeypatch):
     judge_claims(study)  # nothing new was read
     assert pd.read_csv(report_folder(study.study) / "test_reads.csv").equals(reads)
     table = predictions.table_path(study, "also", 1, "test")
-    table.write_text(table.read_text().replace("nv", "mel", 1))
+    write_text(table, table.read_text().replace("nv", "mel", 1))
     judge_claims(study)
     again = pd.read_csv(report_folder(study.study) / "test_reads.csv")
     assert again[:9].equals(reads) and again[9:][["recipe", "run"]].values.tolist() == [["also", 1]]

@@ -1,5 +1,6 @@
 """The HAM10000 layout: what is read, what is refused and how that is said, and what the data digest depends on."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lesion_utils import digests
 from lesion_utils.cases import data_digest, data_folder, read_cases
 from lesion_utils.datasets import ham10000
 from lesion_utils.datasets.phantom import Phantom
@@ -237,6 +239,23 @@ def test_a_resized_renamed_or_removed_image_changes_the_digest(ham_folder):
     image.unlink()
     digests.append(data_digest(study_on(ham_folder)))
     assert len(set(digests)) == 4
+
+
+def test_a_picture_replaced_by_another_of_its_size_and_times_changes_the_digest(ham_folder, output):
+    before = data_digest(study_on(ham_folder))
+    image, times = images_of(ham_folder)[0], images_of(ham_folder)[0].stat()
+    image.write_bytes(image.read_bytes()[:-1] + b"\0")
+    os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert image.stat().st_size == times.st_size
+    assert data_digest(study_on(ham_folder)) != before
+
+
+def test_images_that_did_not_change_are_not_read_again(ham_folder, output, monkeypatch):
+    before = data_digest(study_on(ham_folder))
+    monkeypatch.setattr(digests.time, "time", lambda: 1e12)  # long after the images were written
+    assert data_digest(study_on(ham_folder)) == before
+    monkeypatch.setattr(digests, "file_digest", None)
+    assert data_digest(study_on(ham_folder)) == before
 
 
 def test_the_digest_of_a_phantom_without_a_folder_is_that_of_its_options(output):

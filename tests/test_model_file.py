@@ -87,7 +87,7 @@ def test_a_network_with_all_that_a_recipe_can_have_is_built_anew_as_it_was(few, 
 
 def test_the_same_model_gives_the_same_file_with_its_card_and_provenance(packed, tiny_study, tmp_path, monkeypatch):
     monkeypatch.setenv("LESION_OUTPUT", str(packed[0]))
-    model_file.pack(tiny_study, "cnn", report_folder("tiny") / CARD, True, again := tmp_path / "again.lesion")
+    model_file.pack(tiny_study, "cnn", report_folder("tiny") / CARD, True, again := tmp_path / "cnn.lesion")
     assert again.read_bytes() == packed[1].read_bytes()
     with zipfile.ZipFile(again) as archive:
         about = json.loads(archive.read("about.json"))

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from lesion_utils.errors import InputError
+from lesion_utils.paths import seal
 from lesion_utils.predictions import build, classes_of, is_leaky, probabilities, read, table_path, validate, write
 from lesion_utils.recipes import Recipe
 from lesion_utils.study import StudyParams
@@ -149,6 +150,7 @@ def test_a_written_probability_that_is_no_number_is_refused(tiny_study, written,
     table = pd.read_csv(path, dtype=str)
     table.loc[4, "p_mel"] = cell
     table.to_csv(path, index=False)
+    seal(path)
     message = refused(tiny_study)
     assert str(path) in message and "p_mel" in message and "row 6 (" in message
 

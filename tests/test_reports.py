@@ -23,7 +23,7 @@ from PIL import Image
 from lesion_utils import reports
 from lesion_utils.cases import data_digest
 from lesion_utils.digests import commit, file_digest, text_at
-from lesion_utils.paths import PROJECT, report_folder, run_folder
+from lesion_utils.paths import PROJECT, report_folder, run_folder, write_json
 from lesion_utils.pipeline import notebook_path
 from lesion_utils.study import StudyParams, publish_numbers, study_names
 
@@ -370,10 +370,10 @@ def test_a_run_with_other_parameters_is_out_of_date(study):
 def test_a_run_of_the_same_question_by_other_code_says_so_and_keeps_its_link(study, report):
     path = run_folder(study.study) / "stamps" / "01_eda.json"
     made = json.loads(path.read_text())
-    path.write_text(json.dumps(made | {"code digest": "another", "commit": "abc123"}))
+    write_json(path, made | {"code digest": "another", "commit": "abc123"})
     assert rows_of(study)["01_eda"]["status"] == "done by the code of abc123"
     assert notebook_links(study) == ["01_eda.html"]
-    path.write_text(json.dumps(made | {"code digest": "another", "data digest": "other data"}))
+    write_json(path, made | {"code digest": "another", "data digest": "other data"})
     assert rows_of(study)["01_eda"]["status"] == "out of date"
 
 

@@ -248,6 +248,7 @@ def test_a_fresh_clone_takes_the_tracked_tables_and_from_predictions_also_those_
     trainer.write_text(trainer.read_text() + "\n# an edit\n")
     for path in clone.folder.glob("reports/tiny/predictions/*/r0/provenance.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": "0123abc"}))
+    shutil.rmtree(clone.folder / "runs/digests/reports")  # as after a pull
     done = clone.run("study", "tiny", "--data", str(clone.data), "--from-predictions")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not list(clone.folder.glob("runs/tiny/models/*/r0/model.keras"))

@@ -12,7 +12,7 @@ from lesion_utils.audit import near_duplicates
 from lesion_utils.audit.images import pixel_digests
 from lesion_utils.audit.near_duplicates import near_pairs, picture_hashes
 from lesion_utils.digests import digest
-from lesion_utils.paths import atomic_write, cache_folder
+from lesion_utils.paths import atomic_write, cache_folder, is_usable
 
 KINDS = ("same id", "same lesion", "same pixels", "near-duplicate")
 
@@ -47,7 +47,7 @@ def _near_groups(cases: pd.DataFrame, groups: pd.DataFrame, threads: int) -> np.
 def _kept_pairs(cases: pd.DataFrame, threads: int) -> np.ndarray:
     """``near_pairs`` of the pictures, kept by their content: all studies of a dataset ask for the same."""
     key = digest([Path(near_duplicates.__file__).read_text(encoding="utf-8"), cases["pixels"].tolist()])
-    if (file := cache_folder("near_pairs") / f"{key}.npy").is_file():
+    if is_usable(file := cache_folder("near_pairs") / f"{key}.npy"):
         return np.load(file)
     pairs = near_pairs(picture_hashes(cases, threads), threads)
     with suppress(OSError), atomic_write(file) as new:  # where nothing can be kept, it is found again

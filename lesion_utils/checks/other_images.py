@@ -81,15 +81,27 @@ def predict_reported(
             shown = f"{bad.sum():,} of {len(cases):,}: {first_ten(cases.loc[bad, 'image_id'])}"
             fix = "Expected the dataset that it was trained on. Fix: --data with its folder, once for each folder."
             raise InputError(f"{where}: {problem}, {shown}. {fix}")
-    return _predict(model_file, cases.assign(path=images["path"]), about.classes, threads, about.leaky, trusted)
+    cases = cases.assign(path=images["path"])
+    return _predict(model_file, cases, about.classes, threads, about.leaky, trusted, about.weights)
 
 
 def _predict(
-    model_file: Path, cases: pd.DataFrame, classes: Sequence[str], threads: int, leaky: bool, trusted: bool = False
+    model_file: Path,
+    cases: pd.DataFrame,
+    classes: Sequence[str],
+    threads: int,
+    leaky: bool,
+    trusted: bool = False,
+    weights: str = "",
 ) -> pd.DataFrame:
-    """The prediction table of ``cases``; probabilities of ``classes`` of the same name are summed."""
+    """The prediction table of ``cases``; probabilities of ``classes`` of the same name are summed. The model must have
+    the ``weights`` of that digest.
+    """
     start(threads)
     model = handover.load(model_file, trusted)
+    if weights and model.weights and weights != model.weights:
+        fix = "Fix: copy the whole folder again, or make study."
+        raise InputError(f"{model_file} is not the model that {handover.ABOUT} beside it describes. {fix}")
     scores = model(load_pictures(cases["path"], model.image_size, threads))
     if scores.shape[1] != len(classes):
         expected = f"Expected {len(classes)}, one for each of {', '.join(classes)}. Fix: copy the whole folder again."

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -60,8 +61,10 @@ def log_test_reads(params: StudyParams, purpose: str) -> None:
     path, keys = report_folder(params.study) / TEST_READS, ["recipe", "run", "split", "table", "purpose"]
     reads = pd.DataFrame(rows, columns=keys)
     reads = reads.assign(when=pd.Timestamp.now("UTC").strftime("%Y-%m-%d %H:%M"), commit=commit())
-    if path.is_file():
-        reads = pd.concat([pd.read_csv(path, dtype=str), reads]).drop_duplicates(keys)
+    with suppress(FileNotFoundError, ValueError):  # not a table: the log begins anew
+        before = pd.read_csv(path, dtype=str)
+        if {"when", *keys, "commit"} <= {*before}:
+            reads = pd.concat([before.dropna(), reads]).drop_duplicates(keys)
     with atomic_write(path) as new:
         reads[["when", *keys, "commit"]].to_csv(new, index=False)
 

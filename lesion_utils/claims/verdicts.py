@@ -16,7 +16,7 @@ from lesion_utils.claims.rules import decide
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.bootstrap import LEVEL
 from lesion_utils.evaluation.sentences import runs_per_arm
-from lesion_utils.paths import read_json, report_folder, write_json
+from lesion_utils.paths import read_json, reading, report_folder, write_json
 from lesion_utils.rounding import as_written, number, span, with_interval
 from lesion_utils.study import PUBLISHED, StudyParams, load_study
 
@@ -92,9 +92,15 @@ def collect_claims() -> list[dict[str, Any]]:
     tracked ``claims.json`` of every study. A claim that was not measured, or was changed since, says so.
     """
     claims = declared.read_ledger()
-    files = [report_folder(study) / "claims.json" for study in dict.fromkeys(claim.study for claim in claims) if study]
-    measurements = {row["id"]: row for file in files for row in read_json(file, missing=[])}
-    return decide(claims, [_collected(claim, measurements.get(claim.id)) for claim in claims])
+    rows = []
+    for study, of in itertools.groupby(claims, lambda claim: claim.study):
+        file = report_folder(study or "") / "claims.json"
+        fix = f"git checkout -- {file}, or make study STUDY={study}"
+        measured = read_json(file, fix, []) if study else []
+        with reading(file, fix):
+            by_id = {row["id"]: row for row in measured}
+            rows += [_collected(claim, by_id.get(claim.id)) for claim in of]
+    return decide(claims, rows)
 
 
 def _collected(claim: Claim, row: dict[str, Any] | None) -> dict[str, Any]:

@@ -70,16 +70,13 @@ def notebook(
         failed = run_folder(params.study) / "failed" / f"{name}.ipynb"
         typer.echo(f"error: {notebook} failed: {error}\nThe notebook up to the error: {failed}", err=True)
         raise typer.Exit(1)
-    (job,) = [job for job in pipeline.plan(params) if job.name == name]
-    pipeline.record(params, name, job.outputs)
 
 
 @takes_study
 def pages(params: StudyParams) -> None:
     tracked.keep(params)
+    pipeline.refuse_edited(params)
     index = reports.write_reports(params)
     tracked.sign_pages(params.study)
-    folder = pipeline.reports_from_runs(params.study)
-    pipeline.record(params, "reports", [f"{folder}/{path.name}" for path in index.parent.glob("*.html")])
     if not os.environ.get("LESION_RUN_BY"):
         typer.echo(index)

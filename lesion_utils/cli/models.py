@@ -59,20 +59,20 @@ def predict(
         network = model_file.read(model, threads)
         rows = _kept(output, network.digest)  # also of other images: nothing that was computed is lost
         left = [path for path in paths if not _is_done(path, rows)]
-        if left:
-            write_json(output.with_suffix(".json"), {"model": network.digest, "name": network.about.name})
         new = model_file.predict_files(network, left)
         with typer.progressbar(new, len(left), "predicting", file=sys.stderr) as progress:
             for done, row in enumerate(progress, 1):
                 rows[row["image"]] = row
                 if done % SAVED_EVERY == 0 or done == len(left):
                     _save(output, [rows[image] for image in sorted(rows)], network.about.classes)
+                    about = {"model": network.digest, "name": network.about.name, "table": file_digest(output)}
+                    write_json(output.with_suffix(".json"), about)
     asked = [rows[str(path)] for path in paths]
-    about, problems = network.about, [row for row in asked if row["problem"]]
+    problems = [row for row in asked if row["problem"]]
     again = f", {len(paths) - len(left):,} of them before" if len(left) < len(paths) else ""
     done = len(paths) - len(problems)
-    typer.echo(f"{output}: {done:,} image{'s' * (done != 1)} predicted by {about.name}{again}")
-    if about.made_up:
+    typer.echo(f"{output}: {done:,} image{'s' * (done != 1)} predicted by {network.about.name}{again}")
+    if network.about.made_up:
         typer.echo("The model was trained on made-up pictures: its answers say nothing about patients.")
     unlike = sum(row.get("unlike_training") == "yes" for row in asked)
     if unlike:
@@ -106,6 +106,9 @@ def _kept(output: Path, digest: str) -> dict[str, dict[str, Any]]:
     if about.get("model") != digest:
         made = "by another model, or not by `lesion predict`"
         raise InputError(f"{output} exists and was made {made}. Fix: --out with another name, or remove it.")
+    if about.get("table") != file_digest(output):
+        typer.echo(f"{output} is not as it was written: its images are predicted again", err=True)
+        return {}
     rows = pd.read_csv(output, dtype=str, keep_default_na=False).to_dict("records")
     return {row["image"]: row for row in ({name: as_named(cell) for name, cell in of.items()} for of in rows)}
 

@@ -1,6 +1,5 @@
 """What a study shows while it runs: one line per event, with the elapsed time and an estimate of the time left."""
 
-import json
 import logging
 import os
 import threading
@@ -11,7 +10,7 @@ from typing import Any
 
 import typer
 
-from lesion_utils.paths import write_json
+from lesion_utils.paths import read_json, write_json
 from lesion_utils.stopping import STOPPING
 from lesion_utils.study import StudyParams
 
@@ -29,7 +28,7 @@ class Progress(logging.Filter):
         self.folder, self.verbose, self.dry_run = folder, verbose, dry_run
         self.began = self.newest_line = time.monotonic()
         path = folder / "durations.json"
-        self.durations: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+        self.durations: dict[str, float] = read_json(path, missing={})
         self.study_seconds = 60 * (params.measured_minutes or 0)
         self.slots = max(1, (os.cpu_count() or 1) // params.threads)
         self.names: dict[int, str] = {}

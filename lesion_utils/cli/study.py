@@ -94,7 +94,6 @@ def _run(
     if dry_run:
         arguments.append("--dry-run")
     else:
-        pipeline.forget(params, [path for paths in edited.values() for path in paths])
         os.environ["LESION_RUN_BY"] = where or str(os.getpid())  # on the machines of a cluster, a pid says nothing
         os.environ[tracked.FROM_TRACKED] = "1" if from_predictions else ""
     progress = Progress(folder, params, verbose, dry_run)

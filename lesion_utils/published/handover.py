@@ -7,7 +7,6 @@ Next to ``model.keras``: ``saved_model/`` (TensorFlow's serving form), ``model.h
 import logging
 import pickle
 import platform
-import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from lesion_utils.backbones import BACKBONES
 from lesion_utils.digests import bytes_digest
 from lesion_utils.errors import InputError
 from lesion_utils.losses import BalancedAccuracy
-from lesion_utils.paths import atomic_write, write_json
+from lesion_utils.paths import atomic_write, is_intact, remove, seal, write_json
 from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, full_batch
 from lesion_utils.recipes import Positive, Recipe, Strict
 from lesion_utils.runtime import backend, keras, tf
@@ -84,7 +83,7 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in (ABOUT, HISTORY, *FORMS.values()):  # ``about.json`` first: without it the others do not count
-        _remove(folder / name)
+        remove(folder / name)
     if not names(recipe):
         return
     split = "test" if (cases["split"] == "test").any() else "validation"
@@ -96,9 +95,10 @@ def write(
         _save(model, form, path := folder / FORMS[form])
         off = np.abs(load(path, trusted=True)(pictures) - model.predict_on_batch(pictures)).max()
         if off > WITHIN:
-            _remove(path)
+            remove(path)
             differs = f"{path}: read back, this form of the model gives other probabilities, by up to {off:.2g}"
             raise InputError(f"{differs}. Expected at most {WITHIN:g}. Fix: take {form} out of the recipe's `exports`.")
+        seal(path)
     texts = history.select_dtypes(exclude="number")
     records = history.to_records(index=False, column_dtypes={name: f"U{texts[name].str.len().max()}" for name in texts})
     with atomic_write(folder / HISTORY) as new:
@@ -112,11 +112,15 @@ def write(
         accuracy=float(right.mean()),
         cases=tuple(Case(**row) for row in reported[list(Case.model_fields)].astype(str).to_dict("records")),
         recipe=recipe.model_dump(mode="json"),
-        weights=bytes_digest(b"".join(np.ascontiguousarray(array).tobytes() for array in model.get_weights())),
+        weights=_weights_digest(model),
         versions={"python": platform.python_version()}
         | {library.__name__: library.__version__ for library in (keras, backend, np, pd)},  # type: ignore[attr-defined]
     )
     write_json(folder / ABOUT, about.model_dump(mode="json"))
+
+
+def _weights_digest(model: keras.Model) -> str:
+    return bytes_digest(b"".join(np.ascontiguousarray(array).tobytes() for array in model.get_weights()))
 
 
 def _save(model: keras.Model, form: str, path: Path) -> None:
@@ -131,14 +135,11 @@ def _save(model: keras.Model, form: str, path: Path) -> None:
         logging.disable(disabled)
 
 
-def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
 class Model(NamedTuple):
     path: Path
     image_size: tuple[int, int]  # height, width
     outputs: Callable[[np.ndarray], np.ndarray]  # of one batch
+    weights: str = ""  # their digest, where Keras gives them
 
     def __call__(self, pictures: np.ndarray | CachedArrays) -> np.ndarray:
         """Probabilities (n, classes) float32 of pictures (n, height, width, 3), uint8 or float32, values 0 to 255."""
@@ -169,7 +170,7 @@ def load(path: Path, trusted: bool = False) -> Model:
         model = pickle.loads(path.read_bytes()) if pickled else keras_model(path)
         if not isinstance(model, keras.Model):
             raise TypeError(f"it holds a {type(model).__name__}, not a Keras model")
-        return Model(path, model.input_shape[1:3], model.predict_on_batch)
+        return Model(path, model.input_shape[1:3], model.predict_on_batch, _weights_digest(model))
     except Exception as error:  # each form fails in ways of its own
         first_line, *_ = str(error).split("\n")
         reason = f"{type(error).__name__}: {first_line}"
@@ -206,18 +207,24 @@ def _read_saved_model(path: Path) -> Model:
 def read_about(folder: Path) -> About:
     """``about.json`` of an exported folder; raises InputError if it is missing or not what ``write`` makes."""
     try:
-        return About.model_validate_json((folder / ABOUT).read_bytes())
-    except (OSError, ValidationError) as error:
+        return About.model_validate_json(_intact(folder / ABOUT).read_bytes())
+    except (OSError, ValueError) as error:
         raise _unreadable(folder / ABOUT, error, "the file written with the model") from error
 
 
 def read_history(folder: Path) -> pd.DataFrame:
     """``history.npy`` of an exported folder, one row per epoch; raises InputError if it is missing or damaged."""
     try:
-        array = np.load(folder / HISTORY, allow_pickle=False)
+        array = np.load(_intact(folder / HISTORY), allow_pickle=False)
         return pd.DataFrame({name: array[name] for name in dict.fromkeys([*CURVES, *(array.dtype.names or [])])})
     except (OSError, ValueError, IndexError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise _unreadable(folder / HISTORY, error, f"one record per epoch with {', '.join(CURVES)}") from error
+
+
+def _intact(path: Path) -> Path:
+    if path.exists() and not is_intact(path):
+        raise ValueError("it is not as it was written")
+    return path
 
 
 def _unreadable(path: Path, error: Exception, expected: str) -> InputError:
@@ -225,4 +232,5 @@ def _unreadable(path: Path, error: Exception, expected: str) -> InputError:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         reason = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
-    return InputError(f"{path} cannot be read ({reason}). Expected {expected}. Fix: copy the whole folder again.")
+    fix = "Fix: copy the whole folder again, or make study."
+    return InputError(f"{path} cannot be read ({reason}). Expected {expected}. {fix}")
