@@ -55,9 +55,10 @@ refs:
 bench: $(READY)
 	$(BIN)/python -m benchmarks.speed
 
-# Half an hour: kills, stops and full disks; renews benchmarks/reliability.json.
+# Damages files, kills and stops runs, generates input: an hour; renews benchmarks/reliability.json and its page.
 faults: $(READY)
-	LESION_KILLS=50 LESION_FAULTS=benchmarks/reliability.json $(BIN)/pytest tests/faults/test_kills.py
+	LESION_KILLS=50 LESION_INPUTS=10000 LESION_FAULTS=benchmarks/reliability.json $(BIN)/pytest tests/faults
+	$(BIN)/python -m benchmarks.reliability
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "make needs Python 3.11 to 3.13, found %d.%d. Fix: make PYTHON=python3.12 …" % v)'

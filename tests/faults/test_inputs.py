@@ -30,7 +30,6 @@ from lesion_utils.paths import PROJECT
 from lesion_utils.study import load_study
 
 TRIED = int(os.environ.get("LESION_INPUTS", 1000))  # files of all kinds
-RECORD = os.environ.get("LESION_RECORD")  # file of the counts
 SECONDS = 10  # for a small file
 MEGABYTES = 1500  # that the whole test may need more than before
 CODES = {0, 1, 2, 3}  # of a command that ended as it should
@@ -56,16 +55,16 @@ def at_most(seconds: int):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def recorded():
+def counted(results):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     needed = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert needed < MEGABYTES
-    if RECORD:
-        path = Path(RECORD)
-        kept = json.loads(path.read_text()) if path.is_file() else {}
-        kept["inputs"] = {kind: dict(sorted(counts.items())) for kind, counts in sorted(COUNTS.items())}
-        path.write_text(json.dumps(kept, indent=1) + "\n")
+    totals = sum(COUNTS.values(), Counter())
+    rows = [{"file": kind, **counts} for kind, counts in sorted(COUNTS.items())]
+    handled = totals["read"] + totals["refused"]
+    counts = {"tried": totals["tried"], "handled": handled, "hangs": totals["hangs"]}
+    results["inputs"] = {"rows": rows, **counts, "tracebacks": totals["tracebacks"]}
 
 
 # ---------------------------------------------------------------------------------------------------------- the files

@@ -1,6 +1,6 @@
 """Kills and stops of a tiny study at random instants: nothing is left running, and the next run ends as undisturbed.
 
-``LESION_KILLS`` is the number of kills (``make faults``: 50), ``LESION_FAULTS`` the JSON file that gets the counts.
+``LESION_KILLS`` is the number of kills (``make faults``: 50).
 """
 
 import json
@@ -31,17 +31,15 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("LESION_KILLS", 6))
 CNN = {"backbone": {"image_size": [24, 32]}, "hidden": 8, "phases": [{"epochs": 2}]}
 AGAIN = "run the same command again"
+KINDS: Counter[str] = Counter()  # what was killed or stopped, and how often
 COUNTS = Counter(tried=0, handled=0, lost=0, orphans=0, tracebacks=0)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def counted():
-    """Writes what was counted, where a file is named for it."""
+def counted(results):
     yield
-    if name := os.environ.get("LESION_FAULTS"):
-        file = Path(name)
-        others = json.loads(file.read_text()) if file.is_file() else {}
-        file.write_text(json.dumps(others | {"kills": dict(COUNTS)}, indent=1, sort_keys=True) + "\n")
+    rows = [{"killed or stopped": what, "times": times} for what, times in KINDS.items()]
+    results["kills"] = {"rows": rows, **COUNTS}
 
 
 class Study:
@@ -164,6 +162,7 @@ def test_after_kills_at_random_instants_a_run_gives_what_an_undisturbed_one_give
             shutil.rmtree(study.folder / "reports", ignore_errors=True)
         tried = kill(study, kinds[number % len(kinds)], rng)
         COUNTS["tried"] += tried
+        KINDS[f"{kinds[number % len(kinds)]}, kill -9"] += tried
         missed += [] if tried else [kinds[number % len(kinds)]]
         assert "Traceback" not in study.output.read_text()
         if number + 1 == KILLS or (number + 1) % len(kinds) == 0:
@@ -209,6 +208,7 @@ def test_a_stopped_study_ends_in_five_seconds_with_one_line(study, number, to_al
     assert top.poll() is None, study.output.read_text()
     time.sleep(random.Random(f"{number} {to_all} {word}").uniform(0, 2))
     COUNTS["tried"] += 1
+    KINDS[f"{'make' if by_make else 'lesion study'}, {number.name}{' to all, as by Ctrl-C' if to_all else ''}"] += 1
     started, told, begin = [top, *family(top)], len(study.output.read_text()), time.monotonic()
     (os.killpg if to_all else os.kill)(top.pid, number)
     _, alive = psutil.wait_procs(started, timeout=5)
@@ -261,6 +261,7 @@ def test_a_training_killed_at_random_instants_never_starts_over(few, threads, tm
     command, read = [*words, str(folders["killed"])], {"env": environment, "stdout": subprocess.PIPE, "text": True}
     for _ in range(2):
         COUNTS["tried"] += 1
+        KINDS["training alone, kill -9"] += 1
         with subprocess.Popen(command, **read) as run:
             while " epoch " not in run.stdout.readline():
                 assert run.poll() is None
