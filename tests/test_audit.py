@@ -267,3 +267,8 @@ def test_unknown_lesions_link_nothing_and_no_picture_is_opened_without_need(thre
     assert list(numbers["same lesion"]) == [-1, -1, 0]
     with pytest.raises(InputError, match="nowhere cannot be decoded"):
         link_groups(cases, threads)
+
+
+def test_a_folder_whose_sources_are_not_known_is_audited(ham_folder, threads):
+    cases = ham10000.read(ham_folder).drop(columns=["source"])
+    assert "no source is known" in findings(cases, threads)["sentence"].str.cat()

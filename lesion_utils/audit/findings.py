@@ -130,7 +130,8 @@ def revealing(cases: pd.DataFrame, columns: Sequence[str] = METADATA) -> Iterato
 
 
 def _source(cases: pd.DataFrame) -> Iterator[tuple]:
-    known = cases[cases["source"].notna()] if "source" in cases else cases[:0]
+    cases = cases.assign(source=cases.get("source"))
+    known = cases[cases["source"].notna()]
     if known["source"].nunique() < 2 or known["label"].nunique() < 2:
         why = "one class" if known["source"].nunique() > 1 else "one source" if len(known) else "no source is known"
         sentence = f"Whether source and class are confounded cannot be tested: {why}."
