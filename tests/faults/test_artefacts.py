@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from damage import HANDLED, damages, flipped, outcome_of, put
 from trained import train_in
 from typer.testing import CliRunner
 
+from faults.damage import HANDLED, damages, flipped, outcome_of, put
 from lesion_utils import pictures, pipeline, predictions, reports, training
 from lesion_utils.audit.links import link_groups
 from lesion_utils.cases import data_digest, read_case_tables, read_cases, read_pictures
