@@ -42,6 +42,11 @@ def counted(results):
     results["kills"] = {"rows": rows, **COUNTS}
 
 
+def heed_signals() -> None:
+    """A program that is started in the background ignores SIGINT, as do those that it starts; a terminal's does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Study:
     """A tiny study whose folders have spaces, accents and quotes in their names, run from another working folder."""
 
@@ -61,8 +66,9 @@ class Study:
     def start(self, *command: str, **options) -> psutil.Popen:
         command = command or (sys.executable, "-m", "lesion_utils", *self.words)
         options |= {"cwd": self.elsewhere, "env": self.environment | options.pop("more", {})}
+        options |= {"preexec_fn": heed_signals, "start_new_session": True}
         with self.output.open("w") as file:
-            return psutil.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, **options)
+            return psutil.Popen(command, stdout=file, stderr=subprocess.STDOUT, **options)
 
     def run(self) -> int:
         return self.start().wait(600)
