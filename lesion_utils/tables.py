@@ -129,8 +129,9 @@ def parse_numbers(
     where: object, column: pd.Series, low: float, high: float, what: str = "", empty: Sequence[str] = ()
 ) -> pd.Series:
     """The column as float64, from ``low`` to ``high``; NaN for values in ``empty``. Refuses everything else."""
-    if column[~column.isin(empty)].astype(str).str.fullmatch(r"-?\d+(?:,\d+)?(?:e-?\d+)?", case=False).all():
-        column = column.str.replace(",", ".")  # decimal commas, as some spreadsheets write
+    texts = column[~column.isin(empty)].astype(str)
+    if texts.str.contains(",").any() and texts.str.fullmatch(r"-?\d+(?:,\d+)?(?:e-?\d+)?", case=False).all():
+        column = column.astype(str).str.replace(",", ".")  # decimal commas, as some spreadsheets write
     numbers = pd.to_numeric(column.where(~column.isin(empty)), errors="coerce").astype(np.float64)
     bad = ~numbers.between(low, high + ROUNDING) & ~column.isin(empty)
     advice = f"Expected a number from {low:g} to {high:g}, with a decimal point{', or an empty cell' if empty else ''}."

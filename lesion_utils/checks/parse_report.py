@@ -55,7 +55,7 @@ _FILLER = re.compile(
 _COLUMN_OF_ONE = re.compile(r"\W*(?:value|score|result|test|ours|wert|ergebnis)?\W*", re.I)
 _FRACTION = r"\d+\s*/\s*\d+"
 _NUMBER = re.compile(
-    rf"(?<![\w.,/])({_FRACTION}|\d{{1,3}}(?:,\d{{3}})+|(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?)(\s*%)?"
+    rf"(?<![\w.,/])({_FRACTION}|\d{{1,3}}(?:,\d{{3}})+|(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d{{1,2}})?)(\s*%)?"
     r"(?![\w/]|[.,]\d|\s*-?\s*(?:class|way|fold)\b)"
 )
 _ASIDE = re.compile(

@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,10 +162,12 @@ def _fast_training(finished, monkeypatch):
     folder = finished.out / R0
 
     class Training:
+        network = SimpleNamespace(whole=None)
+
         def __init__(self, *_):
             print("trained again", file=sys.stderr)
 
-        def fit(self, name):
+        def fit(self, name, checkpoint):
             return pd.read_csv(folder / "history.csv")
 
         def predict(self):
@@ -428,7 +431,7 @@ COMMANDS = {
 def contents(study: Study) -> dict[str, bytes]:
     """The results of a study, without what differs from run to run: times, and models with their archive's dates."""
     changing = ("history.csv", "history.csv.gz", ".keras", ".h5", ".npy", ".npz", ".html", ".ipynb", "pages.json")
-    changing += ("durations.json", "owner.json", "test_reads.csv", ".png", "provenance.json")
+    changing += ("durations.json", "config.json", "test_reads.csv", ".png", "provenance.json")
     paths = [path for name in ("runs/tiny", "reports/tiny") for path in (study.out / name).rglob("*") if path.is_file()]
     own = [path for path in paths if not {".snakemake", "logs", "stamps", "failed"} & set(path.parts)]
     return {str(path.relative_to(study.out)): path.read_bytes() for path in own if not path.name.endswith(changing)}
