@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lesion_utils.errors import InputError
-from lesion_utils.paths import PROJECT, cache_folder, read_json, write_json
+from lesion_utils.paths import PROJECT, cache_folder, content_digest, read_json, write_json
 
 
 def digest(value: Any) -> str:
@@ -33,8 +33,9 @@ def file_digest(path: str | Path) -> str:
     try:
         if Path(path).is_fifo():  # it would be waited for without end
             raise OSError("it is a named pipe")
-        with open(path, "rb", buffering=0) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+        if Path(path).is_dir():
+            raise OSError("it is a folder")
+        return content_digest(Path(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error}). Fix: restore this file.") from error
 

@@ -96,7 +96,7 @@ def seal(path: Path, digest: str | None = None) -> None:
     """Keeps the digest of the file or folder ``path`` as it is now."""
     if kept := _kept_digest(path):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_name(f"{kept.name}.{os.getpid()}")
+        temporary = _temporary(kept)
         temporary.write_text(digest or content_digest(path), encoding="utf-8")
         os.replace(temporary, kept)
 
@@ -121,9 +121,13 @@ def _is_committed(path: Path) -> bool:
 def is_usable(path: Path) -> bool:
     """Whether ``path`` exists and is intact; what is not intact is said in one line, for it is made again."""
     if path.exists() and not is_intact(path):
-        print(f"{path} is not as it was written: it is made again", file=sys.stderr, flush=True)
+        _say_made_again(path)
         return False
     return path.exists()
+
+
+def _say_made_again(path: Path) -> None:
+    print(f"{path} is not as it was written: it is made again", file=sys.stderr, flush=True)
 
 
 def require_intact(path: Path, fix: str) -> Path:
@@ -138,7 +142,7 @@ def require_intact(path: Path, fix: str) -> Path:
 def written_in(folder: Path) -> list[Path]:
     """The files whose digest was kept when they were written into ``folder``, whether they still exist or not."""
     kept = _kept_digest(folder)
-    return sorted(folder / file.stem for file in kept.with_suffix("").glob("*.digest")) if kept else []
+    return sorted(folder / file.stem for file in kept.with_suffix("").glob("[!.]*.digest")) if kept else []
 
 
 def remove(path: Path) -> None:
@@ -148,13 +152,16 @@ def remove(path: Path) -> None:
         shutil.rmtree(there) if there.is_dir() else there.unlink(missing_ok=True)
 
 
+def _temporary(path: Path) -> Path:
+    """A name beside ``path`` that no other process has, on none of the machines that may share its folder."""
+    return path.with_name(f".{path.stem}.{os.uname().nodename}.{os.getpid()}{path.suffix}")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path to write to; it replaces ``path`` only if no error occurs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(
-        f".{path.stem}.{os.uname().nodename}.{os.getpid()}{path.suffix}"
-    )  # machines may share it
+    temporary = _temporary(path)
     try:
         yield temporary
         digest = content_digest(temporary)
@@ -211,5 +218,5 @@ def read_json(path: Path, fix: str = "", missing: Any = None, keys: Sequence[str
     except InputError:
         if missing is None or fix:
             raise
-        print(f"{path} is not as it was written: it is made again", file=sys.stderr, flush=True)
+        _say_made_again(path)
         return missing

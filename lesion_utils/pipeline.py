@@ -76,10 +76,12 @@ def plan(params: StudyParams) -> list[Job]:
     """The jobs of a study in order; a stage without a recipe has none."""
     jobs: list[Job] = []
     for notebook, files_of in NOTEBOOKS.items():
-        for run, (inputs, outputs) in enumerate(files_of(params, jobs)):
+        files = files_of(params, jobs)
+        reasons = depends_on(params, notebook) if files else {}  # of all runs: it reads the state of every image
+        for run, (inputs, outputs) in enumerate(files):
             name = run_name(notebook, run)
             own = [f"executed/{name}.ipynb", f"stamps/{name}.json", f"numbers/{name}.json"]
-            jobs.append(Job(notebook, run, inputs, own + outputs, depends_on(params, notebook)))
+            jobs.append(Job(notebook, run, inputs, own + outputs, reasons))
     return jobs
 
 

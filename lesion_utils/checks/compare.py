@@ -68,7 +68,7 @@ def compare_predictions(
     melanoma: str | None = None,
     malignant: Sequence[str] | None = None,
     options: Judging | None = None,
-    resamples: int = 2000,
+    resamples: int = DRAWS,
     unit: str = "lesion",
     common: bool = False,
 ) -> Comparison:
@@ -81,7 +81,7 @@ def compare_predictions(
     what the column ``lesion_id`` holds.
     """
     refuse_too_large(first.frame, resamples)
-    notes = list(dict.fromkeys([*first.notes, *second.notes]))
+    notes = list(dict.fromkeys([*first.reading, *second.reading]))
     frames = _matched((first, second), names, common, notes)
     table, other = (PredictionTable(of, resamples, name=name) for of, name in zip(frames, names, strict=True))
     views = asked_views(table.classes, melanoma, malignant)
@@ -135,10 +135,9 @@ def _matched(
     one, other = one.loc[both], other.loc[both].assign(image_id=one.loc[both, "image_id"])
     other = _in_classes_of(one, other, notes)
     known = [table.by_lesion for table in tables]
-    if any(known) and not all(known):
-        notes[:] = [
-            note for note in notes if note not in tables[known.index(False)].notes or "its own lesion" not in note
-        ]
+    if not any(known):
+        notes += dict.fromkeys(table.own_lesions for table in tables)
+    elif not all(known):
         notes.append(say("lesions of", name=names[known.index(True)]))
     source = other["lesion_id"] if known == [False, True] else one["lesion_id"] if any(known) else one["image_id"]
     one, other = (frame if all(known) else frame.assign(lesion_id=source) for frame in (one, other))

@@ -109,7 +109,7 @@ def read_figures(text: str, class_counts: Mapping[str, int] | Sequence[int] | No
 
     ``class_counts`` are the images of each class, by name, or in the order in which the text names the classes. Raises
     InputError if there is no figure, for scores of several models, a figure that is printed twice with values that
-    contradict, a number that is no share, and class counts that do not belong to the classes.
+    contradict, a score above 1 or 100%, and class counts that do not belong to the classes.
     """
     if not text.strip():
         raise InputError(f"the text is empty. Expected {EXPECTED}.")
@@ -263,7 +263,7 @@ def _average(word: str) -> str:
 
 def _label(cell: str, metrics: re.Pattern) -> _Label:
     """What a cell with a name says: ``F1 (macro)``, ``mel_recall``, ``Test Precision in %``, ``macro avg``, ``mel``."""
-    text = _ASIDE.sub(" ", cell.replace("_", " ")).strip(" *:`\"'")
+    text, plain = (of.strip(" *:`\"'") for of in (_ASIDE.sub(" ", cell.replace("_", " ")), cell))
     if text.lower() in _HEADS:
         return _Label(_HEADS[text.lower()], "")
     found, average = list(metrics.finditer(text)), _AVERAGE.search(text)
@@ -271,15 +271,13 @@ def _label(cell: str, metrics: re.Pattern) -> _Label:
     of = _average(average[0]) if average else AVERAGE if _SUMMARY.search(rest) else ""
     if _FILLER.sub("", _SUMMARY.sub(" ", rest)):
         name = rest.strip(" -:()")
-        return (
-            _Label(_name_of(found[0]), name) if len(found) == 1 and code_of(name) else _Label("", cell.strip(" *:`\"'"))
-        )
+        return _Label(_name_of(found[0]), name) if len(found) == 1 and code_of(name) else _Label("", plain)
     if len(found) > 1:
         return _Label("", cell)
     if found:
         metric = _name_of(found[0])
         return _Label(metric, "" if metric in OVERALL and of == AVERAGE else of)
-    return _Label("", of or cell.strip(" *:`\"'"))
+    return _Label("", of or plain)
 
 
 # -------------------------------------------------------------------------------------------------------------- JSON
@@ -332,7 +330,7 @@ class _Table:
         self.model = ""  # the name of the row, where rows are models
 
     def row(self, line: str) -> tuple[str, dict[int, str]] | None:
-        """The name of a row and its numbers by place; None if ``line`` is no row."""
+        """The name of the row in ``line`` and its numbers by place; None if ``line`` is not a row of the table."""
         if self.delimiter == " ":
             numbers = list(_NUMBER.finditer(line))
             numbers = numbers[: len(self.heads) - 1] if self.name_last else numbers[1 - len(self.heads) :]
@@ -384,7 +382,7 @@ def _in_text(text: str, classes: Sequence[str], notes: list[str]) -> Iterator[_F
 
 
 def _header(line: str, metrics: re.Pattern, classes: Sequence[str]) -> _Table | None:
-    """The columns of a table with a metric, or a class, in each; None for a line that is no header."""
+    """The table that begins with ``line``; None if ``line`` does not name its columns by metrics or classes."""
     if _NUMBER.search(line.replace(",", " , ")):
         return None
     for delimiter in (mark for mark in "\t|;," if mark in line):

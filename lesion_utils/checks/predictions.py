@@ -22,8 +22,16 @@ class Predictions(NamedTuple):
     """A prediction table that keeps the contract, whoever made it."""
 
     frame: pd.DataFrame  # image_id, lesion_id, label, p_<class>… or predicted, and what describes the cases
-    by_lesion: bool  # some lesion has several images; otherwise lesions count as unknown, each image as its own
-    notes: list[str]  # how the table was read
+    reading: list[str]  # how the table was read
+    own_lesions: str  # the note that each image counts as its own lesion; "" where some lesion has several images
+
+    @property
+    def by_lesion(self) -> bool:
+        return not self.own_lesions
+
+    @property
+    def notes(self) -> list[str]:
+        return [*self.reading, *filter(None, [self.own_lesions])]
 
 
 def read_metadata(path: Path) -> pd.DataFrame:
@@ -77,9 +85,7 @@ def read_predictions(
     if frame["label"].nunique() < 2:
         raise InputError(f"{path}: every label is {frame['label'].iloc[0]!r}. Expected images of two or more classes.")
     frame, unknown = _with_lesions(path, _described(frame, ["label", *columns, "leaky"]), cases)
-    if unknown:
-        notes.append(say("own lesions", why=unknown))
-    return Predictions(frame, not unknown, notes)
+    return Predictions(frame, notes, say("own lesions", why=unknown) if unknown else "")
 
 
 def _checked(path: Path, table: pd.DataFrame, expected: str, needed: list[str], fix: str = "") -> pd.DataFrame:

@@ -71,7 +71,8 @@ def judge_report(printed: Printed) -> ReportVerdict:
         notes.append(say("cut off", what="; ".join(said)))
     else:
         findings += said
-    notes += [say("if averaged", figures=first_ten(of)) for of in _unlike_if_of_one_class(printed.figures)]
+    if three := _fit_as_averages_only(printed.figures):
+        notes.append(say("if averaged", figures=first_ten(three)))
     total = printed.total or (sum(images.values()) if printed.whole else None)
     by_class, overall = pd.DataFrame(), pd.DataFrame()
     if images:
@@ -112,24 +113,35 @@ def _without_counts(figures: Sequence[Figure], over_runs: bool) -> list[list[Fig
         if len(pair) == 2 and max(of.low for of in pair) > min(of.high for of in pair) + WITHIN:
             found.append(pair)
     for of in dict.fromkeys(figure.of for figure in figures):
-        same = {figure.metric: figure for figure in figures if figure.of == of}
-        if not {"precision", "recall", "f1"} <= set(same):
-            continue
-        precision, recall, f1 = (same[metric] for metric in ("precision", "recall", "f1"))
-        ends = [_f1(*pair) for pair in ((precision.low, recall.low), (precision.high, recall.high))]
-        # an average is not the harmonic mean of averages; equal ones are those of one class, or a micro average
-        averaged = over_runs or of in AVERAGES or (not of and precision.printed != recall.printed)
-        if f1.low > ends[1] + WITHIN or (f1.high < ends[0] - WITHIN and not averaged):
-            found.append([precision, recall, f1])
+        if three := _f1_of(figures, of):
+            # an average is not the harmonic mean of averages; equal ones are those of one class, or a micro average
+            averaged = over_runs or of in AVERAGES or (not of and three[0].printed != three[1].printed)
+            found += [three] if _is_not_harmonic(three, averaged) else []
     return found
 
 
-def _unlike_if_of_one_class(figures: Sequence[Figure]) -> list[list[Figure]]:
-    """Precision, recall and F1 without a class or an average that fit together only as averages over classes."""
-    of_one = [figure._replace(of="one class") for figure in figures if figure.metric in RATES and not figure.of]
-    found = set(map(tuple, _without_counts([figure for figure in figures if not figure.of], False)))
-    conflicts = [[of._replace(of="") for of in conflict] for conflict in _without_counts(of_one, False)]
-    return [conflict for conflict in conflicts if tuple(conflict) not in found]
+def _fit_as_averages_only(figures: Sequence[Figure]) -> list[Figure]:
+    """Precision, recall and F1 without a class or an average, where they can be averages over classes, and not those
+    of one class; else [].
+    """
+    three = _f1_of(figures, "")
+    if not three or three[0].printed == three[1].printed or _is_not_harmonic(three, averaged=True):
+        return []
+    return three if _is_not_harmonic(three, averaged=False) else []
+
+
+def _f1_of(figures: Sequence[Figure], of: str) -> list[Figure]:
+    """Precision, recall and F1 of a class or an average; [] unless all three are printed."""
+    same = {figure.metric: figure for figure in figures if figure.of == of}
+    names = ("precision", "recall", "f1")
+    return [same[name] for name in names] if set(names) <= set(same) else []
+
+
+def _is_not_harmonic(three: Sequence[Figure], averaged: bool) -> bool:
+    """Whether F1 cannot be the harmonic mean of precision and recall; ``averaged`` may be lower."""
+    precision, recall, f1 = three
+    low, high = (_f1(getattr(precision, end), getattr(recall, end)) for end in ("low", "high"))
+    return f1.low > high + WITHIN or (f1.high < low - WITHIN and not averaged)
 
 
 def _f1(precision: float, recall: float) -> float:

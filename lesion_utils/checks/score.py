@@ -84,7 +84,7 @@ def score(
     table = PredictionTable(frame, resamples)
     if table.k > MOST_CLASSES:
         raise InputError(f"{table.k:,} classes. Expected up to {MOST_CLASSES}, and the name of a class in each label.")
-    views, notes = asked_views(table.classes, melanoma, malignant), list(predictions.notes)
+    views, notes = asked_views(table.classes, melanoma, malignant), predictions.notes
     view = next(iter(views), "")
     if not view:
         notes.append(say("no view"))
