@@ -60,7 +60,8 @@ class Study:
         recipes = {"baseline": {"cnn": CNN}, "dataset": "ham10000", "resamples": 100, "threads": threads}
         self.yaml.write_text(json.dumps({"study": "tiny"} | recipes))
         self.words = ["study", str(self.yaml), "--data", str(self.data)]
-        self.environment = os.environ | {"PYTHONPATH": str(PROJECT), "LESION_OUTPUT": str(self.folder)}
+        outside_make = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        self.environment = outside_make | {"PYTHONPATH": str(PROJECT), "LESION_OUTPUT": str(self.folder)}
         self.output = folder / "output.txt"
 
     def start(self, *command: str, **options) -> psutil.Popen:
