@@ -11,9 +11,11 @@ from typing import TypeAlias
 
 import numpy as np
 from scipy.sparse import csr_array
+from threadpoolctl import ThreadpoolController
 
 Among: TypeAlias = np.ndarray | slice  # which of n cases count: (n,) bool
 ALL = slice(None)
+NUMPY = ThreadpoolController()
 BLOCK, LARGE = 2_000_000, 100_000  # weights held as float64 at a time: 16 MB; of more cases fewer, as curves need more
 
 
@@ -25,7 +27,8 @@ def blocks(weights: np.ndarray, among: Among = ALL) -> Iterator[np.ndarray]:
 
 def over_draws(of: Callable[[np.ndarray], np.ndarray], weights: np.ndarray, among: Among = ALL) -> np.ndarray:
     """``of(weights)`` in bounded memory for any number of draws: ``of`` gets them block by block."""
-    return np.concatenate([of(block) for block in blocks(weights, among)])
+    with NUMPY.limit(limits=1, user_api="blas"):  # more threads do not help, and wait for each other beside other work
+        return np.concatenate([of(block) for block in blocks(weights, among)])
 
 
 def confusion_counts(
@@ -82,8 +85,7 @@ def macro_f1(counts: np.ndarray) -> np.ndarray:
 def matthews(counts: np.ndarray) -> np.ndarray:
     """Matthews correlation (Gorodkin, Comput. Biol. Chem. 28:367, 2004), -1 to 1; 0 if there is only one class."""
     true, predicted, total = counts.sum(2), counts.sum(1), counts.sum((1, 2))
-    hits = np.trace(counts, axis1=1, axis2=2)
-    together = hits * total - (true * predicted).sum(1)
+    together = np.trace(counts, axis1=1, axis2=2) * total - (true * predicted).sum(1)
     spread = (total**2 - (true**2).sum(1)) * (total**2 - (predicted**2).sum(1))
     return np.where(spread > 0, together / np.sqrt(np.where(spread > 0, spread, 1)), 0.0)
 
@@ -96,8 +98,7 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray, among: Among = ALL) -
 
 def top_hits(truth: np.ndarray, probabilities: np.ndarray, top: int) -> np.ndarray:
     """Whether the true class is among the ``top`` most probable, (n,) bool; of equals the first ranks higher."""
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-    return (ranked == truth[:, None]).any(1)
+    return (np.argsort(-probabilities, axis=1, kind="stable")[:, :top] == truth[:, None]).any(1)
 
 
 def brier_losses(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
