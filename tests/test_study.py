@@ -282,37 +282,6 @@ def test_a_notebook_run_by_hand_with_other_parameters_changes_nothing_that_the_s
     assert finished.would_run() == set()
 
 
-@pytest.mark.parametrize(
-    ("file", "jobs"),
-    [
-        ("runs/tiny/models/cnn/r0/predictions/test.csv", {"02", "03", "05"}),
-        ("runs/tiny/models/mobilenet/r0/history.csv", {"04", "05"}),
-        ("runs/tiny/numbers/04_transfer_learning.json", {"04", "05"}),
-        ("reports/tiny/results.json", {"05"}),
-    ],
-)
-def test_an_artefact_that_was_edited_is_noticed_by_its_content(finished, file, jobs):
-    path = finished.folder / file
-    before, times = path.read_bytes(), path.stat()
-    path.write_bytes(before.replace(b"1", b"2"))
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    try:
-        assert finished.would_run() == jobs
-    finally:
-        path.write_bytes(before)
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-def test_an_edited_artefact_is_made_again_as_it_was(finished):
-    path = finished.folder / "reports/tiny/results.json"
-    before = path.read_bytes()
-    path.write_bytes(before.replace(b"1", b"2"))
-    done = finished.run()
-    assert done.returncode == 0 and "05_evaluation runs again" in done.stdout and "results.json" in done.stdout
-    assert path.read_bytes() == before
-    assert finished.would_run() == set()
-
-
 def test_killed_hard_it_leaves_no_process_and_the_next_run_goes_on(project):
     began = subprocess.Popen(
         project.command("study", "tiny", "--data", str(project.data)),
