@@ -95,7 +95,7 @@ def submit(project: Project, slurm: Slurm, *words: str) -> subprocess.Popen:
         return subprocess.Popen(command, cwd=project.folder, env=environment, stdout=output, stderr=output)
 
 
-def test_a_study_survives_lost_jobs_and_a_lost_submitter_and_runs_nothing_twice(tmp_path, project, data):
+def test_a_study_survives_a_stop_lost_jobs_and_a_lost_submitter_and_runs_nothing_twice(tmp_path, project, data):
     local = Project(tmp_path / "local", data)
     local.write(STUDY)
     done = local.run("study", "tiny", "--data", str(data), "--snakemake", f"--until {' '.join(TRAINED)}")
@@ -111,8 +111,15 @@ def test_a_study_survives_lost_jobs_and_a_lost_submitter_and_runs_nothing_twice(
             found = notebooks(project)
             return found if len(found) == 2 and not before & {job for job, _, _ in slurm.jobs()} else None
 
-        first = submit(project, slurm, "--snakemake", SNAKEMAKE)
+        stopped = submit(project, slurm, "--snakemake", SNAKEMAKE)
         wait_for(lambda: two_trainings(set()), "two trainings", output)
+        ended = {job: rule for job, rule, _ in slurm.jobs("--states=running")}
+        stopped.terminate()
+        assert stopped.wait(10) == 130
+        wait_for(lambda: not slurm.jobs(), "the end of the jobs of a study that was stopped", output)
+
+        first = submit(project, slurm, "--snakemake", SNAKEMAKE)
+        wait_for(lambda: two_trainings({*ended}), "two trainings", output)
         first.kill()
         first.wait()
         time.sleep(2)
@@ -120,7 +127,8 @@ def test_a_study_survives_lost_jobs_and_a_lost_submitter_and_runs_nothing_twice(
         assert len(left) == 2  # they outlive their submitter
 
         again = submit(project, slurm, "--snakemake", SNAKEMAKE)
-        (cancelled, _), (killed, process) = wait_for(lambda: two_trainings({*left}), "two trainings again", output)
+        before = {*ended, *left}
+        (cancelled, _), (killed, process) = wait_for(lambda: two_trainings(before), "two trainings again", output)
         slurm("scancel", next(job for job, rule, _ in slurm.jobs() if rule == cancelled))
         process.kill()
         assert again.wait(400) == 0, output.read_text()
@@ -128,7 +136,7 @@ def test_a_study_survives_lost_jobs_and_a_lost_submitter_and_runs_nothing_twice(
     assert "cancelling jobs of a run that was ended" in output.read_text()
     rules = (*TRAINED, "05_evaluation")
     assert most == {"kernels": 2, **dict.fromkeys(rules, 1)}
-    lost = [*((rule, "CANCELLED") for rule in (*left.values(), cancelled)), (killed, "FAILED")]
+    lost = [*((rule, "CANCELLED") for rule in (*ended.values(), *left.values(), cancelled)), (killed, "FAILED")]
     assert Counter((rule, state) for _, rule, state in jobs) == Counter(
         [*((rule, "COMPLETED") for rule in rules), *lost]
     )
