@@ -4,21 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.checks.columns import OF_CASES, PATIENT, known_lesions
-from lesion_utils.checks.read_split import USUAL as PARTS
-from lesion_utils.checks.split import picture_files
+from lesion_utils.datasets.usual_names import OF_CASES, known_lesions, part_of, picture_files, pictures_in
 from lesion_utils.errors import InputError
-from lesion_utils.paths import PICTURES
 from lesion_utils.tables import parse_numbers, read_table, require_filled, require_unique
 
-COLUMNS = OF_CASES | {
-    "lesion_id": (*OF_CASES["lesion_id"], *PATIENT),
-    "age": ("age", "age_approx"),
-    "sex": ("sex", "gender"),
-    "localization": ("localization", "anatom_site_general", "site", "region"),
-    "source": ("source", "dataset", "attribution"),
-    "dx_type": ("dx_type", "diagnosis_confirm_type"),
-}
+COLUMNS = {name: usual for name, usual in OF_CASES.items() if name != "patient_id"}
+COLUMNS["lesion_id"] += OF_CASES["patient_id"]
 EXPECTED = "image_id, and if known label, lesion_id, split, age, sex, localization, source, dx_type"
 UNLABELLED = "no label"
 
@@ -32,11 +23,7 @@ def read_folder(folder: Path, metadata: Path | None = None) -> tuple[pd.DataFram
     like. Raises InputError for a folder without pictures, an id without a picture or with several, and a table that
     cannot be used.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder. Expected a folder of pictures.")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
-    if not files:
-        raise InputError(f"{folder} has no picture. Expected files that end in {', '.join(PICTURES)}.")
+    files = pictures_in(folder)
     if metadata is not None:
         return _by_table(folder, files, metadata)
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in files]
@@ -45,8 +32,7 @@ def read_folder(folder: Path, metadata: Path | None = None) -> tuple[pd.DataFram
     parents = [path.parent.relative_to(folder).parts for path in files]
     is_class = len({parts[-1:] for parts in parents}) > 1
     cases["label"] = [parts[-1] if is_class and parts else UNLABELLED for parts in parents]
-    of_part = {name: part for part, names in PARTS.items() for name in names}
-    splits = [of_part.get(parts[-2].casefold()) if len(parts) > 1 else None for parts in parents]
+    splits = [part_of(parts[-2]) if len(parts) > 1 else None for parts in parents]
     if is_class and all(splits) and len(set(splits)) > 1:
         cases["split"] = splits
     read = f"labels are the names of the {cases['label'].nunique()} folders" if is_class else "labels are not known"

@@ -8,27 +8,15 @@ from pathlib import Path
 import pandas as pd
 
 from lesion_utils.checks.findings import say
+from lesion_utils.datasets.usual_names import USUAL, usual_column
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.paths import PICTURES
-from lesion_utils.tables import blank, parse_numbers, read_table, require_columns, require_unique
+from lesion_utils.tables import parse_numbers, read_table, require_columns, require_unique
 
-USUAL = {  # of any table of images, in any case; the first is ours
-    "image_id": ("image_id", "image", "image_name", "isic_id", "filename", "file", "id"),
-    "label": ("label", "dx", "diagnosis"),
-    "lesion_id": ("lesion_id",),
-}
 OF_PREDICTIONS = USUAL | {
     "label": (*USUAL["label"], "y_true", "true", "true_label", "truth", "ground_truth", "actual"),
     "predicted": ("predicted", "y_pred", "pred", "prediction", "predicted_label", "predicted_class"),
 }
-OF_CASES = USUAL | {
-    "image_id": (*USUAL["image_id"], "path", "filepath", "image_path"),
-    "label": (*USUAL["label"], "class", "target"),
-    "lesion_id": (*USUAL["lesion_id"], "lesion"),
-    "split": ("split", "part", "set", "partition", "subset", "fold"),
-}
-PATIENT = ("patient_id", "patient", "patientid")
-_NO_LESION = ("-1", "unknown", "?")  # beside cells that are blank
 # what programs that copy pictures, such as Augmentor, add to a name
 _COPY = re.compile(
     r"(?:[_.-](?:downsampled|resized|crop(?:ped)?|aug(?:mented)?|copy|flip(?:ped)?|[hv]flip|mirror(?:ed)?|rot(?:ated?)?|"
@@ -52,7 +40,7 @@ def recognised(path: Path, table: pd.DataFrame, given: Mapping[str, str], notes:
         if name in given:
             require_columns(path, table, [given[name]], f"Fix: name a column with {option}.")
             renamed[given[name]] = name
-        elif name not in table and (found := usual_column(path, table, name, usual, option)):
+        elif name not in table and (found := usual_column(path, table, name, usual, f"{option} NAME")):
             renamed[found] = name
     labels = next((column for column, name in renamed.items() if name == "label"), "label")
     classes = {str(label).casefold() for label in table.get(labels, ())}
@@ -64,14 +52,6 @@ def recognised(path: Path, table: pd.DataFrame, given: Mapping[str, str], notes:
     if changed := {old: new for old, new in renamed.items() if old != new}:
         notes.append(say("columns read", columns=first_ten(f"{old} as {new}" for old, new in changed.items())))
     return table.drop(columns=[name for name in changed.values() if name in table]).rename(columns=changed)
-
-
-def usual_column(where: object, table: pd.DataFrame, name: str, usual: tuple[str, ...], option: str) -> str | None:
-    """The column of ``table`` with one of the ``usual`` names of ``name``, in any case; InputError if several have."""
-    found = [column for column in table if column.strip().lower() in usual]
-    if len(found) > 1:
-        raise InputError(f"{where}: {first_ten(found)} may each be {name}. Fix: say which one, {option} {found[0]}")
-    return found[0] if found else None
 
 
 def plain_ids(ids: pd.Series, parts: pd.Series) -> pd.Series:
@@ -98,21 +78,10 @@ def _without_folder(ids: pd.Series) -> pd.Series:
     return ids.str.replace(r"^.*[/\\]", "", regex=True)
 
 
-def known_lesions(lesions: pd.Series) -> pd.Series:
-    """``lesions`` with None where a cell says that the lesion is not known; pandas writes ids as 1.0 beside a gap."""
-    lesions = whole_numbers(lesions)
-    return lesions.astype(object).mask(blank(lesions) | lesions.str.lower().isin(_NO_LESION), None)
-
-
 def written_alike(ids: pd.Series, parts: pd.Series) -> bool:
     """Whether some part writes its ids like another one: HAM_0000001 and 17 can be no match."""
     shapes = ids.dropna().str.replace(r"\d+", "0", regex=True).groupby(parts).agg(set).tolist()
     return len(shapes) < 2 or any(one & other for one, other in itertools.combinations(shapes, 2))
-
-
-def whole_numbers(ids: pd.Series) -> pd.Series:
-    """``ids`` with 1 for 1.0."""
-    return ids.str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
 
 
 def spelt_alike(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

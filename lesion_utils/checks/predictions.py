@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import tables
-from lesion_utils.checks.columns import recognised, spelt_alike, whole_numbers, with_truth
+from lesion_utils.checks.columns import recognised, spelt_alike, with_truth
 from lesion_utils.checks.findings import say
+from lesion_utils.datasets.usual_names import whole_numbers
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.predictions import NO, YES, classes_of
 

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesion_utils.checks.columns import (
-    OF_CASES,
-    PATIENT,
-    known_lesions,
-    of_originals,
-    plain_ids,
-    usual_column,
-    without_ending,
-)
+from lesion_utils.checks.columns import of_originals, plain_ids, without_ending
+from lesion_utils.datasets.usual_names import OF_CASES, PARTS, known_lesions, part_of, usual_column
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.splits import SPLITS
 from lesion_utils.tables import (
@@ -27,14 +20,8 @@ from lesion_utils.tables import (
 )
 
 NAMES = {"image_id": "image_id", "label": "dx", "split": "split", "lesion_id": "lesion_id"}
-USUAL = {  # what parts are called, in any case, also with "set", "data" or "split" behind
-    "train": ("train", "training", "trn", "tr"),
-    "validation": ("validation", "val", "valid", "dev", "va"),
-    "test": ("test", "testing", "tst", "te", "holdout", "hold-out"),
-}
 MOST_FOLDS = 20
 _FOLD = re.compile(r"(?:fold|cv|split|part|group|f|k)?[ _-]*\d+(?:\.0+)?|[a-j]", re.I)
-_PART_ENDING = re.compile(r"[ _-]*(?:set|data|split|images|part)$")
 
 
 def files_of(paths: Sequence[Path]) -> dict[str, Path]:
@@ -43,7 +30,7 @@ def files_of(paths: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for file in files:
         words = re.split(r"[^a-z]+", file.stem.lower())
-        parts = [part for part, usual in USUAL.items() if set(words) & set(usual)]
+        parts = [part for part, usual in PARTS.items() if set(words) & set(usual)]
         if len(parts) != 1 or parts[0] in found:
             problem = (
                 "a second file of this part" if parts and parts[0] in found else "its name names no part, or several"
@@ -64,9 +51,9 @@ def columns_of(table: pd.DataFrame, names: Mapping[str, str], where: object) -> 
     columns = {}
     for name, ours in NAMES.items():
         option = f"--{name.replace('_', '-')}"
-        found = ours if ours in table else usual_column(where, table, name, OF_CASES[name], option)
+        found = ours if ours in table else usual_column(where, table, name, OF_CASES[name], f"{option} NAME")
         if name == "lesion_id" and not found:
-            found = usual_column(where, table, name, PATIENT, option)
+            found = usual_column(where, table, name, OF_CASES["patient_id"], f"{option} NAME")
         if given := names.get(name) or found or (ours if name in ("image_id", "split") else None):
             columns[name] = given
     return columns
@@ -111,12 +98,12 @@ def _parts(column: pd.Series, names: Mapping[str, str], where: object) -> tuple[
     if len(given) < sum(split in names for split in SPLITS):
         options = ", ".join(f"--{split} {names[split]}" for split in SPLITS if split in names)
         raise InputError(f"{options}: expected different names.")
-    usual = {name: split for split, of in USUAL.items() if split not in given.values() for name in of}
-    known = {value: given.get(value) or usual.get(_PART_ENDING.sub("", value.casefold())) for value in column.unique()}
+    usual = {value: part for value in column.unique() if (part := part_of(value)) not in given.values()}
+    known = {value: given.get(value) or usual.get(value) for value in column.unique()}
     if not given and not any(known.values()) and 2 <= len(known) <= MOST_FOLDS and all(map(_FOLD.fullmatch, known)):
         folds = sorted(known, key=lambda name: (len(name), name))
         return column, folds
-    spelt = [value for value, split in known.items() if split] or [*given, *USUAL]
+    spelt = [value for value, split in known.items() if split] or [*given, *PARTS]
     advice = "Fix: name the parts with --train, --validation, --test; remove all other rows."
     require_one_of(where, column, spelt, "split", advice)
     parts = column.map(known)

@@ -11,14 +11,14 @@ from scipy.stats import hypergeom, norm
 
 from lesion_utils.audit.findings import revealing
 from lesion_utils.audit.links import KINDS, link_groups, linked_to
-from lesion_utils.checks.columns import PATIENT, known_lesions, of_originals, plain_ids, usual_column, written_alike
+from lesion_utils.checks.columns import of_originals, plain_ids, written_alike
 from lesion_utils.checks.findings import say
 from lesion_utils.checks.read_split import NAMES, cases_of, columns_of, with_lesions
-from lesion_utils.errors import InputError, first_ten
+from lesion_utils.datasets.usual_names import OF_CASES, known_lesions, picture_files, usual_column
+from lesion_utils.errors import first_ten
 from lesion_utils.evaluation.bootstrap import exact_interval, wilson
-from lesion_utils.paths import PICTURES, records
+from lesion_utils.paths import records
 from lesion_utils.rounding import percent
-from lesion_utils.tables import refuse_rows
 from lesion_utils.views import asked_views
 
 PAIRS = (("test", "train"), ("validation", "train"), ("test", "validation"))  # which of the first are in the second
@@ -122,7 +122,7 @@ def leakcheck(
         column: name for name, column in columns.items() if column not in (name, NAMES[name], (names or {}).get(name))
     }
     cases["lesion_id"] = cases["lesion_id"].astype(object).str.casefold().str.replace(r"^0+(?=\d+$)", "", regex=True)
-    patients = usual_column(where, given, "patient", PATIENT, "--lesion-id")
+    patients = usual_column(where, given, "patient", OF_CASES["patient_id"], "--lesion-id NAME")
     unit = "patient" if patients and columns.get("lesion_id") == patients and metadata is None else "lesion"
     cases["isic_id"] = of_originals(plain_ids(cases["image_id"], cases["split"]))
     labels = sorted(set(cases["label"]) - {""})
@@ -193,24 +193,6 @@ def _revealing(given: pd.DataFrame, cases: pd.DataFrame, names: Mapping[str, str
         if named >= NAMED and 1 - named <= (1 - by_chance) / 5:
             found.append(say("names class", column=name, share=percent(named)))
     return found
-
-
-def picture_files(folder: Path, image_ids: pd.Series) -> pd.Series:
-    """The file of each image; only files below ``folder`` are considered, whatever the ids say."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder. Expected the folder with the pictures of the table.")
-    files: dict[str, list[str]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in PICTURES:
-            inside = path.relative_to(folder)
-            for name in {path.name, path.stem, inside.as_posix(), inside.with_suffix("").as_posix()}:
-                files.setdefault(name, []).append(str(path))
-    count = image_ids.map(lambda name: len(files.get(name, [])))
-    advice = f"Expected <image id>.jpg or another of {', '.join(PICTURES)}. Fix: name the folder that holds them all."
-    refuse_rows(folder, count == 0, "no picture for the image id", image_ids, advice)
-    advice = "Fix: use the path of the file in the folder as its id, or keep one of the files."
-    refuse_rows(folder, count > 1, "more than one picture for the image id", image_ids, advice)
-    return image_ids.map(lambda name: files[name][0])
 
 
 def _overlaps(

@@ -9,9 +9,10 @@ import pandas as pd
 import typer
 
 from lesion_utils.cli.common import Data, Ham10000, Isic2018, Study, Threads, harmless, unusable_input_exits_2
+from lesion_utils.datasets.usual_names import pictures_in
 from lesion_utils.digests import file_digest
 from lesion_utils.errors import InputError
-from lesion_utils.paths import PICTURES, atomic_write, read_json, report_folder, require_suffix, write_json
+from lesion_utils.paths import atomic_write, read_json, report_folder, require_suffix, write_json
 from lesion_utils.rounding import number
 from lesion_utils.study import load_study
 from lesion_utils.tables import as_named, spreadsheet_safe
@@ -87,10 +88,7 @@ def images_in(given: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
-            if not inside:
-                raise InputError(f"{path} has no image. Expected files that end in {', '.join(PICTURES)}.")
-            found += inside
+            found += pictures_in(path)
         elif path.is_file():
             found.append(path)
         else:
