@@ -4,6 +4,7 @@
 Beside each, a .json holds what it was made from. All other notebooks read these files, and nothing splits again.
 """
 
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -14,8 +15,9 @@ from lesion_utils.audit.images import pixel_digests
 from lesion_utils.audit.same_lesion import LIST as SAME_LESION
 from lesion_utils.audit.same_lesion import merged_lesions
 from lesion_utils.datasets import LAYOUTS, Layout, ham10000, isic2018, phantom
+from lesion_utils.datasets.own import GIVEN
 from lesion_utils.digests import digest, file_digest, file_digests
-from lesion_utils.errors import InputError, first_ten
+from lesion_utils.errors import InputError, did_you_mean, first_ten
 from lesion_utils.paths import (
     PROJECT,
     atomic_write,
@@ -32,20 +34,27 @@ from lesion_utils.paths import (
     write_json,
 )
 from lesion_utils.published.splits import check_published_counts, published_split
-from lesion_utils.splits import deal_folds, split_by_lesion, split_digest, split_of_fold, split_off
+from lesion_utils.splits import assert_disjoint, deal_folds, split_by_lesion, split_digest, split_of_fold, split_off
 from lesion_utils.study import StudyParams
+from lesion_utils.views import VIEWS, declared_views
 
 EDA = "01_eda"  # the notebook that writes them
 
 
 def layout(params: StudyParams) -> Layout:
-    """The layout of the study's data."""
-    return LAYOUTS[params.dataset]
+    """The layout of the study's data; that of own images with what the study says of them."""
+    known = LAYOUTS[params.dataset]
+    if not known.own:
+        return known
+    module = replace(known.module, classes=params.classes, columns=params.columns, metadata=params.metadata)
+    grouped_by = module.grouped_by(resolve(params.data)) if params.data else known.grouped_by
+    return replace(known, module=module, recognised=module.recognised, grouped_by=grouped_by)
 
 
 def data_title(params: StudyParams) -> str:
-    """What figures and reports call the study's data, and whether the study is scaled down."""
-    return layout(params).title + (", scaled-down run" if params.scaled_down_how else "")
+    """What figures and reports call the study's data; whether its lesions are unknown, and it is scaled down."""
+    unknown = ", lesions not known" if layout(params).grouped_by == "image" else ""
+    return layout(params).title + unknown + (", scaled-down run" if params.scaled_down_how else "")
 
 
 def data_folder(params: StudyParams) -> Path:
@@ -89,6 +98,7 @@ def data_digest(params: StudyParams) -> str:
         identity = ["phantom", phantom.version(), params.phantom.model_dump(mode="json")]
     else:
         identity = _identity(layout(params), data_folder(params), ham10000_folder(params))
+        identity += [params.columns] if params.columns else []
     if params.isic2018 is not None:
         identity += _identity(LAYOUTS["isic2018"], resolve(params.isic2018), None)
     if params.merge_same_lesion:
@@ -98,7 +108,10 @@ def data_digest(params: StudyParams) -> str:
 
 def _identity(layout: Layout, folder: Path, ham: Path | None) -> list:
     table, images = layout.module.table_file(folder, ham), layout.module.image_files(folder)
-    names = ["/".join(path.parts[-layout.name_parts :]) for path in images]
+    if layout.name_parts is None:
+        names = [path.relative_to(folder).as_posix() for path in images]
+    else:
+        names = ["/".join(path.parts[-layout.name_parts :]) for path in images]
     return [file_digest(table) if table else None, [*zip(names, file_digests(folder, images), strict=True)]]
 
 
@@ -108,6 +121,9 @@ def read_cases(params: StudyParams) -> pd.DataFrame:
     if params.merge_same_lesion:
         pairs = pd.read_csv(same_lesion_list(params), dtype=str)
         cases["lesion_id"] = merged_lesions(cases, pairs)
+    if params.classes:
+        _require_classes(params, cases)
+        cases.attrs[VIEWS] = declared_views(params.classes)
     if params.isic2018 is None:
         return cases
     if params.split_rule != "system_000" or layout(params).ham10000 != "itself":
@@ -120,6 +136,17 @@ def read_cases(params: StudyParams) -> pd.DataFrame:
         fix = "Expected none. Fix: use the two sets as they were published."
         raise InputError(f"{problem}: {first_ten(duplicates)}. {fix}")
     return cases.sort_values("image_id", ignore_index=True)
+
+
+def _require_classes(params: StudyParams, cases: pd.DataFrame) -> None:
+    """Refuses labels that the study does not name, and classes without an image."""
+    named, labels = list(params.classes), sorted(cases["label"].unique())
+    where = f"study {params.study!r}, key `classes`, and the data in {data_folder(params)}"
+    if unknown := [label for label in labels if label not in named]:
+        problem = f"label(s) that the study does not name: {first_ten(unknown)}.{did_you_mean(unknown[0], named)}"
+        raise InputError(f"{where}: {problem} Expected one of {first_ten(named)}. Fix: correct either.")
+    if empty := [name for name in named if name not in labels]:
+        raise InputError(f"{where}: class(es) without an image: {first_ten(empty)}. Fix: correct either.")
 
 
 def read_pictures(params: StudyParams) -> pd.DataFrame:
@@ -178,7 +205,11 @@ def make_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:
 
 
 def _with_split(params: StudyParams, table: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
-    """``table`` with its split by the lesions of ``groups``, or with its folds by them and the split of this run."""
+    """``table`` with its split by the lesions of ``groups``, or with its folds by them and the split of this run; own
+    images keep the split that they came with, and validation is taken from training where it has none.
+    """
+    if GIVEN in table:
+        return table.assign(split=_given_split(params, table))
     if params.folds > 1:
         dealt = table.assign(**deal_folds(groups, params.folds, params.validation_fraction, params.split_seed))
         return dealt.assign(split=split_of_fold(dealt, params.fold))
@@ -187,6 +218,22 @@ def _with_split(params: StudyParams, table: pd.DataFrame, groups: pd.DataFrame) 
         validation = split_off(training, "validation", params.validation_fraction, len(training), params.split_seed)
         return table.assign(split=validation.reindex(table.index).fillna(table["published_split"]))
     return table.assign(split=_split(params, groups))
+
+
+def _given_split(params: StudyParams, cases: pd.DataFrame) -> pd.Series:
+    data, split = f"study {params.study!r}: the data in {data_folder(params)}", cases[GIVEN]
+    if params.folds > 1:
+        raise InputError(f"{data} come with a split, so they cannot be dealt into `folds`. Fix: remove one of the two.")
+    try:
+        assert_disjoint(cases.assign(split=split))
+    except InputError as error:
+        fix = "Fix: move all images of a lesion into one part, or give the data without parts."
+        raise InputError(f"{data} come with a split that leaks: {error} {fix}") from None
+    if "validation" in set(split):
+        return split
+    training = cases[split == "train"]
+    validation = split_off(training, "validation", params.validation_fraction, len(training), params.split_seed)
+    return validation.reindex(cases.index).fillna(split)
 
 
 def _split(params: StudyParams, cases: pd.DataFrame) -> pd.Series:

@@ -7,7 +7,7 @@ Error bars are 95% CIs from a bootstrap over lesions. Results that are leaky, fe
 import base64
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -45,9 +45,11 @@ _CLASS_COLOURS = {
 CLASS_COLOURS = {label: colour for colour, labels in _CLASS_COLOURS.items() for label in labels}
 
 
-def class_colour(label: str) -> str:
-    """The colour of a class; grey for a class that no dataset of the study has."""
-    return CLASS_COLOURS.get(label, "#777777")
+def class_colour(label: str, labels: Iterable[str] = ()) -> str:
+    """The colour of a class, one of ``labels``; classes that we do not know have the colours that are left, or grey."""
+    unknown = sorted({*labels} - CLASS_COLOURS.keys())
+    left = [colour for colour in _CLASS_COLOURS if colour not in map(CLASS_COLOURS.get, labels)]
+    return (CLASS_COLOURS | dict(zip(unknown, left, strict=False))).get(label, "#777777")
 
 
 def show(shown: Figure | pd.DataFrame | str, caption: str = "", alt: str = "") -> None:
@@ -133,7 +135,7 @@ def class_counts(cases: pd.DataFrame, title: str) -> Figure:
     counts = cases.groupby("label").agg(images=("image_id", "size"), lesions=("lesion_id", "nunique"))
     counts = counts.sort_values("images", ascending=False)
     figure, ax = _panel(f"{title}: images and lesions of each class", "number (lesions hatched)", "diagnosis")
-    colours = [class_colour(label) for label in counts.index]
+    colours = [class_colour(label, counts.index) for label in counts.index]
     for place, column, hatch in ((-0.2, "images", ""), (0.2, "lesions", "///")):
         lines = np.arange(len(counts)) + place
         bars = ax.barh(lines, counts[column], 0.4, color=colours, hatch=hatch, edgecolor="white", linewidth=0)
@@ -155,7 +157,7 @@ def ages(cases: pd.DataFrame, title: str) -> Figure:
     """Age in years: by class, and a histogram of all in 40 bins. The title counts the cases without an age."""
     figure, axes = _panels(columns=2, width=12)
     order = cases["label"].value_counts().index
-    colours = {"hue": "label", "palette": {label: class_colour(label) for label in order}, "legend": False}
+    colours = {"hue": "label", "palette": {label: class_colour(label, order) for label in order}, "legend": False}
     sns.boxplot(cases, x="age", y="label", order=order, fliersize=2, ax=axes[0, 0], **colours)
     axes[0, 0].set(title="by class", xlabel="age, years", ylabel="diagnosis")
     axes[0, 1].hist(cases["age"].dropna(), bins=40, color=BLUE)
@@ -169,7 +171,7 @@ def split_shares(cases: pd.DataFrame, splits: Sequence[str], title: str) -> Figu
     counts = pd.crosstab(cases["label"], cases["split"]).reindex(columns=splits, fill_value=0)
     counts = counts.loc[cases["label"].value_counts().index]
     figure, ax = _panel(f"{title}: images of each class by split", "share of the class", "diagnosis", 8, 3.8)
-    colours, left = [class_colour(label) for label in counts.index], np.zeros(len(counts))
+    colours, left = [class_colour(label, counts.index) for label in counts.index], np.zeros(len(counts))
     for split, alpha in zip(splits, (1, 0.6, 0.3), strict=False):
         shares = (counts[split] / counts.sum(axis=1)).to_numpy()
         bars = ax.barh(counts.index, shares, left=left, color=colours, alpha=alpha)
@@ -272,7 +274,7 @@ def roc(table: PredictionTable, title: str) -> Figure:
     figure, ax = _panel(title, "1 - specificity", "sensitivity", 7, 4.8, diagonal=True)
     for name, (false_positive, true_positive) in roc_curves(table).items():
         label = f"{name} (n = {table.is_labelled([name]).sum():,})"
-        ax.plot(false_positive, true_positive, label=label, color=class_colour(name))
+        ax.plot(false_positive, true_positive, label=label, color=class_colour(name, table.classes))
     ax.legend(fontsize=8)
     return figure
 

@@ -16,6 +16,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.paths import current, read_json, require_intact, write_json, write_text
 from lesion_utils.study import ARMS, STAGES, VALIDATION_COPIES, StudyParams, arm_name
 from lesion_utils.tables import parse_probabilities, require_columns, require_filled, require_unique
+from lesion_utils.views import VIEWS, class_names, declared_views
 
 _NOTEBOOKS = ("02_baseline_cnn", "03_augmentation_rebalancing", "04_transfer_learning")
 PROVENANCE = "provenance.json"  # of a training; written last: with it the other files are complete
@@ -29,7 +30,7 @@ YES, NO = ("true", "1", "1.0", "yes", "y", "t"), ("false", "0", "0.0", "no", "n"
 
 
 def classes_of(table: pd.DataFrame) -> list[str]:  # in the table's order
-    return [column.removeprefix("p_") for column in table.columns if column.startswith("p_")]
+    return class_names((column.removeprefix("p_") for column in table.columns if column.startswith("p_")), table)
 
 
 def probabilities(table: pd.DataFrame) -> np.ndarray:
@@ -41,6 +42,7 @@ def build(cases: pd.DataFrame, classes: list[str], scores: np.ndarray, leaky: bo
     """The prediction table of ``cases`` from their probabilities ``scores``, (n, classes)."""
     columns = [f"p_{name}" for name in classes]
     table = pd.concat([cases[list(_NEEDED)].reset_index(drop=True), pd.DataFrame(scores, columns=columns)], axis=1)
+    table.attrs |= {VIEWS: cases.attrs[VIEWS]} if VIEWS in cases.attrs else {}
     return validate(table.assign(leaky=True) if leaky else table, "the new prediction table")
 
 
@@ -142,7 +144,9 @@ def read_history(params: StudyParams, recipe: str, run: int) -> pd.DataFrame:
 def read(params: StudyParams, recipe: str, split: str, run: int | None = None) -> pd.DataFrame:
     """Reads a table; raises InputError with the command that makes it unless today's recipe and seed made it."""
     path = read_provenance(params, recipe, split, run)["path"]
-    return validate(pd.read_csv(path, dtype=dict.fromkeys(_NEEDED, str), keep_default_na=False), path)
+    table = pd.read_csv(path, dtype=dict.fromkeys(_NEEDED, str), keep_default_na=False)
+    table.attrs |= {VIEWS: declared_views(params.classes)} if params.classes else {}
+    return validate(table, path)
 
 
 def read_runs(params: StudyParams, recipe: str, split: str) -> list[pd.DataFrame]:

@@ -14,7 +14,8 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from lesion_utils.datasets.phantom import Phantom
-from lesion_utils.datasets.registry import study_datasets
+from lesion_utils.datasets.registry import LAYOUTS, study_datasets
+from lesion_utils.datasets.usual_names import OF_CASES, one_spelling
 from lesion_utils.errors import InputError, did_you_mean
 from lesion_utils.paths import BY_HAND, JOB, PROJECT, run_folder, run_name, write_json
 from lesion_utils.recipes import RENAMED, Count, Name, Positive, Recipe, Strict, nested_types
@@ -69,6 +70,11 @@ class StudyParams(Strict):
     # folder of HAM10000, which isic9 takes lesions from; null: the folder `ham10000` next to the data folder, if there
     # is one
     ham10000: str | None = None
+    # of own images (`folders`, `table`): each class, and whether it is benign, malignant or melanoma
+    classes: dict[str, Literal["benign", "malignant", "melanoma", "unknown"]] = Field({})
+    # of own images: the column of image_id, label, lesion_id, patient_id, split, age, …, where its name is unusual
+    columns: dict[Literal[tuple(OF_CASES)], str] = Field({})  # type: ignore[valid-type]
+    metadata: str | None = None  # of own images: the table of them, from the data folder
     isic2018: str | None = None  # folder of the ISIC 2018 Task 3 test set, the test split of `split_rule: system_000`
     weights: str | None = None  # folder of ImageNet weights; null: Keras downloads those that no package has
     phantom: Phantom = Phantom()
@@ -103,7 +109,13 @@ class StudyParams(Strict):
             raise ValueError(f"one of {', '.join(study_datasets())}")
         return dataset
 
+    @field_validator("classes")
+    @classmethod
+    def _one_spelling(cls, classes: dict[str, str]) -> dict[str, str]:
+        return {one_spelling(name): kind for name, kind in classes.items()}
+
     def contradictions(self):
+        own, new = LAYOUTS[self.dataset].own, "`lesion new <name> --data <folder>` writes them"
         uneven = self.runs > self.folds and self.runs % self.folds
         names = [name for stage in STAGES for name in getattr(self, stage)]
         duplicates = sorted({name for name in names if names.count(name) > 1})
@@ -111,6 +123,16 @@ class StudyParams(Strict):
             (duplicates, f"recipes with the same name in two stages: {', '.join(duplicates)}"),
             (uneven, "`runs` must be at most `folds`, or a multiple of them"),
             (self.folds > 1 and self.split_rule != "by_lesion", "`folds` need `split_rule: by_lesion`"),
+            (own and len(self.classes) < 2, f"`dataset: {self.dataset}` needs two or more `classes`: {new}"),
+            (
+                self.dataset == "folders" and {"label", "split"} & {*self.columns},
+                "with `dataset: folders`, folders say label and split: leave these out of `columns`",
+            ),
+            (own and self.split_rule != "by_lesion", f"`dataset: {self.dataset}` needs `split_rule: by_lesion`"),
+            (
+                not own and (self.classes or self.columns or self.metadata),
+                "`classes`, `columns` and `metadata` are for own images: `dataset: folders` or `dataset: table`",
+            ),
         ]
 
     @property

@@ -9,11 +9,13 @@ from lesion_utils.rounding import number, percent
 
 def facts(cases: pd.DataFrame, title: str, grouped_by: str) -> pd.DataFrame:
     """The dataset in one table: a row per fact."""
-    unknown = cases["lesion_id"] == cases["isic_id"]
+    unknown, known_groups = cases["lesion_id"] == cases["isic_id"], {f"{grouped_by}s": cases["lesion_id"].nunique()}
+    if grouped_by == "image":
+        grouped_by, known_groups = "lesion", {"lesions": "not known"}
     rows = {
         "dataset": title,
         "images": len(cases),
-        f"{grouped_by}s": cases["lesion_id"].nunique(),
+        **known_groups,
         "classes": cases["label"].nunique(),
         f"images whose {grouped_by} is unknown (each is treated as a separate one)": int(unknown.sum()),
         "images without a recorded source": int(cases["source"].isna().sum()),
@@ -29,7 +31,7 @@ def class_table(cases: pd.DataFrame, meanings: Mapping[str, str]) -> pd.DataFram
     shares = {"share of images": counts["images"] / len(cases), "images with siblings": siblings}
     texts = {name: share.map(percent) for name, share in shares.items()}
     table = counts.assign(**texts).sort_values("images", ascending=False)
-    table.insert(0, "meaning", [meanings[label] for label in table.index])
+    table.insert(0, "meaning", [meanings.get(label, "") for label in table.index])
     return table.rename_axis("class")
 
 
@@ -91,6 +93,8 @@ def has_siblings(cases: pd.DataFrame) -> pd.Series:
 
 def siblings_sentence(cases: pd.DataFrame) -> str:
     """How many images have siblings, and how many would leak if training images were drawn at random, not by lesion."""
+    if (cases["lesion_id"] == cases["isic_id"]).all():
+        return "Which images show one lesion is not known, so a split by image may leak unseen."
     siblings, training = has_siblings(cases), (cases["split"] == "train").mean()
     of_class = siblings.groupby(cases["label"]).mean()
     others = cases.groupby("lesion_id")["image_id"].transform("size") - 1

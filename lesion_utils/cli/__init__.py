@@ -23,6 +23,7 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 GROUPS = {  # command: module that has it; a module is imported when its command is called, because many are slow
     "Run a study": {
         "study": "study",
+        "new": "new",
         "verify": "upkeep",
         "claims": "upkeep",
         **dict.fromkeys(("check-data", "check-weights", "notebook", "pages"), "jobs"),

@@ -37,6 +37,11 @@ def roots(folder: Path) -> list[Path]:
     return [path for path in (folder, *_folders(folder)) if all((path / name).is_dir() for name in FOLDERS)]
 
 
+def recognised(folder: Path) -> bool:
+    """Whether ``folder`` holds such a set, with the names of ISIC's images; it may still have faults."""
+    return any(NAME.fullmatch(path.name) for top in roots(folder) for path in top.glob("*/*/*"))
+
+
 def root(folder: Path) -> Path:
     """The folder that holds ``Train`` and ``Test``: ``folder``, or the one folder in it that does.
 

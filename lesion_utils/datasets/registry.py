@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from lesion_utils.datasets import ham10000, isic9, isic2018, siim2020
+from lesion_utils.datasets.own import Own
 from lesion_utils.errors import InputError
 
 
@@ -21,16 +22,22 @@ class Layout:
     title: str
     module: Any
     recognised: Callable[[Path], Any]  # true if a folder has this layout; it may still have faults
-    name_parts: int = 1  # how many of the last parts of its path identify an image
+    name_parts: int | None = 1  # how many of the last parts of its path identify an image; None: all below the folder
     ham10000: Literal["itself", "lesions", "none"] = "none"  # it is HAM10000's own, or takes lesions from there
     corrected: bool = False  # published in two splits, whose faults the audit corrects
     grouped_by: str = "lesion"  # what ``lesion_id`` identifies
     made_up: bool = False
+    own: bool = False  # a person's own images: the study says the classes, and ``module`` takes what it says
     has_training: bool = True  # False: a test set, which a study adds by a key of its own
 
     @property
     def classes(self) -> Mapping[str, str]:
         return self.module.CLASSES
+
+
+def _own(title: str, by_folder: bool) -> Layout:
+    module = Own(by_folder)
+    return Layout(title, module, module.recognised, name_parts=None, grouped_by="image", own=True)
 
 
 _HAM10000 = Layout("HAM10000", ham10000, ham10000.metadata_files, ham10000="itself")
@@ -43,7 +50,9 @@ LAYOUTS = {  # in the order in which ``read_any`` tries them
     ),
     "ham10000": _HAM10000,
     "phantom": replace(_HAM10000, title="Phantom (made-up pictures)", made_up=True),
-    "isic9": Layout("ISIC, 9 classes", isic9, isic9.roots, name_parts=3, ham10000="lesions", corrected=True),
+    "isic9": Layout("ISIC, 9 classes", isic9, isic9.recognised, name_parts=3, ham10000="lesions", corrected=True),
+    "folders": _own("Own images in class folders", by_folder=True),
+    "table": _own("Own images with a table", by_folder=False),
 }
 
 

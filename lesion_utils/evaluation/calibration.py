@@ -37,9 +37,10 @@ class Recalibration(NamedTuple):
 
     slope: float
     intercept: float
+    note: str = ""  # why nothing was fitted
 
     def __str__(self) -> str:
-        return f"slope {number(self.slope)}, intercept {number(self.intercept)}"
+        return self.note or f"slope {number(self.slope)}, intercept {number(self.intercept)}"
 
     def __call__(self, stated: np.ndarray) -> np.ndarray:
         return expit(self.slope * _logit(stated) + self.intercept)
@@ -50,7 +51,8 @@ def fit_recalibration(validation: PredictionTable, view: str) -> Recalibration:
 
     Raises InputError if the table has no probabilities, or only cases of the view, or none.
     """
-    classes = validation.view(view)
+    if not (classes := validation.view(view)):
+        return Recalibration(1.0, 0.0, f"none, because no class is known to be {view}")
     positive, stated = validation.is_labelled(classes), validation.probability_of(classes)
     if positive.all() or not positive.any():
         raise InputError(f"{validation.name} needs cases with and without {view}. Fix: give another validation table.")

@@ -136,6 +136,8 @@ def roc_curves(table: PredictionTable) -> dict[str, tuple[np.ndarray, np.ndarray
 
 
 def _note(table: PredictionTable, metric: Metric) -> str:
+    if metric.about is not None and not metric.about.member.any():
+        return f"no class is known to be {metric.about.name}"
     return bootstrap.not_estimable(metric.lesions_needed(table), table.draws[1], table.resamples)
 
 

@@ -65,7 +65,8 @@ class OperatingPoint:
 
 def most_probable(table: PredictionTable, view: str = "melanoma", views: Views = None) -> OperatingPoint:
     """The point at which nothing is chosen: a case is called if its predicted class is of ``view``."""
-    return OperatingPoint(view, table.view(view, views), None, "the predicted class belongs to it")
+    classes, rule = table.view(view, views), "the predicted class belongs to it"
+    return OperatingPoint(view, classes, None, rule, note="" if classes else f"no class is known to be {view}")
 
 
 def choose(
@@ -88,6 +89,7 @@ def choose(
     classes = validation.view(view, views)
     stated, positive = validation.probability_of(classes), validation.is_labelled(classes)
     note, threshold = not_estimable(validation.lesions_with(positive, view), 0, 1), np.nan
+    note = note if classes else f"no class is known to be {view}"
     rule = "highest threshold with sensitivity" if specificity is None else "lowest threshold with specificity"
     rule = f"the {rule} of at least {asked[0]:g}"
     if not note and sensitivity is not None:

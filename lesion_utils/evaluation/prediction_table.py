@@ -134,7 +134,8 @@ class PredictionTable:
 
     def view(self, name: str, views: Views = None) -> tuple[str, ...]:
         """The classes of the view ``name``; raises InputError if these classes have no such view."""
-        if name not in (existing := views_of(self.classes, views)):
+        existing = views_of(self.classes, views) if views is None or any(views.values()) else dict(views)
+        if name not in existing:
             classes, found = ", ".join(self.classes), ", ".join(existing) or "none"
             raise InputError(f"No view {name!r} for the classes {classes}; there is {found}. Fix: name its classes.")
         return tuple(existing[name])
