@@ -11,7 +11,7 @@ import pandas as pd
 
 from lesion_utils import predictions
 from lesion_utils.audit.images import pixel_digests
-from lesion_utils.cases import ham10000_folder
+from lesion_utils.cases import ham10000_folder, layout
 from lesion_utils.datasets import read_any
 from lesion_utils.datasets.isic9 import TO_HAM10000
 from lesion_utils.errors import InputError, first_ten
@@ -41,10 +41,18 @@ def predict_folder(
     """
     require_suffix(output, ".csv", "the prediction table")
     model_file, provenance, own = trained_model(params, recipe)
-    cases = read_any(folder, ham10000_folder(params))
+    data = layout(params)
+    if data.own and data.recognised(folder):  # with the columns that the study names
+        cases = data.module.read(folder, None)
+    else:
+        cases = read_any(folder, ham10000_folder(params))
     classes, cases = _classes_and_labels(sorted(own["label"].unique()), cases, folder)
     used = own[own["split"].isin(["train", "validation"])].assign(split="train")
-    joined = pd.concat([used, cases.assign(split="test")], ignore_index=True)
+    further = cases.assign(split="test")
+    if data.own:  # cameras count their images: one name in two folders says nothing
+        other, alone = "further " + further["isic_id"], further["lesion_id"] == further["isic_id"]
+        further = further.assign(isic_id=other, lesion_id=further["lesion_id"].mask(alone, other))
+    joined = pd.concat([used, further], ignore_index=True)
     seen = find_leaks(joined.assign(pixels=pixel_digests(joined, params.threads)))
     if len(seen) and not allow_leak:
         known = f"{len(seen):,} of the {len(cases):,} images in {folder}, or their lesions"

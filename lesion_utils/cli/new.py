@@ -23,7 +23,7 @@ from lesion_utils.views import CLASS_NAMES, code_of
 UNKNOWN = "unknown"
 HEAD = """\
 # A first study on own images. Run it: make study STUDY={name}.yml
-# Then add recipes: copy some from params/quick.yml, and list their keys by docs/your_own_data.md."""
+# Then copy more recipes from params/quick.yml. docs/your_own_data.md explains each key."""
 
 
 def new(
@@ -84,7 +84,7 @@ def _layout_of(folder: Path, own_table: Own) -> str:
             LAYOUTS[name].module.read(folder, None)
             return name
         except InputError as error:
-            found = [f"{name} ({error})", *found[1:]]
+            found[found.index(name)] = f"{name} ({error})"
     fix = "Fix: --dataset with one of them."
     raise InputError(f"{folder}: what says the class of an image? It may be {' or '.join(found)}. {fix}")
 

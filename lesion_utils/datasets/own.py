@@ -135,7 +135,7 @@ class Own:
         if self.by_folder:
             described = cases.set_index("path").drop(columns="image_id") if path else pd.DataFrame()
             cases = _read_folders(folder, self.EXPECTED).join(described, on="path")
-        for name in ("image_id", "label"):
+        for name in ("label", "image_id"):
             refuse_names(path or folder, cases[name])
         labels = cases["label"].unique()
         if len(labels) < 2:
@@ -166,7 +166,8 @@ class Own:
             require_filled(path, cases[name].rename(known[name]))
         require_unique(path, cases["image_id"].rename(known["image_id"]))
         cases["path"] = picture_files(folder, cases["image_id"])
-        require_unique(path, cases["path"].rename("picture"))
+        inside = cases["path"].map(lambda file: Path(file).relative_to(folder).as_posix())
+        require_unique(path, inside.rename("picture"))
         if group := next((name for name in ("lesion_id", "patient_id") if name in known), None):
             cases["lesion_id"] = known_lesions(cases[group])
         if "split" in cases:
@@ -178,9 +179,8 @@ class Own:
                 raise InputError(f"{path}: no image of {' or '.join(absent)} in column {given.name}. {advice}")
         for described in {"age", *WORDS} & set(cases):
             said = cases[described].mask(blank(cases[described]) | cases[described].str.lower().isin(MISSING), "")
+            said = said.map(lambda word: SEXES.get(word.lower(), word)) if described == "sex" else said
             cases[described] = ages(path, said) if described == "age" else words_or_none(said)
-        if "sex" in cases:
-            cases["sex"] = cases["sex"].map(lambda word: word and SEXES.get(word.lower(), word))
         for text in {"image_id", "label"} & set(cases):
             cases[text] = cases[text].map(one_spelling)
         return cases.drop(columns=["patient_id", "split"], errors="ignore")
