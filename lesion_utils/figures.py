@@ -158,7 +158,8 @@ def ages(cases: pd.DataFrame, title: str) -> Figure:
     figure, axes = _panels(columns=2, width=12)
     order = cases["label"].value_counts().index
     colours = {"hue": "label", "palette": {label: class_colour(label, order) for label in order}, "legend": False}
-    sns.boxplot(cases, x="age", y="label", order=order, fliersize=2, ax=axes[0, 0], **colours)
+    if cases["age"].notna().any():  # seaborn fails without a number
+        sns.boxplot(cases, x="age", y="label", order=order, fliersize=2, ax=axes[0, 0], **colours)
     axes[0, 0].set(title="by class", xlabel="age, years", ylabel="diagnosis")
     axes[0, 1].hist(cases["age"].dropna(), bins=40, color=BLUE)
     axes[0, 1].set(title="all classes", xlabel="age, years", ylabel="images")

@@ -22,7 +22,7 @@ from lesion_utils.datasets import LAYOUTS, phantom_pictures, read_any
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.evaluation.operating import choose, most_probable
-from lesion_utils.figures import class_colour
+from lesion_utils.figures import ages, class_colour
 from lesion_utils.paths import PROJECT
 from lesion_utils.predictions import build, classes_of
 from lesion_utils.study import StudyParams, load_study
@@ -330,6 +330,10 @@ def test_classes_that_we_do_not_know_have_colours_of_their_own():
     assert len({class_colour(label, labels) for label in labels}) == len(labels)
 
 
+def test_the_figure_of_ages_is_drawn_without_an_age(pictures):
+    assert "missing: 2" in ages(FOLDERS.read(pictures("mole/a.jpg", "wart/b.jpg")), "Own").get_suptitle()
+
+
 # lesion new
 
 
@@ -458,7 +462,7 @@ def test_the_page_shows_a_study_that_can_be_used():
 @pytest.mark.slow
 def test_every_command_of_the_page_works_on_a_made_up_set(tmp_path, threads):
     """The folder ``my_images`` has three classes, none known to be melanoma, and no lesions."""
-    draw(tmp_path / "my_images", 0, 60)
+    draw(tmp_path / "my_images", 0, 50)
     draw(tmp_path / "more_images", 1, 4)
     environment = os.environ | {"LESION_OUTPUT": str(tmp_path / "output"), "PYTHONPATH": str(PROJECT)}
     printed = {}
