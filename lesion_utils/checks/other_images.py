@@ -4,6 +4,7 @@ Images that the model has seen in training or validation are found by published 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,8 @@ def predict_folder(
     model_file, provenance, own = trained_model(params, recipe)
     data = layout(params)
     if data.own and data.recognised(folder):  # with the columns that the study names
-        cases = data.module.read(folder, None)
+        has_table = data.module.metadata and (folder / data.module.metadata).is_file()
+        cases = replace(data.module, metadata=data.module.metadata if has_table else None).read(folder)
     else:
         cases = read_any(folder, ham10000_folder(params))
     classes, cases = _classes_and_labels(sorted(own["label"].unique()), cases, folder)

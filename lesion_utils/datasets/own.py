@@ -70,7 +70,7 @@ class Own:
             outer = tops if tops and all(part_of(path.name) for path in tops) else [folder]
             classes = [path for top in outer for path in visible(top, folders=True)]
             return len({path.name for path in classes if has_picture(path)}) > 1
-        return len([path for path in tables_in(folder) if self._is_labelled(path)]) > 0
+        return any(map(self._is_labelled, tables_in(folder)))
 
     def _is_labelled(self, path: Path) -> bool:
         try:
@@ -104,7 +104,7 @@ class Own:
         known = dict(self.columns)
         for name, usual in OF_CASES.items():
             if name not in known and not (self.by_folder and name in ("label", "split")):  # folders say these
-                option = f"in the study's file: `columns: {{{name}: NAME}}`"
+                option = f"`columns: {{{name}: NAME}}` in the study's file, or `lesion new … --column {name}=NAME`."
                 if column := usual_column(path, table, name, usual, option):
                     known[name] = column
         if "patient_id" in self.columns and "lesion_id" not in self.columns:
@@ -156,11 +156,10 @@ class Own:
         known = self.columns_of(path, table)
         needed = NEEDED[:1] if self.by_folder else NEEDED
         if lacking := [name for name in needed if name not in known]:
-            problem = (
-                f"{path}: no column is known to be {' or '.join(lacking)}; the table has {first_ten(table.columns)}"
-            )
+            problem = f"{path}: no column is known to be {' or '.join(lacking)}"
             usual = "; ".join(f"{name} may be {', '.join(OF_CASES[name])}" for name in lacking)
-            raise InputError(f"{problem}. {usual}. Fix: `columns: {{{lacking[0]}: <its name>}}` in the study's file.")
+            fix = f"`columns: {{{lacking[0]}: <its name>}}` in the study's file, or `lesion new … --column`."
+            raise InputError(f"{problem}; the table has {first_ten(table.columns)}. {usual}. Fix: {fix}")
         cases = pd.DataFrame({name: table[column] for name, column in known.items()})
         for name in needed:
             require_filled(path, cases[name].rename(known[name]))
