@@ -7,15 +7,19 @@ no squeeze-and-excitation, stem and head of one size, first and last stage not r
 
 import collections
 import importlib.util
+import itertools
 import math
 import os
 import pickle
 import struct
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from lesion_utils.errors import InputError
 
@@ -26,6 +30,7 @@ _STAGES = (
     *((3, 1, 16, 1, 1), (3, 2, 24, 6, 2), (5, 2, 40, 6, 2), (3, 3, 80, 6, 2)),
     *((5, 3, 112, 6, 1), (5, 4, 192, 6, 2), (3, 1, 320, 6, 1)),
 )
+_EPSILON = 1e-3  # of batch normalisation
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first object in a file of PyTorch before 1.6
 _UNREADABLE = (
     *(pickle.UnpicklingError, LookupError, ValueError, TypeError, AttributeError, EOFError, ArithmeticError),
@@ -52,32 +57,89 @@ def build(options: Any) -> Any:
     """
     import keras  # slow to import, needed only to build a network
 
-    layers, (width, depth) = keras.layers, SIZES[options.name]
+    layers = keras.layers
 
     def convolved(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1, active: bool = True) -> Any:
         kind = {"padding": "same", "use_bias": False, "strides": stride, "name": name}
         x = layers.Conv2D(filters, kernel, **kind)(x) if filters else layers.DepthwiseConv2D(kernel, **kind)(x)
         named = name.replace("dwconv", "conv").replace
-        x = layers.BatchNormalization(epsilon=1e-3, name=named("conv", "bn"))(x)
+        x = layers.BatchNormalization(epsilon=_EPSILON, name=named("conv", "bn"))(x)
         return layers.ReLU(6.0, name=named("conv", "activation"))(x) if active else x
 
+    def added(x: Any, before: Any, block: str, share: float) -> Any:
+        if options.drop_path:
+            x = layers.Dropout(options.drop_path * share, noise_shape=(None, 1, 1, 1), name=f"{block}_drop")(x)
+        return layers.Add(name=f"{block}_add")([x, before])
+
     inputs = keras.Input((*options.image_size, 3))
-    x = convolved(inputs, "stem_conv", 32, 3, 2)
+    return keras.Model(inputs, _feature_map(inputs, options.name, convolved, added), name=options.name)
+
+
+def _blocks(network: str) -> list[tuple[str, int, int, int, int, float]]:
+    """Name, kernel, filters, expansion, stride of each block; the share of blocks before it, or 0 if it adds none."""
+    width, depth = SIZES[network]
     ends = (1, len(_STAGES))
     repeated = [of if stage in ends else math.ceil(depth * of) for stage, (_, of, *_) in enumerate(_STAGES, 1)]
+    blocks = []
     for stage, (kernel, _, filters, expansion, stride) in enumerate(_STAGES, 1):
-        filters = _eighths(filters * width)
         for block in range(repeated[stage - 1]):
-            name, before = f"block{stage}{'abcdefgh'[block]}_", x
-            if expansion > 1:
-                x = convolved(x, f"{name}expand_conv", expansion * x.shape[-1])
-            x = convolved(x, f"{name}dwconv", 0, kernel, 1 if block else stride)
-            x = convolved(x, f"{name}project_conv", filters, active=False)
-            if block and options.drop_path:
-                left_out = options.drop_path * (sum(repeated[: stage - 1]) + block) / sum(repeated)
-                x = layers.Dropout(left_out, noise_shape=(None, 1, 1, 1), name=f"{name}drop")(x)
-            x = layers.Add(name=f"{name}add")([x, before]) if block else x
-    return keras.Model(inputs, convolved(x, "top_conv", 1280), name=options.name)
+            share = (sum(repeated[: stage - 1]) + block) / sum(repeated) if block else 0.0
+            kind = (kernel, _eighths(filters * width), expansion, 1 if block else stride)
+            blocks.append((f"block{stage}{'abcdefgh'[block]}", *kind, share))
+    return blocks
+
+
+def _feature_map(x: Any, network: str, convolved: Callable[..., Any], added: Callable[..., Any]) -> Any:
+    """The output of ``network`` for ``x``, by functions that convolve and add."""
+    x = convolved(x, "stem_conv", 32, 3, 2)
+    for block, kernel, filters, expansion, stride, share in _blocks(network):
+        before = x
+        if expansion > 1:
+            x = convolved(x, f"{block}_expand_conv", expansion * x.shape[-1])
+        x = convolved(x, f"{block}_dwconv", 0, kernel, stride)
+        x = convolved(x, f"{block}_project_conv", filters, active=False)
+        x = added(x, before, block, share) if share else x
+    return convolved(x, "top_conv", 1280)
+
+
+def imagenet_features(network: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from pictures (n, height, width, 3), 0 to 255, to the averaged feature maps of ``network`` with its
+    ImageNet weights, (n, 1280); in NumPy, for what works without TensorFlow.
+    """
+    state, names, folded = read_torch_file(weights_file(network)), _names_in_torch(network), {}
+    for name in filter(lambda name: name.endswith("conv"), names):
+        (kernel,), bn = _as_keras(state, names[name]), name.replace("dwconv", "conv").replace("conv", "bn")
+        gamma, beta, mean, variance = _as_keras(state, names[bn])
+        scale = gamma / np.sqrt(variance + np.float32(_EPSILON))
+        is_depthwise = kernel.shape[-1] == 1
+        kernel = kernel[..., 0] * scale if is_depthwise else kernel * scale
+        folded[name] = kernel.reshape(-1, *kernel.shape[2:]), beta - mean * scale
+
+    def convolved(
+        x: np.ndarray, name: str, filters: int, kernel: int = 1, stride: int = 1, active: bool = True
+    ) -> np.ndarray:
+        weights, shift = folded[name]
+        ends = [(side - 1) // stride * stride + 1 for side in x.shape[:2]]  # of the first rows and columns of windows
+        missing = [max(0, end + kernel - 1 - side) for end, side in zip(ends, x.shape[:2], strict=True)]
+        if kernel > 1:
+            x = np.pad(x, [*((pad // 2, pad - pad // 2) for pad in missing), (0, 0)])
+        corners = itertools.product(range(kernel), repeat=2)
+        windows = (x[row : row + ends[0] : stride, column : column + ends[1] : stride] for row, column in corners)
+        terms = (np.tensordot(of, by, 1) if filters else of * by for of, by in zip(windows, weights, strict=True))
+        y = next(terms) + shift
+        for term in terms:
+            y += term
+        return y.clip(0, 6, out=y) if active else y
+
+    def feature(picture: np.ndarray) -> np.ndarray:
+        scaled = (picture.astype(np.float32) - 127) / 128
+        return _feature_map(scaled, network, convolved, lambda x, before, *_: x + before).mean((0, 1))
+
+    def features(pictures: np.ndarray) -> np.ndarray:
+        with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+            return np.stack([*pool.map(feature, pictures)])
+
+    return features
 
 
 def _eighths(filters: float) -> int:
@@ -89,14 +151,21 @@ def _eighths(filters: float) -> int:
 def load(model: Any, path: Path) -> None:
     """Gives ``model``, of ``build``, the weights in ``path``; KeyError or ValueError for those of another network."""
     state = read_torch_file(path)
-    blocks = sorted({layer.name.split("_")[0] for layer in model.layers if layer.name.startswith("block")})
-    parts = {"expand_conv": "_expand_conv", "expand_bn": "_bn0", "dwconv": "_depthwise_conv", "bn": "_bn1"}
-    parts |= {"project_conv": "_project_conv", "project_bn": "_bn2"}
-    names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
-    names |= {f"{block}_{part}": f"_blocks.{n}.{parts[part]}" for n, block in enumerate(blocks) for part in parts}
+    names = _names_in_torch(model.name)
     for layer in model.layers:
         if layer.weights:
             layer.set_weights(_as_keras(state, names[layer.name]))
+
+
+def _names_in_torch(network: str) -> dict[str, str]:
+    """The name that each layer with weights has in a file of PyTorch."""
+    parts = {"expand_conv": "_expand_conv", "expand_bn": "_bn0", "dwconv": "_depthwise_conv", "bn": "_bn1"}
+    parts |= {"project_conv": "_project_conv", "project_bn": "_bn2"}
+    names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
+    for number, (block, _, _, expansion, *_) in enumerate(_blocks(network)):
+        has = {part: name for part, name in parts.items() if expansion > 1 or not part.startswith("expand")}
+        names |= {f"{block}_{part}": f"_blocks.{number}.{name}" for part, name in has.items()}
+    return names
 
 
 def _as_keras(state: dict[str, np.ndarray], name: str) -> list[np.ndarray]:

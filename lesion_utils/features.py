@@ -1,6 +1,7 @@
 """Outputs of frozen networks: computed once for all recipes, runs and studies that share them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,6 @@ from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import cache_folder
 from lesion_utils.pictures import HELD_OUT_BATCH, ArrayCache, CachedArrays, full_batch
 from lesion_utils.recipes import Augmentation, BackboneOptions
-from lesion_utils.runtime import backend, keras
 
 _BLOCK = 4 * HELD_OUT_BATCH  # rows written at a time
 
@@ -21,6 +21,8 @@ def feature_cache_key(
 
     ``statistics`` count only where the scaling standardises, ``seed`` only where weights are random.
     """
+    from lesion_utils.runtime import backend  # imports TensorFlow, without which the audit reads features
+
     code = code_digest(Path(__file__).with_name("models.py").read_text(encoding="utf-8"))
     random_weights = seed if backbone.weights == "none" else None
     scaled_by = statistics if backbone.scaling in ("z_score", "z_score_by_split") else None
@@ -36,12 +38,12 @@ def feature_cache_key(
 
 
 def cached_features(
-    model: keras.Model, pictures: CachedArrays, key: list, augmentation: Augmentation | None = None, view: int = 0
+    model: Any, pictures: CachedArrays, key: list, augmentation: Augmentation | None = None, view: int = 0
 ) -> CachedArrays:
     """The output of ``model`` for each picture, (n, …) float32, on disk; computed for new pictures only.
 
-    ``key`` identifies the model. ``augmentation`` changes each picture first, at random, decided by the picture's
-    content and the number of the ``view`` alone.
+    ``model`` is one of Keras, or has its ``predict_on_batch``. ``key`` identifies it. ``augmentation`` changes each
+    picture first, at random, decided by the picture's content and the number of the ``view`` alone.
     """
     view_key, change = None, None
     if augmentation:

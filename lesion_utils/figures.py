@@ -14,7 +14,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -58,6 +57,8 @@ def show(shown: Figure | pd.DataFrame | str, caption: str = "", alt: str = "") -
     The caption is also the figure's alternative text, unless ``alt`` says more. A table's numbers are rounded as
     everywhere (``rounding.number``), and its index is hidden if it only counts the rows.
     """
+    from IPython.display import display  # the only place that needs a notebook
+
     below = {"text/markdown": f"*{caption}*", "text/plain": caption}
     if isinstance(shown, str):
         display({"text/markdown": shown, "text/plain": shown}, raw=True)

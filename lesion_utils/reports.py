@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import nbformat
 import yaml
 
@@ -21,10 +20,8 @@ from lesion_utils.claims.differences import effect_of
 from lesion_utils.claims.rules import near_chance
 from lesion_utils.digests import commit, file_digest
 from lesion_utils.errors import InputError
-from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import (
     PROJECT,
-    atomic_write,
     read_json,
     reading,
     report_folder,
@@ -35,44 +32,13 @@ from lesion_utils.paths import (
 )
 from lesion_utils.pipeline import CARD, EVALUATION, INDEX, ITEMS, NOTEBOOKS, Job, depends_on, plan, values
 from lesion_utils.predictions import STAGE_NOTEBOOKS, TEST_READS
-from lesion_utils.rounding import bounds, number, percent, span, with_interval
+from lesion_utils.rendering import ENVIRONMENT, TEMPLATES, as_yaml, render, write_page
 from lesion_utils.study import PUBLISHED, StudyParams, load_study, study_names
 
-TEMPLATES = Path(__file__).parent / "templates"
-
-
-def _as_yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=60) if value else ""
-
-
-_ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(TEMPLATES),
-    autoescape=lambda name: str(name).endswith(".html.j2"),
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_ENVIRONMENT.filters |= {"whole": "{:,}".format, "cell": lambda text: text.replace("|", "\\|"), "yaml": _as_yaml}
-_ENVIRONMENT.globals |= dict(
-    number=number, span=span, bounds=bounds, with_interval=with_interval, percent=percent, cell=cell
-)
 _HEADLINE = ("balanced accuracy", "macro AUC", "accuracy", "majority baseline accuracy", "melanoma sensitivity")
 # on real data, beside those that re-run the published systems
 _OWN_STUDIES = ("ham10000", "isic9", "imbalance", "imbalance_fine_tuned", "recommended_full")
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
-
-
-def render(template: str, **values: Any) -> str:
-    """The text of ``template``, a file in ``templates/``, with ``values``; whatever they hold is text, not markup."""
-    return _ENVIRONMENT.get_template(template).render(**values)
-
-
-def write_page(path: Path, template: str, **values: Any) -> None:
-    """Writes ``render(template, **values)`` to ``path``; raises InputError if it cannot be written."""
-    try:
-        with atomic_write(path) as beside:
-            beside.write_text(render(template, **values), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}). Fix: choose another path.") from error
 
 
 def stamp(params: StudyParams, notebook: str, error: str, seconds: float) -> dict[str, Any]:
@@ -242,8 +208,8 @@ def reporting_items(folder: Path, facts: dict[str, Any]) -> dict[str, list[dict[
     """
     topics = yaml.safe_load((TEMPLATES / "reporting_items.yml").read_text(encoding="utf-8"))
     for item in itertools.chain.from_iterable(topics.values()):
-        item["answer"] = " ".join(_ENVIRONMENT.from_string(item.get("answer", "")).render(**facts).split())
-        name, _, words = _ENVIRONMENT.from_string(item.get("place", "")).render(**facts).partition("#")
+        item["answer"] = " ".join(ENVIRONMENT.from_string(item.get("answer", "")).render(**facts).split())
+        name, _, words = ENVIRONMENT.from_string(item.get("place", "")).render(**facts).partition("#")
         page = folder / f"{name}.html"
         if name and not page.is_file():
             item |= {"answer": "", "why": f"{name} has not run in this study"}
@@ -297,7 +263,7 @@ def _row(params: StudyParams, job: Job) -> dict[str, Any]:
     row["stamp"] = stamp = read_json(stamps[0], params.command)
     row |= {key: stamp[key] for key in ("status", "duration", "error")}
     asked = StudyParams(**stamp["parameters"])
-    row["parameters"] = _as_yaml(asked.model_dump(mode="json", exclude_defaults=True, exclude={"study"}))
+    row["parameters"] = as_yaml(asked.model_dump(mode="json", exclude_defaults=True, exclude={"study"}))
     if stamp["status"] == "failed":
         return row
     made_from = stamp | {"parameters": {key: stamp["parameters"].get(key) for key in job.depends_on["parameters"]}}

@@ -15,6 +15,7 @@ import pandas as pd
 from lesion_utils import predictions, tracked
 from lesion_utils.audit.images import pixel_digests
 from lesion_utils.augment import make_augmenter, visible_area_and_fill
+from lesion_utils.batches import Batches, batches
 from lesion_utils.checkpoint import Checkpoint
 from lesion_utils.digests import code_digest, commit
 from lesion_utils.errors import InputError
@@ -23,7 +24,7 @@ from lesion_utils.losses import BalancedAccuracy, loss
 from lesion_utils.models import Statistics, build, finished, rescale, set_trainable, split_below
 from lesion_utils.offline_copies import make_offline_copies
 from lesion_utils.paths import atomic_write, is_intact, is_usable, of_batch, read_json, remove, write_json
-from lesion_utils.pictures import HELD_OUT_BATCH, Batches, CachedArrays, batches, load_pictures
+from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, load_pictures
 from lesion_utils.predictions import PROVENANCE
 from lesion_utils.published import handover
 from lesion_utils.rebalance import class_weights, epoch_rows

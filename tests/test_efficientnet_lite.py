@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from lesion_utils.backbones import BACKBONES
-from lesion_utils.efficientnet_lite import SIZES, read_torch_file, weights_file
+from lesion_utils.efficientnet_lite import SIZES, imagenet_features, read_torch_file, weights_file
 from lesion_utils.errors import InputError
 from lesion_utils.models import build, load_backbone
 from lesion_utils.recipes import BackboneOptions, Recipe
@@ -49,6 +49,15 @@ def test_the_weights_recognise_known_pictures(name, known):
     for file, answer in known:
         scores = features.predict(picture(file), verbose=0) @ state["_fc.weight"].T + state["_fc.bias"]
         assert scores.argmax() == answer
+
+
+@pytest.mark.parametrize("size", [(64, 96), (57, 75)])
+def test_features_without_tensorflow_are_those_of_keras(size):
+    name, pictures = "efficientnet_lite0", np.random.default_rng(0).integers(0, 256, (3, *size, 3), np.uint8)
+    recipe = Recipe(backbone={"name": name, "pooling": "average", "image_size": size, "weights": "imagenet"}, hidden=0)
+    expected = build(recipe, 3, None, seed=0).features.predict_on_batch(pictures.astype(np.float32))
+    np.testing.assert_allclose(imagenet_features(name, threads=2)(pictures), expected, atol=1e-4)
+    assert expected.std() > 0.1
 
 
 def test_the_network_is_built_as_published():

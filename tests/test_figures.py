@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lesion_utils import figures
 from lesion_utils.datasets import LAYOUTS
 from lesion_utils.figures import class_colour, class_counts, show
 
@@ -21,7 +20,7 @@ def displayed(monkeypatch):
     def call(*arguments):
         outputs = []
         keep = lambda data, metadata=None, raw=False: outputs.append((data, metadata))  # noqa: E731
-        monkeypatch.setattr(figures, "display", keep)
+        monkeypatch.setattr("IPython.display.display", keep)
         show(*arguments)
         return outputs
 

@@ -10,9 +10,10 @@ import pytest
 from PIL import ExifTags, Image
 
 from lesion_utils import pictures
+from lesion_utils.batches import batches
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
-from lesion_utils.pictures import ArrayCache, batches, load_pictures
+from lesion_utils.pictures import ArrayCache, load_pictures
 
 NATIVE = (150, 200)
 

@@ -1,27 +1,28 @@
 """The whole audit of anybody's folder of pictures: copies, one lesion under two ids, labels, shortcuts."""
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lesion_utils import efficientnet_lite
 from lesion_utils.audit.findings import findings
 from lesion_utils.audit.same_lesion import same_lesion
-from lesion_utils.backbones import BACKBONES, SCALINGS
 from lesion_utils.checks.any_folder import UNLABELLED, read_folder
+from lesion_utils.digests import code_digest, file_digest
+from lesion_utils.efficientnet_lite import imagenet_features, weights_file
 from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation.judge import judge
 from lesion_utils.evaluation.prediction_table import PredictionTable
-from lesion_utils.features import cached_features, feature_cache_key
-from lesion_utils.models import load_backbone
+from lesion_utils.features import cached_features
 from lesion_utils.paths import records
 from lesion_utils.pictures import load_pictures
 from lesion_utils.predictions import classes_of, probabilities
 from lesion_utils.probes import METADATA, PROBES, probe, unavailable
-from lesion_utils.recipes import BackboneOptions
-from lesion_utils.runtime import keras
 
 NETWORK = "efficientnet_lite0"
 SIZE = (112, 150)  # px of the pictures that the frozen network sees
@@ -106,14 +107,9 @@ def doubtful_labels(cases: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFr
 
 def frozen_features(cases: pd.DataFrame, threads: int) -> np.ndarray:
     """The outputs of NETWORK, whose ImageNet weights every installation has: (n, 1280)."""
-    options = BackboneOptions(name=NETWORK, weights="imagenet", image_size=SIZE, pooling="average")
-    backbone = load_backbone(options, None)
-    mean, deviation = SCALINGS[BACKBONES[NETWORK].scaling]
-    inputs = keras.Input((*SIZE, 3))
-    scaled = keras.layers.Rescaling(1 / deviation, -mean / deviation)(inputs)
-    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(backbone(scaled)))
-    key = feature_cache_key(options, options.weights_digest(None), (mean, deviation), 0, threads)
-    features = cached_features(model, load_pictures(cases["path"], SIZE, threads), key)
+    network = SimpleNamespace(predict_on_batch=imagenet_features(NETWORK, threads))
+    key = [NETWORK, file_digest(weights_file(NETWORK)), code_digest(inspect.getsource(efficientnet_lite))]
+    features = cached_features(network, load_pictures(cases["path"], SIZE, threads), key)
     return np.asarray(features[np.arange(len(cases))])
 
 

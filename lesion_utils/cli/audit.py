@@ -30,9 +30,9 @@ def audit(
         refuse_page(html, metadata, predictions)
         if sheet:
             require_suffix(sheet, ".png", "the sheet")
-        from lesion_utils.checks.audit_folder import audit_folder  # imports TensorFlow
+        from lesion_utils.checks.audit_folder import audit_folder  # slow
         from lesion_utils.checks.predictions import read_predictions
-        from lesion_utils.reports import write_page
+        from lesion_utils.rendering import write_page
 
         table = None if predictions is None else read_predictions(predictions).frame
         audited = audit_folder(folder, metadata, table, threads)

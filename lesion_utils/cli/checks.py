@@ -181,7 +181,7 @@ def score(
         )
         shown = {"score": judged, "name": harmless(predictions.name), "cells": estimate_cells} | in_words(judged)
         if html:
-            from lesion_utils.reports import write_page
+            from lesion_utils.rendering import write_page
 
             write_page(html, "score.html.j2", **shown, figure=_diagram(judged))
     finish(as_dict(judged), "score.txt.j2", as_json, int(bool(judged.findings)), **shown)
@@ -225,7 +225,7 @@ def compare(
         )
         shown = {"found": found, "difference": difference_cells, "losses": COMPARED_LOSSES}
         if html:
-            from lesion_utils.reports import write_page
+            from lesion_utils.rendering import write_page
 
             write_page(html, "compare.html.j2", **shown, figure=_differences(found))
     finish(found.as_dict(), "compare.txt.j2", as_json, 0, **shown)

@@ -112,7 +112,7 @@ def harmless(text: object) -> str:
 
 def finish(result: dict[str, Any], template: str, as_json: bool, exit_code: int, **shown: Any) -> NoReturn:
     """Prints ``result`` as JSON, or by ``template`` with further values ``shown``; exits with ``exit_code``."""
-    from lesion_utils.reports import render  # slow
+    from lesion_utils.rendering import render  # slow
 
     text = json.dumps(result, indent=1) if as_json else harmless(render(template, result=result, table=_table, **shown))
     typer.echo(text.rstrip("\n"))
