@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from platformdirs import user_cache_path
 
 from lesion_utils.errors import InputError
 
 BY_HAND = "LESION_BY_HAND"  # set in notebooks that no job of a study runs, where JOB is not set
 JOB = "LESION_JOB"
 PROJECT = Path(__file__).resolve().parents[1]
+IS_CHECKOUT = (PROJECT / "pyproject.toml").is_file()  # otherwise PROJECT is a folder of installed packages
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # endings of pictures that people hand in
 
 
@@ -36,8 +38,10 @@ def resolve(path: str | Path) -> Path:
 
 
 def output_root() -> Path:
-    """The folder that holds ``runs/`` and ``reports/``: the project, or ``LESION_OUTPUT`` (used by tests)."""
-    return resolve(os.environ.get("LESION_OUTPUT", PROJECT))
+    """The folder that holds ``runs/`` and ``reports/``: the project, or ``LESION_OUTPUT`` (used by tests); the user's
+    folder for caches where the package is installed without a checkout.
+    """
+    return resolve(os.environ.get("LESION_OUTPUT") or (PROJECT if IS_CHECKOUT else user_cache_path("lesion-utils")))
 
 
 def run_folder(study: str) -> Path:

@@ -6,20 +6,28 @@ Ctrl-C or SIGTERM.
 
 import errno
 import importlib
+import importlib.metadata
+import json
 import os
 import re
+import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import typer
 import typer.core
+
+from lesion_utils.errors import InputError
 
 # jsonschema, which nbformat and Snakemake import, builds a grammar of web addresses: a second in every process of a
 # study, for a check that no notebook needs. Without this package it skips the check. Only the command does this.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
+PACKAGE = "lesion-utils"
 GROUPS = {  # command: module that has it; a module is imported when its command is called, because many are slow
     "Run a study": {
         "study": "study",
@@ -37,6 +45,8 @@ GROUPS = {  # command: module that has it; a module is imported when its command
     "Upkeep of the project": dict.fromkeys(("refresh-notebooks", "refresh-readme"), "upkeep"),
 }
 MODULES = {command: module for commands in GROUPS.values() for command, module in commands.items()}
+# The other commands work on the studies of a checkout: the folder of the project, with its notebooks and studies.
+ANYWHERE = {"matrix", "report", "score", "compare", "leakcheck", "audit", "evaluate", "predict"}
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 RENAMED = {"refs": "refresh-notebooks", "readme": "refresh-readme", "check": "check-data"}
 BUG = "This is an error of the program, not of your input. Please report it with the lines above."
@@ -58,15 +68,33 @@ class Commands(typer.core.TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in MODULES:
             return None
+        if cmd_name not in ANYWHERE:
+            refuse_outside_a_checkout(cmd_name)
         module = importlib.import_module(f"lesion_utils.cli.{MODULES[cmd_name]}")
         command = typer.Typer(**SETTINGS)
         command.command(cmd_name, help=help_of(cmd_name))(getattr(module, cmd_name.replace("-", "_")))
         return typer.main.get_command(command)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """As Typer's, but without importing every command."""
+        names = [name for name in MODULES if name.startswith(incomplete)]
+        options = super(typer.core.TyperGroup, self).shell_complete(ctx, incomplete)
+        return [typer.core.CompletionItem(name, help=summary_of(name)) for name in names] + options
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title, commands in GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl([(command, help_of(command).split("\n\n")[0].strip()) for command in commands])
+                formatter.write_dl([(command, summary_of(command)) for command in commands])
+
+
+def refuse_outside_a_checkout(command: str) -> None:
+    from lesion_utils.paths import IS_CHECKOUT  # slow
+
+    if not IS_CHECKOUT:
+        where = (
+            f"`lesion {command}` works on studies, which are in the project's folder and not in the installed package"
+        )
+        raise InputError(f'{where}. Fix: in a copy of that folder, pip install -e ".[study]", then call it again.')
 
 
 def help_of(command: str) -> str:
@@ -75,7 +103,11 @@ def help_of(command: str) -> str:
     return re.sub(r"^(?=\S.*:\n  )", "\b\n", text, flags=re.M)
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, help=__doc__, **SETTINGS)
+def summary_of(command: str) -> str:
+    return help_of(command).split("\n\n")[0].strip()
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, help=__doc__, **SETTINGS | {"add_completion": True})
 
 
 def main() -> None:
@@ -83,20 +115,58 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
-            from lesion_utils.paths import output_root
-
-            file = error.filename or f"a file in {output_root()}"
-            fix = "Fix: free space or allow writing there, then run the same command again."
-            print(f"error: {file} cannot be written: {error.strerror}. {fix}", file=sys.stderr)
+        if os.environ.get("_LESION_COMPLETE"):
+            sys.exit(1)  # a shell that completes a line shows all that it gets
+        if problem := _problem_of_user(error):
+            print(f"error: {problem}", file=sys.stderr)
             sys.exit(2)
         traceback.print_exc()
         print(BUG, file=sys.stderr)
         sys.exit(70)
 
 
+def _problem_of_user(error: Exception) -> str:
+    """What the person who calls the command can mend, with its fix; "" for an error of the program."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("lesion_utils"):
+        needs = f"the package {error.name} is not installed; training, models and notebooks need the extra [study]"
+        return f"{needs}. Fix: {sys.executable} -m pip install {_this_package('study')}"
+    if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+        from lesion_utils.paths import output_root
+
+        file = error.filename or f"a file in {output_root()}"
+        fix = "Fix: free space or allow writing there, then run the same command again."
+        return f"{file} cannot be written: {error.strerror}. {fix}"
+    return ""
+
+
+def _this_package(extra: str) -> str:
+    """This package with ``extra``, from where it was installed, in the words of pip."""
+    source = json.loads(importlib.metadata.distribution(PACKAGE).read_text("direct_url.json") or "{}")
+    url, vcs = source.get("url", ""), source.get("vcs_info", {}).get("vcs")
+    if url.startswith("file:"):
+        editable = "-e " if source.get("dir_info", {}).get("editable") else ""
+        return editable + shlex.quote(f"{url2pathname(urlsplit(url).path)}[{extra}]")
+    return shlex.quote(f"{PACKAGE}[{extra}]" + (f" @ {f'{vcs}+' if vcs else ''}{url}" if url else ""))
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from lesion_utils.digests import commit
+        from lesion_utils.paths import IS_CHECKOUT
+
+        where = f", commit {commit()}" if IS_CHECKOUT else ""
+        typer.echo(f"{PACKAGE} {importlib.metadata.version(PACKAGE)}{where}")
+        raise typer.Exit
+
+
 @app.callback()
-def end_with_the_study() -> None:
+def end_with_the_study(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     run_by = os.environ.get("LESION_RUN_BY", "")
     if run_by.isdigit():  # a job of a study ends with it, even if the study is killed; Slurm ends those on a cluster
         from lesion_utils.pipeline import die_with
