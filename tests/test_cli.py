@@ -1,12 +1,19 @@
 """The command ``lesion``: every subcommand is there, and a study's many processes import no more than they need."""
 
+import importlib.metadata
+import json
+import os
 import subprocess
 import sys
+from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from lesion_utils import cli
 from lesion_utils.cli import GROUPS, MODULES, RENAMED, app
+from lesion_utils.digests import commit
 from lesion_utils.paths import PROJECT
 from lesion_utils.study import STAGES
 
@@ -38,6 +45,7 @@ def test_the_help_imports_no_command():
 def test_every_command_says_what_it_does(command):
     done = CliRunner().invoke(app, [command, "--help"])
     assert done.exit_code == 0 and f"{command} [OPTIONS]" in done.output
+    assert "Exit codes: 0 " in done.output and f"  lesion {command}" in done.output.split("Example")[1]
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("stdy", "study"), ("page", "pages"), ("leak-check", "leakcheck")])
@@ -65,6 +73,50 @@ def test_the_command_builds_no_grammar_of_web_addresses_and_the_package_changes_
     notebooks = "import nbformat, nbconvert, papermill"
     assert "lark" not in imported(f"import lesion_utils.cli\n{notebooks}")
     assert "rfc3987_syntax" not in imported("import lesion_utils")
+
+
+def test_the_version_is_that_of_the_package_and_of_the_checkout():
+    words = CliRunner().invoke(app, ["--version"]).output.split()
+    assert words[:2] == ["lesion-utils", f"{version('lesion-utils')},"] and commit().split()[0] in words
+
+
+def completed(*words: str) -> list[str]:
+    """What a shell offers for the last of ``words``."""
+    asked = {"_LESION_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    code = "import sys; sys.argv = ['lesion']; from lesion_utils.cli import main; main()"
+    call = [sys.executable, "-c", code]
+    return subprocess.run(call, cwd=PROJECT, env=os.environ | asked, capture_output=True, text=True).stdout.split()
+
+
+def test_a_shell_completes_commands_and_options():
+    assert completed("lesion", "refresh") == ["refresh-notebooks", "refresh-readme"]
+    assert completed("lesion", "score", "--mela") == ["--melanoma"]
+    assert "--version" in completed("lesion", "--")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (None, "'lesion-utils[study]'"),
+        ({"url": "file:///a%20b", "dir_info": {}}, "'/a b[study]'"),
+        ({"url": "file:///a", "dir_info": {"editable": True}}, "-e '/a[study]'"),
+        (
+            {"url": "https://host/x.git", "vcs_info": {"vcs": "git"}},
+            "'lesion-utils[study] @ git+https://host/x.git'",
+        ),
+    ],
+)
+def test_a_missing_package_of_the_extra_is_no_error_of_the_program(monkeypatch, capsys, source, words):
+    def app():
+        raise ModuleNotFoundError("No module named 'snakemake'", name="snakemake")
+
+    installed = SimpleNamespace(read_text=lambda _: source and json.dumps(source))
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: installed)
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    message = capsys.readouterr().err
+    assert ended.value.code == 2 and "snakemake" in message and message.endswith(f"-m pip install {words}\n")
 
 
 def test_an_unknown_stage_is_refused_with_those_there_are():
