@@ -1,14 +1,15 @@
 # make study [STUDY=quick DATA=… HAM10000=… ISIC2018=… WEIGHTS=… THREADS=… FULL=1 VERBOSE=1 WHERE=slurm SNAKEMAKE='…']
-# make verify [STUDY=…]   make test [THREADS=…]   make test-fast   make slurm-test   make lab   make refresh-notebooks
-# make lock   make bench   make faults
+# make verify [STUDY=…]   make test [THREADS=…]   make test-fast   make test-pythons   make slurm-test   make lab
+# make refresh-notebooks   make lock   make bench   make faults
 # GPU=1 with any of them adds CUDA's libraries for TensorFlow, once.
 STUDY ?= quick
 PYTHON ?= python3
-BIN = .venv/bin
+VENV = .venv
+BIN = $(VENV)/bin
 PIP = $(BIN)/pip install --disable-pip-version-check
 SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder
 SETTING = $(if $(THREADS),LESION_THREADS=$(THREADS))
-READY = $(if $(GPU),.venv/gpu,.venv/installed)
+READY = $(if $(GPU),$(VENV)/gpu,$(VENV)/installed)
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(HAM10000),--ham10000 "$(HAM10000)") \
           $(if $(ISIC2018),--isic2018 "$(ISIC2018)") \
           $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(THREADS),--threads $(THREADS)) \
@@ -30,6 +31,15 @@ verify: $(READY)
 # Under 3 minutes on two cores: no training of minutes, no browser, no installation, no whole study, no real data.
 test-fast: check $(READY)
 	$(SETTING) $(BIN)/pytest $(SIDE_BY_SIDE) tests -m "not slow and not browser and not real_data"
+
+# `make test-fast` with each Python of the package that is installed, by itself or by pyenv, in an environment of its own.
+test-pythons:
+	@for version in 3.11 3.12 3.13; do \
+	  python=$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
+	  python=$${python:-$$(command -v python$$version)}; \
+	  if [ -z "$$python" ]; then echo "left out: Python $$version is not installed"; \
+	  else $(MAKE) test-fast VENV=.venv-$$version PYTHON="$$python" || exit; fi; \
+	done
 
 # Starts a Slurm of one node in a temporary folder. Needs Debian's slurm-wlm, munge, slurmdbd and mariadb-server.
 slurm-test: $(READY)
@@ -60,21 +70,21 @@ faults: $(READY)
 	LESION_KILLS=50 LESION_INPUTS=10000 LESION_FAULTS=benchmarks/reliability.json $(BIN)/pytest tests/faults
 	$(BIN)/python -m benchmarks.reliability
 
-.venv/installed: requirements.lock pyproject.toml
+$(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "make needs Python 3.11 to 3.13, found %d.%d. Fix: make PYTHON=python3.12 …" % v)'
-	@echo "Installing the packages of requirements.lock into .venv: about 2 GB, minutes, only once."
-	@$(PYTHON) -m venv --clear .venv
+	@echo "Installing the packages of requirements.lock into $(VENV): about 2 GB, minutes, only once."
+	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) --require-hashes -r requirements.lock
 	@$(PIP) --no-deps -e .
 	@touch $@
 
 # The extra [gpu] of pyproject.toml, with the TensorFlow of the lock; it goes with its .venv.
-.venv/gpu: .venv/installed
-	@echo "Installing CUDA's libraries for TensorFlow into .venv: gigabytes, only once."
+$(VENV)/gpu: $(VENV)/installed
+	@echo "Installing CUDA's libraries for TensorFlow into $(VENV): gigabytes, only once."
 	@$(PIP) "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([^ ;]*\).*/\1/p' requirements.lock)"
 	@touch $@
 
 lock:
-	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra dev --python-version 3.11 --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra study --extra dev --python-version 3.11 --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
-.PHONY: study verify test test-fast slurm-test check lab refresh-notebooks refs lock bench faults
+.PHONY: study verify test test-fast test-pythons slurm-test check lab refresh-notebooks refs lock bench faults

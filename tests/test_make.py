@@ -82,3 +82,24 @@ def test_an_installation_says_so_before_pip_starts(checkout):
     assert "requirements.lock" in first and ".venv" in first
     assert [line.split("|")[0] for line in others] == ["pip", "pip", "lesion"]
     assert "--quiet" not in "".join(others)
+
+
+def test_the_fast_tests_run_with_each_python_that_is_installed(checkout, monkeypatch):
+    shutil.copytree(checkout / ".venv", checkout / ".venv-3.12")
+    (checkout / ".venv-3.12" / "installed").unlink()
+    python = checkout / "pyenv" / "versions" / "3.12.1" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
+    programs = checkout / "programs"  # no Python
+    programs.mkdir()
+    for name in ("make", "sh", "ls", "tail", "touch", "id"):
+        (programs / name).symlink_to(shutil.which(name))
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("PYENV_ROOT", str(checkout / "pyenv"))
+    lines = output_of_make(checkout, "--silent", "test-pythons")
+    assert [line for line in lines if "left out" in line] == [
+        f"left out: Python {version} is not installed" for version in ("3.11", "3.13")
+    ]
+    assert any(".venv-3.12" in line and "requirements.lock" in line for line in lines)
+    assert [line.split("|")[0] for line in lines if "|" in line] == ["pip", "pip", "ruff", "ruff", "mypy", "pytest"]
