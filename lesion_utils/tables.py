@@ -5,10 +5,14 @@ Row ``i`` of a frame is row ``i + 2`` of its file, whose header is row 1; frames
 
 import codecs
 import csv
+import gzip
+import io
 import re
 import warnings
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -22,8 +26,8 @@ ROUNDING = 1e-6  # by which a float32 sum of probabilities may exceed 1
 
 
 def read_table(path: Path, expected: str) -> pd.DataFrame:
-    """Reads the table in ``path`` (commas, semicolons or tabs, UTF-8 or UTF-16; or Parquet): every cell a stripped
-    string, "" if empty.
+    """Reads the table in ``path`` (commas, semicolons or tabs, UTF-8 or UTF-16, also as .gz; or Parquet): every cell a
+    stripped string, "" if empty.
 
     ``expected`` names the columns in messages. Raises InputError for a file that is missing, unreadable, empty, over
     200 MB (it is not opened), not text, or not a table.
@@ -53,10 +57,24 @@ def encoding_of(start: bytes) -> str:
     return "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
+def _opened(path: Path) -> BinaryIO:
+    """The bytes of ``path``; of a .gz file those that it holds, if they are not too many."""
+    if path.suffix.lower() != ".gz":
+        return path.open("rb")
+    try:
+        with gzip.open(path) as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"damaged: {error}") from error
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it holds over {MOST_BYTES / 1e6:,.0f} MB")
+    return io.BytesIO(content)
+
+
 def _text_cells(path: Path) -> pd.DataFrame:
-    with path.open("rb") as file:
-        encoding = encoding_of(file.read(2))
-    with path.open(encoding=encoding, newline="") as file:
+    with _opened(path) as raw:
+        encoding = encoding_of(raw.read(2))
+    with _opened(path) as raw, io.TextIOWrapper(raw, encoding, newline="") as file:
         if not (start := file.read(65536)).strip():
             return pd.DataFrame()
         file.seek(0)

@@ -1,5 +1,6 @@
 """The command that compares two classifiers on the same images: known differences, pairing, groups, bad input."""
 
+import gzip
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from lesion_utils.checks.compare import COMPARED, compare_predictions
 from lesion_utils.checks.predictions import read_predictions
 from lesion_utils.cli import app
+from lesion_utils.tracked import tracked_folder
 
 CLASSES = ["bkl", "mel", "nv"]
 
@@ -43,12 +45,45 @@ def tables(tmp_path):
     return paths
 
 
+@pytest.fixture
+def studies(tables):
+    """The same tables as tracked predictions of two studies: the test split of the first run, and validation of one."""
+    for study, table, splits in (("one", tables[0], ["test", "validation"]), ("some/two", tables[1], ["test"])):
+        folder = tracked_folder(study) / "cnn" / "r0"
+        folder.mkdir(parents=True)
+        for split in splits:
+            (folder / f"{split}.csv.gz").write_bytes(gzip.compress(table.read_bytes()))
+    return ["one/cnn", "some/two/cnn"]
+
+
 def lesion(*words):
     return CliRunner().invoke(app, ["compare", *map(str, words)])
 
 
 def compared(first, second, **options):
     return compare_predictions(read_predictions(first), read_predictions(second), resamples=1000, **options)
+
+
+def test_recipes_of_studies_are_compared_by_name_or_folder_as_their_tables_are(tables, studies):
+    expected = json.loads(lesion(*tables, "--json", "--resamples", "200").stdout)
+    for given in (studies, [studies[0], tracked_folder("some/two") / "cnn"], [tables[0], studies[1]]):
+        found = json.loads(lesion(*given, "--json", "--resamples", "200").stdout)
+        assert found["numbers"] == expected["numbers"] and found["second"].endswith("cnn")
+
+
+def test_a_split_or_recipe_that_a_study_has_not_is_refused(studies):
+    done = lesion(*studies, "--split", "validation")
+    assert done.exit_code == 2 and "no table of the validation split" in done.output and "--split" in done.output
+    done = lesion(studies[0], "some/two/other")
+    assert done.exit_code == 2 and "some/two/other does not exist" in done.output
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-20], lambda data: b"no gzip", lambda data: b""])
+def test_a_damaged_gzip_file_is_refused(studies, spoil):
+    file = tracked_folder("one") / "cnn/r0/test.csv.gz"
+    file.write_bytes(spoil(file.read_bytes()))
+    done = lesion(*studies)
+    assert done.exit_code == 2 and str(file) in done.output and "Expected a CSV" in done.output
 
 
 def test_the_difference_is_that_of_the_images_that_only_one_gets_right(tables):

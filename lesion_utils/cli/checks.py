@@ -3,7 +3,7 @@
 import base64
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -188,8 +188,13 @@ def score(
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A.csv", help="prediction table, as of `lesion score`")],
-    second: Annotated[Path, typer.Argument(metavar="B.csv", help="of the same images")],
+    first: Annotated[
+        Path, typer.Argument(metavar="A.csv|STUDY/RECIPE", help="prediction table, as of `lesion score`, or a recipe")
+    ],
+    second: Annotated[Path, typer.Argument(metavar="B.csv|STUDY/RECIPE", help="of the same images")],
+    split: Annotated[
+        Literal["validation", "test"], typer.Option(help="of a recipe whose study has run; its first run is taken")
+    ] = "test",
     by: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="what is drawn for the CIs, as patient_id [lesion_id]")
     ] = None,
@@ -210,7 +215,8 @@ def compare(
         cases = None if metadata is None else read_metadata(metadata)
         names = _asked(image_id=image_id, label=label, predicted=predicted, lesion_id=by)
         labels = None if truth is None else read_truth(truth)
-        tables = [read_predictions(path, cases, names, labels) for path in (first, second)]
+        files = [_file_of(path, split) for path in (first, second)]
+        tables = [read_predictions(path, cases, names, labels) for path in files]
         called = [path.name if first.name != second.name else str(path) for path in (first, second)]
         found = compare_predictions(
             tables[0],
@@ -229,6 +235,19 @@ def compare(
 
             write_page(html, "compare.html.j2", **shown, figure=_differences(found))
     finish(found.as_dict(), "compare.txt.j2", as_json, 0, **shown)
+
+
+def _file_of(given: Path, split: str) -> Path:
+    """The prediction table that is ``given`` by its path, by the folder of a training, or as STUDY/RECIPE."""
+    from lesion_utils.tracked import tracked_folder
+
+    folder = given if given.is_dir() else tracked_folder(given.parent.as_posix()) / given.name
+    if given.is_file() or not folder.is_dir():
+        return given
+    found = [path for path in (folder / f"{split}.csv.gz", folder / "r0" / f"{split}.csv.gz") if path.is_file()]
+    if not found:
+        raise InputError(f"{folder} has no table of the {split} split. Fix: --split with another, or run its study.")
+    return found[0]
 
 
 def _asked(**options: str | None) -> dict[str, str]:
