@@ -15,6 +15,7 @@ from typing import Any
 
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, cache_folder, content_digest, read_json, write_json
+from lesion_utils.progress import steps
 
 
 def digest(value: Any) -> str:
@@ -51,7 +52,8 @@ def file_digests(folder: Path, files: Sequence[Path]) -> list[str]:
     new = [name for name, mark in marks.items() if known.get(name, [])[:3] != mark]
     if new:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            content = dict(zip(new, pool.map(file_digest, (folder / name for name in new)), strict=True))
+            read = pool.map(file_digest, (folder / name for name in new))
+            content = dict(zip(new, steps(read, "hashing files", len(new)), strict=True))
         known = {name: [*mark, content.get(name) or known[name][3]] for name, mark in marks.items()}
         just = (time.time() - 1) * 1e9  # a file may be written again within one tick of the clock
         with suppress(OSError):  # where nothing can be kept, all are read again

@@ -9,6 +9,7 @@ from lesion_utils.augment import make_augmenter
 from lesion_utils.digests import code_digest, digest
 from lesion_utils.paths import cache_folder
 from lesion_utils.pictures import HELD_OUT_BATCH, ArrayCache, CachedArrays, full_batch
+from lesion_utils.progress import steps
 from lesion_utils.recipes import Augmentation, BackboneOptions
 
 _BLOCK = 4 * HELD_OUT_BATCH  # rows written at a time
@@ -52,7 +53,8 @@ def cached_features(
     cache = ArrayCache(cache_folder("features") / digest([key, view_key]))
     new = {name: row for row, name in enumerate(pictures.keys) if name not in cache}
     names = list(new)
-    for block in (names[first : first + _BLOCK] for first in range(0, len(names), _BLOCK)):
+    for start in steps(range(0, len(names), _BLOCK), f"computing features, {_BLOCK} pictures at a time"):
+        block = names[start : start + _BLOCK]
         outputs = []
         for batch in (block[first : first + HELD_OUT_BATCH] for first in range(0, len(block), HELD_OUT_BATCH)):
             inputs = pictures[[new[name] for name in batch]]

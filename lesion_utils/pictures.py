@@ -20,6 +20,7 @@ from PIL import ExifTags, Image
 from lesion_utils.audit.images import open_image
 from lesion_utils.digests import digest, file_digest
 from lesion_utils.paths import atomic_write, cache_folder, is_usable, read_json, remove, write_json
+from lesion_utils.progress import steps
 
 HELD_OUT_BATCH = 64
 _BLOCK = 256  # pictures decoded and written at a time: bounds the memory, and what a killed job loses
@@ -122,7 +123,7 @@ def load_pictures(paths: Iterable[str], image_size: tuple[int, int], threads: in
     with ThreadPoolExecutor(threads) as pool:
         keys = list(pool.map(file_digest, paths))
         new = [(key, path) for key, path in dict(zip(keys, paths, strict=True)).items() if key not in cache]
-        for first in range(0, len(new), _BLOCK):
+        for first in steps(range(0, len(new), _BLOCK), f"caching pictures, {_BLOCK} at a time"):
             block = dict(new[first : first + _BLOCK])
             cache.add([*block], np.stack([*pool.map(_decode, block.values(), itertools.repeat(image_size))]))
     return cache.read(keys)

@@ -19,6 +19,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from lesion_utils import predictions
 from lesion_utils.audit.images import open_image
 from lesion_utils.errors import InputError, first_ten
+from lesion_utils.progress import steps
 from lesion_utils.rounding import with_interval
 
 PROBES = {
@@ -84,7 +85,8 @@ def _opened(paths: tuple[str, ...], threads: int) -> tuple[np.ndarray, np.ndarra
         return np.asarray(cells), (Path(path).stat().st_size, *picture.size)
 
     with ThreadPoolExecutor(threads) as pool:
-        cells, files = zip(*pool.map(cells_and_file, paths), strict=True)
+        measured = steps(pool.map(cells_and_file, paths), "measuring pictures", len(paths))
+        cells, files = zip(*measured, strict=True)
     return np.array(cells), np.array(files)
 
 

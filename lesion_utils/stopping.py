@@ -10,7 +10,7 @@ from typing import NoReturn
 
 STOPPED = 130  # the exit code after Ctrl-C (SIGINT) and SIGTERM
 STOPPING = threading.Event()
-_SECONDS = 4  # after which the command ends even if something still waits
+SECONDS = 0.8  # after which the command ends even if something still waits; a study on a cluster takes more
 _ending = threading.Lock()
 
 
@@ -36,7 +36,7 @@ def _end_family() -> None:
     """
     import psutil  # not needed before
 
-    last = time.monotonic() + _SECONDS
+    last = time.monotonic() + SECONDS
     while time.monotonic() < last:
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):  # it may have ended
@@ -52,5 +52,6 @@ def end() -> NoReturn:
     """Says how to go on and ends this process at once: threads of libraries may crash in the usual end of a program."""
     _ending.acquire()  # never released: it is said once
     with suppress(OSError):  # the terminal may be gone
-        os.write(2, b"stopped. To go on, run the same command again.\n")
+        after_bar = b"\n" if os.isatty(2) else b""  # or after the ^C that the terminal shows
+        os.write(2, after_bar + b"stopped. To go on, run the same command again.\n")
     os._exit(STOPPED)

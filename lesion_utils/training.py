@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesion_utils import predictions, tracked
+from lesion_utils import predictions, progress, tracked
 from lesion_utils.audit.images import pixel_digests
 from lesion_utils.augment import make_augmenter, visible_area_and_fill
 from lesion_utils.batches import Batches, batches
@@ -35,7 +35,6 @@ from lesion_utils.study import VALIDATION_COPIES
 
 _FILES = ("model.keras", "history.csv", "probabilities.npz", PROVENANCE)
 _HELD_OUT = ("validation", VALIDATION_COPIES, "test")  # splits that are predicted, as far as they have cases
-IN_JUPYTERLAB = "JPY_SESSION_NAME" in os.environ  # set by the Jupyter server, not by papermill or nbval
 
 
 @dataclass(frozen=True)
@@ -370,7 +369,7 @@ def _fit(
         seconds, rate = time.perf_counter() - began[-1], float(model.optimizer.learning_rate)
         row = {"epoch": epoch + 1, "learning_rate": rate} | logs | {"seconds": round(seconds, 2)}
         checkpoint.rows.append(row | {"phase": checkpoint.phase, "train": phase.train})
-        if not IN_JUPYTERLAB:  # which has Keras' own progress bar
+        if not progress.IN_JUPYTERLAB:  # which has Keras' own progress bar
             print(
                 f"{name} ({phase.train}) epoch {epoch + 1}/{phase.epochs}: loss {logs['loss']:.3f}, validation loss "
                 f"{logs['val_loss']:.3f}, validation balanced accuracy {logs['val_balanced_accuracy']:.3f}, "
@@ -379,7 +378,12 @@ def _fit(
             )
 
     clock = keras.callbacks.LambdaCallback(lambda *_: began.append(time.perf_counter()), on_epoch_end=record)
-    callbacks = [clock, *averages, keras.callbacks.EarlyStopping(**stopping, **monitor)]
+    left = steps * (phase.epochs - begin)
+    trained = progress.steps(range(left), f"{name} ({phase.train}): training steps", left)
+    counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: next(trained, None))
+    counter.async_safe = True  # no step waits until its loss is known
+    shown_by = [] if progress.IN_JUPYTERLAB else [counter]
+    callbacks = [clock, *shown_by, *averages, keras.callbacks.EarlyStopping(**stopping, **monitor)]
     if plateau := recipe.reduce_lr:
         options = {"factor": plateau.factor, "patience": plateau.patience, "min_lr": plateau.smallest}
         callbacks.append(keras.callbacks.ReduceLROnPlateau(**options, **monitor))
@@ -394,5 +398,5 @@ def _fit(
         validation_data=data.held_out(inputs, "validation", VALIDATION_COPIES),
         class_weight=class_weights(data.labels[data.train], kind, data.classes, recipe.effective_beta),
         callbacks=[*callbacks, checkpoint],
-        verbose=1 if IN_JUPYTERLAB else 0,
+        verbose=1 if progress.IN_JUPYTERLAB else 0,
     )

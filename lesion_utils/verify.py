@@ -15,6 +15,7 @@ from lesion_utils.claims.results import judge_study, write_results
 from lesion_utils.claims.verdicts import collect_claims, judge_claims, write_claims
 from lesion_utils.errors import InputError
 from lesion_utils.paths import output_root, read_json, report_folder
+from lesion_utils.progress import QUIET
 from lesion_utils.study import PUBLISHED, load_study
 
 EXACT = 1e-9  # numbers further apart differ
@@ -36,8 +37,13 @@ def judged_again(names: Sequence[str]) -> Iterator[tuple[str, list[str], str]]:
         yield from map(_judged, names)
         return
     processes, fresh = min(os.cpu_count() or 1, len(names)), get_context("spawn")
-    with ProcessPoolExecutor(processes, fresh, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:
+    with ProcessPoolExecutor(processes, fresh, _start_worker) as pool:
         yield from pool.map(_judged, names)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ[QUIET] = "1"  # the studies are counted, not what each computes
 
 
 def _judged(name: str) -> tuple[str, list[str], str]:

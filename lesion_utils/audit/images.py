@@ -9,6 +9,7 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from lesion_utils.errors import InputError
+from lesion_utils.progress import steps
 
 MOST_PIXELS = 60_000_000  # of a picture: 180 MB decoded
 
@@ -46,5 +47,6 @@ def pixel_digests(cases: pd.DataFrame, threads: int) -> pd.Series:
     digests = cases["pixels"].copy() if "pixels" in cases else pd.Series(None, cases.index, dtype=object)
     missing = digests.isna()
     with ThreadPoolExecutor(threads) as pool:
-        digests[missing] = list(pool.map(decoded, cases.loc[missing, "path"]))
+        read = pool.map(decoded, cases.loc[missing, "path"])
+        digests[missing] = list(steps(read, "decoding pictures", int(missing.sum())))
     return digests.rename("pixels")

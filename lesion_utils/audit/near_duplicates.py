@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from lesion_utils.audit.images import open_image
+from lesion_utils.progress import steps
 
 HASH_SIZE = 24  # frequencies per side
 THRESHOLD = 114  # most bits of HASH_SIZE² that may differ
@@ -34,7 +35,8 @@ def orientation_hashes(picture: Image.Image, size: int = HASH_SIZE) -> np.ndarra
 def picture_hashes(cases: pd.DataFrame, threads: int, size: int = HASH_SIZE) -> np.ndarray:
     """``orientation_hashes`` of n cases, (8, size²/64, n) uint64; InputError for a file that is not a picture."""
     with ThreadPoolExecutor(threads) as pool:
-        hashed = list(pool.map(lambda path: orientation_hashes(open_image(path), size), cases["path"]))
+        read = pool.map(lambda path: orientation_hashes(open_image(path), size), cases["path"])
+        hashed = list(steps(read, "hashing pictures", len(cases)))
     hashes = np.array(hashed, np.uint64).reshape(-1, len(_ORIENTATIONS), size**2 // 64)
     return np.ascontiguousarray(hashes.transpose(1, 2, 0))  # words of neighbours side by side: ten times faster
 
@@ -65,4 +67,6 @@ def near_pairs(hashes: np.ndarray, threads: int, threshold: int = THRESHOLD) -> 
         return np.column_stack([first + start, second + start, apart[first, second]]).astype(np.int64)
 
     with ThreadPoolExecutor(threads) as pool:
-        return np.concatenate([np.empty((0, 3), np.int64), *pool.map(block, range(0, hashes.shape[2], _BLOCK))])
+        starts = range(0, hashes.shape[2], _BLOCK)
+        found = steps(pool.map(block, starts), f"comparing pictures, {_BLOCK} at a time", len(starts))
+        return np.concatenate([np.empty((0, 3), np.int64), *found])

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from lesion_utils.audit.images import open_image
 from lesion_utils.audit.links import components
+from lesion_utils.progress import steps
 
 LIST = "same_lesion_candidates.csv"  # of a dataset, in its folder of reports
 NEIGHBOURS = 10  # of each picture by the network's outputs,
@@ -172,13 +173,14 @@ def structure(known: Sequence[Keypoints]) -> np.ndarray:
 def all_keypoints(cases: pd.DataFrame, threads: int) -> list[Keypoints]:
     """The keypoints of each of ``cases``, without what many pictures show in the same place."""
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        return _without_common(list(pool.map(keypoints, cases["path"])))
+        return _without_common(list(steps(pool.map(keypoints, cases["path"]), "finding keypoints", len(cases))))
 
 
 def verify(known: Sequence[Keypoints], pairs: np.ndarray, threads: int) -> pd.DataFrame:
     """The ``evidence`` of each of ``pairs``, (m, 2) row numbers of ``known``: ``first, second`` and its fields."""
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(lambda pair: evidence(known[pair[0]], known[pair[1]]), pairs.tolist()))
+        compared = pool.map(lambda pair: evidence(known[pair[0]], known[pair[1]]), pairs.tolist())
+        found = list(steps(compared, "comparing pairs of pictures", len(pairs)))
     return pd.DataFrame(pairs, columns=["first", "second"]).join(pd.DataFrame(found, columns=Evidence._fields))
 
 

@@ -1,6 +1,5 @@
 """Trained models on images: a packed model on any pictures, and models on the images of a set or of their results."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from lesion_utils.datasets.usual_names import pictures_in
 from lesion_utils.digests import file_digest
 from lesion_utils.errors import InputError
 from lesion_utils.paths import atomic_write, read_json, report_folder, require_suffix, write_json
+from lesion_utils.progress import steps
 from lesion_utils.rounding import number
 from lesion_utils.study import load_study
 from lesion_utils.tables import as_named, spreadsheet_safe
@@ -61,13 +61,12 @@ def predict(
         rows = _kept(output, network.digest)  # also of other images: nothing that was computed is lost
         left = [path for path in paths if not _is_done(path, rows)]
         new = model_file.predict_files(network, left)
-        with typer.progressbar(new, len(left), "predicting", file=sys.stderr) as progress:
-            for done, row in enumerate(progress, 1):
-                rows[row["image"]] = row
-                if done % SAVED_EVERY == 0 or done == len(left):
-                    _save(output, [rows[image] for image in sorted(rows)], network.about.classes)
-                    about = {"model": network.digest, "name": network.about.name, "table": file_digest(output)}
-                    write_json(output.with_suffix(".json"), about)
+        for done, row in enumerate(steps(new, "predicting", len(left)), 1):
+            rows[row["image"]] = row
+            if done % SAVED_EVERY == 0 or done == len(left):
+                _save(output, [rows[image] for image in sorted(rows)], network.about.classes)
+                about = {"model": network.digest, "name": network.about.name, "table": file_digest(output)}
+                write_json(output.with_suffix(".json"), about)
     asked = [rows[str(path)] for path in paths]
     problems = [row for row in asked if row["problem"]]
     again = f", {len(paths) - len(left):,} of them before" if len(left) < len(paths) else ""

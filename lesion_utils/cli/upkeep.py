@@ -5,11 +5,13 @@ import tempfile
 from typing import Annotated
 
 import typer
+from tqdm import tqdm
 
 from lesion_utils import pipeline
 from lesion_utils.cli.common import harmless, unusable_input_exits_2
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, atomic_write
+from lesion_utils.progress import steps
 
 
 def verify(
@@ -22,9 +24,11 @@ def verify(
     found, unusable = list[str](), list[str]()
     with unusable_input_exits_2():
         has_tables = {study: True} if study else verify.studies()
-        for name, differences, problem in verify.judged_again([name for name in has_tables if has_tables[name]]):
+        names = [name for name in has_tables if has_tables[name]]
+        for name, differences, problem in steps(verify.judged_again(names), "judging studies again", len(names)):
             result = f"{len(differences)} difference(s)" if differences else "agrees"
-            typer.echo(f"{name}: {'unusable' if problem else result}")
+            with tqdm.external_write_mode():  # takes away the bar for the time of the line
+                typer.echo(f"{name}: {'unusable' if problem else result}")
             found += differences
             unusable += [problem] if problem else []
         for name in has_tables:

@@ -13,6 +13,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from threadpoolctl import ThreadpoolController
 
+from lesion_utils.progress import steps
+
 Among: TypeAlias = np.ndarray | slice  # which of n cases count: (n,) bool
 ALL = slice(None)
 NUMPY = ThreadpoolController()
@@ -22,7 +24,8 @@ BLOCK, LARGE = 2_000_000, 100_000  # weights held as float64 at a time: 16 MB; o
 def blocks(weights: np.ndarray, among: Among = ALL) -> Iterator[np.ndarray]:
     """Some draws of the weights ``among`` the cases at a time: (b, m) float64 with contiguous columns (fastest)."""
     step = max(1, int(BLOCK / (n := weights.shape[1]) * min(1, LARGE / n)))
-    return (_by_case(weights[start : start + step, among]).T for start in range(0, len(weights), step))
+    starts = steps(range(0, len(weights), step), f"judging, {step} draws at a time")
+    return (_by_case(weights[start : start + step, among]).T for start in starts)
 
 
 def over_draws(of: Callable[[np.ndarray], np.ndarray], weights: np.ndarray, among: Among = ALL) -> np.ndarray:

@@ -22,6 +22,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.losses import BalancedAccuracy
 from lesion_utils.paths import atomic_write, is_intact, remove, seal, write_json
 from lesion_utils.pictures import HELD_OUT_BATCH, CachedArrays, full_batch
+from lesion_utils.progress import steps
 from lesion_utils.recipes import Positive, Recipe, Strict
 from lesion_utils.runtime import backend, keras, tf
 
@@ -146,7 +147,7 @@ class Model(NamedTuple):
         if pictures.shape[1:] != (expected := (*self.image_size, 3)):
             raise InputError(f"pictures of shape {pictures.shape[1:]}. The model in {self.path} expects {expected}.")
         probabilities = []
-        for first in range(0, len(pictures), HELD_OUT_BATCH):
+        for first in steps(range(0, len(pictures), HELD_OUT_BATCH), f"predicting, {HELD_OUT_BATCH} at a time"):
             batch = pictures[first : first + HELD_OUT_BATCH]
             probabilities.append(self.outputs(full_batch(batch))[: len(batch)])
         return np.concatenate(probabilities)
