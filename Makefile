@@ -1,4 +1,5 @@
-# make study [STUDY=quick DATA=… HAM10000=… ISIC2018=… WEIGHTS=… THREADS=… FULL=1 VERBOSE=1 WHERE=slurm SNAKEMAKE='…']
+# make study [STUDY=quick DATA=… HAM10000=… ISIC2018=… WEIGHTS=… THREADS=… FULL=1 VERBOSE=1 QUIET=1 WHERE=slurm SNAKEMAKE='…']
+#           STUDY may hold several names: STUDY="a b"
 # make verify [STUDY=…]   make test [THREADS=…]   make test-fast   make test-pythons   make slurm-test   make lab
 # make refresh-notebooks   make lock   make bench   make faults
 # GPU=1 with any of them adds CUDA's libraries for TensorFlow, once.
@@ -13,7 +14,7 @@ READY = $(if $(GPU),$(VENV)/gpu,$(VENV)/installed)
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(HAM10000),--ham10000 "$(HAM10000)") \
           $(if $(ISIC2018),--isic2018 "$(ISIC2018)") \
           $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(THREADS),--threads $(THREADS)) \
-          $(if $(FULL),--full) $(if $(VERBOSE),--verbose) \
+          $(if $(FULL),--full) $(if $(VERBOSE),--verbose) $(if $(QUIET),--quiet) \
           $(if $(WHERE),--where "$(WHERE)") $(if $(SNAKEMAKE),--snakemake='$(SNAKEMAKE)')
 
 # Without `exec`, a signal that make passes on would end a shell alone.

@@ -2,12 +2,14 @@
 
 import ast
 import functools
+import logging
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -59,6 +61,11 @@ class Job:
     @property
     def name(self) -> str:
         return run_name(self.notebook, self.run)
+
+
+def rule_name(study: str, job: str, several: bool) -> str:
+    """The name of a job of ``study`` in the graph, which may hold ``several`` studies."""
+    return f"{study.replace('/', '.')}.{job}" if several else job
 
 
 def notebook_path(notebook: str) -> Path:
@@ -175,7 +182,8 @@ def edited(params: StudyParams) -> dict[str, list[str]]:
             found[run_name(STAGE_NOTEBOOKS[params.stage_of(name)], run)] += damaged
     pages = [*sorted(report_folder(params.study).glob("*.html")), report_folder(params.study) / tracked.PAGES]
     cases = tracked.tracked_folder(params.study) / tracked.CASES
-    found["reports"] = [path for path in (*pages, cases) if not is_intact(path)]
+    all_studies = report_folder("") / INDEX
+    found["reports"] = [path for path in (*pages, cases, all_studies) if not is_intact(path)]
     return {name: [os.path.relpath(path, folder) for path in paths] for name, paths in found.items() if paths}
 
 
@@ -209,20 +217,30 @@ def values(params: StudyParams, notebook: str) -> dict[str, Any]:
     return used | folders
 
 
-def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
+def execute(
+    params: StudyParams, notebook: str, limit: int | None = None, cell_limit: int | None = None
+) -> tuple[str, float]:
     """Runs ``notebook`` for the study and run of ``params``; returns the error's text ('' if none) and seconds. The
-    notebook is in ``executed/``, or in ``failed/`` if a cell or the kernel failed or time ran out.
+    notebook is in ``executed/``, or in ``failed/`` if a cell or the kernel failed or time ran out: after ``limit``
+    seconds, or ``cell_limit`` seconds in one cell.
     """
     name = run_name(notebook, params.run)
     executed, failed = (run_folder(params.study) / kind / f"{name}.ipynb" for kind in ("executed", "failed"))
     unfinished = executed.with_name(f".{name}.ipynb")
     for folder in (executed.parent, failed.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    start, error = time.time(), ""
-    try:
-        _papermill(notebook, unfinished, values(params, notebook), stdout_file=sys.stdout, stderr_file=sys.stderr)
-    except Exception as problem:  # also a dead kernel and a time-out, which papermill does not wrap
-        error = f"{getattr(problem, 'ename', type(problem).__name__)}: {getattr(problem, 'evalue', problem)}"
+    start, error, ended = time.time(), "", threading.Event()
+    options = {"stdout_file": sys.stdout, "stderr_file": sys.stderr, "execution_timeout": cell_limit}
+    with _at_most(limit, ended):
+        try:
+            _papermill(notebook, unfinished, values(params, notebook), **options)
+        except Exception as problem:  # also a dead kernel and a time-out, which papermill does not wrap
+            error = f"{getattr(problem, 'ename', type(problem).__name__)}: {getattr(problem, 'evalue', problem)}"
+            fix = "Fix: run the same command again, with a longer limit or none; it goes on from the last checkpoint."
+            if ended.is_set():
+                error = f"it took longer than --timeout {limit} (seconds). {fix}"
+            elif type(problem).__name__ == "CellTimeoutError":
+                error = f"a cell took longer than --cell-timeout {cell_limit} (seconds). {fix}"
     if not error:
         failed.unlink(missing_ok=True)
     if unfinished.exists():
@@ -231,9 +249,29 @@ def execute(params: StudyParams, notebook: str) -> tuple[str, float]:
     return error, time.time() - start
 
 
+@contextmanager
+def _at_most(seconds: int | None, ended: threading.Event) -> Iterator[None]:
+    """After ``seconds`` sets ``ended`` and kills what this process has started, such as a kernel, or still starts."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5 if ended.is_set() else seconds):
+            ended.set()
+            for child in psutil.Process().children(recursive=True):
+                child.kill()
+
+    if seconds:
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
 def _papermill(notebook: str, output: Path | None, parameters: dict, **options: Any) -> nbformat.NotebookNode:
     import papermill  # slow to import, needed by few commands
 
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are raised, too
     # The kernel is reached through files instead of ports: no race for a port, nothing open to the network.
     with tempfile.TemporaryDirectory(prefix="lesion") as sockets, patch.dict(os.environ, JUPYTER_RUNTIME_DIR=sockets):
         os.environ.pop("LESION_THREADS", None)  # for nbval alone; here `threads` is a parameter

@@ -17,7 +17,7 @@ from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.datasets.registry import LAYOUTS, study_datasets
 from lesion_utils.datasets.usual_names import OF_CASES, one_spelling
 from lesion_utils.errors import InputError, did_you_mean
-from lesion_utils.paths import BY_HAND, JOB, PROJECT, run_folder, run_name, write_json
+from lesion_utils.paths import BY_HAND, JOB, PROJECT, output_root, run_folder, run_name, write_json
 from lesion_utils.recipes import RENAMED, Count, Name, Positive, Recipe, Strict, nested_types
 
 STAGES = ("baseline", "rebalancing", "transfer")
@@ -196,8 +196,8 @@ class StudyParams(Strict):
     @property
     def command(self) -> str:
         """The command that runs the study, named as it was given: a file outside params/ by its path."""
-        file = os.environ.get(STUDY_FILE, "")
-        return f"make study STUDY={file if Path(file).stem == self.study.split('/')[-1] else self.study}"
+        files = {Path(file).stem: file for file in os.environ.get(STUDY_FILE, "").split(os.pathsep)}
+        return f"make study STUDY={files.get(self.study.split('/')[-1], self.study)}"
 
     def model_folder(self, name: str, run: int | None = None) -> Path:
         """``runs/<study>/models/<name>/r<run>``: the folder of training ``name`` in ``run``, by default this run."""
@@ -211,8 +211,14 @@ def study_names() -> list[str]:
     return [path.relative_to(folder).with_suffix("").as_posix() for path in files if path.name != CLAIMS.name]
 
 
+def variant_file(study: str) -> Path:
+    """The file of a study that ``lesion sweep`` writes, beside its run folder."""
+    return output_root() / "runs" / f"{study}.yml"
+
+
 def study_file(study: str) -> Path:
-    """``params/<study>.yml``, also for ``<study>_full``; a name with ``.yml`` may also be a file in the working folder.
+    """``params/<study>.yml``, also for ``<study>_full``, or the file of a variant that ``lesion sweep`` has written; a
+    name with ``.yml`` may also be a file in the working folder.
 
     Raises InputError with the nearest name.
     """
@@ -221,6 +227,7 @@ def study_file(study: str) -> Path:
         paths = [Path(study).expanduser().absolute(), folder / study]
     else:
         paths = [folder / f"{name}.yml" for name in dict.fromkeys((study, study.removesuffix("_full")))]
+        paths.append(variant_file(study))
     if found := next(filter(Path.is_file, paths), None):
         return found
     names = study_names()
@@ -234,8 +241,8 @@ def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyPara
 
     ``full`` applies the file's section ``full``: the study at its published size, named ``<study>_full``.
     """
-    path, folder = study_file(study), PROJECT / "params"
-    in_params = path.is_relative_to(folder)
+    path = study_file(study)
+    homes = [folder for folder in (PROJECT / "params", output_root() / "runs") if path.is_relative_to(folder)]
     where = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
     try:
         values = _read_yaml(path)
@@ -245,17 +252,17 @@ def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyPara
         raise InputError(
             f"{where}: expected `key: value` lines, found {type(values).__name__}. Fix: name the file of a study."
         )
-    name = path.relative_to(folder).with_suffix("").as_posix() if in_params else path.stem
+    name = path.relative_to(homes[0]).with_suffix("").as_posix() if homes else path.stem
     overlay = values.pop("full", None)
     if full := full or study == f"{name}_full":
         if not isinstance(overlay, dict):
             raise InputError(f"{where} has no section `full`: the study has one size only. Fix: leave out `full`.")
         values = _merged(values, overlay)
     params = validate(values | {key: value for key, value in overrides.items() if value is not None}, where)
-    if (params.study if in_params else params.study.split("/")[-1]) != name:
+    if (params.study if homes else params.study.split("/")[-1]) != name:
         raise InputError(f"{where}: key `study` is {params.study!r}. Expected {name!r}, the file's name.")
-    if not in_params:
-        os.environ[STUDY_FILE] = str(path)
+    if not homes:
+        os.environ[STUDY_FILE] = os.pathsep.join(filter(None, [os.environ.get(STUDY_FILE), str(path)]))
     if full:
         params = params.model_copy(update={"study": f"{params.study}_full"})
     if problem := next(_problems(params), None):

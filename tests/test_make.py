@@ -43,6 +43,7 @@ def test_a_study_gets_the_given_options_and_nothing_else(checkout):
     options = ["--data", "a b", "--ham10000", "../h", "--isic2018", "../i j", "--weights", "w", "--threads", "1"]
     assert make(checkout, "study", *given) == [["lesion", "study", "a folder/own.yml", *options]]
     assert make(checkout, "study", "FULL=1", "VERBOSE=1") == [["lesion", "study", "quick", "--full", "--verbose"]]
+    assert make(checkout, "study", "STUDY=a b", "QUIET=1") == [["lesion", "study", "a b", "--quiet"]]
     slurm = ("WHERE=slurm", "SNAKEMAKE=--jobs 5 --set-resources 'a:runtime=3'")
     options = ["--where", "slurm", "--snakemake=--jobs 5 --set-resources a:runtime=3"]
     assert make(checkout, "study", *slurm) == [["lesion", "study", "quick", *options]]

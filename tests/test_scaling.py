@@ -31,13 +31,13 @@ def test_hours_and_storage_grow_with_the_images_and_jobs_do_not():
 def test_a_study_on_slurm_is_refused_where_its_programs_are_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match=r"`sbatch`.*Fix: pip install -e \.\[cluster\]"):
-        cluster.options("slurm", tmp_path)
+        cluster.options("slurm", [tmp_path])
 
 
 def test_a_profile_is_one_of_the_project_or_any_folder_and_temporary_folders_are_not_inherited(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    assert cluster.options(str(tmp_path), tmp_path) == ["--profile", str(tmp_path)]
+    assert cluster.options(str(tmp_path), [tmp_path]) == ["--profile", str(tmp_path)]
     assert "TMPDIR" not in os.environ
     shipped = yaml.safe_load((PROJECT / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8"))
     assert shipped["executor"] == "slurm" and {"mem_mb", "runtime", "gpu"} <= {*shipped["default-resources"]}

@@ -5,14 +5,17 @@ Ctrl-C or SIGTERM.
 """
 
 import errno
+import functools
 import importlib
 import importlib.metadata
+import inspect
 import json
 import os
 import re
 import shlex
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -30,7 +33,7 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 PACKAGE = "lesion-utils"
 GROUPS = {  # command: module that has it; a module is imported when its command is called, because many are slow
     "Run a study": {
-        "study": "study",
+        **dict.fromkeys(("study", "sweep"), "study"),
         "new": "new",
         "verify": "upkeep",
         "claims": "upkeep",
@@ -72,7 +75,8 @@ class Commands(typer.core.TyperGroup):
             refuse_outside_a_checkout(cmd_name)
         module = importlib.import_module(f"lesion_utils.cli.{MODULES[cmd_name]}")
         command = typer.Typer(**SETTINGS)
-        command.command(cmd_name, help=help_of(cmd_name))(getattr(module, cmd_name.replace("-", "_")))
+        called = _with_quiet(getattr(module, cmd_name.replace("-", "_")))
+        command.command(cmd_name, help=help_of(cmd_name))(called)
         return typer.main.get_command(command)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
@@ -95,6 +99,22 @@ def refuse_outside_a_checkout(command: str) -> None:
             f"`lesion {command}` works on studies, which are in the project's folder and not in the installed package"
         )
         raise InputError(f'{where}. Fix: in a copy of that folder, pip install -e ".[study]", then call it again.')
+
+
+def _with_quiet(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with the option --quiet, for itself and the processes that it starts."""
+    option = Annotated[bool, typer.Option("--quiet", help="show no progress; results, warnings and errors stay")]
+    signature = inspect.signature(command)
+    quiet = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        if values.pop("quiet"):
+            os.environ["LESION_QUIET"] = "1"
+        command(**values)
+
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), quiet])  # type: ignore[attr-defined]
+    return run
 
 
 def help_of(command: str) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args, get_origin
 
 import typer
 
@@ -22,7 +22,10 @@ def _from_here(path: str | None) -> str | None:
     return path and os.path.abspath(os.path.expanduser(path))
 
 
-def _study_from_here(study: str) -> str:
+def _study_from_here(study: Any) -> Any:
+    if isinstance(study, list):  # STUDY="a b" of make is one word
+        words = [word for each in study for word in ([each] if Path(each).is_file() else each.split() or [each])]
+        return [_study_from_here(word) for word in words]
     return os.path.abspath(study) if study.endswith((".yml", ".yaml")) and Path(study).is_file() else study
 
 
@@ -42,6 +45,11 @@ Weights = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option(help="threads of each job; results depend on it")]
 Full = Annotated[bool, typer.Option("--full", help="run at the published size (section `full` of the file)")]
+LIMITS = ("timeout", "cell_timeout")
+Timeout = Annotated[
+    int | None, typer.Option(min=1, metavar="SECONDS", help="end a notebook that takes longer; the study then stops")
+]
+CellTimeout = Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="the same for each of its cells")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Melanoma = Annotated[
     str | None, typer.Option(metavar="NAME", help="name of the melanoma class; by default recognised by name")
@@ -68,22 +76,34 @@ def _choose(
 
 
 def takes_study(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives ``command(params, …)`` the argument and options that choose a study; it receives the loaded study.
+    """Gives ``command(params, …)`` the argument and options that choose a study; it receives the loaded study, or
+    where it says so a list of studies.
 
-    Its own arguments come before the study. Unusable input ends it with exit code 2.
+    Its own arguments come before the study, lists after it. Unusable input ends it with exit code 2.
     """
-    choice = inspect.signature(_choose).parameters
-    own = list(inspect.signature(command).parameters.values())[1:]
+    choice = dict(inspect.signature(_choose).parameters)
+    loaded, *own = inspect.signature(command).parameters.values()
+    if several := get_origin(loaded.annotation) is list:
+        study = choice["study"]
+        choice["study"] = study.replace(annotation=Annotated[list[str], *get_args(Study)[1:]], default=["quick"])
     arguments = [parameter for parameter in own if parameter.default is parameter.empty]
+    lists = [of for of in arguments if get_origin(getattr(of.annotation, "__origin__", None)) is list]
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
         chosen = {name: values.pop(name) for name in choice}
         with unusable_input_exits_2():
-            command(load_study(**chosen), **values)
+            if several:
+                names = chosen.pop("study")
+                command([load_study(name, **chosen) for name in names], **values)
+            else:
+                command(load_study(**chosen), **values)
 
+    before = [parameter for parameter in arguments if parameter not in lists]
     options = [parameter for parameter in own if parameter not in arguments]
-    run.__signature__ = inspect.Signature([*arguments, *choice.values(), *options])  # type: ignore[attr-defined]
+    parameters = [*before, choice["study"], *lists, *[choice[name] for name in choice if name != "study"], *options]
+    named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    run.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
     return run
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from lesion_utils import pipeline, reports, tracked
+from lesion_utils import pipeline, progress, reports, tracked
 from lesion_utils.cases import data_digest, data_folder, layout, read_pictures
-from lesion_utils.cli.common import takes_study
+from lesion_utils.cli.common import CellTimeout, Timeout, takes_study
 from lesion_utils.paths import run_folder, run_name, write_json
 from lesion_utils.study import StudyParams
 
@@ -20,7 +20,9 @@ def output_to(log: Path) -> Iterator[None]:
     """Writes to ``log`` what this process prints, and what the kernel and C libraries print past Python."""
     log.parent.mkdir(exist_ok=True)
     shown = {number: os.dup(number) for number in (1, 2)}
-    with log.open("w", buffering=1, encoding="utf-8") as stream, redirect_stdout(stream), redirect_stderr(stream):
+    log.write_bytes(b"")
+    # Progress is added to it, too, by the kernel.
+    with log.open("a", buffering=1, encoding="utf-8") as stream, redirect_stdout(stream), redirect_stderr(stream):
         try:
             for number in shown:
                 os.dup2(stream.fileno(), number)
@@ -58,12 +60,16 @@ def notebook(
     params: StudyParams,
     notebook: Annotated[str, typer.Argument(help="name of a file in notebooks/, without .ipynb")],
     run: int = 0,
+    timeout: Timeout = None,
+    cell_timeout: CellTimeout = None,
 ) -> None:
     params = params.model_copy(update={"run": run})
     name = run_name(notebook, run)
     log = run_folder(params.study) / "logs" / f"{name}.log"
-    with output_to(log) if os.environ.get("LESION_RUN_BY") else nullcontext():
-        error, seconds = pipeline.execute(params, notebook)
+    as_job = os.environ.get("LESION_RUN_BY")
+    os.environ |= {progress.LOG: str(log)} if as_job else {}
+    with output_to(log) if as_job else nullcontext():
+        error, seconds = pipeline.execute(params, notebook, timeout, cell_timeout)
         reports.write_stamp(params, notebook, error, seconds)
     tracked.keep(params, notebook)
     if error:

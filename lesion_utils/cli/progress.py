@@ -2,15 +2,19 @@
 
 import logging
 import os
+import re
 import threading
 import time
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from lesion_utils.paths import read_json, write_json
+from lesion_utils import pipeline
+from lesion_utils.paths import read_json, run_folder, write_json
+from lesion_utils.progress import is_quiet
 from lesion_utils.stopping import STOPPING
 from lesion_utils.study import StudyParams
 
@@ -20,17 +24,22 @@ HEARTBEAT = 60  # seconds without a line after which the newest line of a runnin
 class Progress(logging.Filter):
     """Reads Snakemake's log events and prints own lines; lets only warnings and errors pass unless ``verbose``.
 
-    Durations of jobs are kept in ``durations.json`` of the run folder, for the estimates of later runs.
+    Durations of jobs are kept in ``durations.json`` of the run folder, for the estimates of later runs. Jobs go by the
+    names of their rules.
     """
 
-    def __init__(self, folder: Path, params: StudyParams, verbose: bool, dry_run: bool) -> None:
+    def __init__(self, studies: list[StudyParams], verbose: bool, dry_run: bool) -> None:
         super().__init__()
-        self.folder, self.verbose, self.dry_run = folder, verbose, dry_run
+        self.verbose, self.dry_run, several = verbose, dry_run, len(studies) > 1
         self.began = self.newest_line = time.monotonic()
-        path = folder / "durations.json"
-        self.durations: dict[str, float] = read_json(path, missing={})
-        self.study_seconds = 60 * (params.measured_minutes or 0)
-        self.slots = max(1, (os.cpu_count() or 1) // params.threads)
+        self.slots = max(1, (os.cpu_count() or 1) // max(params.threads for params in studies))
+        names = {pipeline.rule_name(params.study, "", several): params for params in studies}
+        self.folders = {start: run_folder(params.study) for start, params in names.items()}
+        self.study_seconds = {start: 60 * (params.measured_minutes or 0) for start, params in names.items()}
+        self.durations: dict[str, float] = {}
+        for start, folder in self.folders.items():
+            known = read_json(folder / "durations.json", missing={})
+            self.durations |= {f"{start}{job}": seconds for job, seconds in known.items()}
         self.names: dict[int, str] = {}
         self.jobs: list[str] = []  # all that this call runs
         self.left: list[str] = []  # of these, those not done
@@ -55,14 +64,16 @@ class Progress(logging.Filter):
         elif event == "job_finished" and (job := self.names.get(record.job_id)):
             self.durations[job] = time.monotonic() - self.running.pop(job)
             self.left.remove(job)
-            write_json(self.folder / "durations.json", self.durations)
+            start = _start(job)
+            known = {name.removeprefix(start): of for name, of in self.durations.items() if _start(name) == start}
+            write_json(self.folders[start] / "durations.json", known)
             done = f"{len(self.jobs) - len(self.left)} of {len(self.jobs)} jobs"
             self._say(f"{job} done in {clock(self.durations[job])}; {done}{self._estimate()}")
         elif event == "job_error":
             logs = [self._log(record.rule_name), *map(Path, record.log)]  # its own, and on a cluster that of its job
             output = " and ".join(str(log) for log in logs if log.is_file())
-            self._say(f"{record.rule_name} failed{f'; its output: {output}' if output else ''}")
             self.failed = True
+            self._say(f"{record.rule_name} failed{f'; its output: {output}' if output else ''}")
         of_a_job = self.failed or getattr(record, "exception", None) in ("RuleException", "CalledProcessError")
         return self.verbose or (record.levelno >= logging.WARNING and not of_a_job)
 
@@ -77,10 +88,11 @@ class Progress(logging.Filter):
 
     def _estimate(self) -> str:
         """The time left, from earlier durations, else from the measured minutes of the study; '' if unknown."""
-        now, usual = time.monotonic(), self.study_seconds / max(1, len(self.jobs))
-        seconds = [self.durations.get(job, usual) - (now - self.running.get(job, now)) for job in self.left]
-        if not self.left or not all(job in self.durations or usual for job in self.left):
+        now, of_study = time.monotonic(), Counter(_start(job) for job in self.jobs)
+        usual = {job: self.study_seconds[_start(job)] / of_study[_start(job)] for job in self.left} | self.durations
+        if not self.left or not all(usual[job] for job in self.left):
             return ""
+        seconds = [usual[job] - (now - self.running.get(job, now)) for job in self.left]
         minutes = max(sum(max(0, job_seconds) for job_seconds in seconds) / self.slots, *seconds) / 60
         return f", about {minutes:,.0f} min left" if minutes >= 1 else ", under 1 min left"
 
@@ -89,15 +101,28 @@ class Progress(logging.Filter):
             time.sleep(5)
             if self.running and time.monotonic() - self.newest_line > HEARTBEAT:
                 for job in list(self.running):
-                    text = log.read_text(errors="replace").strip() if (log := self._log(job)).is_file() else ""
-                    self._say(f"{job}: {(text or 'running').splitlines()[-1][:100]}{self._estimate()}")
+                    self._say(f"{job}: {newest_line(self._log(job))}{self._estimate()}")
 
     def _log(self, job: str) -> Path:
-        return self.folder / "logs" / f"{job}.log"
+        start = _start(job)
+        return self.folders[start] / "logs" / f"{job.removeprefix(start)}.log"
 
     def _say(self, text: str) -> None:
         self.newest_line = time.monotonic()
-        typer.echo(f"[{clock(self.newest_line - self.began)}] {text}")
+        if not is_quiet() or self.failed:
+            typer.echo(f"[{clock(self.newest_line - self.began)}] {text}")
+
+
+def _start(job: str) -> str:
+    """What the name of a job's rule starts with where the graph has several studies, else ""."""
+    return "".join(job.rpartition(".")[:2])
+
+
+def newest_line(log: Path) -> str:
+    """The newest line of a job's log that this package wrote, not the log of a library: that starts with a time."""
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    own = [line for line in lines if line.strip() and not re.match(r"\d{4}-\d\d-\d\d |[IWEF]\d{4,} |WARNING:", line)]
+    return own[-1][:100] if own else "running"
 
 
 def clock(seconds: float) -> str:

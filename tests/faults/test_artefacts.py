@@ -212,7 +212,7 @@ def start(study: Study, path: Path) -> bool:
 
 def start_durations(study: Study, path: Path) -> None:
     """`make study`, which estimates the time left."""
-    Progress(run_folder("tiny"), study.params, verbose=False, dry_run=True)
+    Progress([study.params], verbose=False, dry_run=True)
 
 
 def train(study: Study, path: Path) -> object:
