@@ -15,6 +15,7 @@ from lesion_utils.audit.images import pixel_digests
 from lesion_utils.audit.same_lesion import LIST as SAME_LESION
 from lesion_utils.audit.same_lesion import merged_lesions
 from lesion_utils.datasets import LAYOUTS, Layout, ham10000, isic2018, phantom
+from lesion_utils.datasets.case_table import fetch_or
 from lesion_utils.datasets.own import GIVEN
 from lesion_utils.digests import digest, file_digest, file_digests
 from lesion_utils.errors import InputError, did_you_mean, first_ten
@@ -23,6 +24,7 @@ from lesion_utils.paths import (
     atomic_write,
     cache_folder,
     current,
+    data_root,
     is_usable,
     of_batch,
     read_json,
@@ -58,12 +60,17 @@ def data_title(params: StudyParams) -> str:
 
 
 def data_folder(params: StudyParams) -> Path:
-    """The folder of the study's images; the phantom is written on first use, into a cache by its options."""
+    """The folder of the study's images: the key ``data``, or where `lesion fetch` puts them; the phantom is written on
+    first use, into a cache by its options.
+    """
     if params.data is not None:
         return resolve(params.data)
     if not layout(params).made_up:
-        fix = f"Fix: {params.command} DATA=<folder>, or papermill … -p data <folder>."
-        raise InputError(f"study {params.study!r} needs a data folder: key `data` is not set. {fix}")
+        if (folder := data_root() / params.dataset).is_dir():
+            return folder
+        problem = f"study {params.study!r} needs a data folder: key `data` is not set, and {folder} does not exist"
+        fix = f"Fix: {fetch_or(params.dataset)}{params.command} DATA=<folder>, or papermill … -p data <folder>."
+        raise InputError(f"{problem}. {fix}")
     folder = cache_folder("phantom") / digest([phantom.version(), params.phantom.model_dump()])
     if not is_usable(folder):
         remove(folder)
@@ -74,7 +81,8 @@ def data_folder(params: StudyParams) -> Path:
 def ham10000_folder(params: StudyParams) -> Path | None:
     """The folder of HAM10000's table, from which images in another layout take their lesions; None if there is none.
 
-    For other layouts the key ``ham10000`` (InputError where it has no table), or that folder beside the data folder.
+    For other layouts the key ``ham10000`` (InputError where it has no table), or that folder beside the data folder, or
+    where `lesion fetch` puts it.
     """
     if layout(params).ham10000 == "itself":
         return data_folder(params)
@@ -82,8 +90,8 @@ def ham10000_folder(params: StudyParams) -> Path | None:
         return None
     if params.ham10000 is not None:
         return ham10000.table_file(resolve(params.ham10000)).parent
-    default = data_folder(params).parent / "ham10000"
-    return default if ham10000.metadata_files(default) else None
+    usual = [root / "ham10000" for root in (data_folder(params).parent, data_root())]
+    return next(filter(ham10000.metadata_files, usual), None)
 
 
 def related_sets(params: StudyParams) -> dict[str, pd.DataFrame]:

@@ -44,6 +44,11 @@ def output_root() -> Path:
     return resolve(os.environ.get("LESION_OUTPUT") or (PROJECT if IS_CHECKOUT else user_cache_path("lesion-utils")))
 
 
+def data_root() -> Path:
+    """``data/``, or the folder ``LESION_DATA``: where `lesion fetch` puts datasets and weights, and studies look."""
+    return resolve(os.environ.get("LESION_DATA", "data"))
+
+
 def run_folder(study: str) -> Path:
     """``runs/<study>``: all that a study computes; ``runs/by_hand/<study>`` in a notebook that no job of it runs."""
     return output_root() / "runs" / ("by_hand" if os.environ.get(BY_HAND) else "") / study

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from lesion_utils.backbones import BACKBONES, SCALINGS
 from lesion_utils.digests import file_digest
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.paths import resolve
+from lesion_utils.paths import data_root, resolve
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -161,8 +161,8 @@ class BackboneOptions(Strict):
         return [(self.drop_path and not lite, "`drop_path` needs an EfficientNet-Lite")]
 
     def weights_file(self, folder: str | None) -> Path | None:
-        """The file with the weights, in an installed package or in ``folder``, the study's ``weights``; None: random,
-        or downloaded by Keras. Raises InputError unless exactly one file fits.
+        """The file with the weights, in an installed package or in ``folder``, the study's ``weights``, by default that
+        of `lesion fetch`; None: random, or downloaded by Keras. Raises InputError unless exactly one file fits.
         """
         if self.weights == "none":
             return None
@@ -175,13 +175,14 @@ class BackboneOptions(Strict):
             raise InputError(f"there are no ImageNet weights for {self.name}. Fix: `weights: none` in the recipe.")
         if callable(pattern):
             return pattern(self.name)
-        if folder is None:
+        where = resolve(folder or data_root() / "weights")
+        files = sorted(where.glob(pattern := pattern.format(alpha=self.alpha)))
+        if folder is None and not files:
             return None
-        files = sorted(resolve(folder).glob(pattern := pattern.format(alpha=self.alpha)))
         if len(files) != 1:
             problem = f"expected one file {pattern} for {self.name}, found {first_ten(f.name for f in files) or 'none'}"
-            fix = "Fix: WEIGHTS=<folder with this file>, or no WEIGHTS to let Keras download."
-            raise InputError(f"weights folder {resolve(folder)}: {problem}. {fix}")
+            fix = "Fix: WEIGHTS=<folder with this file>, or no WEIGHTS: Keras or `lesion fetch weights` loads them."
+            raise InputError(f"weights folder {where}: {problem}. {fix}")
         return files[0]
 
     def weights_digest(self, folder: str | None) -> str:

@@ -66,9 +66,11 @@ class StudyParams(Strict):
     scaled_down_how: str = ""  # how the study is smaller than what it re-runs; empty: full-size
     measured_minutes: float | None = Field(None, gt=0)  # on two cores, training and reports
     dataset: str = "phantom"  # a layout of `datasets/registry.py` that has training images
-    data: str | None = None  # folder of the dataset; the phantom needs none
-    # folder of HAM10000, which isic9 takes lesions from; null: the folder `ham10000` next to the data folder, if there
-    # is one
+    data: str | None = (
+        None  # folder of the dataset; null: data/<dataset>, as `lesion fetch` makes it; not for the phantom
+    )
+    # folder of HAM10000, which isic9 takes lesions from; null: the folder `ham10000` next to the data folder, or in
+    # data/, if there is one
     ham10000: str | None = None
     # of own images (`folders`, `table`): each class, and whether it is benign, malignant or melanoma
     classes: dict[str, Literal["benign", "malignant", "melanoma", "unknown"]] = Field({})
@@ -76,7 +78,7 @@ class StudyParams(Strict):
     columns: dict[Literal[tuple(OF_CASES)], str] = Field({})  # type: ignore[valid-type]
     metadata: str | None = None  # of own images: the table of them, from the data folder
     isic2018: str | None = None  # folder of the ISIC 2018 Task 3 test set, the test split of `split_rule: system_000`
-    weights: str | None = None  # folder of ImageNet weights; null: Keras downloads those that no package has
+    weights: str | None = None  # folder of ImageNet weights; null: a package, data/weights, or Keras downloads them
     phantom: Phantom = Phantom()
     # by lesion, at random; or as a published system splits (003: and 004)
     split_rule: Literal["by_lesion", "system_000", "system_001", "system_002", "system_003"] = "by_lesion"

@@ -59,6 +59,7 @@ def _session_output(tmp_path_factory, threads):
 def output(tmp_path, monkeypatch) -> Path:
     """Where this test's artefacts and caches go."""
     monkeypatch.setenv("LESION_OUTPUT", str(tmp_path / "output"))
+    monkeypatch.setenv("LESION_DATA", str(tmp_path / "data"))
     for name in (BY_HAND, STUDY_FILE):  # what a test sets ends with it
         monkeypatch.setenv(name, "")
     return tmp_path / "output"

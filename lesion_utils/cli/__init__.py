@@ -33,6 +33,7 @@ sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 PACKAGE = "lesion-utils"
 GROUPS = {  # command: module that has it; a module is imported when its command is called, because many are slow
     "Run a study": {
+        "fetch": "fetch",
         **dict.fromkeys(("study", "sweep"), "study"),
         "new": "new",
         "verify": "upkeep",

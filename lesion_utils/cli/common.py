@@ -36,12 +36,14 @@ def _folder(text: str) -> Any:
 Study = Annotated[
     str, typer.Argument(help="name of a file in params/, or the path of a .yml file", callback=_study_from_here)
 ]
-Data = Annotated[str | None, _folder("the images and tables of the dataset")]
-Ham10000 = Annotated[str | None, _folder("HAM10000, for isic9; by default the folder `ham10000` next to the data")]
+Data = Annotated[str | None, _folder("the images and tables of the dataset; by default data/<dataset>")]
+Ham10000 = Annotated[
+    str | None, _folder("HAM10000, for isic9; by default the folder `ham10000` next to the data, or in data/")
+]
 Isic2018 = Annotated[str | None, _folder("the ISIC 2018 Task 3 test set, for the split system_000")]
 Weights = Annotated[
     str | None,
-    _folder("ImageNet weights; by default Keras downloads them. EfficientNet-Lite takes them from a package"),
+    _folder("ImageNet weights; by default data/weights, or Keras loads them. EfficientNet-Lite: from a package"),
 ]
 Threads = Annotated[int | None, typer.Option(help="threads of each job; results depend on it")]
 Full = Annotated[bool, typer.Option("--full", help="run at the published size (section `full` of the file)")]

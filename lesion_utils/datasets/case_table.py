@@ -13,13 +13,14 @@ from typing import Any
 import pandas as pd
 
 from lesion_utils.errors import InputError, first_ten
-from lesion_utils.tables import parse_numbers, read_table, require_columns, require_filled, require_unique
+from lesion_utils.tables import parse_numbers, read_table, refuse_rows, require_columns, require_filled, require_unique
 
 COLUMNS = [
     *("image_id", "isic_id", "path", "label", "lesion_id", "age", "sex", "localization", "dx_type", "source"),
     "published_split",
 ]
 AS_PUBLISHED = "Fix: use the table as it was published."
+FETCHED = ("ham10000", "isic9")  # the datasets of studies that `lesion fetch` loads
 MISSING = ("", "unknown")  # cells that say nothing of an age, sex or site
 
 
@@ -31,6 +32,18 @@ def read_published(path: Path, columns: Sequence[str], ids: Sequence[str]) -> pd
         require_filled(path, table[name], AS_PUBLISHED)
     require_unique(path, table[ids[0]], AS_PUBLISHED)
     return table
+
+
+def one_hot_labels(path: Path, marks: Sequence[str]) -> pd.Series:
+    """The label, in lower case, of each ``image`` (the index) of a table of the ISIC challenges with a column for each
+    of ``marks``; InputError for a row that is not one-hot, and as ``read_published`` does.
+    """
+    table = read_published(path, ("image", *marks), ids=("image",))
+    values = table[[*marks]].apply(pd.to_numeric, errors="coerce")
+    one_hot = values.isin([0, 1]).all(axis=1) & (values.sum(axis=1) == 1)
+    expected = f"Expected one 1 and {len(marks) - 1} times 0. {AS_PUBLISHED}"
+    refuse_rows(path, ~one_hot, "not one-hot", table["image"], expected)
+    return values.set_index(table["image"]).idxmax(axis=1).str.lower()
 
 
 def ages(path: Path, column: pd.Series) -> pd.Series:
@@ -54,8 +67,13 @@ def case_table(**columns: Any) -> pd.DataFrame:
 def require_folder(folder: Path, expected: str, study: str) -> None:
     """Refuses a data folder that does not exist; ``expected`` is its content, ``study`` one that reads it."""
     if not folder.is_dir():
-        fix = f"make study STUDY={study} DATA=<folder>."
+        fix = f"{fetch_or(study)}make study STUDY={study} DATA=<folder>."
         raise InputError(f"data folder {folder} does not exist. Expected {expected} in it. Fix: {fix}")
+
+
+def fetch_or(dataset: str) -> str:
+    """The command that loads a dataset, as the first of several fixes; nothing for one that cannot be loaded."""
+    return f"lesion fetch {dataset}, or " if dataset in FETCHED else ""
 
 
 def is_jpeg(path: Path) -> bool:

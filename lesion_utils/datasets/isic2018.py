@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from lesion_utils.datasets import ham10000
-from lesion_utils.datasets.case_table import AS_PUBLISHED, case_table, image_paths, jpegs, read_published
+from lesion_utils.datasets.case_table import case_table, image_paths, jpegs, one_hot_labels
 from lesion_utils.errors import InputError
-from lesion_utils.tables import refuse_rows
 
 IMAGES = "ISIC2018_Task3_Test_Input"
 TRUTH = "ISIC2018_Task3_Test_GroundTruth"
@@ -43,10 +42,8 @@ def read(folder: Path, _: Path | None = None) -> pd.DataFrame:
     """
     files = image_files(folder)
     path = table_file(folder)
-    table = read_published(path, NEEDED, ids=("image",))
-    marks = table[MARKS].apply(pd.to_numeric, errors="coerce")
-    one_hot = marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1)
-    refuse_rows(path, ~one_hot, "not one-hot", table["image"], f"Expected one 1 and six 0. {AS_PUBLISHED}")
-    ids = dict.fromkeys(("image_id", "isic_id", "lesion_id"), table["image"])
-    paths = image_paths(path, table["image"], files, folder / IMAGES, f"<image>.jpg in {folder / IMAGES}")
-    return case_table(**ids, path=paths, label=marks.idxmax(axis=1).str.lower(), published_split="test")
+    labels = one_hot_labels(path, MARKS)
+    images = labels.index.to_series(index=range(len(labels)))
+    ids = dict.fromkeys(("image_id", "isic_id", "lesion_id"), images)
+    paths = image_paths(path, images, files, folder / IMAGES, f"<image>.jpg in {folder / IMAGES}")
+    return case_table(**ids, path=paths, label=labels.to_list(), published_split="test")

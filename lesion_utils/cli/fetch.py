@@ -1,0 +1,50 @@
+"""Loading of datasets and weights."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lesion_utils.cli.common import harmless, unusable_input_exits_2
+from lesion_utils.errors import InputError, did_you_mean
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="ham10000, isic2018, isic2019, isic9 or weights")],
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="accept the licence that is shown, without a question")
+    ] = False,
+    source: Annotated[
+        str | None, typer.Option(metavar="URL", help="ask this mirror: https://host/path is asked as URL/host/path")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="show no progress")] = False,
+) -> None:
+    with unusable_input_exits_2():
+        from lesion_utils.fetch import fetch, sources  # slow
+
+        known = sources()
+        if name not in known:
+            problem = f"{name!r} cannot be loaded.{did_you_mean(name, known)}"
+            raise InputError(f"{problem} Expected one of {', '.join(known)}. Fix: lesion fetch ham10000")
+        if source and not source.startswith(("http://", "https://")):
+            fix = f"Fix: put files that you have into {known[name].downloads}, and leave --source out."
+            raise InputError(f"--source is {source!r}. Expected an address that starts with http:// or https://. {fix}")
+        chosen = known[name]
+        if chosen.missing() and not (quiet and accept_licence):
+            whole, begun = chosen.megabytes()
+            size = max(0, whole - begun)
+            words = f"{size / 1000:,.1f} GB" if size >= 1000 else f"{size:,.0f} MB"
+            lines = [
+                chosen.title,
+                f"To load: about {words}, into {chosen.folder}",
+                f"Licence: {chosen.licence}",
+                "Cite:",
+            ]
+            typer.echo("\n".join([*lines, *(f"  {entry}" for entry in chosen.cite)]), err=True)
+            if not accept_licence and not (
+                sys.stdin.isatty() and typer.confirm("Do you accept this licence?", err=True)
+            ):
+                fix = f"Fix: lesion fetch {name} --accept-licence"
+                raise InputError(f"the licence was not accepted, so nothing was loaded. {fix}")
+        said = fetch(chosen, source, quiet)
+    typer.echo(harmless(f"{chosen.folder}: {said}. Next: {chosen.next_command}"))
