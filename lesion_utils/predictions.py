@@ -4,7 +4,9 @@ Columns ``image_id, lesion_id, label, p_<class>…``, one row per image; and ``l
 shared a lesion or an image with a held-out case. One CSV per recipe, run and split, its provenance in JSON beside it.
 """
 
+import io
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,18 +146,28 @@ def read_history(params: StudyParams, recipe: str, run: int) -> pd.DataFrame:
 def read(params: StudyParams, recipe: str, split: str, run: int | None = None) -> pd.DataFrame:
     """Reads a table; raises InputError with the command that makes it unless today's recipe and seed made it."""
     path = read_provenance(params, recipe, split, run)["path"]
-    table = pd.read_csv(path, dtype=dict.fromkeys(_NEEDED, str), keep_default_na=False)
-    table.attrs |= {VIEWS: declared_views(params.classes)} if params.classes else {}
-    return validate(table, path)
+    return read_csv(path, path, params.classes)
+
+
+def read_csv(file: Path | io.StringIO, where: object, kinds: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The prediction table in ``file``, with the ``kinds`` of its classes if a study says them; raises InputError as
+    ``validate`` does.
+    """
+    table = pd.read_csv(file, dtype=dict.fromkeys(_NEEDED, str), keep_default_na=False)
+    table.attrs |= {VIEWS: declared_views(kinds)} if kinds else {}
+    return validate(table, where)
 
 
 def read_runs(params: StudyParams, recipe: str, split: str) -> list[pd.DataFrame]:
     """The tables of all runs, for ``PredictionTable``: one per run; in cross-validation one for each pass through the
     folds, with the column ``fold`` of the run that a case is from.
     """
-    frames = [read(params, recipe, split, run) for run in range(params.runs)]
-    if params.folds == 1:
+    return passes([read(params, recipe, split, run) for run in range(params.runs)], params.folds)
+
+
+def passes(frames: list[pd.DataFrame], folds: int) -> list[pd.DataFrame]:
+    """The tables of all runs as ``read_runs`` returns them."""
+    if folds == 1:
         return frames
-    dealt = [frame.assign(fold=run % params.folds) for run, frame in enumerate(frames)]
-    passes = (dealt[first : first + params.folds] for first in range(0, params.runs, params.folds))
-    return [pd.concat(of_pass, ignore_index=True) for of_pass in passes]
+    dealt = [frame.assign(fold=run % folds) for run, frame in enumerate(frames)]
+    return [pd.concat(dealt[first : first + folds], ignore_index=True) for first in range(0, len(frames), folds)]

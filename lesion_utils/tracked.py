@@ -5,11 +5,14 @@ CSV and ``provenance.json``. A file whose content is unchanged is not written ag
 """
 
 import gzip
+import io
 import os
 import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from lesion_utils.cases import case_table_files, data_title, read_written_cases
 from lesion_utils.digests import bytes_digest, digest, file_digest
@@ -25,7 +28,7 @@ from lesion_utils.paths import (
     write_json,
     write_text,
 )
-from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS
+from lesion_utils.predictions import PROVENANCE, STAGE_NOTEBOOKS, passes, read_csv
 from lesion_utils.study import ARMS, StudyParams, arm_name
 
 CASES = "cases.csv.gz"
@@ -158,6 +161,15 @@ def changed_pages(study: str) -> list[str]:
         elif file_digest(folder / name) != content:
             found.append(f"{study}/{name} is not as it was made")
     return found
+
+
+def read_runs(params: StudyParams, recipe: str, split: str) -> list[pd.DataFrame]:
+    """What ``predictions.read_runs`` gives, from the tracked tables; InputError where one is missing or damaged."""
+    folder, frames = tracked_folder(params.study) / recipe, []
+    for run in range(params.runs):
+        path = folder / f"r{run}" / f"{split}.csv.gz"
+        frames.append(read_csv(io.StringIO(_text(path)), path, params.classes))
+    return passes(frames, params.folds)
 
 
 def agrees(training: Path, made_from: dict[str, Any]) -> bool:
