@@ -53,7 +53,7 @@ check: $(READY)
 
 # Root may open JupyterLab only if told so; in a container everybody is root.
 lab: $(READY)
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/explore.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # Executes the notebooks at their committed values and stores their outputs; `make test` compares the text.
 refresh-notebooks: $(READY)

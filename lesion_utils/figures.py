@@ -231,6 +231,14 @@ def pictures(
     return figure
 
 
+def heat_over(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """``picture`` (height, width, 3) under the positive parts of ``heat`` (rows, columns); yellow is highest."""
+    height, width = picture.shape[:2]
+    shown = Image.fromarray(heat.clip(0).astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    share = np.asarray(shown) / max(float(heat.max()), np.finfo(np.float32).tiny)
+    return 0.5 * np.asarray(picture) + 0.5 * 255 * plt.get_cmap("inferno")(share)[..., :3]
+
+
 def learning_curves(histories: dict[str, pd.DataFrame], title: str, metric: str = "balanced_accuracy") -> Figure:
     """Loss and ``metric`` by epoch for each recipe: training dashed, validation solid."""
     figure, axes = _panels(columns=2, width=10.5)

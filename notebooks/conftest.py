@@ -1,13 +1,17 @@
-"""How nbval runs the notebooks: 01 to 05 in order, in one process, with a folder of their own for what they write."""
+"""How nbval runs the notebooks: 01 to 05 in order, then explore, with a folder of their own for what they write."""
 
 import os
+import shutil
 import tempfile
+from pathlib import Path
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="lesion-nbval-")
 
 
 def pytest_configure(config):
     os.environ["LESION_OUTPUT"] = _FOLDER.name
+    explored = Path("reports") / "recommended_full"
+    shutil.copytree(Path(__file__).parents[1] / explored, _FOLDER.name / explored)
 
 
 def pytest_unconfigure(config):

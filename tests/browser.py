@@ -27,7 +27,7 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
     options.binary_location = shutil.which("chromium")
     for flag in [*FLAGS.split(), f"--user-data-dir={profile}"]:
         options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     service = webdriver.ChromeService(shutil.which("chromedriver"))  # given, so that Selenium fetches none
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("no_proxy", "localhost,127.0.0.1")

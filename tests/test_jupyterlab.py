@@ -1,6 +1,8 @@
 """A real JupyterLab, started as `make lab` does. It runs the notebooks that train nothing, on random scores."""
 
 import json
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,10 +17,13 @@ import pandas as pd
 import pytest
 from browser import chromium, end, family_of, needs_chromium
 from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from lesion_utils import predictions
 from lesion_utils.cases import make_case_tables, write_case_tables
+from lesion_utils.evaluation import sentences
+from lesion_utils.explore import judge_threshold, read_table
 from lesion_utils.paths import PROJECT
 from lesion_utils.pipeline import notebook_path
 from lesion_utils.splits import split_digest
@@ -26,6 +31,7 @@ from lesion_utils.study import load_study
 
 pytestmark = [needs_chromium, pytest.mark.browser]
 
+EXPLORED = "recommended_full"  # the study that the explorer opens
 IS_READY = """
 const panel = window.jupyterapp?.shell.currentWidget
 return panel?.context?.isReady && panel.context.path === arguments[0]
@@ -81,6 +87,16 @@ def without_outputs(name: str) -> nbformat.NotebookNode:
     return book
 
 
+def judged_in(lab: Lab) -> tuple[str, ...] | None:
+    """The threshold and the sensitivity that the explorer shows now; None while it computes."""
+    found = re.search(
+        r" at ([\d.]+); .*?melanoma sensitivity (\S+ \(\S+\))",
+        lab.driver.find_element("tag name", "body").text,
+        flags=re.DOTALL,
+    )
+    return found and found.groups()
+
+
 def errors(cells: list[nbformat.NotebookNode]) -> list[str]:
     outputs = [output for cell in cells for output in cell.outputs]
     return [f"{output.ename}: {output.evalue}" for output in outputs if output.output_type == "error"]
@@ -92,8 +108,9 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     for name in ("notebooks", "params", "reports"):
         (folder / name).mkdir()
-    for name in ("01_eda", "05_evaluation"):
+    for name in ("01_eda", "05_evaluation", "explore"):
         nbformat.write(without_outputs(name), folder / "notebooks" / f"{name}.ipynb")
+    shutil.copytree(PROJECT / "reports" / EXPLORED, folder / "output" / "reports" / EXPLORED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LESION_OUTPUT", str(folder / "output"))
         for kind in ("CONFIG", "DATA", "RUNTIME"):  # no settings of this user are read or changed
@@ -166,3 +183,23 @@ def test_a_cell_that_fails_is_seen(lab):
     cells = lab.run_all("notebooks/broken.ipynb")
     assert errors(cells) == ["ValueError: planted"]
     assert [cell.execution_count for cell in cells[:3]] == [1, 2, None]
+
+
+def test_the_explorer_follows_its_slider_and_stores_no_picture(lab, monkeypatch):
+    lab.driver.get_log("browser")  # what other tests left
+    cells = lab.run_all("notebooks/explore.ipynb")
+    book = nbformat.read(lab.folder / "notebooks" / "explore.ipynb", as_version=4)
+    assert not errors(cells) and "image/png" not in nbformat.writes(book) and "widgets" not in book.metadata
+    shown = [judged_in(lab)]
+    for key in (Keys.PAGE_UP, Keys.HOME):
+        lab.driver.find_element("css selector", ".widget-slider .noUi-handle").send_keys(key)
+        WebDriverWait(lab.driver, 60).until(lambda _: judged_in(lab) not in (None, shown[-1]))
+        shown.append(judged_in(lab))
+    monkeypatch.setenv("LESION_OUTPUT", str(PROJECT))
+    test = read_table(EXPLORED, "efficientnet_lite0", "test")
+    for threshold, sensitivity in shown:
+        rows, _ = judge_threshold(test, "test", "melanoma", float(threshold), 0.05)
+        assert sensitivity == sentences.cell(rows.loc["sensitivity"])
+    assert shown[-1] == ("0", "1.00 (0.99-1.00)")
+    said = [entry["message"] for entry in lab.driver.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not said and "Traceback" not in lab.driver.find_element("tag name", "body").text

@@ -60,9 +60,11 @@ def test_fast_tests_leave_out_what_is_slow_or_needs_a_browser_or_data(checkout):
     )
 
 
-def test_jupyterlab_shows_the_whole_project_and_root_may_open_it_in_a_container(checkout):
+def test_jupyterlab_opens_the_explorer_in_the_whole_project_and_root_may_open_it_in_a_container(checkout):
     ((*words,),) = make(checkout, "lab")
     assert words[:2] == ["jupyter", "lab"] and not any("root_dir" in word for word in words)
+    (address,) = [word.partition("=/lab/tree/")[2] for word in words if "default_url" in word]
+    assert (PROJECT / address).is_file() and "explore" in address
     assert ("--allow-root" in words) == (os.getuid() == 0)
 
 

@@ -24,9 +24,15 @@ def code_cells(name):
     return [cell for cell in book(name).cells if cell.cell_type == "code"]
 
 
-def test_there_are_five():
+def test_there_are_five_and_the_explorer():
     there = sorted(path.stem for path in pipeline.notebook_path("01_eda").parent.glob("*.ipynb"))
-    assert there == list(pipeline.NOTEBOOKS)
+    assert there == [*pipeline.NOTEBOOKS, "explore"]
+
+
+def test_the_explorer_is_committed_without_any_output():
+    """Its widgets may show pictures of patients."""
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells("explore"))
+    assert pipeline.clean(book("explore")) == book("explore")
 
 
 @NAMES
