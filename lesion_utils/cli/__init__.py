@@ -38,6 +38,7 @@ GROUPS = {  # command: module that has it; a module is imported when its command
         "new": "new",
         "verify": "upkeep",
         "claims": "upkeep",
+        "open": "lab",
         **dict.fromkeys(("check-data", "check-weights", "notebook", "pages"), "jobs"),
     },
     "Check other people's results": {
