@@ -46,7 +46,7 @@ def open_study(study: str, data: str | None = None) -> StudyParams:
     """The study, with the folder of its pictures: ``data``, or the folder DATA of `make lab`, or ``data/<dataset>``."""
     os.environ[BY_HAND] = "1"
     params = load_study(study)
-    if not (tracked.tracked_folder(params.study) / tracked.CASES).is_file():
+    if not recipes(params):
         problem = f"study {params.study!r} has no prediction tables in {tracked.tracked_folder(params.study)}"
         raise InputError(
             f"{problem}. Expected one of: {', '.join(studies())}. Fix: take one of them, or {params.command}"
@@ -195,7 +195,8 @@ def browse(params: StudyParams) -> widgets.VBox:
         pages = max(1, -(-len(chosen) // PER_PAGE))
         part = chosen.iloc[(min(page, pages) - 1) * PER_PAGE :][:PER_PAGE]
         show(f"**{len(chosen):,} of {len(rows):,} images of {split}**; page {min(page, pages)} of {pages}.")
-        titles = part["image_id"] + "\n" + part["label"] + ": " + part["first"] + " | " + part["second"]
+        kinds = np.where(part["path"].isna(), " (made up)", "")
+        titles = part["image_id"] + kinds + "\n" + part["label"] + ": " + part["first"] + " | " + part["second"]
         made = map(picture_of, part["image_id"], part["label"], part["path"])
         drawn = [(picture, title) for picture, title in zip(made, titles, strict=True) if picture is not None]
         if drawn:
@@ -218,10 +219,9 @@ def slide(params: StudyParams) -> widgets.VBox:
     def render(recipe: str, split: str, view: str, threshold: float, prevalence: float) -> None:
         table = read_table(params.study, recipe, split)
         rows, sentences = judge_threshold(table, split, view, threshold, prevalence)
-        size = f"n = {len(table):,} images, {table.lesions:,} lesions; 95% CIs over lesions, one run"
-        show(
-            listed(rows.set_index("metric")), f"{data_title(params)}, {split}: {recipe} at {number(threshold)}; {size}"
-        )
+        title = f"{data_title(params)}, {split}: {recipe} at {number(threshold)}; 95% CIs over lesions, one run"
+        size = f"n = {len(table):,} images, {table.lesions:,} lesions"
+        show(listed(rows.set_index("metric")), f"{title}; {size}")
         show("\n\n".join(sentences))
 
     options = {"min": 0.0, "max": 1.0, "step": 0.005, "readout_format": ".3f", "continuous_update": False}
@@ -265,10 +265,9 @@ def explain(params: StudyParams) -> widgets.VBox:
         if cases is not None and shown.dataset == params.dataset:  # never asked about pictures of another kind
             of_label = cases[cases["label"] == label]
             image, path = of_label[["image_id", "path"]].iloc[(picture - 1) % len(of_label)]
-        picture_or_file = Path(path) if path else picture_of(image, label)
-        if picture_or_file is None:
+        if (drawing := Path(path) if path else picture_of(image, label)) is None:
             raise InputError(f"The phantom has no picture of {label}. Fix: choose another label.")
-        pixels = grad_cam.as_seen(picture_or_file, shown.size)
+        pixels = grad_cam.as_seen(drawing, shown.size)
         found = grad_cam.explain(shown.network, shown.random, pixels)
         drawn = [(pixels, "the picture"), (figures.heat_over(pixels, found.heat), "Grad-CAM")]
         for heat, correlation in zip(found.random, found.correlations, strict=True):

@@ -1,5 +1,6 @@
 """The explorer: known answers on made-up tables, pictures at hand or made up, and the maps of a known network."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +10,9 @@ from lesion_utils import explore, grad_cam
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable
 from lesion_utils.explore import ANY, OUTCOMES, choose_cases, compare_cases, count_outcomes, judge_threshold, picture_of
+from lesion_utils.paths import BY_HAND, PROJECT
 from lesion_utils.runtime import keras
+from lesion_utils.study import load_study
 
 CLASSES = ["mel", "nv"]
 BOTH, FIRST, SECOND, NONE = OUTCOMES.values()
@@ -111,6 +114,44 @@ def test_a_study_without_tables_is_refused_with_those_that_have_some():
         explore.open_study("quick")
 
 
+def test_pictures_and_sites_are_those_of_a_folder_at_hand_and_otherwise_it_says_why(phantom_folder):
+    params = load_study("ham10000")
+    cases, source = explore.read_pictured(params.model_copy(update={"data": str(phantom_folder)}))
+    assert cases["localization"].notna().any() and "HAM10000" in source and "made-up" not in source
+    for folder, reason in ((None, "no folder of HAM10000"), (str(phantom_folder / "nowhere"), "does not exist")):
+        cases, source = explore.read_pictured(params.model_copy(update={"data": folder}))
+        assert cases is None and "made-up" in source and reason in source
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "/from/make"), ("/given", "/given")])
+def test_the_folder_of_pictures_is_the_given_one_or_that_of_make(monkeypatch, given, found):
+    monkeypatch.setenv("LESION_OUTPUT", str(PROJECT))
+    monkeypatch.setenv("DATA", "/from/make")
+    assert explore.open_study("recommended_full", given).data == found
+
+
+@pytest.mark.slow
+def test_every_tracked_study_can_be_explored(monkeypatch):
+    monkeypatch.setenv("LESION_OUTPUT", str(PROJECT))  # where the tables are; nothing is written
+    shown = []
+    monkeypatch.setattr(explore, "show", lambda *what: shown.append(what))
+    rendered = lambda render, **controls: render(**{name: control.value for name, control in controls.items()})  # noqa: E731
+    monkeypatch.setattr(explore, "_linked", rendered)
+    explore.read_table.cache_clear()
+    monkeypatch.setattr(explore, "PredictionTable", lambda frame, _, name: PredictionTable(frame, 100, name=name))
+    assert len(explore.studies()) > 10
+    for study in explore.studies():
+        params = explore.open_study(study)
+        explore.about(params)
+        for widget in (explore.browse, explore.slide, explore.compare_recipes):
+            shown.clear()
+            widget(params)
+            tables = [what for what, *_ in shown if isinstance(what, pd.DataFrame)]
+            assert tables and any(len(table) for table in tables), (study, widget)
+        plt.close("all")
+    explore.read_table.cache_clear()
+
+
 def network_of(kernel, bias=0.0):
     """Two maps of the picture (its first channel, and its second) that a head weighs by ``kernel``, (2, 2)."""
     pictures = keras.Input((4, 6, 3))
@@ -184,3 +225,13 @@ def test_a_trained_model_is_found_and_explained_as_it_predicts(tiny_study, outpu
     expected = keras_model(trained.model_file).predict(picture[None].astype(np.float32), verbose=0)[0]
     assert np.allclose(found.probabilities, expected, atol=1e-5) and found.target == expected.argmax()
     assert found.heat.shape == (3, 4) and len(found.correlations) == grad_cam.RANDOM
+
+
+@pytest.mark.slow
+def test_without_a_model_a_small_one_is_trained_once(monkeypatch, output):
+    monkeypatch.setenv(BY_HAND, "1")
+    (file,) = grad_cam.train_small().values()
+    before = file.stat().st_mtime_ns
+    assert file.is_relative_to(output / "runs" / "by_hand") and [*grad_cam.models_at_hand().values()] == [file]
+    assert [*grad_cam.train_small().values()] == [file] and file.stat().st_mtime_ns == before
+    assert grad_cam.read(file).dataset == "phantom"

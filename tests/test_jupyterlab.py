@@ -1,4 +1,4 @@
-"""A real JupyterLab, started as `make lab` does. It runs the notebooks that train nothing, on random scores."""
+"""A real JupyterLab, started as `make lab` does. It runs all six: 05 on random scores, 02 to 04 for an epoch."""
 
 import json
 import re
@@ -25,7 +25,8 @@ from lesion_utils.cases import make_case_tables, write_case_tables
 from lesion_utils.evaluation import sentences
 from lesion_utils.explore import judge_threshold, read_table
 from lesion_utils.paths import PROJECT
-from lesion_utils.pipeline import notebook_path
+from lesion_utils.pipeline import NOTEBOOKS, notebook_path
+from lesion_utils.predictions import STAGE_NOTEBOOKS
 from lesion_utils.splits import split_digest
 from lesion_utils.study import load_study
 
@@ -108,7 +109,7 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     for name in ("notebooks", "params", "reports"):
         (folder / name).mkdir()
-    for name in ("01_eda", "05_evaluation", "explore"):
+    for name in (*NOTEBOOKS, "explore"):
         nbformat.write(without_outputs(name), folder / "notebooks" / f"{name}.ipynb")
     shutil.copytree(PROJECT / "reports" / EXPLORED, folder / "output" / "reports" / EXPLORED)
     with pytest.MonkeyPatch.context() as patch:
@@ -120,7 +121,7 @@ def lab(tmp_path_factory):
         server, address = serve(folder)
     try:
         with chromium(folder / "profile") as driver:
-            driver.set_script_timeout(300)
+            driver.set_script_timeout(900)
             yield Lab(folder, address, driver)
     finally:
         end(family_of(server.pid))
@@ -168,6 +169,18 @@ def test_run_all_goes_through_without_an_error(lab, name):
     assert not errors(cells)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STAGE_NOTEBOOKS.values())
+def test_run_all_trains_with_the_epochs_that_a_reader_sets(lab, name):
+    book = without_outputs(name)
+    book.cells[1].source = re.sub(r'"epochs": \d+', '"epochs": 1', book.cells[1].source)
+    nbformat.write(book, lab.folder / "notebooks" / f"{name}.ipynb")
+    cells = lab.run_all(f"notebooks/{name}.ipynb")
+    assert not errors(cells) and all(cell.execution_count for cell in cells)
+    tables = [output.get("data", {}).get("text/plain", "") for cell in cells for output in cell.outputs]
+    assert any(re.search(r"\b(1 of 1|2 of 2)\b", table) for table in tables)
 
 
 def test_it_shows_parameters_and_reports_beside_the_notebooks(lab):
