@@ -38,8 +38,8 @@ const panel = window.jupyterapp?.shell.currentWidget
 return panel?.context?.isReady && panel.context.path === arguments[0]
     && panel.sessionContext.session?.kernel?.status === 'idle'"""
 RUN_ALL = """
-const done = arguments[0], run = (name) => window.jupyterapp.commands.execute(name)
-run('notebook:run-all-cells').then(() => run('docmanager:save')).then(() => done(''), (error) => done(`${error}`))"""
+const run = (name) => window.jupyterapp.commands.execute(name), end = (error) => { window.ranAll = error }
+run('notebook:run-all-cells').then(() => run('docmanager:save')).then(() => end(''), (error) => end(`${error}`))"""
 
 
 @dataclass
@@ -52,7 +52,10 @@ class Lab:
         """Opens ``name`` of the folder, chooses Run all, saves, and returns the saved code cells."""
         self.driver.get(f"{self.address}/lab/tree/{name}?reset")
         WebDriverWait(self.driver, 120).until(lambda driver: driver.execute_script(IS_READY, name))
-        assert self.driver.execute_async_script(RUN_ALL) == ""
+        self.driver.execute_script(RUN_ALL)  # Selenium waits two minutes for an answer, whatever its script timeout
+        has_ended = "return 'ranAll' in window"
+        WebDriverWait(self.driver, 900, 1).until(lambda driver: driver.execute_script(has_ended))
+        assert self.driver.execute_script("return window.ranAll") == ""
         book = nbformat.read(self.folder / name, as_version=4)
         return [cell for cell in book.cells if cell.cell_type == "code"]
 
@@ -121,7 +124,6 @@ def lab(tmp_path_factory):
         server, address = serve(folder)
     try:
         with chromium(folder / "profile") as driver:
-            driver.set_script_timeout(900)
             yield Lab(folder, address, driver)
     finally:
         end(family_of(server.pid))
