@@ -518,6 +518,8 @@ def test_a_terminal_is_asked(archive, answer, code, tmp_path):
     process = subprocess.Popen(words, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=PROJECT)
     os.write(ours, f"{answer}\n".encode())
     output, _ = process.communicate(timeout=120)
+    for terminal in (ours, theirs):
+        os.close(terminal)
     assert process.returncode == code and b"Do you accept this licence?" in output, output
     assert bool(archive.asked) == (answer == "y")
 
