@@ -286,12 +286,13 @@ def test_the_package_alone_checks_results_and_says_what_the_study_needs(bare, ph
     for command, code in CHECKS.items():
         done = run(bare, "lesion", *command.split())
         assert done.returncode == code and len(done.stdout) > 100, (command, done.stdout[-2000:], done.stderr[-2000:])
-    assert all((bare / f"{page}.html").stat().st_size > 10_000 for page in ("score", "compare", "audit"))
+    assert all("data:image/svg" in (bare / f"{page}.html").read_text() for page in ("score", "compare"))
+    assert "<h1>" in (bare / "audit.html").read_text()
     (packages,) = (bare / "venv" / "lib").glob("python*/site-packages")
     assert (bare / "cache" / "lesion-utils" / "runs").is_dir() and not (packages / "runs").exists()
     done = run(bare, "lesion", "evaluate", "model", "--data", "pictures")
     (wheel,) = (bare / "dist").glob("*.whl")
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert f"Fix: {bare}/venv/bin/python -m pip install '{wheel}[study]'" in done.stderr
+    assert f"Fix: {bare}/venv/bin/python" in done.stderr and f"-m pip install '{wheel}[study]'" in done.stderr
     done = run(bare, "lesion", "study", "quick")
     assert done.returncode == 2 and done.stderr.startswith("error: `lesion study`") and '".[study]"' in done.stderr
