@@ -29,6 +29,7 @@ from lesion_utils.datasets import LAYOUTS, ham10000, isic2018
 from lesion_utils.datasets.case_table import image_paths, jpegs, one_hot_labels, read_published
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PICTURES, content_digest, data_root, read_json, remove, write_json
+from lesion_utils.progress import is_quiet
 from lesion_utils.tables import require_one_of
 
 # Dataverse refuses the name under which the package requests asks. What is packed on the way cannot be continued.
@@ -125,7 +126,7 @@ def sources() -> dict[str, Source]:
     return {name: Source(name, **of | {"parts": parts[name]}) for name, of in described.items()}
 
 
-def fetch(source: Source, mirror: str | None = None, quiet: bool = False) -> str:
+def fetch(source: Source, mirror: str | None = None) -> str:
     """Loads what is missing of ``source`` and returns what is there, in words.
 
     Of a ``mirror`` each ``https://host/path`` is asked as ``<mirror>/host/path``. Raises InputError if a part cannot be
@@ -144,7 +145,7 @@ def fetch(source: Source, mirror: str | None = None, quiet: bool = False) -> str
     with _only_one(downloads):
         loaded = dict[File, Path]()
         for part, choices in missing.items():
-            loaded |= _load_part(source, part, choices, mirror, quiet)
+            loaded |= _load_part(source, part, choices, mirror)
         _put_in_place(source, loaded)
         said = _finish(source)
         _write_record(source, loaded)
@@ -166,9 +167,7 @@ def _only_one(downloads: Path) -> Iterator[None]:
         yield
 
 
-def _load_part(
-    source: Source, part: str, choices: list[list[File]], mirror: str | None, quiet: bool
-) -> dict[File, Path]:
+def _load_part(source: Source, part: str, choices: list[list[File]], mirror: str | None) -> dict[File, Path]:
     """The files of the first choice that can be had; one that was begun comes first."""
 
     def is_begun(files: list[File]) -> bool:
@@ -178,7 +177,7 @@ def _load_part(
     tried = []
     for files in sorted(choices, key=lambda files: not is_begun(files)):
         try:
-            return {file: _load(source, file, mirror, quiet) for file in files}
+            return {file: _load(source, file, mirror) for file in files}
         except _Refused as reason:
             tried.append(str(reason))
             if len(tried) < len(choices):
@@ -191,7 +190,7 @@ def _load_part(
     )
 
 
-def _load(source: Source, file: File, mirror: str | None, quiet: bool) -> Path:
+def _load(source: Source, file: File, mirror: str | None) -> Path:
     """The file, or the folder that kagglehub has made, checked; raises _Refused if this source does not give it."""
     if file.kagglehub:
         return _from_kagglehub(file, mirror)
@@ -206,7 +205,7 @@ def _load(source: Source, file: File, mirror: str | None, quiet: bool) -> Path:
             _part(path).unlink()
             _about(path).unlink(missing_ok=True)
         return path
-    _download(url, path, quiet)
+    _download(url, path)
     try:
         _check(_part(path), file, known)
     except _Refused as reason:
@@ -214,7 +213,7 @@ def _load(source: Source, file: File, mirror: str | None, quiet: bool) -> Path:
         _about(path).unlink()
         raise _Refused(f"{url}: {reason}") from reason
     os.replace(_part(path), path)
-    if not quiet:
+    if not is_quiet():
         print(f"loaded {path.name} ({_size(path) / 1e6:,.1f} MB)", file=sys.stderr, flush=True)
     return path
 
@@ -241,13 +240,13 @@ def _from_kagglehub(file: File, mirror: str | None) -> Path:
         raise _Refused(f"kagglehub {file.kagglehub}: {' '.join(str(error).split())[:200]}") from error
 
 
-def _download(url: str, path: Path, quiet: bool) -> None:
+def _download(url: str, path: Path) -> None:
     """Brings the part file of ``path`` to its end, in several tries; raises _Refused with the last reason."""
     part, waits = _part(path), list(WAITS)
     while True:
         before = _size(part)
         try:
-            return _try(url, path, quiet)
+            return _try(url, path)
         except requests.RequestException as error:
             answer = error.response
             status = None if answer is None else answer.status_code
@@ -261,7 +260,7 @@ def _download(url: str, path: Path, quiet: bool) -> None:
             time.sleep(max(waits.pop(0), min(60, int(asked)) if asked.isdigit() else 0))
 
 
-def _try(url: str, path: Path, quiet: bool) -> None:
+def _try(url: str, path: Path) -> None:
     """Asks once for what is missing of the part file, and drops what is there if the server has another file."""
     part, about = _part(path), read_json(_about(path), missing={})
     begun = _size(part) if about.get("mark") and _size(part) <= (about["bytes"] or 0) else 0
@@ -285,7 +284,7 @@ def _try(url: str, path: Path, quiet: bool) -> None:
             write_json(_about(path), about)
 
     name = f"the rest of {path.name}" if begun else path.name
-    with part.open("ab") as file, _Bar.of(name, quiet) as bar:
+    with part.open("ab") as file, _Bar.of(name) as bar:
         options = {"headers": HEADERS | rest, "timeout": TIMEOUT, "hooks": {"response": answered}}
         pooch.HTTPDownloader(bar, CHUNK, **options)(url, file, None)
     if about["bytes"] not in (None, _size(part)):
@@ -326,8 +325,8 @@ class _Bar(tqdm):
     """A bar as pooch takes it: it asks for its truth, and counts anew at the end."""
 
     @classmethod
-    def of(cls, name: str, quiet: bool) -> "_Bar":
-        usual: dict[str, Any] = {"desc": name, "unit": "B", "unit_scale": True, "disable": quiet, "delay": 1}
+    def of(cls, name: str) -> "_Bar":
+        usual: dict[str, Any] = {"desc": name, "unit": "B", "unit_scale": True, "disable": is_quiet(), "delay": 1}
         if sys.stderr.isatty():
             return cls(**usual)
         line = "{desc}: {percentage:.0f}% of {total_fmt}, about {remaining} left"

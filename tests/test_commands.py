@@ -67,7 +67,7 @@ def of_lesion(arguments: list[str], is_whole: bool) -> str:
         context = group.make_context("lesion", arguments[:1])
         name, command, _ = group.resolve_command(context, arguments)
         command.make_context(name, arguments[1:], parent=context)
-    except typer.Exit:  # of --help
+    except (typer.Exit, SystemExit):  # of --help and --install-completion
         return ""
     except TyperException as error:
         return "" if not is_whole and "Missing" in error.format_message() else error.format_message()
@@ -85,6 +85,12 @@ def of_make(arguments: list[str]) -> str:
         return done.stderr
     started = re.findall(r"^(?:exec )?\.venv/bin/lesion (.*)$", done.stdout, re.MULTILINE)
     return "".join(of_lesion(shlex.split(line), True) for line in started)
+
+
+@pytest.fixture(autouse=True)
+def own_home(monkeypatch, tmp_path):
+    """Options that install something do so in a folder of the test."""
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

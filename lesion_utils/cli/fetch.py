@@ -7,6 +7,7 @@ import typer
 
 from lesion_utils.cli.common import harmless, unusable_input_exits_2
 from lesion_utils.errors import InputError, did_you_mean
+from lesion_utils.progress import is_quiet
 
 
 def fetch(
@@ -17,7 +18,6 @@ def fetch(
     source: Annotated[
         str | None, typer.Option(metavar="URL", help="ask this mirror: https://host/path is asked as URL/host/path")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="show no progress")] = False,
 ) -> None:
     with unusable_input_exits_2():
         from lesion_utils.fetch import fetch, sources  # slow
@@ -30,7 +30,7 @@ def fetch(
             fix = f"Fix: put files that you have into {known[name].downloads}, and leave --source out."
             raise InputError(f"--source is {source!r}. Expected an address that starts with http:// or https://. {fix}")
         chosen = known[name]
-        if chosen.missing() and not (quiet and accept_licence):
+        if chosen.missing() and not (is_quiet() and accept_licence):
             whole, begun = chosen.megabytes()
             size = max(0, whole - begun)
             words = f"{size / 1000:,.1f} GB" if size >= 1000 else f"{size:,.0f} MB"
@@ -46,5 +46,5 @@ def fetch(
             ):
                 fix = f"Fix: lesion fetch {name} --accept-licence"
                 raise InputError(f"the licence was not accepted, so nothing was loaded. {fix}")
-        said = fetch(chosen, source, quiet)
+        said = fetch(chosen, source)
     typer.echo(harmless(f"{chosen.folder}: {said}. Next: {chosen.next_command}"))
