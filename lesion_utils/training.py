@@ -125,7 +125,7 @@ def train(
             fill = visible_area_and_fill(recipe.augmentation, recipe.backbone.image_size)["fill"]
             noted["fill"] = [float(fill.mean()), len(fill)]
         write_json(folder / PROVENANCE, provenance | noted)
-        checkpoint.file.unlink(missing_ok=True)
+        remove(checkpoint.file)  # with its digest, or the study takes it for a lost file
     provenance = read_json(folder / PROVENANCE, "")
     with np.load(folder / "probabilities.npz") as arrays:
         probabilities = dict(arrays)

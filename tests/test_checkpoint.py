@@ -132,3 +132,16 @@ def test_a_checkpoint_of_another_training_is_not_used(few, threads, output, ende
 def test_a_short_training_writes_no_checkpoint(few, threads, output, monkeypatch):
     monkeypatch.setattr(checkpoint, "atomic_write", lambda path: pytest.fail(f"{path} was written"))
     trained(output, SMALL | {"phases": [{"epochs": 2}]}, few, threads)
+
+
+def test_a_training_that_wrote_checkpoints_leaves_no_file_that_a_study_would_miss(few, threads, tmp_path, monkeypatch):
+    from lesion_utils import checkpoint
+    from lesion_utils.paths import run_folder, written_in
+    from lesion_utils.recipes import Recipe
+    from lesion_utils.training import train
+
+    monkeypatch.setattr(checkpoint, "SECONDS", 0)
+    folder = run_folder("tiny") / "models/net/r0"
+    recipe = Recipe(backbone={"image_size": (24, 32)}, hidden=8, phases=[{"epochs": 2}])
+    train(recipe, few, seed=0, threads=threads, weights=None, folder=folder)
+    assert written_in(folder) and all(path.exists() for path in written_in(folder))
