@@ -41,7 +41,7 @@ class Project:
         self.folder, self.data = folder, data
         for name in ("lesion_utils", "notebooks", "params", "profiles"):
             shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("Snakefile", "requirements.lock"):
+        for name in ("Snakefile", "requirements.lock", "pyproject.toml"):  # the last: it is a checkout
             shutil.copy(PROJECT / name, folder / name)
         self.yaml = folder / "params" / "tiny.yml"
         self.write(TINY | {"threads": int(os.environ.get("LESION_THREADS", 2))})
