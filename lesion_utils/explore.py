@@ -23,7 +23,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, operating, sentence
 from lesion_utils.evaluation.sentences import listed
 from lesion_utils.figures import show
-from lesion_utils.paths import BY_HAND, PROJECT
+from lesion_utils.paths import BY_HAND, data_root
 from lesion_utils.rounding import CELL, number, of_people, percent
 from lesion_utils.study import StudyParams, load_study
 from lesion_utils.views import code_of, views_of
@@ -51,7 +51,7 @@ def open_study(study: str, data: str | None = None) -> StudyParams:
         raise InputError(
             f"{problem}. Expected one of: {', '.join(studies())}. Fix: take one of them, or {params.command}"
         )
-    usual = PROJECT / "data" / params.dataset
+    usual = data_root() / params.dataset
     folder = data or os.environ.get("DATA") or (str(usual) if usual.is_dir() else None)
     return params.model_copy(update={"data": None if layout(params).made_up else folder})
 
