@@ -64,7 +64,10 @@ def study(
     words: Words = "",
     verbose: Verbose = False,
 ) -> None:
-    code = _run(dict(zip(context.params["study"], studies, strict=True)), context.params)
+    names = context.params["study"]
+    if len({params.study for params in studies}) < len(studies):
+        raise InputError(f"a study is given twice: {', '.join(names)}. Fix: give each once.")
+    code = _run(dict(zip(names, studies, strict=True)), context.params)
     for params in studies:
         _show_path(report_folder(params.study) / pipeline.INDEX)
     raise typer.Exit(code)
@@ -109,8 +112,6 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
 def _run(studies: dict[str, StudyParams], given: dict[str, Any]) -> int:
     """Runs ``studies``, by the names that the user gave them, as one graph; returns the exit code."""
     folders = [run_folder(params.study) for params in studies.values()]
-    if len({*folders}) < len(folders):
-        raise InputError(f"a study is given twice: {', '.join(studies)}. Fix: give each once.")
     for name, params in studies.items():
         if not is_quiet():
             typer.echo(f"study {name}: checking parameters and data")
