@@ -30,6 +30,7 @@ from lesion_utils.datasets.case_table import image_paths, jpegs, one_hot_labels,
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PICTURES, content_digest, data_root, read_json, remove, write_json
 from lesion_utils.progress import is_quiet
+from lesion_utils.rounding import number
 from lesion_utils.tables import require_one_of
 
 # Dataverse refuses the name under which the package requests asks. What is packed on the way cannot be continued.
@@ -214,7 +215,7 @@ def _load(source: Source, file: File, mirror: str | None) -> Path:
         raise _Refused(f"{url}: {reason}") from reason
     os.replace(_part(path), path)
     if not is_quiet():
-        print(f"loaded {path.name} ({_size(path) / 1e6:,.1f} MB)", file=sys.stderr, flush=True)
+        print(f"loaded {path.name} ({number(_size(path) / 1e6)} MB)", file=sys.stderr, flush=True)
     return path
 
 

@@ -231,6 +231,7 @@ def execute(
         folder.mkdir(parents=True, exist_ok=True)
     start, error, ended = time.time(), "", threading.Event()
     options = {"stdout_file": sys.stdout, "stderr_file": sys.stderr, "execution_timeout": cell_limit}
+    options |= {"shutdown_kernel": "immediate"} if cell_limit else {}  # an interrupted one prints its traceback
     with _at_most(limit, ended):
         try:
             _papermill(notebook, unfinished, values(params, notebook), **options)

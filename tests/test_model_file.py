@@ -224,7 +224,7 @@ def test_what_cannot_be_used_is_refused_before_any_work(packed, folder, tmp_path
     (tmp_path / "nothing").mkdir()
     for words, problem in [
         ([tmp_path / "gone.jpg", "--model", packed[1], "--out", out], "neither a file nor a folder"),
-        ([tmp_path / "nothing", "--model", packed[1], "--out", out], "has no image"),
+        ([tmp_path / "nothing", "--model", packed[1], "--out", out], "nothing has no picture"),
         ([folder, "--model", packed[1], "--out", tmp_path / "p.txt"], "ends in .csv"),
         ([folder, "--model", folder / "grey.JPG", "--out", out], "cannot be read as a model"),
     ]:

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -111,9 +112,8 @@ def _with_quiet(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        if values.pop("quiet"):
-            os.environ["LESION_QUIET"] = "1"
-        command(**values)
+        with patch.dict(os.environ, {"LESION_QUIET": "1"} if values.pop("quiet") else {}):
+            command(**values)
 
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), quiet])  # type: ignore[attr-defined]
     return run
