@@ -134,7 +134,8 @@ def judge_threshold(
     """``operating.judge_at`` of a threshold that is chosen on ``table``, with a row ``missed``; and what it means."""
     point = operating.OperatingPoint(view, table.view(view), threshold, "chosen by hand", split, validation=table)
     rows = operating.judge_at(point, table, prevalence)
-    missed = {"metric": f"{view} missed", "leaky": table.leaky} | operating.missed_share(point, table)
+    missed = table.share(~point.called(table), point.is_positive(table), view)
+    missed |= {"metric": f"{view} missed", "leaky": table.leaky}
     rows = pd.concat([rows, pd.DataFrame([missed], ["missed"])])
     caution = {
         "validation": "This is the validation split: choose here, then judge on test.",

@@ -145,11 +145,6 @@ def missed(point: OperatingPoint, table: PredictionTable) -> pd.DataFrame:
     return cases.assign(lesion_missed=~cases["lesion_id"].isin(table.lesion_ids[called & positive]))
 
 
-def missed_share(point: OperatingPoint, table: PredictionTable) -> dict:
-    """The share of the cases of the view that ``point`` does not call, as a dict of ``bootstrap.ESTIMATE``."""
-    return table.share(~point.called(table), point.is_positive(table), point.view)
-
-
 def missed_sentence(point: OperatingPoint, table: PredictionTable) -> str:
     """How many images and lesions of the view ``point`` misses on ``table``."""
     if point.note:
