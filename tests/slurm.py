@@ -7,11 +7,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 PATH = f"{os.environ['PATH']}:/usr/sbin"  # where Debian has daemons
@@ -139,6 +140,18 @@ def running_slurm(folder: Path, accounts: bool = False, min_job_age: int = 3600)
         finally:
             slurm("scancel", "--user", values["user"])
             wait_for(lambda: not slurm.jobs(), "end of all jobs")
+            _end_steps(folder.parent)
+
+
+def _end_steps(folder: Path) -> None:
+    """Kills steps that studies in ``folder`` left: Snakemake may block in a step that is cancelled as its notebook ends
+    and a Slurm without cgroups then loses sight of it.
+    """
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            environment = process.environ()
+            if "SLURM_JOB_ID" in environment and environment.get("LESION_OUTPUT", "").startswith(str(folder)):
+                process.kill()
 
 
 def _write(path: Path, text: str, mode: int) -> None:
