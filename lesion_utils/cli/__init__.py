@@ -7,7 +7,6 @@ Ctrl-C or SIGTERM.
 import errno
 import functools
 import importlib
-import importlib.metadata
 import inspect
 import json
 import os
@@ -18,9 +17,6 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
-from unittest.mock import patch
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import typer
 import typer.core
@@ -112,7 +108,11 @@ def _with_quiet(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        with patch.dict(os.environ, {"LESION_QUIET": "1"} if values.pop("quiet") else {}):
+        if not values.pop("quiet"):
+            return command(**values)
+        from unittest.mock import patch  # slow
+
+        with patch.dict(os.environ, LESION_QUIET="1"):
             command(**values)
 
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), quiet])  # type: ignore[attr-defined]
@@ -165,6 +165,10 @@ def _problem_of_user(error: Exception) -> str:
 
 def _this_package(extra: str) -> str:
     """This package with ``extra``, from where it was installed, in the words of pip."""
+    import importlib.metadata  # slow, as are the others
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
     source = json.loads(importlib.metadata.distribution(PACKAGE).read_text("direct_url.json") or "{}")
     url, vcs = source.get("url", ""), source.get("vcs_info", {}).get("vcs")
     if url.startswith("file:"):
@@ -175,6 +179,8 @@ def _this_package(extra: str) -> str:
 
 def _show_version(asked: bool) -> None:
     if asked:
+        import importlib.metadata  # slow
+
         from lesion_utils.digests import commit
         from lesion_utils.paths import IS_CHECKOUT
 
