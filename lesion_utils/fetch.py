@@ -28,7 +28,7 @@ from tqdm import tqdm
 from lesion_utils.datasets import LAYOUTS, ham10000, isic2018
 from lesion_utils.datasets.case_table import image_paths, jpegs, one_hot_labels, read_published
 from lesion_utils.errors import InputError
-from lesion_utils.paths import PICTURES, content_digest, data_root, read_json, remove, write_json
+from lesion_utils.paths import PICTURES, content_digest, data_root, from_working_folder, read_json, remove, write_json
 from lesion_utils.progress import is_quiet
 from lesion_utils.rounding import number
 from lesion_utils.tables import require_one_of
@@ -99,7 +99,7 @@ class Source:
 
     @property
     def next_command(self) -> str:
-        return self.then.format(folder=_shown(self.folder))
+        return self.then.format(folder=from_working_folder(self.folder))
 
     def missing(self) -> dict[str, list[list[File]]]:
         """The parts of which no choice is there as it was loaded."""
@@ -529,8 +529,3 @@ def _write_record(source: Source, loaded: dict[File, Path]) -> None:
 def _given(folder: Path, file: File, path: Path) -> list[Path]:
     """The files that a file without a folder of its own has given."""
     return [folder / name for name in (_members(path, file.most_bytes) if path.suffix == ".zip" else [path.name])]
-
-
-def _shown(path: Path) -> Path:
-    """``path``, from the working folder where it is below."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -37,6 +37,11 @@ def resolve(path: str | Path) -> Path:
     return Path(os.path.abspath(PROJECT / Path(path).expanduser()))
 
 
+def from_working_folder(path: Path) -> Path:
+    """``path`` as a person reads it: from the working folder where it is below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def output_root() -> Path:
     """The folder that holds ``runs/`` and ``reports/``: the project, or ``LESION_OUTPUT`` (used by tests); the user's
     folder for caches where the package is installed without a checkout.

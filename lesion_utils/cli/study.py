@@ -24,7 +24,7 @@ from lesion_utils.cli import cluster
 from lesion_utils.cli.common import LIMITS, CellTimeout, Timeout, harmless, takes_study
 from lesion_utils.cli.progress import Progress
 from lesion_utils.errors import InputError
-from lesion_utils.paths import PROJECT, report_folder, run_folder, write_json
+from lesion_utils.paths import PROJECT, from_working_folder, report_folder, run_folder, write_json
 from lesion_utils.progress import is_quiet
 from lesion_utils.stopping import STOPPED, STOPPING, stop
 from lesion_utils.study import StudyParams, load_study
@@ -69,7 +69,7 @@ def study(
         raise InputError(f"a study is given twice: {', '.join(names)}. Fix: give each once.")
     code = _run(dict(zip(names, studies, strict=True)), context.params)
     for params in studies:
-        _show_path(report_folder(params.study) / pipeline.INDEX)
+        typer.echo(from_working_folder(report_folder(params.study) / pipeline.INDEX))
     raise typer.Exit(code)
 
 
@@ -95,13 +95,8 @@ def sweep(
     if not code and not dry_run:
         rows = sweep.compare_variants(names)
         typer.echo(harmless(sweep.as_text(rows)))
-        _show_path(sweep.write_table_and_page(base, names, rows))
+        typer.echo(from_working_folder(sweep.write_table_and_page(base, names, rows)))
     raise typer.Exit(code)
-
-
-def _show_path(path: Path) -> None:
-    start = Path.cwd()
-    typer.echo(path.relative_to(start) if path.is_relative_to(start) else path)
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:
