@@ -57,10 +57,10 @@ def open_study(study: str, data: str | None = None) -> StudyParams:
 
 
 def read_pictured(params: StudyParams) -> tuple[pd.DataFrame | None, str]:
-    """The cases with sites and paths of pictures, or None where these are not at hand; and in words which it is."""
+    """The cases with sites and paths of pictures, or None without the dataset's folder; and a text that says which."""
     title = data_title(params)
     if params.data is None and not layout(params).made_up:
-        return None, f"made-up pictures of the phantom, one for each case: no folder of {title} is at hand, and no site"
+        return None, f"made-up pictures of the phantom, one for each case: no folder of {title} was found, and no site"
     try:
         cases = read_cases(params)
     except InputError as error:
@@ -254,10 +254,10 @@ def compare_recipes(params: StudyParams) -> widgets.VBox:
 
 
 def explain(params: StudyParams) -> widgets.VBox:
-    """Grad-CAM of a model at hand, beside that of the same network with random weights."""
+    """Grad-CAM of a chosen model, beside that of the same network with random weights."""
     from lesion_utils import grad_cam  # imports TensorFlow
 
-    models = grad_cam.models_at_hand() or grad_cam.train_small()
+    models = grad_cam.find_models() or grad_cam.train_small()
     cases, source = (None, "") if layout(params).made_up else read_pictured(params)
     labels = [*phantom_pictures.LOOKS["looks"]] if cases is None else sorted(cases["label"].unique())
 

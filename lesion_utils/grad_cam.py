@@ -40,7 +40,7 @@ class Explanation(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """A model at hand."""
+    """A model whose answers can be explained."""
 
     dataset: str  # that it was trained on; "" where its study is not known
     classes: list[str]  # in the order of its scores
@@ -49,7 +49,7 @@ class Explained(NamedTuple):
     size: tuple[int, int]  # of its pictures: height, width
 
 
-def models_at_hand() -> dict[str, Path]:
+def find_models() -> dict[str, Path]:
     """Packed models in the project's folder, and trained ones under ``runs/``, by a name for the reader."""
     packed = {path.name: path for path in sorted(PROJECT.glob(f"*{model_file.SUFFIX}"))}
     runs = output_root() / "runs"
@@ -58,7 +58,7 @@ def models_at_hand() -> dict[str, Path]:
 
 
 def train_small() -> dict[str, Path]:
-    """A head on frozen ImageNet features, trained on the phantom in seconds, where no model is at hand."""
+    """A head on frozen ImageNet features, trained on the phantom in seconds: the model to explain if none was found."""
     params = load_study("quick")
     recipe = params.recipes["efficientnet_lite0"]
     recipe = recipe.model_copy(update={"phases": recipe.phases[:1]})
@@ -69,7 +69,7 @@ def train_small() -> dict[str, Path]:
 
 @functools.lru_cache(4)
 def read(path: Path) -> Explained:
-    """The model in ``path``, of ``models_at_hand``, with its networks of random weights."""
+    """The model in ``path``, of ``find_models``, with its networks of random weights."""
     if tf is None:
         raise InputError(
             "Grad-CAM needs TensorFlow, but KERAS_BACKEND names another backend. Fix: unset KERAS_BACKEND."

@@ -1,4 +1,4 @@
-"""The explorer: known answers on made-up tables, pictures at hand or made up, and the maps of a known network."""
+"""The explorer: known answers on made-up tables, pictures of a dataset or made up, and the maps of a known network."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -215,9 +215,9 @@ def test_a_trained_model_is_found_and_explained_as_it_predicts(tiny_study, outpu
     from lesion_utils.cases import make_case_tables
     from lesion_utils.published.handover import keras_model
 
-    assert grad_cam.models_at_hand() == {}
+    assert grad_cam.find_models() == {}
     trained = train_in(tiny_study, "cnn", make_case_tables(tiny_study)["corrected"])
-    assert grad_cam.models_at_hand() == {"tiny/cnn/r0": trained.model_file}
+    assert grad_cam.find_models() == {"tiny/cnn/r0": trained.model_file}
     model = grad_cam.read(trained.model_file)
     assert model.classes == trained.classes and model.size == (24, 32) and len(model.random) == grad_cam.RANDOM
     picture = grad_cam.as_seen(picture_of("a", "mel"), model.size)
@@ -232,6 +232,6 @@ def test_without_a_model_a_small_one_is_trained_once(monkeypatch, output):
     monkeypatch.setenv(BY_HAND, "1")
     (file,) = grad_cam.train_small().values()
     before = file.stat().st_mtime_ns
-    assert file.is_relative_to(output / "runs" / "by_hand") and [*grad_cam.models_at_hand().values()] == [file]
+    assert file.is_relative_to(output / "runs" / "by_hand") and [*grad_cam.find_models().values()] == [file]
     assert [*grad_cam.train_small().values()] == [file] and file.stat().st_mtime_ns == before
     assert grad_cam.read(file).dataset == "phantom"
