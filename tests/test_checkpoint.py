@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from lesion_utils import checkpoint
+from lesion_utils.paths import run_folder, written_in
 from lesion_utils.recipes import Recipe
 from lesion_utils.training import Trained, train
 
@@ -135,11 +136,6 @@ def test_a_short_training_writes_no_checkpoint(few, threads, output, monkeypatch
 
 
 def test_a_training_that_wrote_checkpoints_leaves_no_file_that_a_study_would_miss(few, threads, tmp_path, monkeypatch):
-    from lesion_utils import checkpoint
-    from lesion_utils.paths import run_folder, written_in
-    from lesion_utils.recipes import Recipe
-    from lesion_utils.training import train
-
     monkeypatch.setattr(checkpoint, "SECONDS", 0)
     folder = run_folder("tiny") / "models/net/r0"
     recipe = Recipe(backbone={"image_size": (24, 32)}, hidden=8, phases=[{"epochs": 2}])

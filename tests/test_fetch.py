@@ -19,9 +19,12 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
+import keras
 import pandas as pd
 import pytest
 from archive_server import Archive
+from keras.src.legacy.saving import legacy_h5_format
 from typer.testing import CliRunner
 
 from lesion_utils import fetch as module
@@ -31,6 +34,7 @@ from lesion_utils.cli import app
 from lesion_utils.datasets import ham10000, isic2018
 from lesion_utils.datasets.case_table import FETCHED
 from lesion_utils.errors import InputError
+from lesion_utils.models import load_backbone
 from lesion_utils.paths import PROJECT, data_root
 from lesion_utils.recipes import BackboneOptions
 from lesion_utils.study import StudyParams, load_study
@@ -277,12 +281,6 @@ def test_a_mirror_is_asked_alone(archive, isic9_folder, monkeypatch):
 
 @pytest.mark.slow
 def test_weights_in_the_form_of_keras_are_found_and_used(archive, monkeypatch):
-    import h5py
-    import keras
-    from keras.src.legacy.saving import legacy_h5_format
-
-    from lesion_utils.models import load_backbone
-
     network, data = keras.applications.MobileNetV2(include_top=False, weights=None), io.BytesIO()
     with h5py.File(data, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, network)

@@ -19,6 +19,8 @@ from lesion_utils.cli import app
 from lesion_utils.cli.progress import newest_line
 from lesion_utils.paths import PROJECT
 from lesion_utils.progress import LOG, QUIET, steps
+from lesion_utils.recipes import Recipe
+from lesion_utils.training import train
 
 COUNT = """
 import sys, time
@@ -124,9 +126,6 @@ def test_score_shows_its_draws_and_keeps_json_clean(table, monkeypatch):
 
 
 def test_a_training_shows_its_steps_before_its_first_epoch_ends(few, threads, tmp_path, monkeypatch, capfd):
-    from lesion_utils.recipes import Recipe
-    from lesion_utils.training import train
-
     monkeypatch.setattr(progress, "EVERY", 0)
     recipe = Recipe(backbone={"image_size": (24, 32)}, hidden=8, batch_size=6, phases=[{"epochs": 2}])
     train(recipe, few, seed=0, threads=threads, weights=None, folder=tmp_path / "net/r0")

@@ -22,6 +22,7 @@ from lesion_utils.cases import (
 from lesion_utils.datasets import ham10000
 from lesion_utils.errors import InputError
 from lesion_utils.published.splits import PUBLISHED_COUNTS
+from lesion_utils.runtime import keras
 from lesion_utils.splits import (
     SPLITS,
     assert_disjoint,
@@ -269,8 +270,6 @@ def test_the_published_sizes_of_training_and_validation(real_ham):
 
 
 def test_the_split_of_system_003_is_keras_own(isic9_folder, real_isic9):
-    from lesion_utils.runtime import keras
-
     cases = make_case_tables(StudyParams(dataset="isic9", data=str(real_isic9), split_rule="system_003"))["raw"]
     assert cases["split"].value_counts().to_dict() == {"train": 1792, "validation": 447, "test": 118}
     folder = next(real_isic9.iterdir()) / "Train"
