@@ -216,6 +216,8 @@ def slide(params: StudyParams) -> widgets.VBox:
     """A threshold to move, from the one that validation chooses for the study's sensitivity."""
     first = read_table(params.study, recipes(params)[0], "validation")
     start = operating.choose(first, "melanoma", sensitivity=params.judging.sensitivity)
+    by_fold = start.threshold if isinstance(start.threshold, dict) else {0: start.threshold}
+    middle = float(np.median([*by_fold.values()]))
 
     def render(recipe: str, split: str, view: str, threshold: float, prevalence: float) -> None:
         table = read_table(params.study, recipe, split)
@@ -230,7 +232,7 @@ def slide(params: StudyParams) -> widgets.VBox:
         render,
         **_which(params, second=False),
         view=widgets.Dropdown(options=[*views_of(first.classes)]),
-        threshold=widgets.FloatSlider(0.5 if start.note else start.threshold, **options),
+        threshold=widgets.FloatSlider(0.5 if start.note else middle, **options),
         prevalence=widgets.FloatSlider(params.judging.prevalence, **(options | {"min": 0.005, "max": 0.5})),
     )
 

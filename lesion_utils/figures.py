@@ -8,6 +8,7 @@ import base64
 import io
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -24,6 +25,7 @@ from lesion_utils.evaluation import PredictionTable, roc_curves
 from lesion_utils.predictions import labelled
 from lesion_utils.probes import GRID, SEEN
 from lesion_utils.rounding import CELL, number
+from lesion_utils.views import Views
 
 BLUE, ORANGE = "#3b6ea5", "#c05a28"
 DPI = 110
@@ -279,12 +281,14 @@ def class_errors(counts: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def roc(table: PredictionTable, title: str) -> Figure:
-    """One-vs-rest ROC curve of each class, of the first run."""
+def roc(table: PredictionTable, title: str, views: Views = None) -> Figure:
+    """One-vs-rest ROC curve of each class, of the first run; in black those of several classes (``roc_curves``)."""
     figure, ax = _panel(title, "1 - specificity", "sensitivity", 7, 4.8, diagonal=True)
-    for name, (false_positive, true_positive) in roc_curves(table).items():
-        label = f"{name} (n = {table.is_labelled([name]).sum():,})"
-        ax.plot(false_positive, true_positive, label=label, color=class_colour(name, table.classes))
+    dashes = cycle(["--", "-.", ":"])
+    for name, (false_positive, true_positive, n) in roc_curves(table, views).items():
+        single = name in table.classes
+        colour, line = (class_colour(name, table.classes), "-") if single else ("black", next(dashes))
+        ax.plot(false_positive, true_positive, color=colour, linestyle=line, label=f"{name} (n = {n:,})")
     ax.legend(fontsize=8)
     return figure
 

@@ -179,7 +179,7 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
     point = None
     if "melanoma" in views_of(validation.classes):
         chosen = operating.choose(validation, "melanoma", sensitivity=params.judging.sensitivity)
-        if not chosen.note and chosen.threshold is not None:
+        if not chosen.note and isinstance(chosen.threshold, float):
             point = Point(view="melanoma", classes=chosen.positive, threshold=chosen.threshold, rule=chosen.rule)
     parts = {
         "weights.npz": _packed({f"{place:04d}": array for place, array in enumerate(network.get_weights())}),

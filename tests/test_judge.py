@@ -526,10 +526,21 @@ def test_roc_curves_leave_out_the_absent_class_and_enclose_the_auc():
     table = table_of([15, 0, 20, 60])
     curves = roc_curves(PredictionTable(table))
     assert list(curves) == ["bkl", "mel", "nv"]
-    for name, (false_rate, true_rate) in curves.items():
+    for name, (false_rate, true_rate, n) in curves.items():
         area = np.trapezoid(true_rate, false_rate)
+        assert n == (table["label"] == name).sum()
         assert area == pytest.approx(sklearn.roc_auc_score(table["label"] == name, table[f"p_{name}"]))
     assert roc_curves(PredictionTable(table[table["label"] == "nv"])) == {}
+
+
+def test_roc_curves_of_several_classes_together_come_after_those_of_single_classes():
+    table = table_of([15, 12, 20, 60])
+    curves = roc_curves(PredictionTable(table), {"dark": ["bkl", "mel"], "spot": ["nv"]})
+    assert list(curves)[-1] == "dark" and "spot" not in curves
+    false_rate, true_rate, n = curves["dark"]
+    truth, stated = table["label"].isin(["bkl", "mel"]), table["p_bkl"] + table["p_mel"]
+    assert np.trapezoid(true_rate, false_rate) == pytest.approx(sklearn.roc_auc_score(truth, stated))
+    assert n == truth.sum()
 
 
 # compare_unpaired

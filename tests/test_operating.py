@@ -68,6 +68,42 @@ def test_a_share_of_ten_melanomas_is_counted_without_rounding_errors():
     ]
 
 
+def folds(seeds, shifts, name="img"):
+    """One pass through cross-validation: the model of each fold states probabilities that are ``shifts`` higher."""
+    parts = [cases(seed).assign(fold=fold) for fold, seed in enumerate(seeds)]
+    for part, shift, images in zip(parts, shifts, (name, "other"), strict=True):
+        part["image_id"] = part["lesion_id"] = images + part["image_id"]
+        part["p_mel"] = expit(logit(part["p_mel"]) + shift)
+        part["p_nv"] = 1 - part["p_mel"]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_in_cross_validation_each_fold_has_the_threshold_of_its_own_validation_cases():
+    chosen_on, judged = folds((0, 1), (0, 2)), folds((2, 3), (0, 2), "new")
+    point = choose(PredictionTable(chosen_on), sensitivity=0.8)
+    called = point.called(PredictionTable(judged))
+    for fold in (0, 1):
+        alone = choose(PredictionTable(chosen_on[chosen_on["fold"] == fold].drop(columns="fold")), sensitivity=0.8)
+        inside = (judged["fold"] == fold).to_numpy()
+        part = PredictionTable(judged[inside].drop(columns="fold"))
+        assert point.threshold[fold] == alone.threshold and (called[inside] == alone.called(part)).all()
+        assert f"{alone.threshold:.3g}" in str(point)
+    assert point.threshold[0] < point.threshold[1]
+    with pytest.raises(InputError, match=r"fold\(s\) 7"):
+        point.called(PredictionTable(judged.assign(fold=7)))
+    rare = chosen_on[(chosen_on["fold"] == 0) | (chosen_on["label"] == "nv")]
+    assert "melanoma: 0 lesions" in choose(PredictionTable(rare), sensitivity=0.8).note
+
+
+def test_in_cross_validation_only_validation_of_the_same_fold_makes_a_point_optimistic():
+    chosen_on = folds((0, 1), (0, 2))
+    point, other = choose(PredictionTable(chosen_on), sensitivity=0.8), chosen_on.assign(fold=1 - chosen_on["fold"])
+    assert point.caution(PredictionTable(other)) == ""
+    half = other.assign(fold=np.where(np.arange(len(other)) < 60, 0, other["fold"]))
+    assert "60 of these 240" in point.caution(PredictionTable(half))
+    assert "the same cases" in point.caution(PredictionTable(chosen_on))
+
+
 def test_where_only_calling_nobody_is_specific_enough_nobody_is_called():
     point = choose(PredictionTable(table_of([1.0] * 40, [True, False] * 20)), specificity=0.9)
     assert not point.called(PredictionTable(table_of([1.0] * 3, [True] * 3))).any()

@@ -7,15 +7,16 @@ import re
 import nbformat
 import pandas as pd
 import pytest
-from prediction_tables import table_of
+from prediction_tables import CLASSES, table_of
 
 from lesion_utils import pipeline, predictions, verify
 from lesion_utils.audit import pixel_digests
 from lesion_utils.audit.corrections import corrections
 from lesion_utils.claims.declared import read_ledger
 from lesion_utils.claims.differences import run_differences
-from lesion_utils.claims.results import choose, gaps, write_results
+from lesion_utils.claims.results import choose, gaps, too_good, write_results
 from lesion_utils.datasets import isic9
+from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.paths import PROJECT
 from lesion_utils.predictions import STAGE_NOTEBOOKS
@@ -51,6 +52,23 @@ def test_results_are_small_say_what_is_wrong_with_them_and_make_the_table(output
     assert refused["note"] == "df: 6 lesions, at least 10 needed"
     assert "leaky" not in row and all(row["leaky"] is True for row in results["rows"] if row["recipe"] == "leak")
     assert not any(metric.startswith(("precision ", "AUC ")) for _, _, metric in rows)
+
+
+def test_what_is_too_good_stops_a_study_of_known_data_and_is_said_of_anybodys_own():
+    poor, perfect = table_of([15, 12, 20, 60]), table_of([15, 12, 20, 60])
+    scores = [column for column in perfect if column.startswith("p_")]
+    perfect[scores] = [[1.0 * (column == f"p_{label}") for column in scores] for label in perfect["label"]]
+    tables = {("poor", "test"): poor, ("perfect", "test"): perfect}
+    judged = {key: judge(PredictionTable(table, 20)) for key, table in tables.items()}
+    judged = pd.concat(judged, names=["recipe", "split", "name"])
+    kinds = dict.fromkeys(CLASSES, "unknown")
+    known = StudyParams(study="x")
+    own = StudyParams(study="x", dataset="folders", data="pictures", classes=kinds)
+    said = too_good(own, judged, [])
+    assert "perfect" in said and "poor" not in said and "lesion audit" in said
+    with pytest.raises(InputError, match="perfect"):
+        too_good(known, judged, [])
+    assert too_good(known, judged, ["perfect"]) == "" == too_good(own, judged, ["perfect"])
 
 
 def test_the_generated_documents_are_current():

@@ -1,16 +1,18 @@
 """The numbers of a study as a file, from which docs/results.md is written."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pandas as pd
 
 from lesion_utils import predictions, tracked
+from lesion_utils.cases import data_title, layout
 from lesion_utils.claims.differences import leak_differences, remedy_differences
 from lesion_utils.claims.rules import bars, not_learnt
 from lesion_utils.digests import commit, file_digest
+from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge
 from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
 from lesion_utils.evaluation.prior import correct_prior
@@ -20,6 +22,7 @@ from lesion_utils.predictions import LEAK_SPLITS, TEST_READS
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
 
 WIDE = 0.06  # a gap between validation and test that needs an explanation
+TOO_GOOD = 0.90  # balanced accuracy; the ISIC 2018 challenge on HAM10000 was won with 0.885
 
 
 def judge_study(
@@ -122,6 +125,20 @@ def gaps(
     known = sum(pd.notna(row["value"]) for row in rows.values())
     text = f"Test and validation differ by more than {WIDE:g} in {metric} for {len(wide)} of {known} recipes"
     return table.fillna(""), f"{text}{': ' * bool(wide)}{', '.join(wide)}."
+
+
+def too_good(params: StudyParams, judged: pd.DataFrame, leaky: Sequence[str]) -> str:
+    """Which recipes, besides ``leaky`` ones, reach ``TOO_GOOD``; "" if none does. Of anybody's own images, which may be
+    easy. Of a dataset that many have judged it means a leak: raises InputError.
+    """
+    values = judged["value"].xs("balanced accuracy", level=2).drop(index=leaky, level=0)
+    names = values[values >= TOO_GOOD].index.get_level_values(0).unique()
+    if names.empty:
+        return ""
+    found = f"Balanced accuracy of {TOO_GOOD:.2f} or more: {', '.join(names)}"
+    if not layout(params).own:
+        raise InputError(f"{found}. On {data_title(params)} this means a leak. Fix: find it, with notebook 01.")
+    return f"{found}. Look for a leak before you believe it: `lesion audit FOLDER`."
 
 
 def write_results(

@@ -13,7 +13,7 @@ from lesion_utils.evaluation import bootstrap, metrics
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED, Block, Entry, Metric, metrics_of
 from lesion_utils.evaluation.prediction_table import PredictionTable, Run, require_same_classes
 from lesion_utils.study import Judging
-from lesion_utils.views import Views
+from lesion_utils.views import Views, views_of
 
 FEW = 20  # images of a class; with fewer, its rows are marked and never ranked
 COMPARED = ("balanced accuracy", PRIOR_CORRECTED, "macro AUC", "accuracy", "melanoma sensitivity")
@@ -128,11 +128,16 @@ def classification_report(table: PredictionTable) -> pd.DataFrame:
     return pd.DataFrame(report).T.astype({"support": int})
 
 
-def roc_curves(table: PredictionTable) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """False and true positive rates of each class against the rest, where there are any, of the first run."""
-    if not table.has_probabilities or len(present := np.unique(table.truth)) == 1:
-        return {}
-    return {table.classes[i]: roc_curve(table.truth == i, table.probabilities[:, i])[:2] for i in present}
+def roc_curves(table: PredictionTable, views: Views = None) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
+    """False and true positive rates of each class against the rest, where there are any, and its images; then of each
+    view that holds several classes, also of ``views``; of the first run.
+    """
+    known = views_of(table.classes) | views_of(table.classes, views or {})
+    groups, curves = {name: [name] for name in table.classes} | {v: of for v, of in known.items() if len(of) > 1}, {}
+    for name, members in groups.items() if table.has_probabilities else ():
+        if 0 < (positives := (positive := table.is_labelled(members)).sum()) < len(table):
+            curves[name] = (*roc_curve(positive, table.probability_of(members))[:2], int(positives))
+    return curves
 
 
 def _note(table: PredictionTable, metric: Metric) -> str:

@@ -11,7 +11,7 @@ from math import ceil, floor
 import numpy as np
 import pandas as pd
 
-from lesion_utils.errors import InputError
+from lesion_utils.errors import InputError, first_ten
 from lesion_utils.evaluation import bootstrap
 from lesion_utils.evaluation.bootstrap import estimate_row, not_estimable, share_draws, unknown
 from lesion_utils.evaluation.calibration import calibration, fit_recalibration
@@ -28,7 +28,8 @@ class OperatingPoint:
 
     view: str  # melanoma, malignant
     positive: tuple[str, ...]  # its classes, whose probabilities are summed
-    threshold: float | None  # smallest probability that is called; None: called if the predicted class is positive
+    # smallest probability that is called, in cross-validation by fold; None: called if the predicted class is positive
+    threshold: float | dict[int, float] | None
     rule: str  # how the threshold was chosen, in words
     chosen_on: str = ""  # name of the table; "" where nothing was chosen
     note: str = ""  # why no point could be chosen; then ``threshold`` is NaN
@@ -39,17 +40,28 @@ class OperatingPoint:
         positive = table.view(self.view, {self.view: self.positive})
         if self.threshold is None:
             return np.isin(table.classes, positive)[table.predicted]
-        return table.probability_of(positive) >= self.threshold
+        threshold = self.threshold
+        if isinstance(threshold, dict):
+            if unknown := {*table.fold} - threshold.keys():
+                raise InputError(f"{table.name} has fold(s) {first_ten(unknown)}. Expected those of {self.chosen_on}.")
+            threshold = pd.Series(table.fold).map(threshold).to_numpy()
+        return table.probability_of(positive) >= threshold
 
     def is_positive(self, table: PredictionTable) -> np.ndarray:
         return table.is_labelled(table.view(self.view, {self.view: self.positive}))
 
     def caution(self, table: PredictionTable) -> str:
-        """``chosen on …: optimistic`` if cases of ``table``, or of their lesions, were chosen on; else ``""``."""
+        """``chosen on …: optimistic`` if cases of ``table``, or of their lesions, were chosen on; else ``""``.
+
+        In cross-validation those count that are validation of the same fold.
+        """
         if self.validation is None:
             return ""
-        ids, same = ("image_id", "lesion_id"), self.validation is table
-        shared = np.any([same or table.frame[of].isin(self.validation.frame[of]) for of in ids], axis=0)
+        by_fold, shared = isinstance(self.threshold, dict), np.full(len(table), self.validation is table)
+        for name in ("image_id", "lesion_id"):
+            both = ([of.frame[name], of.fold if by_fold else [0] * len(of)] for of in (table, self.validation))
+            ours, chosen_on = map(pd.MultiIndex.from_arrays, both)
+            shared |= ours.isin(chosen_on)
         some = f"{shared.sum():,} of these {len(table):,} cases or on their lesions"
         return f"chosen on {'the same cases' if shared.all() else some}: optimistic" if shared.any() else ""
 
@@ -59,7 +71,10 @@ class OperatingPoint:
         if self.validation is None or self.threshold is None:
             return f"{self.view} is predicted where {self.rule}"
         n = f"n = {len(self.validation):,} images, {self.validation.lesions:,} lesions"
-        predicted = f"{self.view} is predicted at a probability of {number(self.threshold)} or more"
+        found = [*self.threshold.values()] if isinstance(self.threshold, dict) else [self.threshold]
+        least = " to ".join(number(end) for end in sorted({min(found), max(found)}))
+        each = f" (each of {len(found)} folds has its own)" if len(found) > 1 else ""
+        predicted = f"{self.view} is predicted at a probability of {least} or more{each}"
         return f"{predicted}: {self.rule} on {self.chosen_on} ({n})"
 
 
@@ -80,28 +95,40 @@ def choose(
     """The highest threshold with at least this ``sensitivity``, or the lowest with at least this ``specificity``.
 
     One of them is given, above 0 and up to 1, and is counted in images of ``validation``; ``chosen_on`` names this
-    table for the reader. With under 10 lesions with or without the diagnosis, nothing is chosen and ``note`` says so.
+    table for the reader. In cross-validation each fold's model gets a threshold on its own cases. With under 10 lesions
+    with or without the diagnosis, nothing is chosen and ``note`` says so.
     """
     asked = [share for share in (sensitivity, specificity) if share is not None]
     if len(asked) != 1 or not 0 < asked[0] <= 1:
         rule, got = "either a sensitivity or a specificity", f"sensitivity {sensitivity} and specificity {specificity}"
         raise InputError(f"An operating point is chosen by {rule}, above 0 and up to 1; got {got}.")
     classes = validation.view(view, views)
-    stated, positive = validation.probability_of(classes), validation.is_labelled(classes)
-    note, threshold = not_estimable(validation.lesions_with(positive, view), 0, 1), np.nan
-    note = note if classes else f"no class is known to be {view}"
+    stated, positive, found = validation.probability_of(classes), validation.is_labelled(classes), {}
     rule = "highest threshold with sensitivity" if specificity is None else "lowest threshold with specificity"
-    rule = f"the {rule} of at least {asked[0]:g}"
-    if not note and sensitivity is not None:
-        needed = ceil(sensitivity * positive.sum() - 1e-9)  # 0.9 * 10 is a little above 9
-        threshold = np.sort(stated[positive])[-needed]
-    elif not note:
-        allowed = floor((1 - asked[0]) * (~positive).sum() + 1e-9)
-        first_too_many = np.r_[-np.inf, np.sort(stated[~positive])][-allowed - 1]
-        # if all are too many, a threshold just above them calls nobody
-        threshold = min(stated[stated > first_too_many], default=np.nextafter(first_too_many, 2))
-    note = note and f"{chosen_on}: {note}"
-    return OperatingPoint(view, classes, float(threshold), rule, chosen_on, note, validation)
+    rule, note = f"the {rule} of at least {asked[0]:g}", ""
+    for fold in np.unique(validation.fold).tolist():
+        inside = validation.fold == fold
+        needed = {name: validation.size(of & inside)[1] for name, of in ((view, positive), (f"not {view}", ~positive))}
+        if note := not_estimable(needed, 0, 1) if classes else f"no class is known to be {view}":
+            note, found = f"{chosen_on}: {note}", {fold: np.nan}
+            break
+        find = _most_sensitive if specificity is None else _most_specific
+        found[fold] = float(find(stated[positive & inside], stated[~positive & inside], asked[0]))
+    threshold = found if len(found) > 1 else float(*found.values())
+    return OperatingPoint(view, classes, threshold, rule, chosen_on, note, validation)
+
+
+def _most_sensitive(ill: np.ndarray, _: np.ndarray, share: float) -> float:
+    """The highest threshold that a ``share`` of the probabilities ``ill`` reaches."""
+    return np.sort(ill)[-ceil(share * len(ill) - 1e-9)]  # 0.9 * 10 is a little above 9
+
+
+def _most_specific(ill: np.ndarray, well: np.ndarray, share: float) -> float:
+    """The lowest threshold that a ``share`` of the probabilities ``well`` stays under."""
+    first_too_many = np.r_[-np.inf, np.sort(well)][-floor((1 - share) * len(well) + 1e-9) - 1]
+    stated = np.r_[ill, well]
+    # if all are too many, a threshold just above them calls nobody
+    return min(stated[stated > first_too_many], default=np.nextafter(first_too_many, 2))
 
 
 def judge_at(point: OperatingPoint, table: PredictionTable, prevalence: float) -> pd.DataFrame:

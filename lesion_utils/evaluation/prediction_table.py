@@ -72,6 +72,7 @@ class PredictionTable:
             self.classes = sorted({label for labels in named for label in labels})
         self.k, self.truth = len(self.classes), pd.Index(self.classes).get_indexer(first["label"])
         answers = [self._answers(frame) for frame in self.frames]
+        self.fold = first.get("fold", pd.Series(0, first.index)).to_numpy()
         self.predicted, self._scores, _ = answers[0]
         self.predicted_by_frame = [predicted for predicted, *_ in answers]
         self.runs = [run for number in range(len(answers)) for run in self._runs(number, *answers[number])]
@@ -82,8 +83,8 @@ class PredictionTable:
 
     def _runs(self, number: int, *answers: np.ndarray | None) -> list[Run]:
         """The run of frame ``number``, or its runs, by fold, from its ``_answers``."""
-        fold, runs = self.frames[number].get("fold", pd.Series(0, self.frame.index)).to_numpy(), []
-        for rows in (np.flatnonzero(fold == each) for each in np.unique(fold)):
+        runs = []
+        for rows in (np.flatnonzero(self.fold == each) for each in np.unique(self.fold)):
             predicted, scores, corrected = (None if of is None else of[rows] for of in answers)
             runs.append(Run(rows, self.truth[rows], predicted, scores, corrected, number))  # type: ignore[arg-type]
         return runs
