@@ -23,10 +23,13 @@ _LOG = 3  # so many lines of epochs are a training log, which is folded
 
 
 class _Text(IPythonRenderer):
-    """Renders Markdown; ``headings`` are (level, anchor, text) of all headings so far."""
+    """Renders Markdown; ``headings`` are (level, anchor, text) of all headings so far. ``project``: the address of the
+    project's folder from the page, for links that lead out of notebooks/.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, project: str = "..") -> None:
         super().__init__(escape=False)
+        self.project = project
         self.headings: list[tuple[int, str, str]] = []
 
     def heading(self, text: str, level: int, **attributes: Any) -> str:
@@ -36,6 +39,9 @@ class _Text(IPythonRenderer):
         self.headings.append((level, anchor, plain))
         return f'<h{level} id="{anchor}">{text}</h{level}>\n'
 
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        return super().link(text, re.sub(r"^\.\.(?=/)", self.project, url), title)
+
     def block_math(self, body: str) -> str:
         return f'<div class="wide">{_formula(body)}</div>\n'
 
@@ -43,14 +49,14 @@ class _Text(IPythonRenderer):
         return _formula(body)
 
 
-def notebook_parts(book: NotebookNode) -> tuple[list[dict[str, Any]], list[tuple[int, str, str]]]:
-    """The cells of ``book`` in order, and its headings (level, anchor, text).
+def notebook_parts(book: NotebookNode, project: str) -> tuple[list[dict[str, Any]], list[tuple[int, str, str]]]:
+    """The cells of ``book`` in order, and its headings (level, anchor, text); ``project`` as in ``_Text``.
 
     A cell is ``{"text": html}``, or ``{"code": html, "label": str, "outputs": [html, …]}``, without what it wrote to
     stderr; code that shows nothing is joined with the code below it. A picture's alt text is the ``alt`` or ``caption``
     in its metadata; without them, the heading above it. Captions displayed once more, for JupyterLab, are left out.
     """
-    text, figures = _Text(), 0
+    text, figures = _Text(project), 0
     markdown, cells = MarkdownWithMath(renderer=text), list[dict[str, Any]]()
     for cell in book.cells:
         if cell.cell_type == "markdown":

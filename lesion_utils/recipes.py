@@ -202,9 +202,9 @@ class Recipe(Strict):
     # the last layer compares directions: a class's score is this factor times the cosine of features and class weights
     cosine_scale: float | None = Field(None, gt=0)
     freeze_batch_norm: bool = True  # keep the batch-norm statistics of a pretrained backbone
-    # focal: of the true class; binary_focal: of each class against the rest, as system 000 writes it
+    # focal: of the true class; binary_focal: of each class against the rest, as system 000 writes it;
     # logit_adjusted: cross-entropy of scores to which `adjustment` times the log share of each class is added (Menon et
-    # al., 2021); with 1 it is the balanced softmax of Ren et al. (2020)
+    # al., 2021); with 1 it is the balanced softmax of Ren et al. (2020);
     # ldam: cross-entropy of scores with a margin, which is larger for rare classes (Cao et al., 2019)
     loss: Literal["cross_entropy", "focal", "binary_focal", "logit_adjusted", "ldam"] = "cross_entropy"
     label_smoothing: Share = 0.0  # share of the truth that is dealt out to all classes alike
@@ -246,6 +246,7 @@ class Recipe(Strict):
     weight_average: Share = 0.0
     batch_size: Positive = 32
     phases: tuple[Phase, ...] = Field((Phase(),), min_length=1)
+    # the number on validation that decides which epoch is kept, when to stop and when to lower the rate
     monitor: Literal["val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_auc"] = "val_loss"
     keep: Literal["best", "last"] = "best"  # weights kept: best by `monitor`, or the last epoch's
     early_stopping: Positive | None = None  # epochs without a better `monitor` before a phase ends

@@ -72,7 +72,8 @@ def write_report(params: StudyParams, name: str, pages: dict[str, str] | None = 
     folder, pages = run_folder(params.study), pages or _pages(params, plan(params))
     made = read_json(folder / "stamps" / f"{name}.json", params.command)
     executed = require_intact(folder / "executed" / f"{name}.ipynb", params.command)
-    cells, headings = notebook_parts(nbformat.read(executed, as_version=4))
+    project = os.path.relpath(PROJECT, report_folder(params.study))
+    cells, headings = notebook_parts(nbformat.read(executed, as_version=4), project)
     page = {
         "title": f"{name} - study {params.study} on {data_title(params)}",
         **{"cells": cells, "contents": [heading for heading in headings if 1 < heading[0] < 4]},

@@ -92,6 +92,16 @@ def test_links_between_pages_lead_somewhere(page):
     assert not [target for target in targets if not (page.parent / target).exists()]
 
 
+def test_links_of_tracked_reports_lead_to_what_is_tracked():
+    there = {PROJECT / name for name in tracked()}
+    lost = set()
+    for page in (path for path in there if path.suffix == ".html" and path.is_relative_to(PROJECT / "reports")):
+        for target in set(re.findall(r'href="([^"#:]+)(?:#[^"]*)?"', page.read_text(encoding="utf-8"))):
+            if (page.parent / target).resolve() not in there:
+                lost.add(f"{page.relative_to(PROJECT)}: {target}")
+    assert not lost
+
+
 def test_nothing_tracked_names_a_machine_or_holds_a_picture():
     bad = re.compile(r"/(?:home|root|work|Users)/\w|https?://[^ ]*(?:pypi|pythonhosted)", flags=re.IGNORECASE)
     for name in tracked():

@@ -35,10 +35,17 @@ def opened(tmp_path, output, monkeypatch):
 
 def test_it_starts_jupyterlab_on_a_copy_and_keeps_what_was_changed_there(opened, output):
     executed = output / "runs/tiny/executed/02_baseline_cnn_r1.ipynb"
-    executed.write_text("made by the study")
+    cells = [
+        nbformat.v4.new_code_cell(source) for source in ("x = 1\ny = 2", "# Parameters\nx = {'a': None}\ny = 3", "x")
+    ]
+    cells[0].metadata.tags, cells[1].metadata.tags = ["parameters"], ["injected-parameters"]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), executed)
+    made = executed.read_bytes()
     result, ((program, words),) = opened("02", "--run", "1", "--no-browser")
     copy = output / "runs/by_hand/tiny/02_baseline_cnn_r1.ipynb"
-    assert result.exit_code == 0 and str(copy) in result.output and copy.read_text() == "made by the study"
+    assert result.exit_code == 0 and str(copy) in result.output and executed.read_bytes() == made
+    parameters, last = nbformat.read(copy, as_version=4).cells  # one place to change a value, with those of the study
+    assert parameters.source.splitlines()[1:] == ["x = {'a': None}", "y = 3"] and last.source == "x"
     assert program == sys.executable and words[:4] == [sys.executable, "-m", "jupyter", "lab"]
     options = dict(word.removeprefix("--").split("=") for word in words if "=" in word)
     root, address = options["ServerApp.root_dir"], options["LabApp.default_url"].removeprefix("/lab/tree/")
@@ -46,7 +53,7 @@ def test_it_starts_jupyterlab_on_a_copy_and_keeps_what_was_changed_there(opened,
     copy.write_text("changed by hand")
     again, ((_, words),) = opened("2", "--run", "1")
     assert "as you left it" in again.output and copy.read_text() == "changed by hand" and "--no-browser" not in words
-    assert executed.read_text() == "made by the study"
+    assert executed.read_bytes() == made
 
 
 @pytest.mark.parametrize(

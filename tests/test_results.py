@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import runpy
 
 import nbformat
 import pandas as pd
@@ -20,6 +21,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, judge
 from lesion_utils.paths import PROJECT
 from lesion_utils.predictions import STAGE_NOTEBOOKS
+from lesion_utils.recipes import Recipe
 from lesion_utils.reports import documents
 from lesion_utils.study import StudyParams, load_study
 
@@ -74,6 +76,16 @@ def test_what_is_too_good_stops_a_study_of_known_data_and_is_said_of_anybodys_ow
 def test_the_generated_documents_are_current():
     for path, text in documents().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date. Fix: lesion refresh-readme"
+
+
+def test_the_page_of_parameters_is_current_and_has_every_key():
+    page = (PROJECT / "docs" / "parameters.md").read_text(encoding="utf-8")
+    written = runpy.run_path(str(PROJECT / "docs" / "parameters.py"))
+    assert page == written["page"](), "Fix: .venv/bin/python docs/parameters.py"
+    for section in (Recipe, *written["SECTIONS"].values()):
+        assert all(f"| `{name}` |" in page for name in section.model_fields)
+    described = "| `dropout` | `0.0` | number | dropout before the last layer |"
+    assert described in page and "`zoom` | `0.0` | number | largest change of scale either way;" in page
 
 
 def test_the_readme_is_short_and_every_link_in_it_and_in_docs_leads_somewhere():

@@ -96,7 +96,9 @@ def choice_sentence(judged: pd.DataFrame, unlearnt: str = "") -> str:
     if others.empty:
         return f"{text} No other recipe can be compared with it."
     text = f"{text} The 95% CIs of {near} of the {len(others)} other recipes overlap with its 95% CI"
-    return text + (", so these data do not rank them against it." if near else ".")
+    return text + (
+        "; whether it is better than they are, only a difference on the same cases can say." if near else "."
+    )
 
 
 def gaps(

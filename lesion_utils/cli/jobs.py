@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from lesion_utils import pipeline, progress, reports, tracked
-from lesion_utils.cases import data_digest, data_folder, layout, read_pictures
+from lesion_utils.cases import data_digest, data_title, layout, read_pictures
 from lesion_utils.cli.common import CellTimeout, Timeout, takes_study
 from lesion_utils.paths import run_folder, run_name, write_json
 from lesion_utils.study import StudyParams
@@ -39,7 +39,7 @@ def check_data(params: StudyParams) -> None:
     facts = {"images": len(cases), "data digest": data_digest(params)}
     write_json(run_folder(params.study) / pipeline.checked("data"), facts)
     groups = f"{cases['lesion_id'].nunique():,} {layout(params).grouped_by}s"
-    typer.echo(f"checked {len(cases):,} images of {groups} in {data_folder(params).name}")
+    typer.echo(f"checked {len(cases):,} images of {groups} of {data_title(params)}")
 
 
 @takes_study

@@ -1,8 +1,9 @@
 """Notebooks of a study in JupyterLab."""
 
+import ast
 import os
-import shutil
 import sys
+from pprint import pformat
 from typing import Annotated
 
 import typer
@@ -40,9 +41,29 @@ def open(
         typer.echo(f"{copy} was opened before and stays as you left it. Remove it for a new copy.")
     else:
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(executed, copy)
+        copy.write_text(_with_one_parameter_cell(executed.read_text(encoding="utf-8")), encoding="utf-8")
         typer.echo(copy)
     address = f"/lab/tree/{copy.relative_to(output_root()).as_posix()}"
     words = ["jupyter", "lab", f"--ServerApp.root_dir={output_root()}", f"--LabApp.default_url={address}"]
     words += ["--allow-root"] if os.getuid() == 0 else []  # as `make lab`
     os.execv(sys.executable, [sys.executable, "-m", *words, *(["--no-browser"] if no_browser else [])])
+
+
+def _with_one_parameter_cell(notebook: str) -> str:
+    """``notebook`` with the study's values in place of its defaults. Papermill writes them into a second cell, which
+    would undo what a person changes in the first.
+    """
+    import nbformat  # slow
+
+    book = nbformat.reads(notebook, as_version=4)
+    tagged = {tag: cell for cell in book.cells for tag in cell.metadata.get("tags", [])}
+    if injected := tagged.get("injected-parameters"):
+        given = [
+            (name.id, ast.literal_eval(line.value)) for line in ast.parse(injected.source).body for name in line.targets
+        ]
+        lines = [f"{name} = {pformat(value, width=100, sort_dicts=False)}" for name, value in given]
+        tagged["parameters"].source = "\n".join(
+            ["# The values of the study. Change them here, then run all cells.", *lines]
+        )
+        book.cells.remove(injected)
+    return nbformat.writes(book)
