@@ -173,7 +173,12 @@ def _temporary(path: Path) -> Path:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path to write to; it replaces ``path`` only if no error occurs."""
+    """Yields a temporary path to write to; it replaces ``path`` only if no error occurs. A device or a pipe is written
+    to as it is: replacing /dev/null would break the machine.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
