@@ -147,7 +147,8 @@ def parse_numbers(
     where: object, column: pd.Series, low: float, high: float, what: str = "", empty: Sequence[str] = ()
 ) -> pd.Series:
     """The column as float64, from ``low`` to ``high``; NaN for values in ``empty``. Refuses everything else."""
-    texts = column[~column.isin(empty)].astype(str)
+    texts = column[:0] if pd.api.types.is_numeric_dtype(column) else column[~column.isin(empty)]
+    texts = texts.astype(str)  # slow for numbers
     if texts.str.contains(",").any() and texts.str.fullmatch(r"-?\d+(?:,\d+)?(?:e-?\d+)?", case=False).all():
         column = column.astype(str).str.replace(",", ".")  # decimal commas, as some spreadsheets write
     numbers = pd.to_numeric(column.where(~column.isin(empty)), errors="coerce").astype(np.float64)
