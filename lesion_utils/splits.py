@@ -5,7 +5,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from lesion_utils.digests import digest
 from lesion_utils.errors import InputError, first_ten
@@ -31,6 +30,8 @@ def split_off(cases: pd.DataFrame, name: str, share: float, total: int, seed: in
 
     Raises InputError where a class has too few lesions.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # slow: every job imports this room
+
     folds = max(2, round(len(cases) / (share * total)))
     _require_lesions(cases, folds, name, share)
     grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
@@ -55,6 +56,8 @@ def deal_folds(cases: pd.DataFrame, folds: int, validation: float, seed: int) ->
     The cases are dealt into ``folds`` by lesion, class shares alike; ``validation``, a share of all cases, is part
     or all of the fold after the tested one. Raises InputError where a class has too few lesions.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # slow
+
     tested = pd.Series("", cases.index)
     grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     _require_lesions(cases, folds, "fold", 1 / folds)

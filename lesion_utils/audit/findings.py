@@ -5,7 +5,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import MonteCarloMethod, chi2_contingency, hypergeom
 
 from lesion_utils.audit.links import KINDS, connected_groups, link_groups, linked_to
 from lesion_utils.rounding import number, percent
@@ -116,6 +115,8 @@ def _by_lesion(cases: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def revealing(cases: pd.DataFrame, columns: Sequence[str] = METADATA) -> Iterator[tuple]:
     """Findings: values of ``columns`` with which there is one class only, more often than by chance."""
+    from scipy.stats import hypergeom  # slow: jobs that find nothing import this room, too
+
     tables = {column: _by_lesion(cases, column) for column in columns if column in cases}
     values = sum(len(table) for table in tables.values())
     for column, table in tables.items():
@@ -156,6 +157,8 @@ def cramers_v(table: np.ndarray) -> tuple[float, float]:
 
     The p value is the share of random tables with the same margins whose chi-square is as large; at least 1e-4.
     """
+    from scipy.stats import MonteCarloMethod, chi2_contingency  # slow
+
     random_tables = MonteCarloMethod(n_resamples=_RANDOM_TABLES, rng=np.random.default_rng(0))
     test = chi2_contingency(table, correction=False, method=random_tables)
     n, sides = table.sum(), np.array(table.shape)

@@ -15,9 +15,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pandas as pd
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from lesion_utils.audit.images import open_image
@@ -131,6 +128,8 @@ def neighbours(features: np.ndarray, nearest: int = NEIGHBOURS) -> np.ndarray:
 
     (m, 2) int64, each pair once, the lower row first.
     """
+    from sklearn.neighbors import NearestNeighbors  # slow: every job imports this room
+
     nearest = min(nearest, len(features) - 1)
     if nearest < 1:
         return np.empty((0, 2), np.int64)
@@ -152,6 +151,9 @@ def structure(known: Sequence[Keypoints]) -> np.ndarray:
     VLAD (Jégou et al., CVPR 2010): the differences from the nearest of 64 centres, summed by centre, each sum of unit
     length (Arandjelović and Zisserman, CVPR 2013), and their principal components.
     """
+    from sklearn.cluster import MiniBatchKMeans  # slow
+    from sklearn.decomposition import PCA
+
     rng = np.random.default_rng(0)
     drawn = [of.descriptors[rng.permutation(len(of.descriptors))[:_DRAWN]] for of in known]
     sample = _unit(np.concatenate([*drawn, np.ones((_CENTRES, 128), np.uint8)]))  # also where nothing has structure

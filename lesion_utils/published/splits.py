@@ -1,10 +1,9 @@
 """How the published systems split their images: a case table and the order of its rows in, a split out."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
 
 from lesion_utils.errors import InputError
 
@@ -19,21 +18,27 @@ PUBLISHED_COUNTS: dict[str, dict[str, int | dict[str, int]]] = {
 }
 
 
+def _two_parts(cases: pd.DataFrame, **options: Any) -> list[pd.DataFrame]:
+    from sklearn.model_selection import train_test_split  # slow: every job imports this room
+
+    return train_test_split(cases, **options)
+
+
 def _system_000(cases: pd.DataFrame) -> Rows:
     """15% of the images, stratified, for validation; the test set is ISIC 2018 Task 3's."""
-    return {"validation": train_test_split(cases, test_size=0.15, random_state=47, stratify=cases["label"])[1].index}
+    return {"validation": _two_parts(cases, test_size=0.15, random_state=47, stratify=cases["label"])[1].index}
 
 
 def _system_001(cases: pd.DataFrame) -> Rows:
     """17% of the lesions with one image, stratified, for validation, which is also the test set."""
     single = cases[~cases["lesion_id"].duplicated(keep=False)]
-    return {"validation": train_test_split(single, test_size=0.17, random_state=101, stratify=single["label"])[1].index}
+    return {"validation": _two_parts(single, test_size=0.17, random_state=101, stratify=single["label"])[1].index}
 
 
 def _system_002(cases: pd.DataFrame) -> Rows:
     """20% of the images for test, 10% of the others for validation."""
-    training, test = train_test_split(cases, test_size=0.2, random_state=1234)
-    return {"test": test.index, "validation": train_test_split(training, test_size=0.1, random_state=2)[1].index}
+    training, test = _two_parts(cases, test_size=0.2, random_state=1234)
+    return {"test": test.index, "validation": _two_parts(training, test_size=0.1, random_state=2)[1].index}
 
 
 def _system_003(cases: pd.DataFrame) -> Rows:
