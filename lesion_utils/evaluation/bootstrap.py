@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
-from scipy.stats import binomtest
 
 from lesion_utils.evaluation.metrics import weighted_mean
 
@@ -87,6 +86,8 @@ def region_p(draws: np.ndarray, region: tuple[float, float]) -> dict[str, float]
 
 def exact_interval(share: float, lesions: int) -> tuple[float, float]:
     """Clopper and Pearson's 95% interval, for shares of 0 or 1, where all draws agree and would show certainty."""
+    from scipy.stats import binomtest  # slow: few numbers need it
+
     interval = binomtest(round(share * lesions), lesions).proportion_ci(LEVEL)
     return float(interval.low), float(interval.high)
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
-from sklearn.linear_model import LogisticRegression
 
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation.bootstrap import not_estimable
@@ -51,6 +50,8 @@ def fit_recalibration(validation: PredictionTable, view: str) -> Recalibration:
 
     Raises InputError if the table has no probabilities, or only cases of the view, or none.
     """
+    from sklearn.linear_model import LogisticRegression  # slow
+
     if not (classes := validation.view(view)):
         return Recalibration(1.0, 0.0, f"none, because no class is known to be {view}")
     positive, stated = validation.is_labelled(classes), validation.probability_of(classes)

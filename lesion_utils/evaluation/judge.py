@@ -6,8 +6,6 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import classification_report as sklearn_report
-from sklearn.metrics import confusion_matrix, roc_curve
 
 from lesion_utils.evaluation import bootstrap, metrics
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED, Block, Entry, Metric, metrics_of
@@ -105,6 +103,8 @@ def compare(
 
 def confusion(table: PredictionTable) -> pd.DataFrame:
     """Counts of images of the first run, (k, k): rows true, columns predicted, in the order of the classes."""
+    from sklearn.metrics import confusion_matrix  # slow: pages are written without it
+
     counts = confusion_matrix(table.truth, table.predicted, labels=range(table.k))
     true, predicted = (pd.Index(table.classes, name=name) for name in ("true", "predicted"))
     return pd.DataFrame(counts, index=true, columns=predicted)
@@ -122,6 +122,8 @@ def taken_for(counts: pd.DataFrame) -> pd.Series:
 
 def classification_report(table: PredictionTable) -> pd.DataFrame:
     """scikit-learn's report on the first run: precision, recall, f1-score and support (images) of each class."""
+    from sklearn.metrics import classification_report as sklearn_report  # slow
+
     options = {"labels": range(table.k), "target_names": table.classes, "output_dict": True, "zero_division": 0}
     report = sklearn_report(table.truth, table.predicted, **options)
     report["accuracy"] = {"f1-score": report["accuracy"], "support": len(table)}  # placed as in its printed form
@@ -132,6 +134,8 @@ def roc_curves(table: PredictionTable, views: Views = None) -> dict[str, tuple[n
     """False and true positive rates of each class against the rest, where there are any, and its images; then of each
     view that holds several classes, also of ``views``; of the first run.
     """
+    from sklearn.metrics import roc_curve  # slow
+
     known = views_of(table.classes) | views_of(table.classes, views or {})
     groups, curves = {name: [name] for name in table.classes} | {v: of for v, of in known.items() if len(of) > 1}, {}
     for name, members in groups.items() if table.has_probabilities else ():

@@ -6,7 +6,6 @@ frequent. What a recipe gains by rebalancing beyond this, it has learnt; the res
 """
 
 import numpy as np
-from sklearn.model_selection import GroupKFold
 
 from lesion_utils.evaluation.prediction_table import CORRECTED, PredictionTable, require_same_classes
 
@@ -22,6 +21,8 @@ def correct_prior(table: PredictionTable, validation: PredictionTable | None = N
     of its lesions is corrected by what the others give. A table without probabilities, or with fewer than five lesions,
     is returned as it is. Raises InputError for a ``validation`` with other classes, ValueError for other runs.
     """
+    from sklearn.model_selection import GroupKFold  # slow
+
     if not table.has_probabilities or table.lesions < FOLDS:
         return table
     fitted_on = validation or table
