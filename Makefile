@@ -22,8 +22,8 @@ study: $(READY)
 	@exec $(BIN)/lesion study "$(STUDY)" $(OPTIONS)
 
 test: check $(READY)
-	$(SETTING) $(BIN)/pytest $(SIDE_BY_SIDE) tests
 	$(SETTING) $(BIN)/pytest --nbval --nbval-current-env --nbval-cell-timeout 300 -p no:cacheprovider notebooks
+	$(SETTING) $(BIN)/pytest $(SIDE_BY_SIDE) tests
 
 # Judges tracked tables again and compares with the tracked results.
 verify: $(READY)

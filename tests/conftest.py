@@ -30,13 +30,13 @@ REAL_DATA = {"real_isic9", "real_ham", "real_weights"}  # fixtures that skip whe
 
 def pytest_collection_modifyitems(items) -> None:
     """Marks the tests that use files in ../shared; the files with most slow tests come first, so that of two processes
-    none is left alone with them.
+    none is left alone with them. Those of tests/faults, which time how runs end, come when Slurm's tests have ended.
     """
     for item in items:
         if REAL_DATA & set(item.fixturenames):
             item.add_marker("real_data")
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    items.sort(key=lambda item: (not slow[item.path], item.path.parent.name == "faults", -slow[item.path]))
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def test_fast_tests_leave_out_what_is_slow_or_needs_a_browser_or_data(checkout):
     *checks, ran = make(checkout, "test-fast")
     assert [words[0] for words in checks] == ["ruff", "ruff", "mypy"]
     assert ran[0] == "pytest" and ran[-3:] == ["tests", "-m", "not slow and not browser and not real_data"]
-    every, notebooks = make(checkout, "test")[3:]
+    notebooks, every = make(checkout, "test")[3:]
     assert (
         every == ["pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "tests"]
         and "--nbval" in notebooks
