@@ -34,8 +34,11 @@ def judge_study(
     another as its reference. The last two are about the split that is judged last.
     """
     tables: dict[tuple[str, str], PredictionTable] = {}
+    drawn: dict[tuple, PredictionTable] = {}  # recipes are mostly judged on the same cases, so on the same draws
     for key in itertools.product(params.recipes, params.held_out_splits):
         table = PredictionTable(predictions.read_runs(params, *key), params.resamples)
+        cases = (table.k, tuple(table.lesion_ids), table.truth.tobytes())
+        table.draws = drawn.setdefault(cases, table).draws
         tables[key] = correct_prior(table, tables.get((key[0], "validation")))
     log_test_reads(params, "recipes and leaks judged")
     rows = {key: judge(table, params.judging) for key, table in tables.items()}
