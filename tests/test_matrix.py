@@ -132,7 +132,7 @@ def test_the_published_matrix_at_the_case_mix_of_ham10000():
 def test_at_its_own_case_mix_a_matrix_keeps_its_numbers(rows):
     counts = pd.DataFrame(rows)
     own = {f"class {name + 1}": float(n) for name, n in counts.sum(axis=1).items()}
-    verdict = judge_matrix(counts, case_mix=own, resamples=20)
+    verdict = judge_matrix(counts, class_counts=list(own.values()), case_mix=own, resamples=20)
     both = verdict.at_case_mix.index.intersection(verdict.numbers.index)
     assert {"accuracy", "macro F1", "Matthews correlation", "majority baseline accuracy"} <= set(both)
     expected = verdict.numbers.loc[both, "value"].tolist()
@@ -193,7 +193,7 @@ def test_a_case_mix_that_does_not_fit_is_refused(tmp_path, table, named):
 def test_numbers_agree_with_scikit_learn_and_lie_in_their_intervals(rows):
     counts = np.array(rows)
     truth, predicted = (np.repeat(side.ravel(), counts.ravel()) for side in np.indices(counts.shape))
-    verdict = judge_matrix(pd.DataFrame(counts), resamples=50)
+    verdict = judge_matrix(pd.DataFrame(counts), class_counts=counts.sum(axis=1), resamples=50)
     numbers = verdict.numbers
     if counts.sum(1).all():
         assert numbers.at["balanced accuracy", "value"] == pytest.approx(balanced_accuracy_score(truth, predicted))
@@ -309,7 +309,8 @@ def test_random_samples_of_the_data_set_raise_no_alarm():
     ],
 )
 def test_supports_that_betray_their_test_set(supports, said):
-    assert said in " ".join(judge_matrix(of_supports(supports), dataset="ham10000").findings)
+    verdict = judge_matrix(of_supports(supports), dataset="ham10000", class_counts=supports)
+    assert said in " ".join(verdict.findings)
 
 
 def test_accuracy_that_is_not_above_the_majority():
@@ -428,6 +429,103 @@ def test_shares_become_counts_by_supports():
         assert "off by up to 1" in " ".join(verdict.notes)
     exact = judge_matrix(SMALL, class_counts=supports.tolist())
     assert exact.counts.equals(SMALL.rename_axis(index="true", columns="predicted").astype(np.int64))
+
+
+# a matrix of 949 images, and what papers print of it
+COUNTS = pd.DataFrame(
+    [
+        [19, 3, 3, 0, 1, 0, 0],
+        [1, 26, 2, 0, 1, 0, 0],
+        [2, 2, 54, 1, 6, 10, 0],
+        [0, 0, 1, 14, 0, 1, 0],
+        [1, 0, 6, 0, 24, 8, 0],
+        [2, 5, 24, 1, 31, 687, 1],
+        [0, 0, 0, 0, 0, 1, 10],
+    ],
+    NAMES,
+    NAMES,
+)
+IMAGES = COUNTS.sum(axis=1).tolist()
+PERCENT = {
+    "row": COUNTS.div(COUNTS.sum(axis=1), axis=0) * 100,
+    "column": COUNTS / COUNTS.sum() * 100,
+    "matrix": COUNTS / COUNTS.to_numpy().sum() * 100,
+}
+
+
+def listed(numbers):
+    return ",".join(f"{number:.0f}" for number in numbers)
+
+
+@pytest.mark.parametrize("of", PERCENT)
+def test_whole_numbers_that_may_be_percentages_are_asked_about(of):
+    printed = PERCENT[of].round().astype(int)
+    sums = printed.sum(axis=1) if of == "row" else printed.sum() if of == "column" else printed.to_numpy().sum()
+    assert not np.all(sums == 100)  # rounding shows
+    refused = lesion("-", text=printed.to_csv())
+    assert refused.exit_code == 2 and not refused.stdout and "percentages" in refused.stderr
+    counts = listed(printed.sum(axis=1))
+    assert f"--class-counts {counts}" in refused.stderr  # the answer for counts
+    taken = json.loads(lesion("-", "--class-counts", counts, "--json", text=printed.to_csv()).stdout)
+    assert taken["counts"] == printed.to_numpy().tolist()
+
+
+@pytest.mark.parametrize("digits", [0, 1, 2])
+@pytest.mark.parametrize(("of", "scale"), [("row", 1), ("matrix", 1), ("row", 100), ("matrix", 100)])
+def test_shares_of_rows_or_of_all_images_become_counts(of, scale, digits):
+    shares = (PERCENT[of] / 100 * scale).round(digits + (2 if scale == 1 else 0))
+    if digits or scale == 1:
+        refused = lesion("-", text=shares.to_csv())
+        assert refused.exit_code == 2 and "normalised" in refused.stderr and "--class-counts" in refused.stderr
+    verdict = judge_matrix(shares, class_counts=IMAGES, resamples=2)
+    assert verdict.counts.sum(axis=1).tolist() == IMAGES
+    most = int(re.search(r"off by up to (\d+)", " ".join(verdict.notes))[1])
+    assert (verdict.counts - COUNTS).abs().to_numpy().max() <= most <= (15, 3, 1)[digits]
+
+
+def test_shares_of_columns_get_advice_that_works():
+    shares = PERCENT["column"].round(1)
+    for options in ([], ["--class-counts", listed(IMAGES)]):
+        refused = lesion("-", *options, text=shares.to_csv())
+        assert refused.exit_code == 2 and "column" in refused.stderr and "--rows predicted" in refused.stderr
+    turned = PERCENT["row"].round(1).T.to_csv()  # true classes in the columns
+    assert "--rows predicted" in lesion("-", text=turned).stderr
+    done = lesion("-", "--rows", "predicted", "--class-counts", listed(IMAGES), "--json", text=turned)
+    assert np.abs(np.array(json.loads(done.stdout)["counts"]) - COUNTS.to_numpy()).max() <= 1
+
+
+def test_a_balanced_test_of_100_images_each_is_asked_about_and_then_judged():
+    text = of_supports(np.full(7, 100)).to_csv()
+    assert "percentages" in lesion("-", text=text).stderr
+    done = lesion("-", "--class-counts", listed([100] * 7), text=text)
+    assert done.exit_code == 0 and "Confusion matrix of 700 images" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [[103, 0, 0], [2, 98, 0], [0, 1, 99]],  # a percentage of 103, or a row that sums to 103 by rounding one number
+        [[90, 8, 5], [2, 95, 3], [1, 1, 98]],  # a row of 103: three roundings cannot explain it
+        [[80, 10, 10], [1, 9, 0], [0, 2, 18]],  # only one row of 100
+        [[20, 4, 6], [3, 20, 4], [10, 1, 26]],  # 94 images
+        [[200, 4, 6], [3, 20, 4], [10, 1, 26]],
+    ],
+)
+def test_counts_that_cannot_be_percentages_are_not_asked_about(counts):
+    assert judge_matrix(pd.DataFrame(counts), resamples=2).counts.to_numpy().tolist() == counts
+
+
+def test_class_counts_that_do_not_fit_are_named_by_row():
+    for matrix, wrong in ((PERCENT["row"].round(), "df"), (PERCENT["matrix"].round(1), "nv"), (COUNTS, "bkl")):
+        images = [n + 400 * (name == wrong) for name, n in zip(NAMES, IMAGES, strict=True)]
+        if wrong == "df":
+            images[3] = 0
+        with pytest.raises(InputError, match=f"--class-counts.*{wrong}: "):
+            judge_matrix(matrix, class_counts=images)
+    empty = PERCENT["matrix"].round(0).assign(df=0)
+    empty.loc["df"] = 0  # as if all its cells were below 0.5%
+    with pytest.raises(InputError, match="df: 0"):
+        judge_matrix(empty, class_counts=IMAGES)
 
 
 # ---------------------------------------------------------------------------------- which side is true, and other forms
@@ -633,7 +731,7 @@ BAD = {
     "5 3\n0 0": "one class, class 1",
     "[[]] -1": "no row of numbers",
     "[[5]]": "one class, class 1",
-    "1 0\n0 1": "normalised",
+    "1 0\n0 1": "counts or shares",
     "0.9 0.1\n0.2 0.8": "normalised",
     "0.97 0.33\n0.03 0.67": "normalised",
     "45.5 4.5\n10.2 39.8": "normalised",
@@ -661,7 +759,7 @@ def test_what_is_no_matrix_of_counts_is_refused(text, said):
         (["--class-counts", "60,43"], "expected 3 whole numbers"),
         (["--class-counts", "60,43,x"], "whole numbers"),
         (["--class-counts", "60,43,inf"], "expected 3 whole numbers"),
-        (["--class-counts", "60,43,99"], "mel, nv"),
+        (["--class-counts", "60,43,99"], "bkl: 101, expected 99"),
         (["--supports", "60,43,101"], "Fix: --class-counts 60,43,101"),
         (["--dataset", "ham10000"], "Fix: name them with --classes"),
         (["--dataset", "isic"], "dataset 'isic'"),

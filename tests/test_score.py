@@ -115,6 +115,37 @@ def test_a_submission_is_joined_with_its_truth(written, tmp_path):
     assert lesion(submission, "--truth", written(two_ones, "truth.csv")).exit_code == 2
 
 
+@pytest.mark.parametrize("known_as", ["{}", "{}.png", "{}.PNG", "new5/{}.png", "/data/new5/{}.jpg"])
+def test_ids_that_are_paths_find_their_truth_and_their_lesion(written, known_as):
+    submission = TABLE.drop(columns=["label", "lesion_id"]).assign(image_id="../new5/" + TABLE["image_id"] + ".png")
+    truth = TABLE[["image_id", "label"]].assign(image_id=TABLE["image_id"].map(known_as.format))
+    cases = described(TABLE[["image_id", "lesion_id"]]).assign(image_id=truth["image_id"])
+    words = ["--truth", written(truth, "truth.csv"), "--metadata", written(cases, "cases.csv"), "--json"]
+    found, plain = (
+        json.loads(done.stdout)
+        for done in (lesion(written(submission), *words), lesion(written(described(TABLE), "plain.csv"), "--json"))
+    )
+    assert found["numbers"] == plain["numbers"] and found["subgroups"] == plain["subgroups"]
+    assert found["lesions"] == TABLE["lesion_id"].nunique()
+
+
+@pytest.mark.parametrize("known_as", ["other/{}.png", "my_new5/{}.png", "x{}"])
+def test_ids_of_other_folders_or_names_are_other_images(written, known_as):
+    submission = TABLE.drop(columns=["label", "lesion_id"]).assign(image_id="../new5/" + TABLE["image_id"] + ".png")
+    truth = TABLE[["image_id", "label"]].assign(image_id=TABLE["image_id"].map(known_as.format))
+    refused = lesion(written(submission), "--truth", written(truth, "truth.csv"))
+    assert refused.exit_code == 2 and "../new5/" in refused.stderr and truth["image_id"].iloc[0] in refused.stderr
+
+
+def test_an_id_that_fits_two_images_finds_none(written):
+    submission = TABLE.drop(columns=["label", "lesion_id"])
+    truth = TABLE[["image_id", "label"]]
+    for names in (("{}.png", "{}.jpg"), ("a/{}.png", "b/{}.png")):
+        twice = pd.concat([truth.assign(image_id=truth["image_id"].map(name.format)) for name in names])
+        refused = lesion(written(submission), "--truth", written(twice, "truth.csv"))
+        assert refused.exit_code == 2 and f"{len(TABLE)} image(s)" in refused.stderr
+
+
 HANDED = {
     "s1_three_decimals": ("accuracy", 0.783),
     "s2_spelling_differs": ("accuracy", 0.783),

@@ -116,8 +116,25 @@ def read_truth(path: Path) -> pd.DataFrame:
 
 def with_truth(path: Path, table: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``table``, without a column ``label``, with the labels of the same images in ``truth``."""
-    ids, known_ids = (without_ending(of["image_id"]) for of in (table, truth))
-    known = truth.set_index(known_ids)["label"]
-    if len(unknown := table.loc[~ids.isin(known.index), "image_id"]):
-        raise InputError(f"{path}: {len(unknown):,} image(s) have no true class in --truth: {first_ten(unknown)}.")
+    ids, known = table["image_id"], named_as(truth, table["image_id"]).set_index("image_id")["label"]
+    if len(unknown := ids[~ids.isin(known.index)]):
+        problem = f"{path}: {len(unknown):,} image(s) have no true class in --truth: {first_ten(unknown)}"
+        raise InputError(f"{problem}. --truth has {first_ten(truth['image_id'][:2])}. Fix: use the same ids in both.")
     return table.assign(label=ids.map(known))
+
+
+def named_as(table: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
+    """``table`` with its image ids as ``ids`` spells them, where only case and ending differ, or the folders that come
+    before: ``../new/a.png`` and ``a`` are one image, ``new/a`` and ``old/a`` are two.
+    """
+    theirs, ours = table["image_id"].drop_duplicates(), ids.drop_duplicates()
+    both = pd.concat([theirs, ours], ignore_index=True)
+    plain = plain_ids(both, pd.Series([0] * len(theirs) + [1] * len(ours))).tolist()
+    paths = "/" + without_ending(both).str.replace("\\", "/").str.replace(r"^(?:\.{0,2}/)+", "", regex=True)
+    spelt = dict(zip(plain[len(theirs) :], zip(ours, paths[len(theirs) :], strict=True), strict=True))
+    same = {
+        old: spelt[key][0]
+        for old, key, path in zip(theirs, plain, paths, strict=False)
+        if key in spelt and (path.endswith(spelt[key][1]) or spelt[key][1].endswith(path))
+    }
+    return table.assign(image_id=table["image_id"].map(lambda name: same.get(name, name)))

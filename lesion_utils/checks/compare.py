@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lesion_utils.checks.columns import plain_ids
+from lesion_utils.checks.columns import named_as, plain_ids
 from lesion_utils.checks.findings import say
 from lesion_utils.checks.predictions import Predictions
 from lesion_utils.checks.score import refuse_too_large
@@ -83,6 +83,7 @@ def compare_predictions(
     refuse_too_large(first.frame, resamples)
     notes = list(dict.fromkeys([*first.reading, *second.reading]))
     frames = _matched((first, second), names, common, notes)
+    cases = None if cases is None else named_as(cases, frames[0]["image_id"])
     table, other = (PredictionTable(of, resamples, name=name) for of, name in zip(frames, names, strict=True))
     views = asked_views(table.classes, melanoma, malignant)
     options = (options or Judging()).model_copy(

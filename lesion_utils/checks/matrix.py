@@ -68,8 +68,8 @@ def judge_matrix(
 
     ``classes`` names the classes of a matrix without names. ``dataset`` may be "ham10000": class counts are compared
     with it by a multinomial test, and seven classes without names get its names in alphabetical order.
-    ``class_counts`` are the images of each class where the matrix holds shares of its rows. ``melanoma`` and
-    ``malignant`` name the classes of these views (``asked_views``). PPV and NPV are given at each of ``prevalences``
+    ``class_counts`` are the images of each class: a matrix of shares needs them, and one of whole numbers that may be
+    percentages. ``melanoma`` and ``malignant`` name the classes of these views (``asked_views``). PPV and NPV are given at each of ``prevalences``
     (above 0, below 1) for each view; without views, for each class. ``case_mix``: images per class of
     another dataset (``read_case_mix``), whose class frequencies the numbers are recomputed for.
 
@@ -211,23 +211,22 @@ def _refuse_other_order(matrix: pd.DataFrame) -> None:
 
 
 def _counts(matrix: pd.DataFrame, class_counts: Sequence[float] | None, notes: list[str]) -> pd.DataFrame:
-    """``matrix`` as int64 if it holds counts, or shares of its rows and there are ``class_counts``."""
+    """``matrix`` as int64 if it holds counts, or shares of its rows or of all images and there are ``class_counts``."""
     values = matrix.to_numpy(np.float64)
     _refuse_cell(matrix, ~np.isfinite(values), "is not a finite number")
     _refuse_cell(matrix, values < 0, "is negative")
     if not values.any():
         raise InputError("the matrix holds only zeros. Expected counts.")
-    if class_counts is not None:
-        values = _from_shares(matrix, values, class_counts, notes)
-    elif any(_are_shares(values.sum(axis, keepdims=True), values) for axis in (0, 1, None)):
-        fix = "Fix: paste the counts, or give the images of each class in the order of the rows: --class-counts 26,30,…"
-        raise InputError(f"the matrix is normalised: a share has no interval without its number of images. {fix}")
-    _refuse_cell(matrix, values != np.round(values), "is not a whole number")
-    if values.sum() > MOST_IMAGES:
-        raise InputError(f"{values.sum():.3g} images. Expected at most {MOST_IMAGES:,.0f}.")
     if (values.sum(1) > 0).sum() < 2:
         name = matrix.index[values.sum(1).argmax()]
         raise InputError(f"every image is of one class, {name}. Expected images in two or more rows, the true classes.")
+    if class_counts is not None:
+        values = _with_class_counts(matrix, values, class_counts, notes)
+    else:
+        _refuse_shares(values)
+    _refuse_cell(matrix, values != np.round(values), "is not a whole number")
+    if values.sum() > MOST_IMAGES:
+        raise InputError(f"{values.sum():.3g} images. Expected at most {MOST_IMAGES:,.0f}.")
     return pd.DataFrame(values.astype(np.int64), matrix.index, matrix.columns)
 
 
@@ -237,32 +236,65 @@ def _refuse_cell(matrix: pd.DataFrame, bad: np.ndarray, problem: str) -> None:
         raise InputError(f"{matrix.iat[row, column]:g} {problem} ({cell}). Expected a count of images.")
 
 
-def _are_shares(sums: np.ndarray, values: np.ndarray) -> bool:
-    """Whether ``sums`` of ``values`` are 1, or 100 with a fraction somewhere; one cell of 1 is a count."""
-    fractions = (values != np.round(values)).any()
-    to_1, to_100 = (np.allclose(sums[sums > 0], whole, atol=0.005 * len(values) * whole) for whole in (1, 100))
-    return bool((to_1 and (fractions or sums.size > 1)) or (to_100 and fractions))
+def _shares_of(values: np.ndarray) -> tuple[str, int]:
+    """What ``values`` may be shares (1) or percentages (100) of, rounded to 0.01 or to 1%: "each row", "the matrix" or
+    "each column"; an empty string if rounding cannot explain the sums.
+    """
+    for what, axis in (("each row", 1), ("the matrix", None), ("each column", 0)):
+        for whole in (1, 100):
+            half, used = 0.005 * whole, values.sum(axis, keepdims=True) > 0
+            least, most = (np.maximum(values + off, 0).sum(axis, keepdims=True) for off in (-half, half))
+            fits = (least < whole + 1e-9) & (most > whole - 1e-9)
+            if fits[used].all() and (axis is None or used.sum() > 1):
+                return what, whole
+    return "", 0
 
 
-def _from_shares(matrix: pd.DataFrame, values: np.ndarray, class_counts: Sequence[float], notes: list) -> np.ndarray:
-    """Counts from shares of the rows; each row sums to its class count, by largest remainders."""
+def _refuse_shares(values: np.ndarray) -> None:
+    """Raises InputError for ``values`` that are shares, or may be shares as well as counts."""
+    what, whole = _shares_of(values)
+    if not what:
+        return
+    give = "give the images of each true class in the order of the rows, --class-counts 26,30,…"
+    if what == "each column":
+        give = "if the columns are the true classes, --rows predicted --class-counts 26,30,…"
+    if (values != np.round(values)).any():
+        problem = f"the matrix is normalised: {what} sums to {whole}. Without class counts it has no 95% CIs"
+        raise InputError(f"{problem}. Fix: paste the counts; or {give}")
+    problem = f"the matrix may hold counts or {'shares' if whole == 1 else 'percentages'}: {what} sums to {whole}"
+    counts = ",".join(f"{images:.0f}" for images in values.sum(1))
+    raise InputError(f"{problem}, within rounding. Fix: for counts, --class-counts {counts}; otherwise, {give}")
+
+
+def _with_class_counts(
+    matrix: pd.DataFrame, values: np.ndarray, class_counts: Sequence[float], notes: list
+) -> np.ndarray:
+    """``values`` if they are counts; if they are shares, each row sums to its class count, by largest remainders."""
     images, sums = np.asarray(class_counts, np.float64), values.sum(1)
     if images.shape != sums.shape or not (np.isfinite(images) & (images >= 0) & (images == images.round())).all():
         expected = f"expected {len(values)} whole numbers, one for each row"
         raise InputError(f"--class-counts {first_ten(class_counts)}: {expected}.")
     if np.array_equal(sums, images):
         return values  # counts already
-    off = np.minimum(abs(sums - 1), abs(sums - 100) / 100) > 0.005 * len(values)
-    if (wrong := off & ((sums > 0) | (images > 0))).any():
-        rows = f"the row(s) of {first_ten(matrix.index[wrong])} sum neither to their class count nor to 1 or 100%"
-        raise InputError(f"{rows}. Expected shares of the rows, or counts that agree with --class-counts.")
+    what, whole = _shares_of(values)
+    sides = "--rows predicted, if the columns are the true classes"
+    if what == "each column":
+        problem = f"each column sums to {whole}: shares of predicted classes do not give counts"
+        raise InputError(f"{problem}. Fix: paste the counts; or {sides}.")
+    expected = {"each row": whole * (images > 0), "the matrix": whole * images / max(images.sum(), 1)}.get(what, images)
+    off = (abs(sums - expected) > 0.005 * len(values) * whole + 1e-9) | ((sums > 0) != (images > 0))
+    if off.any():
+        rows = zip(matrix.index[off], sums[off], expected[off], strict=True)
+        differ = first_ten(f"{name}: {total:.4g}, expected {wanted:.4g}" for name, total, wanted in rows)
+        problem = f"--class-counts does not fit the sums of the rows ({differ})"
+        raise InputError(f"{problem}. Fix: correct the class counts; or {sides}.")
     exact = values / np.where(sums > 0, sums, 1)[:, None] * images[:, None]
     counts = np.floor(exact)
     for row, missing in enumerate((images - counts.sum(1)).round().astype(int)):
         counts[row, np.argsort(counts[row] - exact[row], kind="stable")[:missing]] += 1
     step = next(10.0**-d for d in range(16) if np.allclose(values, values.round(d), rtol=0, atol=1e-9))
-    most = np.ceil(step / 2 / max(1, round(sums.max() / 100) * 100) * images.max())
-    notes.append(say("from shares", most=most))
+    unit = (images[:, None] if what == "each row" else images.sum()) / whole
+    notes.append(say("from shares", most=np.ceil((abs(counts - values * unit) + step / 2 * unit).max() - 1e-6)))
     return counts
 
 
@@ -368,8 +400,7 @@ def _findings(counts: pd.DataFrame, numbers: pd.DataFrame) -> list[str]:
         findings.append(say("small classes", limit=MIN_IMAGES, classes=few))
     if none := first_ten(images.index[images == 0]):
         findings.append(say("empty classes", classes=none))
-    findings += too_good(counts.index, numbers.at["balanced accuracy", "value"])
-    return findings + [say("percentages")] * int((images == 100).all())
+    return findings + too_good(counts.index, numbers.at["balanced accuracy", "value"])
 
 
 def _unlike_ham10000(counts: pd.DataFrame, seed: int) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lesion_utils import tables
-from lesion_utils.checks.columns import recognised, spelt_alike, with_truth
+from lesion_utils.checks.columns import named_as, recognised, spelt_alike, with_truth
 from lesion_utils.checks.findings import say
 from lesion_utils.datasets.usual_names import whole_numbers
 from lesion_utils.errors import InputError, first_ten
@@ -106,7 +106,8 @@ def _with_lesions(path: Path, frame: pd.DataFrame, cases: pd.DataFrame | None) -
     """``frame`` with its lesions, and why they count as unknown, or ""."""
     looked_up = pd.Series("", frame.index)
     if cases is not None and "lesion_id" in cases:
-        looked_up = frame["image_id"].map(cases.set_index("image_id")["lesion_id"]).fillna("")
+        lesion_of = named_as(cases, frame["image_id"]).set_index("image_id")["lesion_id"]
+        looked_up = frame["image_id"].map(lesion_of).fillna("")
     if "lesion_id" not in frame:
         if (looked_up == "").all():
             return frame.assign(lesion_id=frame["image_id"]), "no lesion_id"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lesion_utils.checks.columns import named_as
 from lesion_utils.checks.findings import SENTENCES, not_above, say, too_good
 from lesion_utils.checks.matrix import MOST_CLASSES
 from lesion_utils.checks.predictions import Predictions
@@ -81,6 +82,7 @@ def score(
     """
     frame, options, point, nothing = predictions.frame, options or Judging(), None, pd.DataFrame()
     refuse_too_large(frame, resamples)
+    cases = None if cases is None else named_as(cases, frame["image_id"])
     table = PredictionTable(frame, resamples)
     if table.k > MOST_CLASSES:
         raise InputError(f"{table.k:,} classes. Expected up to {MOST_CLASSES}, and the name of a class in each label.")

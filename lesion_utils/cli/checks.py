@@ -48,7 +48,7 @@ def matrix(
     ] = None,
     classes: Annotated[str | None, typer.Option(metavar="A,B,…", help="class names in the order of the rows")] = None,
     class_counts: Annotated[
-        str | None, typer.Option(metavar="N,N,…", help="images of each class, if the matrix has shares of rows")
+        str | None, typer.Option(metavar="N,N,…", help="images of each class, if the matrix may hold shares")
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(metavar="ham10000", help="compare class counts with it; names seven unnamed classes")
