@@ -69,9 +69,9 @@ def judge_matrix(
     ``classes`` names the classes of a matrix without names. ``dataset`` may be "ham10000": class counts are compared
     with it by a multinomial test, and seven classes without names get its names in alphabetical order.
     ``class_counts`` are the images of each class: a matrix of shares needs them, and one of whole numbers that may be
-    percentages. ``melanoma`` and ``malignant`` name the classes of these views (``asked_views``). PPV and NPV are given at each of ``prevalences``
-    (above 0, below 1) for each view; without views, for each class. ``case_mix``: images per class of
-    another dataset (``read_case_mix``), whose class frequencies the numbers are recomputed for.
+    percentages. ``melanoma`` and ``malignant`` name the classes of these views (``asked_views``). PPV and NPV are given
+    at each of ``prevalences`` (above 0, below 1) for each view; without views, for each class. ``case_mix``: images per
+    class of another dataset (``read_case_mix``), whose class frequencies the numbers are recomputed for.
 
     Shares have Wilson's interval. Balanced accuracy, macro F1 and Matthews' correlation (Gorodkin, Comput Biol Chem
     28:367, 2004) have that of ``resamples`` multinomial draws of the images, PPV and NPV that of Mercaldo, Lau and Zhou
@@ -255,15 +255,16 @@ def _refuse_shares(values: np.ndarray) -> None:
     what, whole = _shares_of(values)
     if not what:
         return
-    give = "give the images of each true class in the order of the rows, --class-counts 26,30,…"
+    give = "give the images of each true class, in the order of the matrix: --class-counts 26,30,…"
     if what == "each column":
-        give = "if the columns are the true classes, --rows predicted --class-counts 26,30,…"
+        give = "if the columns are the true classes: --rows predicted --class-counts 26,30,…"
     if (values != np.round(values)).any():
         problem = f"the matrix is normalised: {what} sums to {whole}. Without class counts it has no 95% CIs"
         raise InputError(f"{problem}. Fix: paste the counts; or {give}")
     problem = f"the matrix may hold counts or {'shares' if whole == 1 else 'percentages'}: {what} sums to {whole}"
     counts = ",".join(f"{images:.0f}" for images in values.sum(1))
-    raise InputError(f"{problem}, within rounding. Fix: for counts, --class-counts {counts}; otherwise, {give}")
+    fix = f"if these are counts, and the rows are the true classes: --class-counts {counts}; if not, paste the counts"
+    raise InputError(f"{problem}, within rounding. Fix: {fix}; or {give}")
 
 
 def _with_class_counts(
@@ -288,6 +289,8 @@ def _with_class_counts(
         differ = first_ten(f"{name}: {total:.4g}, expected {wanted:.4g}" for name, total, wanted in rows)
         problem = f"--class-counts does not fit the sums of the rows ({differ})"
         raise InputError(f"{problem}. Fix: correct the class counts; or {sides}.")
+    if not what:
+        return values
     exact = values / np.where(sums > 0, sums, 1)[:, None] * images[:, None]
     counts = np.floor(exact)
     for row, missing in enumerate((images - counts.sum(1)).round().astype(int)):
