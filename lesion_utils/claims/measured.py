@@ -245,7 +245,8 @@ def measure_published(estimand: Matrix | Share) -> Measured:
         return _minus(number, _share(base, n) if n else Measured(base, base, base, None))
     mix = read_case_mix(estimand.case_mix) if estimand.case_mix else None
     counts, metric = pd.DataFrame(estimand.matrix), estimand.metric
-    verdict = judge_matrix(counts, list(estimand.classes), case_mix=mix, resamples=MATRIX_RESAMPLES)
+    images = counts.sum(axis=1).tolist()  # says that the matrix holds counts
+    verdict = judge_matrix(counts, list(estimand.classes), images, case_mix=mix, resamples=MATRIX_RESAMPLES)
     recalls = verdict.by_class[["recall", "recall_low", "recall_high", "n"]].add_prefix("recall ", axis=0)
     recalls = recalls.set_axis(["value", "low", "high", "n"], axis=1).assign(note="")
     numbers = pd.concat([verdict.at_case_mix if mix else verdict.numbers, recalls])
