@@ -187,11 +187,12 @@ def has_raw_table(params: StudyParams) -> bool:
     return layout(params).corrected and params.split_rule == "by_lesion"
 
 
-def check_cases(params: StudyParams) -> None:
-    """Raises InputError for all that can be refused before any picture is decoded."""
+def check_cases(params: StudyParams) -> pd.DataFrame:
+    """``read_cases``; raises InputError for all that can be refused before any picture is decoded."""
     cases = read_cases(params)
     if not has_raw_table(params):
         _with_split(params, cases, cases)
+    return cases
 
 
 def make_case_tables(params: StudyParams) -> dict[str, pd.DataFrame]:

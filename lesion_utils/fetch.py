@@ -10,24 +10,34 @@ import os
 import shutil
 import stat
 import sys
+import textwrap
 import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pooch
 import requests
 import yaml
 from tqdm import tqdm
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+    ReadTimeoutError,
+)
 
 from lesion_utils.datasets import LAYOUTS, ham10000, isic2018
 from lesion_utils.datasets.case_table import image_paths, jpegs, one_hot_labels, read_published
-from lesion_utils.errors import InputError
+from lesion_utils.errors import InputError, first_ten
 from lesion_utils.paths import PICTURES, content_digest, data_root, from_working_folder, read_json, remove, write_json
 from lesion_utils.progress import is_quiet
 from lesion_utils.rounding import number
@@ -37,7 +47,7 @@ from lesion_utils.tables import require_one_of
 HEADERS = {"User-Agent": "lesion-utils (loads datasets for a study)", "Accept-Encoding": "identity"}
 EVERY = 30  # seconds between two lines in a log
 CHUNK = 2**18  # bytes that are written at once; an end in between loses them
-TIMEOUT = 60  # seconds without a byte after which a try has failed
+CONNECT, TIMEOUT = 10, 60  # seconds until a host answers, and without a byte, after which a try has failed
 WAITS = (1, 5, 15)  # seconds before each further try; all are left again once a try has brought something
 TRY_AGAIN = (408, 416, 429, 500, 502, 503, 504)  # answers that may be others next time
 STARTS = {".zip": b"PK", ".h5": b"\x89HDF"}  # of a file of this kind
@@ -56,7 +66,11 @@ DX_TYPES = {  # of the ISIC Archive: of HAM10000
 
 
 class _Refused(Exception):
-    """Why a source does not give a file; the next one is asked."""
+    """Why a source does not give a file; the next one is asked. ``is_down``: nor will this host give another."""
+
+    def __init__(self, why: str, who: str = "", is_down: bool = False) -> None:
+        super().__init__(f"{who}: {why}" if who else why)
+        self.why, self.who, self.is_down = why, who, is_down
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,11 @@ class File:
     @property
     def saved_as(self) -> str:
         return self.name or (self.url or self.kagglehub).rpartition("/")[2]
+
+    @property
+    def by_hand(self) -> str:
+        """The file where a person finds it, and the name to save it under where the source has another."""
+        return f"{self.url} as {self.name}" if self.name else self.saved_as
 
     @property
     def most_bytes(self) -> float:  # of all that an archive holds: pictures do not shrink, tables are small
@@ -88,6 +107,9 @@ class Source:
     page: str  # where a person finds the files
     then: str  # what can be done with them
     parts: dict[str, list[list[File]]]  # of each part, one of the choices is loaded
+    announced: dict[str, list[int]] = field(
+        default_factory=dict
+    )  # how many it has of what; several numbers where releases differ
 
     @property
     def folder(self) -> Path:
@@ -100,6 +122,17 @@ class Source:
     @property
     def next_command(self) -> str:
         return self.then.format(folder=from_working_folder(self.folder))
+
+    def differences(self, cases: pd.DataFrame, leave_out: tuple[str, ...] = ()) -> str:
+        """Where ``cases`` are not as many as announced, in words; "" if nowhere."""
+        splits = cases["published_split"].value_counts() if "published_split" in cases else {}
+        found = {"images": len(cases), "lesions": cases["lesion_id"].nunique()}
+        found |= {"training images": splits.get("train", 0), "test images": splits.get("test", 0)}
+        return ", ".join(
+            f"{found[what]:,} instead of {' or '.join(f'{number:,}' for number in numbers)} {what}"
+            for what, numbers in self.announced.items()
+            if what not in leave_out and found[what] not in numbers
+        )
 
     def missing(self) -> dict[str, list[list[File]]]:
         """The parts of which no choice is there as it was loaded."""
@@ -127,8 +160,8 @@ def sources() -> dict[str, Source]:
     return {name: Source(name, **of | {"parts": parts[name]}) for name, of in described.items()}
 
 
-def fetch(source: Source, mirror: str | None = None) -> str:
-    """Loads what is missing of ``source`` and returns what is there, in words.
+def fetch(source: Source, mirror: str | None = None) -> tuple[str, str]:
+    """Loads what is missing of ``source`` and returns in words what is there, and what differs from what is announced.
 
     Of a ``mirror`` each ``https://host/path`` is asked as ``<mirror>/host/path``. Raises InputError if a part cannot be
     had, if the files do not fit each other, and for a folder of another origin.
@@ -137,16 +170,14 @@ def fetch(source: Source, mirror: str | None = None) -> str:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
         problem = f"{folder} has files that `lesion fetch` did not put there; studies use them as they are"
         raise InputError(f"{problem}. Fix: to load the published files, rename this folder first.")
-    if not (missing := source.missing()):
+    if not source.missing():
         return _finish(source)
     downloads.mkdir(parents=True, exist_ok=True)
     whole, begun = source.megabytes()
     if (free := shutil.disk_usage(downloads).free / 1e6) < (need := 2 * whole - begun):
         raise InputError(f"{downloads}: {free:,.0f} MB are free, loading and unpacking needs about {need:,.0f} MB.")
     with _only_one(downloads):
-        loaded = dict[File, Path]()
-        for part, choices in missing.items():
-            loaded |= _load_part(source, part, choices, mirror)
+        loaded = _load_parts(source, mirror)
         _put_in_place(source, loaded)
         said = _finish(source)
         _write_record(source, loaded)
@@ -168,30 +199,41 @@ def _only_one(downloads: Path) -> Iterator[None]:
         yield
 
 
-def _load_part(source: Source, part: str, choices: list[list[File]], mirror: str | None) -> dict[File, Path]:
-    """The files of the first choice that can be had; one that was begun comes first."""
+def _load_parts(source: Source, mirror: str | None) -> dict[File, Path]:
+    """The files of the first choice of each missing part that can be had; one that was begun comes first."""
 
     def is_begun(files: list[File]) -> bool:
         paths = [source.downloads / file.saved_as for file in files]
         return any(_size(path) or _size(_part(path)) for path in paths)
 
-    tried = []
-    for files in sorted(choices, key=lambda files: not is_begun(files)):
-        try:
-            return {file: _load(source, file, mirror) for file in files}
-        except _Refused as reason:
-            tried.append(str(reason))
-            if len(tried) < len(choices):
-                print(f"{reason}; the next source is asked", file=sys.stderr, flush=True)
-    names = dict.fromkeys(" and ".join(file.saved_as for file in files) for files in choices if files[0].url)
-    by_hand = f"in a browser, save {' or '.join(names)} from {source.page} to {source.downloads}"
-    raise InputError(
-        f"{source.name}: no source gives the {part}. Tried: {'; '.join(tried)}. "
-        f"Fix: lesion fetch {source.name} (later: it goes on where it ended); or {by_hand}, then run it again."
-    )
+    loaded, failed, down = dict[File, Path](), list[str](), dict[str, _Refused]()
+    causes: dict[str, dict[str, None]] = {}  # of each, whom it hit
+    for part, choices in source.missing().items():
+        for left, files in enumerate(sorted(choices, key=lambda files: not is_begun(files)), 1 - len(choices)):
+            try:
+                loaded |= {file: _load(source, file, mirror, down) for file in files}
+                break
+            except _Refused as reason:
+                if left and not (reason.is_down and reason.why in causes):
+                    end = "" if reason.why.endswith("?") else "."
+                    print(f"{reason}{end} The next source is asked.", file=sys.stderr, flush=True)
+                causes.setdefault(reason.why, {})[reason.who] = None
+        else:
+            names = [" and ".join(file.by_hand for file in files) for files in choices if files[0].url]
+            failed.append(f"  {part}: {', or '.join(dict.fromkeys(names))}")
+    if failed:
+        tried = "\n".join(f"  {', '.join(hit)}: {why}" if any(hit) else f"  {why}" for why, hit in causes.items())
+        missing = first_ten(line.strip().partition(": ")[0] for line in failed)
+        again = f"lesion fetch {source.name}{f' --source {mirror}' if mirror else ''}"
+        by_hand = f"Or save in a browser, to {source.downloads}, from {source.page}"
+        raise InputError(
+            f"{source.name}: no source gives: {missing}. Tried:\n{tried}\n"
+            f"Fix: {again} (later: it goes on where it ended). {by_hand}, then run it again:\n" + "\n".join(failed)
+        )
+    return loaded
 
 
-def _load(source: Source, file: File, mirror: str | None) -> Path:
+def _load(source: Source, file: File, mirror: str | None, down: dict[str, _Refused]) -> Path:
     """The file, or the folder that kagglehub has made, checked; raises _Refused if this source does not give it."""
     if file.kagglehub:
         return _from_kagglehub(file, mirror)
@@ -206,13 +248,13 @@ def _load(source: Source, file: File, mirror: str | None) -> Path:
             _part(path).unlink()
             _about(path).unlink(missing_ok=True)
         return path
-    _download(url, path)
+    _download(url, path, down)
     try:
         _check(_part(path), file, known)
     except _Refused as reason:
         _part(path).unlink()
         _about(path).unlink()
-        raise _Refused(f"{url}: {reason}") from reason
+        raise _Refused(reason.why, url) from reason
     os.replace(_part(path), path)
     if not is_quiet():
         print(f"loaded {path.name} ({number(_size(path) / 1e6)} MB)", file=sys.stderr, flush=True)
@@ -238,12 +280,17 @@ def _from_kagglehub(file: File, mirror: str | None) -> Path:
     except ImportError as error:
         raise _Refused("the package kagglehub is not installed (pip install kagglehub adds this source)") from error
     except Exception as error:  # it has many, of several packages
-        raise _Refused(f"kagglehub {file.kagglehub}: {' '.join(str(error).split())[:200]}") from error
+        raise _Refused(_reason(error), f"kagglehub {file.kagglehub}") from error
 
 
-def _download(url: str, path: Path) -> None:
-    """Brings the part file of ``path`` to its end, in several tries; raises _Refused with the last reason."""
-    part, waits = _part(path), list(WAITS)
+def _download(url: str, path: Path, down: dict[str, _Refused]) -> None:
+    """Brings the part file of ``path`` to its end, in several tries; raises _Refused with the last reason. A host that
+    is ``down`` is not asked again.
+    """
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    if host in down:
+        raise down[host]
+    part, tries, was_up = _part(path), 0, False
     while True:
         before = _size(part)
         try:
@@ -254,11 +301,17 @@ def _download(url: str, path: Path) -> None:
             if status == 416:
                 part.unlink(missing_ok=True)
             if _size(part) > before:
-                waits = list(WAITS)
-            if not waits or (status and status not in TRY_AGAIN):
-                raise _Refused(f"{url}: {_reason(error)}") from error
+                tries, was_up = 0, True
+            is_down = isinstance(_cause(error), (NewConnectionError, ConnectTimeoutError, ProxyError))
+            waits = WAITS[:1] if is_down and not was_up else WAITS  # without a network, all hosts are soon through
+            if tries >= len(waits) or (status and status not in TRY_AGAIN):
+                reason = _Refused(_reason(error), host if answer is None else url, is_down)
+                if is_down:
+                    down[host] = reason
+                raise reason from error
             asked = "" if answer is None else answer.headers.get("Retry-After", "")
-            time.sleep(max(waits.pop(0), min(60, int(asked)) if asked.isdigit() else 0))
+            time.sleep(max(waits[tries], min(60, int(asked)) if asked.isdigit() else 0))
+            tries += 1
 
 
 def _try(url: str, path: Path) -> None:
@@ -286,7 +339,7 @@ def _try(url: str, path: Path) -> None:
 
     name = f"the rest of {path.name}" if begun else path.name
     with part.open("ab") as file, _Bar.of(name) as bar:
-        options = {"headers": HEADERS | rest, "timeout": TIMEOUT, "hooks": {"response": answered}}
+        options = {"headers": HEADERS | rest, "timeout": (CONNECT, TIMEOUT), "hooks": {"response": answered}}
         pooch.HTTPDownloader(bar, CHUNK, **options)(url, file, None)
     if about["bytes"] not in (None, _size(part)):
         raise requests.ConnectionError(f"the connection ended after {_size(part):,} of {about['bytes']:,} bytes")
@@ -302,15 +355,32 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _reason(error: requests.RequestException) -> str:
-    """Why a request failed, with the message that Dataverse sends, as for a guestbook."""
-    if error.response is None:
-        return " ".join(str(error).split())[:200]
-    try:
-        said = str(error.response.json()["message"])
-    except (ValueError, LookupError, TypeError):
-        said = error.response.reason
-    return f"{error.response.status_code} {''.join(filter(str.isprintable, said))}"[:200]
+def _cause(error: Exception) -> object:
+    """What lies below an error of requests: the error of urllib3, or None."""
+    below = error.args[0] if error.args else None
+    return getattr(below, "reason", below)
+
+
+def _reason(error: Exception) -> str:
+    """Why a request failed, in one line, with the message that Dataverse sends, as for a guestbook."""
+    answer, cause = getattr(error, "response", None), _cause(error)
+    if answer is not None:
+        try:
+            said = str(answer.json()["message"])
+        except (ValueError, LookupError, TypeError):
+            said = answer.reason
+        text = f"{answer.status_code} {''.join(filter(str.isprintable, said))}"
+    else:
+        words = {
+            ProxyError: "cannot be reached through the proxy of this machine",
+            NameResolutionError: "host name not found; is this machine online?",
+            NewConnectionError: "cannot be reached",
+            ConnectTimeoutError: f"did not answer within {CONNECT} s",  # the two above are of this kind, too
+            ReadTimeoutError: f"did not answer within {TIMEOUT} s",
+            ProtocolError: "the connection broke",
+        }
+        text = next((text for kind, text in words.items() if isinstance(cause, kind)), str(error))
+    return textwrap.shorten(text, 200, placeholder=" …")
 
 
 class _Lines(io.StringIO):
@@ -432,19 +502,20 @@ def _unpack(archive: Path, file: File, into: Path) -> None:
         raise InputError(f"{archive} is damaged ({error}). Fix: remove it, and run this again.") from error
 
 
-def _finish(source: Source) -> str:
-    """Makes of the published files what readers expect, and returns what is there; InputError where they disagree."""
+def _finish(source: Source) -> tuple[str, str]:
+    """Makes of the published files what readers expect; returns what ``fetch`` does. InputError where they disagree."""
     folder = source.folder
     if source.name == "ham10000":
         _ham10000_table(folder)
     elif source.name == "isic2018":
         _isic2018_table(folder)
-    elif source.name == "isic2019":
-        return f"{_isic2019_table(folder):,} images"
-    if source.name not in LAYOUTS:
-        return f"{len(list(folder.glob('*.h5')))} files"
-    cases = LAYOUTS[source.name].module.read(folder, None)
-    return f"{len(cases):,} images"
+    if source.name == "isic2019":
+        cases = _isic2019_table(folder)
+    elif source.name in LAYOUTS:
+        cases = LAYOUTS[source.name].module.read(folder, None)
+    else:
+        return f"{len(list(folder.glob('*.h5')))} files", ""
+    return f"{len(cases):,} images", source.differences(cases)
 
 
 def _ham10000_table(folder: Path) -> None:
@@ -486,7 +557,7 @@ def _isic2018_table(folder: Path) -> None:
     pd.DataFrame(made).rename_axis("image").to_csv(path)
 
 
-def _isic2019_table(folder: Path) -> int:
+def _isic2019_table(folder: Path) -> pd.DataFrame:
     """``ISIC_2019_Training.csv``: the label of each image with its metadata, as `lesion audit` reads it."""
     truth, about = (folder / f"ISIC_2019_Training_{name}.csv" for name in ("GroundTruth", "Metadata"))
     labels = one_hot_labels(truth, ISIC2019_MARKS)
@@ -496,10 +567,9 @@ def _isic2019_table(folder: Path) -> int:
     image_paths(truth, labels.index.to_series(), images, folder, "<image>.jpg in ISIC_2019_Training_Input")
     columns = {"image": "image_id", "age_approx": "age", "anatom_site_general": "localization"}
     made = table.rename(columns=columns).assign(label=table["image"].map(labels))
-    made[["image_id", "label", "lesion_id", "age", "sex", "localization"]].to_csv(
-        folder / "ISIC_2019_Training.csv", index=False
-    )
-    return len(images)
+    made = made[["image_id", "label", "lesion_id", "age", "sex", "localization"]]
+    made.to_csv(folder / "ISIC_2019_Training.csv", index=False)
+    return made
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def load_backbone(options: BackboneOptions, folder: str | None, any_size: bool =
     except Exception as error:  # Keras raises a bare Exception when the download fails
         if not download:
             raise
-        fix = "give a folder that has them: make study … WEIGHTS=<folder>, or papermill … -p weights <folder>."
+        fix = (
+            "lesion fetch weights, or give a folder: make study … WEIGHTS=<folder>, or papermill … -p weights <folder>."
+        )
         raise InputError(f"the ImageNet weights of {name} could not be downloaded ({error}). Fix: {fix}") from error
     if path is not None:
         fix = f"Fix: give the weights file of {name}."

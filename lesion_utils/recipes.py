@@ -181,7 +181,7 @@ class BackboneOptions(Strict):
             return None
         if len(files) != 1:
             problem = f"expected one file {pattern} for {self.name}, found {first_ten(f.name for f in files) or 'none'}"
-            fix = "Fix: WEIGHTS=<folder with this file>, or no WEIGHTS: Keras or `lesion fetch weights` loads them."
+            fix = "Fix: lesion fetch weights, then leave WEIGHTS out; or WEIGHTS=<folder with this file>."
             raise InputError(f"weights folder {where}: {problem}. {fix}")
         return files[0]
 

@@ -10,6 +10,7 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from lesion_utils import fetch as module
 from lesion_utils.cases import data_folder, ham10000_folder, read_cases
 from lesion_utils.checks.any_folder import read_folder
 from lesion_utils.cli import app
-from lesion_utils.datasets import ham10000, isic2018
+from lesion_utils.datasets import ham10000, isic9, isic2018
 from lesion_utils.datasets.case_table import FETCHED
 from lesion_utils.errors import InputError
 from lesion_utils.models import load_backbone
@@ -83,7 +84,9 @@ def published(phantom_folder) -> dict[str, bytes]:
 
 @pytest.fixture
 def archive(published, monkeypatch):
-    """The server; the digests of what it serves from Dataverse are those that are expected from there."""
+    """The server; the digests of what it serves from Dataverse are those that are expected from there, and no numbers
+    of images are announced.
+    """
     monkeypatch.setattr(module, "WAITS", (0.01, 0.01, 0.01))
     server = Archive()
     server.files = dict(published)
@@ -96,7 +99,7 @@ def archive(published, monkeypatch):
 
         def with_digests(source: module.Source) -> module.Source:
             parts = {part: [[*map(with_digest, files)] for files in choices] for part, choices in source.parts.items()}
-            return replace(source, parts=parts)
+            return replace(source, parts=parts, announced={})
 
         return {name: with_digests(source) for name, source in as_published.items()}
 
@@ -315,6 +318,130 @@ def test_every_network_of_the_studies_finds_its_weights_among_those_that_are_loa
 # --- what may go wrong on the way
 
 
+@pytest.fixture
+def slept(monkeypatch) -> list[float]:
+    """The seconds that this process would have waited, and does not; it goes through no proxy."""
+    seconds = []
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(sleep=seconds.append))
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return seconds
+
+
+def no_names(*_, **__):
+    raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+def test_without_a_network_it_says_so_once_and_soon(slept, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", no_names)
+    message = refused(CliRunner().invoke(app, ["fetch", "ham10000", "--accept-licence"]))
+    hosts = ["isic-challenge-data.s3.amazonaws.com", "isic-archive.s3.amazonaws.com", "dataverse.harvard.edu"]
+    cause = "host name not found; is this machine online?"
+    assert f"{hosts[0]}: {cause} The next source is asked.\n" in message
+    assert f"error: ham10000: no source gives: images, table. Tried:\n  {', '.join(hosts)}: {cause}\nFix: " in message
+    assert message.count(cause) == 2 and "HTTPSConnection" not in message and sum(slept) <= 5
+
+
+def test_all_weights_that_are_missing_are_named_with_their_names_at_the_source(slept, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", no_names)
+    message = refused(CliRunner().invoke(app, ["fetch", "weights", "--accept-licence"]))
+    parts = module.sources()["weights"].parts
+    assert f"no source gives: {', '.join(parts)}. Tried:\n  storage.googleapis.com: host name" in message
+    for part, ((file,),) in parts.items():
+        assert f"\n  {part}: {file.url} as {file.saved_as}\n" in message
+    assert "The next source" not in message and sum(slept) <= 2
+
+
+def test_a_network_that_ends_on_the_way_is_waited_for(archive, monkeypatch):
+    address, real, lost = f"{S3}/{INPUT}", socket.getaddrinfo, []
+    archive.faults[address] = [("cut", 50_000)]
+    monkeypatch.setattr(module, "CHUNK", 1000)
+
+    def names(*words, **options):
+        if archive.asked and len(lost) < 3:
+            lost.append(words)
+            no_names()
+        return real(*words, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", names)
+    loaded(lesion_fetch(archive, "ham10000"))
+    assert len(lost) == 3 and statuses(archive, address) == [200, 206]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_a_host_that_cannot_be_reached_is_named_with_the_cause(archive, slept, monkeypatch):
+    here = f"127.0.0.1:{free_port()}"
+
+    def tried(source: str) -> str:
+        done = CliRunner().invoke(app, ["fetch", "ham10000", "--accept-licence", "--source", source])
+        assert f"Fix: lesion fetch ham10000 --source {source} (later" in refused(done)
+        return done.stderr.split("Tried:\n")[1].split("\nFix: ")[0]
+
+    assert tried(f"http://name:secret@{here}/data") == f"  {here}: cannot be reached"
+    assert sum(slept) <= 1 and len(slept) == 1  # the host is asked for one file only
+    monkeypatch.setenv("HTTP_PROXY", f"http://{here}")
+    proxy = "cannot be reached through the proxy of this machine"
+    assert tried("http://mirror.example.org") == f"  mirror.example.org: {proxy}"
+    monkeypatch.delenv("HTTP_PROXY")
+    silent = socket.create_server(("127.0.0.1", 0))
+    monkeypatch.setattr(module, "TIMEOUT", 0.1)
+    host = f"127.0.0.1:{silent.getsockname()[1]}"
+    assert tried(f"http://{host}") == f"  {host}: did not answer within 0.1 s"
+    silent.close()
+
+
+def test_a_long_message_is_shortened_between_words(archive):
+    said = "needs a form " * 50
+    archive.faults[PART_1] = [(400, said)]
+    without(archive, S3)
+    (line,) = [line for line in refused(lesion_fetch(archive, "ham10000")).splitlines() if "a form" in line]
+    assert line.endswith((" a …", " form …", " needs …")) and len(line) < 300
+
+
+def test_a_set_that_is_not_as_announced_is_kept_and_said(archive, phantom_folder, monkeypatch):
+    served = module.sources()
+    real = {"images": [10_015], "lesions": [7470]}
+    only = replace(served["ham10000"], announced=real)
+    monkeypatch.setattr(module, "sources", lambda: served | {"ham10000": only})
+    cases = ham10000.read(phantom_folder)
+    images, lesions = len(cases), cases["lesion_id"].nunique()
+    for done in (lesion_fetch(archive, "ham10000"), lesion_fetch(archive, "ham10000")):  # also if nothing is missing
+        assert done.exit_code == 1 and done.stdout == f"{only.folder}: {images} images, kept\n"
+        differs = f"{images} instead of 10,015 images, {lesions} instead of 7,470 lesions"
+        assert f"error: ham10000 is not as announced: {differs}. Fix: remove {only.folder}, then: " in done.stderr
+    assert len(ham10000.read(only.folder)) == images
+
+    checked = CliRunner().invoke(app, ["check-data", "ham10000"])
+    warning = f"study 'ham10000': ham10000 is not as announced: {images} instead of 10,015 images."
+    assert checked.exit_code == 0 and f"warning: {warning} Results are of these images.\n" in checked.stderr
+    monkeypatch.setattr("lesion_utils.cli.study._snakemake", lambda *_: 0)
+    study = CliRunner().invoke(app, ["study", "ham10000", "--dry-run"])
+    assert study.stderr.count(f"warning: {warning}") == 1, study.output
+    only.announced.update(images=[images, 1], lesions=[lesions])
+    loaded(lesion_fetch(archive, "ham10000"))
+    assert "warning" not in CliRunner().invoke(app, ["check-data", "ham10000"]).stderr
+
+
+def test_what_is_announced_is_what_the_titles_and_the_page_say_and_the_real_sets_have(real_ham, real_isic9):
+    page = (PROJECT / "docs" / "data.md").read_text(encoding="utf-8")
+    known = module.sources()
+    for source in known.values():
+        numbers = [f"{number:,}" for what in ("images", "lesions") for number in source.announced.get(what, [])]
+        assert all(number in source.title for number in numbers)
+        assert not numbers or numbers[0] in page
+    assert [name for name, source in known.items() if source.announced] == [name for name in known if name != "weights"]
+    assert known["ham10000"].differences(ham10000.metadata(real_ham)) == ""
+    assert known["isic9"].differences(isic9.read(real_isic9, None)) == ""
+    lost = isic9.read(real_isic9, None).iloc[1:]
+    assert known["isic9"].differences(lost).startswith("2,356 instead of 2,357 images, ")
+
+
 def test_a_cut_connection_goes_on_where_it_ended(archive, monkeypatch):
     address, data = f"{S3}/{INPUT}", archive.files[f"{S3}/{INPUT}"]
     archive.faults[address] = [("cut", len(data) // 3)] * 2
@@ -336,10 +463,10 @@ def interrupted(archive: Archive, monkeypatch) -> int:
     archive.faults[f"{S3_NEW}/{INPUT}"] = [(503, "")] * 4
     archive.faults[PART_1] = [(400, "Guestbook Response entry is required but not present (Name,Email).")]
     message = refused(lesion_fetch(archive, "ham10000"))
-    assert (
-        "Guestbook Response entry is required" in message and message.count("503") == 4
-    )  # each in its line, and below
-    assert f"save {INPUT} or HAM10000_images_part_1.zip and HAM10000_images_part_2.zip from https://doi.org" in message
+    assert "Guestbook Response entry is required" in message
+    assert message.count("503") == 3  # each in its line, and all in one below
+    parts = [f"https://{address} as HAM10000_images_part_{n}.zip" for n, address in ((1, PART_1), (2, PART_2))]
+    assert f"  images: {INPUT}, or {' and '.join(parts)}\n" in message and "from https://doi.org" in message
     assert f"to {data_root() / 'downloads' / 'ham10000'}" in message and "Fix: lesion fetch ham10000" in message
     assert not (data_root() / "ham10000").exists()
     part = data_root() / "downloads" / "ham10000" / f"{INPUT}.part"
@@ -502,13 +629,17 @@ def test_size_and_licence_are_shown_and_must_be_accepted(archive):
         "about 2.8 GB",
         "CC BY-NC 4.0",
         "doi:10.1038/sdata.2018.161",
-        "Fix: lesion fetch ham10000 --accept-licence",
+        f"Fix: lesion fetch ham10000 --source {archive.url} --accept-licence",
+        "without a terminal",
     ):
         assert fact in message
+    assert "was not accepted" not in message
     assert archive.asked == [] and not data_root().exists()
+    piped = CliRunner().invoke(app, ["fetch", "ham10000"], input="y\n")
+    assert "without a terminal" in refused(piped) and "Fix: lesion fetch ham10000 --accept-licence" in piped.stderr
 
 
-@pytest.mark.parametrize(("answer", "code"), [("n", 2), ("y", 0)])
+@pytest.mark.parametrize(("answer", "code"), [("n", 2), ("y", 1)])  # 1: these are not 10,015 images
 def test_a_terminal_is_asked(archive, answer, code, tmp_path):
     without(archive, DATAVERSE)  # their digests are those of the real files
     ours, theirs = pty.openpty()

@@ -395,7 +395,11 @@ def test_a_failed_download_says_how_to_give_a_folder(tmp_path, monkeypatch):
         load_backbone(BackboneOptions(**MOBILE, weights="imagenet"), None)
     message = str(error.value)
     assert "the ImageNet weights of mobilenet_v2 could not be downloaded" in message and "no route to host" in message
-    assert "WEIGHTS=<folder>" in message and "-p weights <folder>" in message
+    assert (
+        "Fix: lesion fetch weights, or" in message
+        and "WEIGHTS=<folder>" in message
+        and "-p weights <folder>" in message
+    )
 
 
 def test_the_digest_of_weights_follows_their_content(tmp_path):

@@ -150,3 +150,10 @@ def test_a_study_shows_the_newest_line_of_a_job_and_no_log_of_a_library(tmp_path
     (tmp_path / "job.log").write_text(log)
     assert newest_line(tmp_path / "job.log") == shown
     assert newest_line(tmp_path / "none.log") == "running"
+
+
+@pytest.mark.parametrize(("code", "words", "printed"), [(0, [], True), (1, [], False), (0, ["--dry-run"], False)])
+def test_only_a_study_that_ran_prints_the_path_of_its_page(monkeypatch, code, words, printed):
+    monkeypatch.setattr("lesion_utils.cli.study._run", lambda studies, given: code)
+    done = CliRunner().invoke(app, ["study", "quick", *words])
+    assert done.exit_code == code and ("index.html" in done.stdout) == printed, done.output

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, get_args, get_origin
 
+import pandas as pd
 import typer
 
+from lesion_utils.datasets.case_table import FETCHED
 from lesion_utils.errors import InputError
-from lesion_utils.study import load_study
+from lesion_utils.study import StudyParams, load_study
 
 WIDEST = 64  # characters of a cell that is not the last of its row
 
@@ -117,6 +119,22 @@ def unusable_input_exits_2() -> Iterator[None]:
     except InputError as error:
         typer.echo(f"error: {harmless(error)}", err=True)
         raise typer.Exit(2) from None
+
+
+def warn_of_a_part(params: StudyParams, cases: pd.DataFrame) -> None:
+    """Says on stderr where a published dataset of the study has other numbers of images than were announced."""
+    if params.dataset not in FETCHED:
+        return
+    from lesion_utils.fetch import sources  # slow
+
+    sets = {params.dataset: cases}
+    if params.isic2018:
+        is_test = cases["published_split"] == "test"
+        sets = {params.dataset: cases[~is_test], "isic2018": cases[is_test]}
+    for name, part in sets.items():
+        if differs := sources()[name].differences(part, leave_out=("lesions",)):  # studies may merge lesions
+            problem = f"{name} is not as announced: {differs}. Results are of these images"
+            typer.echo(harmless(f"warning: study {params.study!r}: {problem}."), err=True)
 
 
 def refuse_page(html: Path | None, *read: Path | None) -> None:

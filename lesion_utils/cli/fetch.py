@@ -9,11 +9,13 @@ from lesion_utils.cli.common import harmless, unusable_input_exits_2
 from lesion_utils.errors import InputError, did_you_mean
 from lesion_utils.progress import is_quiet
 
+ACCEPT = "--accept-licence"
+
 
 def fetch(
     name: Annotated[str, typer.Argument(help="ham10000, isic2018, isic2019, isic9 or weights")],
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="accept the licence that is shown, without a question")
+        bool, typer.Option(ACCEPT, help="accept the licence that is shown, without a question")
     ] = False,
     source: Annotated[
         str | None, typer.Option(metavar="URL", help="ask this mirror: https://host/path is asked as URL/host/path")
@@ -41,10 +43,18 @@ def fetch(
                 "Cite:",
             ]
             typer.echo("\n".join([*lines, *(f"  {entry}" for entry in chosen.cite)]), err=True)
-            if not accept_licence and not (
-                sys.stdin.isatty() and typer.confirm("Do you accept this licence?", err=True)
-            ):
-                fix = f"Fix: lesion fetch {name} --accept-licence"
-                raise InputError(f"the licence was not accepted, so nothing was loaded. {fix}")
-        said = fetch(chosen, source)
+            if not accept_licence:
+                fix = f"nothing was loaded. Fix: lesion fetch {name}{f' --source {source}' if source else ''}"
+                if not sys.stdin.isatty():
+                    raise InputError(
+                        f"without a terminal, no question about the licence can be asked, so {fix} {ACCEPT}"
+                    )
+                if not typer.confirm("Do you accept this licence?", err=True):
+                    raise InputError(f"the licence was not accepted, so {fix}")
+        said, differs = fetch(chosen, source)
+    if differs:
+        fix = f"remove {chosen.folder}, then: lesion fetch {name} {ACCEPT}"
+        typer.echo(harmless(f"{chosen.folder}: {said}, kept"))
+        typer.echo(harmless(f"error: {name} is not as announced: {differs}. Fix: {fix}"), err=True)
+        raise typer.Exit(1)
     typer.echo(harmless(f"{chosen.folder}: {said}. Next: {chosen.next_command}"))

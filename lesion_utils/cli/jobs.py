@@ -10,7 +10,7 @@ import typer
 
 from lesion_utils import pipeline, progress, reports, tracked
 from lesion_utils.cases import data_digest, data_title, layout, read_pictures
-from lesion_utils.cli.common import CellTimeout, Timeout, takes_study
+from lesion_utils.cli.common import CellTimeout, Timeout, takes_study, warn_of_a_part
 from lesion_utils.paths import run_folder, run_name, write_json
 from lesion_utils.study import StudyParams
 
@@ -36,6 +36,8 @@ def output_to(log: Path) -> Iterator[None]:
 @takes_study
 def check_data(params: StudyParams) -> None:
     cases = read_pictures(params)
+    if not os.environ.get("LESION_RUN_BY"):  # then the study has said it
+        warn_of_a_part(params, cases)
     facts = {"images": len(cases), "data digest": data_digest(params)}
     write_json(run_folder(params.study) / pipeline.checked("data"), facts)
     groups = f"{cases['lesion_id'].nunique():,} {layout(params).grouped_by}s"

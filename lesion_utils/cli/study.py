@@ -21,7 +21,7 @@ from snakemake.shell import shell
 from lesion_utils import pipeline, stopping, tracked
 from lesion_utils.cases import check_cases
 from lesion_utils.cli import cluster
-from lesion_utils.cli.common import LIMITS, CellTimeout, Timeout, harmless, takes_study
+from lesion_utils.cli.common import LIMITS, CellTimeout, Timeout, harmless, takes_study, warn_of_a_part
 from lesion_utils.cli.progress import Progress
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, from_working_folder, report_folder, run_folder, write_json
@@ -68,7 +68,7 @@ def study(
     if len({params.study for params in studies}) < len(studies):
         raise InputError(f"a study is given twice: {', '.join(names)}. Fix: give each once.")
     code = _run(dict(zip(names, studies, strict=True)), context.params)
-    for params in studies:
+    for params in studies if not code and not dry_run else ():  # otherwise a page there is of an earlier run
         typer.echo(from_working_folder(report_folder(params.study) / pipeline.INDEX))
     raise typer.Exit(code)
 
@@ -110,7 +110,7 @@ def _run(studies: dict[str, StudyParams], given: dict[str, Any]) -> int:
     for name, params in studies.items():
         if not is_quiet():
             typer.echo(f"study {name}: checking parameters and data")
-        check_cases(params)  # before anything starts; `check-data` then decodes every image
+        warn_of_a_part(params, check_cases(params))  # before anything starts; `check-data` then decodes every image
         for recipe in params.recipes.values():
             recipe.backbone.weights_file(params.weights)
     config = folders[0] / "config.json"  # Snakemake's --config spoils quotes and accents
