@@ -4,6 +4,7 @@ The file is a zip archive of numbers: ``about.json`` (recipe, classes and all th
 ``likeness.npz``, and ``card.html`` to read. The network is built anew from the recipe, so reading runs no code from it.
 """
 
+import html
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from lesion_utils.cases import read_case_tables
 from lesion_utils.digests import bytes_digest, commit
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, operating
-from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature, scaled
+from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature, scaled, too_few_to_sharpen
 from lesion_utils.evaluation.conformal import COVERAGE, sets, smallest_probabilities
 from lesion_utils.models import build, finished, load_backbone
 from lesion_utils.paths import atomic_write, read_json, require_intact, require_suffix, written_in
@@ -61,6 +62,7 @@ class About(Strict):
     recipe: Recipe  # its backbone without weights, cut at its last layer
     scaling: tuple[float, float]  # factor and offset of the first layer
     temperature: float
+    notes: tuple[str, ...] = ()  # what validation had too few lesions for
     point: Point | None  # of melanoma; None where validation has too few
     possible_from: dict[str, float]  # conformal: the probability from which a class stays possible
     coverage: float  # share of the cases of a class that keep it
@@ -174,17 +176,24 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
         raise InputError(f"{path}: {differs}. Fix: train it again, with `make study`.")
     likeness = fit_likeness(outputs(features, pictures["train"])[0])
     validation = PredictionTable(predictions.read(params, name, "validation"), params.resamples, name="validation")
-    temperature = fit_temperature(validation)
+    temperature = fit_temperature(validation, validation.classes)
+    why = too_few_to_sharpen(validation, validation.classes)
+    notes = (
+        [f"How certain the probabilities may be, validation cannot show ({why}): none is made more extreme."]
+        if why
+        else []
+    )
     validation = apply_temperature(validation, temperature)
     point = None
     if "melanoma" in views_of(validation.classes):
         chosen = operating.choose(validation, "melanoma", sensitivity=params.judging.sensitivity)
         if not chosen.note and isinstance(chosen.threshold, float):
             point = Point(view="melanoma", classes=chosen.positive, threshold=chosen.threshold, rule=chosen.rule)
+        notes += [f"No operating point for melanoma: {chosen.note}."] if chosen.note else []
     parts = {
         "weights.npz": _packed({f"{place:04d}": array for place, array in enumerate(network.get_weights())}),
         "likeness.npz": _packed(likeness),
-        "card.html": card.read_bytes(),
+        "card.html": _card(card, f"{params.study}/{name}", temperature, notes),
     }
     about = About(
         name=f"{params.study}/{name}",
@@ -194,6 +203,7 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
         recipe=recipe,
         scaling=factors,
         temperature=temperature,
+        notes=tuple(notes),
         point=point,
         possible_from=smallest_probabilities(validation),
         coverage=COVERAGE,
@@ -240,6 +250,17 @@ def _built(recipe: Recipe, classes: int, scaling: Sequence[float], weights: list
     if recipe.standardise:
         network.head.get_layer("standardise").finalize_state()  # which takes over the mean and the variance
     return finished(network, recipe, with_features=True)
+
+
+def _card(card: Path, name: str, temperature: float, notes: Sequence[str]) -> bytes:
+    """The model card of the study, with what packing chose."""
+    said = [
+        f"The probabilities of {name} are divided by temperature {number(temperature)} (on the scale of logits).",
+        *notes,
+    ]
+    lines = "".join(f"<li>{html.escape(line)}</li>\n" for line in said)
+    section = f'<h2 id="packed">This file</h2>\n<ul>\n{lines}</ul>\n</main>'
+    return card.read_text("utf-8").replace("</main>", section).encode()
 
 
 def _packed(arrays: dict[str, np.ndarray]) -> bytes:

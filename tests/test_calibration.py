@@ -17,6 +17,7 @@ from lesion_utils.evaluation.calibration import (
     calibration_table,
     fit_temperature,
     reliability,
+    too_few_to_sharpen,
 )
 from lesion_utils.evaluation.metrics import log_losses
 from lesion_utils.figures import reliability_diagram
@@ -236,10 +237,48 @@ def test_zeros_where_the_truth_lies_do_not_break_the_fit():
 
 
 def test_where_no_temperature_is_best_the_end_of_the_range_is_given():
-    always_right = melanoma_table([0.49, 0.51] * 10, [0, 1] * 10)
-    assert fit_temperature(PredictionTable(always_right)) == pytest.approx(0.02, rel=0.01)
     knows_nothing = melanoma_table([0.2, 0.8] * 10, [0, 0, 1, 1] * 5)
     assert fit_temperature(PredictionTable(knows_nothing)) == pytest.approx(50, rel=0.01)
+
+
+@pytest.mark.parametrize(("mistakes", "sharpens"), [(0, False), (9, False), (10, True)])
+def test_certainty_that_validation_cannot_show_is_never_stated(mistakes, sharpens):
+    labels = np.array([0, 1] * 500)
+    labels[:mistakes] = 1 - labels[:mistakes]
+    table = PredictionTable(melanoma_table([0.49, 0.51] * 500, labels))
+    assert (fit_temperature(table) < 1) == sharpens  # without mistakes, certainty has the least log loss
+    assert sharpens or fit_temperature(table) == 1
+    assert too_few_to_sharpen(table) == ("" if sharpens else f"wrong: {mistakes} lesions, at least 10 needed")
+
+
+def test_images_of_one_lesion_do_not_count_as_several_mistakes():
+    labels = [1, 0] * 10 + [0, 1] * 500
+    table = melanoma_table([0.49, 0.51] * 510, labels)
+    assert fit_temperature(PredictionTable(table)) < 1
+    table.loc[:19, "lesion_id"] = [f"both {i % 2}" for i in range(20)]  # two lesions, ten images of each
+    assert fit_temperature(PredictionTable(table)) == 1
+
+
+def test_a_class_with_few_lesions_is_not_sharpened_where_that_is_asked():
+    scores, truth = np.tile([0.4, 0.3, 0.3], (60, 1)), np.zeros(60, int)
+    scores[40:], truth[15:40] = [0.3, 0.3, 0.4], 2
+    truth[55:], truth[40:55] = 1, 2
+    scores[15:30] = [0.3, 0.3, 0.4]
+    table = PredictionTable(table_of(scores, truth))
+    assert fit_temperature(table) < 1 == fit_temperature(table, table.classes)
+    assert too_few_to_sharpen(table, table.classes) == "mel: 5 lesions, at least 10 needed"
+
+
+def test_too_few_lesions_still_soften_what_is_too_certain():
+    table = PredictionTable(melanoma_table([0.01, 0.99] * 4, [0, 1, 0, 1, 0, 1, 1, 0]))
+    assert too_few_to_sharpen(table, table.classes) and fit_temperature(table, table.classes) > 1
+
+
+def test_the_summary_says_that_a_temperature_of_one_changes_nothing():
+    rows = calibration_table({"as stated": PredictionTable(simulated(300, 1)[0])})
+    said = calibration_summary(rows, 1.0)
+    assert "confident" not in said and "not changed" in said
+    assert "underconfident" in calibration_summary(rows, 0.8) and "overconfident" in calibration_summary(rows, 2.0)
 
 
 # what cannot be used

@@ -1,5 +1,6 @@
 """A trained model as one file: it answers as the study's model does, it is refused when changed, files of any kind."""
 
+import html
 import io
 import json
 import shutil
@@ -39,7 +40,7 @@ def packed(tiny_study, tmp_path_factory):
         train_in(tiny_study, "cnn", tables["corrected"])
         card = report_folder("tiny") / CARD
         card.parent.mkdir(parents=True)
-        card.write_text("the card")
+        card.write_text("<main>the card</main>")
         model_file.pack(tiny_study, "cnn", card, True, folder / "cnn.lesion")
     return folder, folder / "cnn.lesion", tables["corrected"]
 
@@ -59,7 +60,7 @@ def test_it_answers_as_the_model_of_the_study_after_its_temperature(packed, read
         load_pictures(of_split(packed[2], "test")["path"], read.about.recipe.backbone.image_size, threads)
     )
     validation, test = (PredictionTable(predictions.read(tiny_study, "cnn", of)) for of in ("validation", "test"))
-    expected = apply_temperature(test, fit_temperature(validation)).probabilities
+    expected = apply_temperature(test, fit_temperature(validation, validation.classes)).probabilities
     assert np.abs(answer.probabilities - expected).max() < 1e-4
     assert read.about.classes == tuple(test.classes)
     assert answer.possible.any(axis=1).mean() > 0.9 and answer.unlike.mean() < 0.2
@@ -91,7 +92,9 @@ def test_the_same_model_gives_the_same_file_with_its_card_and_provenance(packed,
     assert again.read_bytes() == packed[1].read_bytes()
     with zipfile.ZipFile(again) as archive:
         about = json.loads(archive.read("about.json"))
-        assert archive.read("card.html") == b"the card"
+        card = archive.read("card.html").decode()
+    assert card.startswith("<main>the card") and card.endswith("</main>") and "temperature" in card
+    assert about["notes"] and all(html.escape(note) in card for note in about["notes"])  # the study is small
     assert {"recipe", "seed", "cases", "weights", "code"} <= about["trained"].keys()
     assert about["possible_from"].keys() == set(about["classes"]) and about["temperature"] > 0
 

@@ -41,7 +41,9 @@ def pack(
     typer.echo(f"{target}: {about.name}, {number(target.stat().st_size / 1e6)} MB, classes {', '.join(about.classes)}")
     chosen = about.point
     point = f"{chosen.view} from {number(chosen.threshold)} on ({chosen.rule})" if chosen else "none"
-    typer.echo(f"temperature {number(about.temperature)}; operating point: {point}")
+    typer.echo(
+        harmless("\n".join([f"temperature {number(about.temperature)}; operating point: {point}", *about.notes]))
+    )
 
 
 def predict(
@@ -74,6 +76,8 @@ def predict(
     typer.echo(f"{output}: {done:,} image{'s' * (done != 1)} predicted by {network.about.name}{again}")
     if network.about.made_up:
         typer.echo("The model was trained on made-up pictures: its answers say nothing about patients.")
+    for note in network.about.notes:
+        typer.echo(harmless(note))
     unlike = sum(row.get("unlike_training") == "yes" for row in asked)
     if unlike:
         typer.echo(f"{unlike:,} are unlike the pictures of training: do not use their predictions.")

@@ -6,7 +6,7 @@ its error on the same probabilities and lesions is shown (consistency resampling
 Forecasting 22:651, 2007). A bootstrap interval would add this bias again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -127,6 +127,8 @@ def calibration_summary(table: pd.DataFrame, temperature: float) -> str:
     way = "too extreme (overconfident)" if temperature > 1 else "not extreme enough (underconfident)"
     above = (table["verdict"] == "more than chance").groupby(level=0, sort=False)
     fitted = f"The temperature fitted on validation is {number(temperature)}: the probabilities were {way} there."
+    if temperature == 1:
+        fitted = "The probabilities are not changed: validation cannot show that they should be more extreme."
     counts = ", ".join(f"{hits.sum()} of {len(hits)} {name}" for name, hits in above)
     return f"{fitted} Calibration errors that are more than chance: {counts}."
 
@@ -144,9 +146,19 @@ def reliability(table: PredictionTable, of: str = TOP, views: Views = None, bins
     return pd.DataFrame(rows)
 
 
-def fit_temperature(validation: PredictionTable) -> float:
-    """The T, 0.02 to 50, that minimises the log loss of ``apply_temperature(validation, T)`` (Guo, Pleiss, Sun and
-    Weinberger, ICML 2017). T > 1: the model was overconfident. At an end of the range none is best.
+def too_few_to_sharpen(validation: PredictionTable, classes: Sequence[str] = ()) -> str:
+    """Why ``validation`` cannot show that probabilities should be more extreme, or "": it has too few lesions that the
+    model gets right or wrong, or too few of one of ``classes``. Without mistakes, certainty has the least log loss.
+    """
+    masks = {name: validation.is_labelled([name]) for name in classes}
+    masks["right"] = validation.truth == validation.probabilities.argmax(1)
+    masks["wrong"] = ~masks["right"]
+    return not_estimable({name: validation.size(mask)[1] for name, mask in masks.items()}, 0, 1)
+
+
+def fit_temperature(validation: PredictionTable, classes: Sequence[str] = ()) -> float:
+    """The T, up to 50, that minimises the log loss of ``apply_temperature(validation, T)`` (Guo, Pleiss, Sun and
+    Weinberger, ICML 2017). T > 1: the model was overconfident. At least 0.02, or 1 where ``too_few_to_sharpen``.
     """
     logits, truth = _logits(validation.probabilities), validation.truth[:, None]
 
@@ -155,7 +167,7 @@ def fit_temperature(validation: PredictionTable) -> float:
 
     # convex in 1 / T (Guo and others, section 4.2), so there is one minimum
     best = minimize_scalar(log_loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(best.x))
+    return max(float(np.exp(best.x)), 1.0 if too_few_to_sharpen(validation, classes) else 0.0)
 
 
 def apply_temperature(table: PredictionTable, temperature: float) -> PredictionTable:
