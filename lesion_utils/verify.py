@@ -16,7 +16,7 @@ from lesion_utils.claims.verdicts import collect_claims, judge_claims, write_cla
 from lesion_utils.errors import InputError
 from lesion_utils.paths import output_root, read_json, report_folder
 from lesion_utils.progress import QUIET
-from lesion_utils.study import PUBLISHED, load_study
+from lesion_utils.study import PUBLISHED, load_study, study_file
 
 EXACT = 1e-9  # numbers further apart differ
 _JUDGED = ("results.json", "claims.json")
@@ -25,10 +25,21 @@ _NAMES = ("id", "recipe", "leak", "split", "on", "metric", "measure")  # of a ro
 
 
 def studies() -> dict[str, bool]:
-    """The studies with results among the reports, and whether their tables are tracked."""
+    """The studies with results among the reports, and whether each can be judged again by its name."""
     reports = output_root() / "reports"
     names = sorted(path.parent.relative_to(reports).as_posix() for path in reports.glob("**/results.json"))
-    return {name: (tracked.tracked_folder(name) / tracked.CASES).is_file() for name in names}
+    return {name: not left_out(name) for name in names}
+
+
+def left_out(study: str) -> str:
+    """Why ``study``, which has results, cannot be judged again by its name, or ""."""
+    if not (tracked.tracked_folder(study) / tracked.CASES).is_file():
+        return "no tracked tables, so nothing can be computed again"
+    try:
+        study_file(study)
+    except InputError:
+        return f"left out, because params/ has no file of it. To verify it: lesion verify <its folder>/{study}.yml"
+    return ""
 
 
 def judged_again(names: Sequence[str]) -> Iterator[tuple[str, list[str], str]]:

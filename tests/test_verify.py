@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import TINY_CNN
+from typer.testing import CliRunner
 
 from lesion_utils import predictions, tracked, verify
 from lesion_utils.cases import make_case_tables, write_case_tables
 from lesion_utils.claims.results import judge_study, write_results
+from lesion_utils.cli import app
 from lesion_utils.digests import bytes_digest
 from lesion_utils.paths import PROJECT, report_folder, write_json
 from lesion_utils.splits import split_digest
@@ -147,6 +149,19 @@ def test_a_study_without_tables_or_with_a_table_missing_is_unusable_and_says_wha
         assert done.returncode == 2 and problem in done.stderr and f"Fix: make study STUDY={clone}" in done.stderr
         shutil.rmtree(tracked.tracked_folder("tiny"), ignore_errors=True)
     assert verify.studies() == {"tiny": False}
+
+
+def test_a_study_outside_params_is_left_out_in_one_line_that_says_how_to_verify_it(clone):
+    done = subprocess.run([sys.executable, "-m", "lesion_utils", "verify"], capture_output=True, text=True, check=False)
+    (line,) = done.stdout.splitlines()
+    assert done.returncode == 0 and line.startswith("tiny: ") and "lesion verify" in line and "tiny.yml" in line
+
+
+def test_a_study_that_cannot_be_read_is_refused_before_any_is_judged(monkeypatch):
+    monkeypatch.setattr(verify, "studies", lambda: {"ham10000": True, "gone": True})
+    monkeypatch.setattr(verify, "judged_again", lambda names: pytest.fail("begun"))
+    done = CliRunner().invoke(app, ["verify"])
+    assert done.exit_code == 2 and "gone" in done.output
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from lesion_utils.cli.common import harmless, unusable_input_exits_2
 from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT, atomic_write
 from lesion_utils.progress import steps
+from lesion_utils.study import load_study
 
 
 def verify(
@@ -23,17 +24,19 @@ def verify(
 
     found, unusable = list[str](), list[str]()
     with unusable_input_exits_2():
-        has_tables = {study: True} if study else verify.studies()
-        names = [name for name in has_tables if has_tables[name]]
+        can_be_judged = {study: True} if study else verify.studies()
+        names = [name for name in can_be_judged if can_be_judged[name]]
+        for name in can_be_judged:
+            if not can_be_judged[name]:
+                typer.echo(harmless(f"{name}: {verify.left_out(name)}"))
+        for name in names:
+            load_study(name)  # what cannot be read is refused now, not after minutes
         for name, differences, problem in steps(verify.judged_again(names), "judging studies again", len(names)):
             result = f"{len(differences)} difference(s)" if differences else "agrees"
             with tqdm.external_write_mode():  # takes away the bar for the time of the line
                 typer.echo(f"{name}: {'unusable' if problem else result}")
             found += differences
             unusable += [problem] if problem else []
-        for name in has_tables:
-            if not has_tables[name]:
-                typer.echo(f"{name}: no tracked tables, so nothing can be computed again")
         found += [] if study else verify.ledger_differences()
         for difference in found:
             typer.echo(harmless(difference))
