@@ -41,6 +41,7 @@ from lesion_utils.study import STAGES, StudyParams, assignments
 
 EVALUATION = "05_evaluation"
 INDEX, CARD, ITEMS = "index.html", "model_card.html", "reporting_items.html"  # pages of every study
+LOCAL = "local.html"  # beside the list of the project's studies: those that were run here
 PACKAGE = PROJECT / "lesion_utils"
 checked = "checked/{}.json".format  # the file that says that `data`, `pixels` or the weights of a stage could be read
 PLACES = ("data", "ham10000", "isic2018", "weights")  # parameters that name a folder: its content counts, not its path
@@ -182,8 +183,8 @@ def edited(params: StudyParams) -> dict[str, list[str]]:
             found[run_name(STAGE_NOTEBOOKS[params.stage_of(name)], run)] += damaged
     pages = [*sorted(report_folder(params.study).glob("*.html")), report_folder(params.study) / tracked.PAGES]
     cases = tracked.tracked_folder(params.study) / tracked.CASES
-    all_studies = report_folder("") / INDEX
-    found["reports"] = [path for path in (*pages, cases, all_studies) if not is_intact(path)]
+    lists = [report_folder("") / page for page in (INDEX, LOCAL)]
+    found["reports"] = [path for path in (*pages, cases, *lists) if not is_intact(path)]
     return {name: [os.path.relpath(path, folder) for path in paths] for name, paths in found.items() if paths}
 
 

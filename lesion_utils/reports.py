@@ -30,7 +30,7 @@ from lesion_utils.paths import (
     run_name,
     write_json,
 )
-from lesion_utils.pipeline import CARD, EVALUATION, INDEX, ITEMS, NOTEBOOKS, Job, depends_on, plan, values
+from lesion_utils.pipeline import CARD, EVALUATION, INDEX, ITEMS, LOCAL, NOTEBOOKS, Job, depends_on, plan, values
 from lesion_utils.predictions import STAGE_NOTEBOOKS, TEST_READS
 from lesion_utils.rendering import ENVIRONMENT, TEMPLATES, as_yaml, render, write_page
 from lesion_utils.study import PUBLISHED, StudyParams, load_study, study_names
@@ -38,6 +38,7 @@ from lesion_utils.study import PUBLISHED, StudyParams, load_study, study_names
 _HEADLINE = ("balanced accuracy", "macro AUC", "accuracy", "majority baseline accuracy", "melanoma sensitivity")
 # on real data, beside those that re-run the published systems
 _OWN_STUDIES = ("ham10000", "isic9", "imbalance", "imbalance_fine_tuned", "recommended_full")
+_NOT_STORED = ("quick", "recommended", "search")  # studies of the project whose pages git ignores
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
 
 
@@ -101,7 +102,8 @@ def _navigation(params: StudyParams, page: str, pages: dict[str, str]) -> list[t
     """Links from ``page``: (what, address, title) of the list of all studies, the index, and the pages beside it."""
     names = list(pages)
     at = names.index(page)
-    links = [("up", os.path.relpath(report_folder("") / INDEX, report_folder(params.study)), "All studies")]
+    studies = report_folder("") / (INDEX if _is_stored(params.study) else LOCAL)
+    links = [("up", os.path.relpath(studies, report_folder(params.study)), "All studies")]
     links += [("index", INDEX, pages[INDEX])] if at else []
     links += [("prev", names[at - 1], pages[names[at - 1]])] if at > 1 else []
     return links + [("next", name, pages[name]) for name in names[at + 1 : at + 2]]
@@ -224,15 +226,24 @@ def reporting_items(folder: Path, facts: dict[str, Any]) -> dict[str, list[dict[
 
 
 def write_studies_page() -> Path:
-    """Writes ``reports/index.html``, the list of all studies; returns its path."""
+    """Writes the list of the project's studies, ``reports/index.html``, and ``local.html`` beside it, the list of all
+    that were run here, which git ignores; returns the path of the second.
+    """
     folder = report_folder("")
     write_page(folder / INDEX, "studies.html.j2", **_studies(folder))
-    return folder / INDEX
+    nav = [("up", INDEX, "The studies of the project")]
+    write_page(folder / LOCAL, "studies.html.j2", nav=nav, **_studies(folder, here=True))
+    return folder / LOCAL
 
 
-def _studies(folder: Path) -> dict[str, Any]:
-    """All studies, with the answers of those whose reports are in ``folder``. A study on made-up pictures has no link,
-    so that the tracked page stays the same when somebody runs one.
+def _is_stored(study: str) -> bool:
+    """Whether git tracks the pages of ``study``."""
+    return study in _OWN_STUDIES or study.startswith(f"{PUBLISHED}/")
+
+
+def _studies(folder: Path, here: bool = False) -> dict[str, Any]:
+    """The studies of the project, with the answers of those whose reports in ``folder`` are tracked: the list stays as
+    it is when somebody runs another study. ``here``: instead all studies that have pages in ``folder``.
     """
     claims: dict[str, list] = {}
     ledger = folder / PUBLISHED / "claims.json"
@@ -240,19 +251,23 @@ def _studies(folder: Path) -> dict[str, Any]:
         with reading(ledger, "lesion claims"):
             claims.setdefault(f"{PUBLISHED}/{str(row['report']).split('/')[0]}", []).append(row)
     known = [name for name in study_names() for name in (name, f"{name}_full")]
-    further = sorted({path.parent.relative_to(folder).as_posix() for path in folder.rglob("results.json")} - {*known})
+    further = {path.parent.relative_to(folder).as_posix() for path in folder.rglob(CARD)} - {*known} if here else ()
     studies = []
-    for name in [*known, *further]:
-        is_written = (folder / name / INDEX).is_file()
+    for name in [*known, *sorted(further)]:
+        is_written = (folder / name / INDEX).is_file() and (here or _is_stored(name))
+        if not (is_written if here else _is_stored(name) or name in _NOT_STORED):
+            continue
         params = load_study(name) if name in known and (is_written or not name.endswith("_full")) else None
         if params is None and not is_written:
             continue
         study = {"name": name, "params": params, "made_up": params is not None and layout(params).made_up}
-        linked = is_written and not study["made_up"]
-        study |= {"link": f"{name}/{INDEX}" if linked else "", "data": data_title(params) if params else "own study"}
-        studies.append(study | (_outcome(folder / name) if linked else {}) | {"claims": claims.get(name, [])})
+        study |= {
+            "link": f"{name}/{INDEX}" if is_written else "",
+            "data": data_title(params) if params else "Own study",
+        }
+        studies.append(study | (_outcome(folder / name) if is_written else {}) | {"claims": claims.get(name, [])})
     published = f"{PUBLISHED}/{INDEX}"
-    return {"studies": studies, "published": published if (folder / published).is_file() else ""}
+    return {"studies": studies, "here": here, "published": published if (folder / published).is_file() else ""}
 
 
 def _row(params: StudyParams, job: Job) -> dict[str, Any]:

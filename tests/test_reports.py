@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 from html import unescape
 from html.parser import HTMLParser
@@ -289,7 +290,7 @@ def test_a_report_leaves_stderr_out(report):
 
 def test_no_page_fetches_anything(study, report):
     reports.write_index(study)
-    for path in (*report.parent.glob("*.html"), report_folder("") / "index.html"):
+    for path in (*report.parent.glob("*.html"), *report_folder("").glob("*.html")):
         page = read(path)
         assert "script" not in page.tags and "link" not in page.tags and page.style
         assert [place[:40] for place in page.fetched if not place.startswith(("data:", "#"))] == []
@@ -531,7 +532,7 @@ def test_the_pages_lead_to_each_other_and_every_link_arrives(judged):
         beside = {rel: link for link, rel in re.findall(r'<a href="(\S+)" rel="(prev|next)">', html)}
         assert beside.get("next") == (order[number + 1] if number + 1 < len(order) else None)
         assert beside.get("prev") == (order[number - 1] if number > 1 else None)
-        assert "../index.html" in page.links and (number == 0 or "index.html" in page.links)
+        assert "../local.html" in page.links and (number == 0 or "index.html" in page.links)
         for link in page.links:
             if not link.startswith("http"):
                 target, _, anchor = link.partition("#")
@@ -541,12 +542,57 @@ def test_the_pages_lead_to_each_other_and_every_link_arrives(judged):
 
 
 def test_the_list_of_studies_links_to_those_that_ran(judged):
-    study = judged.model_copy(update={"dataset": "ham10000"})
     page = read(reports.write_studies_page())
-    assert page.links == ["shown/index.html"]
+    assert page.links == ["index.html", "shown/index.html", "index.html"]
     text = " ".join("".join(page.shown).split())
-    assert "0.51 (0.46-0.56)" in text and study.study in text
+    assert "0.51 (0.46-0.56)" in text and judged.study in text
+
+
+def test_the_list_of_the_project_is_the_same_whatever_else_is_run_here(judged):
+    reports.write_studies_page()
+    page = report_folder("") / "index.html"
+    before, text = page.read_bytes(), " ".join("".join(read(page).shown).split())
+    assert judged.study not in text and read(page).links == []
     assert all(name in text for name in study_names()) and "make study STUDY=quick" in text
+    for name in ("quick", "search", "of_mine", "sweep/seed_0"):
+        shutil.copytree(report_folder(judged.study), report_folder(name))
+    links = read(reports.write_studies_page()).links
+    assert page.read_bytes() == before
+    assert {f"{name}/index.html" for name in ("quick", "search", "of_mine", "sweep/seed_0", "shown")} <= {*links}
+    shutil.copytree(report_folder(judged.study), report_folder("isic9"))
+    reports.write_studies_page()
+    assert read(page).links == ["isic9/index.html"]
+
+
+def test_the_project_lists_the_studies_whose_files_and_pages_git_tracks():
+    words = ["git", "ls-files", "params", "reports/*index.html"]
+    tracked = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split()
+    files = {path.removeprefix("params/").removesuffix(".yml") for path in tracked if path.endswith(".yml")}
+    pages = {path.removeprefix("reports/").removesuffix("/index.html") for path in tracked if "/index" in path[8:]}
+    listed = {study["name"] for study in reports._studies(PROJECT / "reports")["studies"]}
+    assert listed - {name for name in listed if name.endswith("_full")} == files - {"published/claims"}
+    assert all(reports._is_stored(name) for name in pages - {"published"})
+    assert not any(reports._is_stored(name) for name in files - pages - {"published/claims"})
+
+
+def test_each_page_leads_to_the_list_that_names_its_study(judged):
+    pages = {"index.html": ""}
+    for name, expected in (("shown", "../local.html"), ("isic9", "../index.html"), ("published/x", "../../index.html")):
+        (_, link, _), *_ = reports._navigation(judged.model_copy(update={"study": name}), "index.html", pages)
+        assert link == expected
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "The only recipe is"), (2, "The best recipe on validation is")])
+def test_one_recipe_is_not_called_the_best(judged, count, said):
+    path = report_folder(judged.study) / "results.json"
+    results = json.loads(path.read_text())
+    kept = [
+        results["chosen on validation"],
+        *{row["recipe"] for row in results["rows"]} - {results["chosen on validation"]},
+    ]
+    results["rows"] = [row for row in results["rows"] if row["recipe"] in kept[:count]]
+    path.write_text(json.dumps(results))
+    assert said in " ".join(reports.write_studies_page().read_text(encoding="utf-8").split())
 
 
 def test_the_list_of_studies_counts_the_verdicts_of_the_ledger():
