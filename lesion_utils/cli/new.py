@@ -57,7 +57,8 @@ def new(
         write_text(target, _text(values, labels))
     typer.echo(harmless(f"{target.name}: {LAYOUTS[dataset].title}"))
     if asked := [label for label, kind in values.get("classes", {}).items() if kind == UNKNOWN]:
-        typer.echo(harmless(f"Say whether these classes are malignant: {first_ten(asked)}. Until then no report does."))
+        typer.echo(harmless(f"In {target.name}, write benign, malignant or melanoma beside {first_ten(asked)}."))
+        typer.echo("As long as a class is unknown, reports say nothing about malignant lesions.")
     typer.echo(f"Run it: make study STUDY={target.name}")
 
 
