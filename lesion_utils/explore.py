@@ -29,6 +29,7 @@ from lesion_utils.study import StudyParams, load_study
 from lesion_utils.views import code_of, views_of
 
 ANY, PER_PAGE, MOST_ROWS = "any", 8, 20
+MADE_UP = "made-up pictures of the phantom, one for each case"
 OUTCOMES = {  # whether the first and the second recipe are right
     (True, True): "both right",
     (True, False): "only the first right",
@@ -60,12 +61,21 @@ def read_pictured(params: StudyParams) -> tuple[pd.DataFrame | None, str]:
     """The cases with sites and paths of pictures, or None without the dataset's folder; and a text that says which."""
     title = data_title(params)
     if params.data is None and not layout(params).made_up:
-        return None, f"made-up pictures of the phantom, one for each case: no folder of {title} was found, and no site"
+        return None, f"{MADE_UP}: no folder of {title} was found, and no site"
     try:
         cases = read_cases(params)
     except InputError as error:
-        return None, f"made-up pictures of the phantom, one for each case, and no site ({error})"
+        return None, f"{MADE_UP}, and no site ({error})"
     return cases, f"pictures of {title}"
+
+
+def say_source(paths: pd.Series, source: str) -> str:
+    """The ``source`` of the pictures in ``paths`` and, where some have none, how many the phantom has drawn."""
+    made = int(paths.isna().sum())
+    if not made or source.startswith(MADE_UP):
+        return source
+    drawn = f"{MADE_UP}, because the folder of the dataset does not have these images"
+    return drawn if made == len(paths) else f"{len(paths) - made} {source}; {made} {drawn}"
 
 
 def recipes(params: StudyParams) -> list[str]:
@@ -198,12 +208,13 @@ def browse(params: StudyParams) -> widgets.VBox:
         show(f"**{len(chosen):,} of {len(rows):,} images of {split}**; page {min(page, pages)} of {pages}.")
         kinds = np.where(part["path"].isna(), " (made up)", "")
         titles = part["image_id"] + kinds + "\n" + part["label"] + ": " + part["first"] + " | " + part["second"]
-        made = map(picture_of, part["image_id"], part["label"], part["path"])
+        made = [*map(picture_of, part["image_id"], part["label"], part["path"])]
         drawn = [(picture, title) for picture, title in zip(made, titles, strict=True) if picture is not None]
         if drawn:
             lines = {" " * start: drawn[start : start + 4] for start in range(0, len(drawn), 4)}
             title = "image, true class: first recipe | second recipe"
-            show(figures.pictures(lines, title, 2.3, 2.1), source)
+            paths = part["path"][[picture is not None for picture in made]]
+            show(figures.pictures(lines, title, 2.3, 2.1), say_source(paths, source))
         show(part.drop(columns="path").rename(columns=called).set_index("image_id"), f"{data_title(params)}, {split}")
 
     asked = {"label": classes, "site": sites, "agreement": ["same class", "different classes"]}
@@ -259,13 +270,16 @@ def explain(params: StudyParams) -> widgets.VBox:
     """Grad-CAM of a chosen model, beside that of the same network with random weights."""
     from lesion_utils import grad_cam  # imports TensorFlow
 
-    models = grad_cam.find_models() or grad_cam.train_small()
+    found = grad_cam.find_models()
+    fitting = [name for name, path in found.items() if grad_cam.study_of(path) == params.study]
+    models = {name: found[name] for name in [*fitting, *found]} if fitting else grad_cam.train_small() | found
     cases, source = (None, "") if layout(params).made_up else read_pictured(params)
     labels = [*phantom_pictures.LOOKS["looks"]] if cases is None else sorted(cases["label"].unique())
 
     def render(model: str, label: str, picture: int) -> None:
         shown, image, path = grad_cam.read(models[model]), f"{label} {picture}", None
-        if cases is not None and shown.dataset == params.dataset:  # never asked about pictures of another kind
+        is_alike = params.dataset == shown.dataset or params.study == grad_cam.study_of(models[model])
+        if cases is not None and is_alike:  # never asked about pictures of another kind
             of_label = cases[cases["label"] == label]
             image, path = of_label[["image_id", "path"]].iloc[(picture - 1) % len(of_label)]
         if (drawing := Path(path) if path else picture_of(image, label)) is None:

@@ -4,6 +4,8 @@ of the same network with weights drawn at random (Adebayo et al., 2018, https://
 """
 
 import functools
+import json
+import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +59,16 @@ def find_models() -> dict[str, Path]:
     return packed | {path.parent.relative_to(runs).as_posix().replace("/models/", "/"): path for path in trained}
 
 
+def study_of(path: Path) -> str:
+    """The study that trained the model in ``path``, of ``find_models``; "" for a file that cannot be read."""
+    if path.suffix != model_file.SUFFIX:
+        place = path.relative_to(output_root() / "runs").as_posix()
+        return place.partition("/models/")[0].removeprefix("by_hand/")
+    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return str(json.loads(archive.read("about.json"))["name"]).rpartition("/")[0]
+    return ""
+
+
 def train_small() -> dict[str, Path]:
     """A head on frozen ImageNet features, trained on the phantom in seconds: the model to explain if none was found."""
     params = load_study("quick")
@@ -76,15 +88,14 @@ def read(path: Path) -> Explained:
         )
     if path.suffix == model_file.SUFFIX:
         packed = model_file.read(path, load_study("quick").threads)
-        network, classes, study = packed.network, [*packed.about.classes], packed.about.name.rpartition("/")[0]
+        network, classes = packed.network, [*packed.about.classes]
     else:
         fix = f"remove {path.parent}, or train it again."
         network = keras_model(require_intact(path, fix))
         classes = read_json(next((path.parent / "predictions").glob("*.json")), fix)["classes"]
-        study = path.relative_to(output_root() / "runs").as_posix().partition("/models/")[0].removeprefix("by_hand/")
     dataset = ""
     with suppress(InputError):  # a study of another person
-        dataset = load_study(study).dataset
+        dataset = load_study(study_of(path)).dataset
     parts = network.get_layer("features"), network.get_layer("head")
     return Explained(
         dataset, classes, parts, [*map(functools.partial(randomised, parts), range(RANDOM))], network.input_shape[1:3]

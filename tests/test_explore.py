@@ -123,6 +123,32 @@ def test_pictures_and_sites_are_those_of_a_folder_at_hand_and_otherwise_it_says_
         assert cases is None and "made-up" in source and reason in source
 
 
+@pytest.mark.parametrize(
+    ("paths", "facts"),
+    [
+        (["a.jpg", "b.jpg"], ["pictures of HAM10000"]),
+        ([None, None], ["made-up", "does not have these images"]),
+        (["a.jpg", None], ["1 pictures of HAM10000", "1 made-up"]),
+    ],
+)
+def test_the_note_below_pictures_says_which_are_made_up(paths, facts):
+    said = explore.say_source(pd.Series(paths, dtype=object), "pictures of HAM10000")
+    assert all(fact in said for fact in facts) and (None in paths) == ("made-up" in said)
+    assert (None in paths[:1]) == ("pictures of HAM10000" not in said)
+
+
+def test_the_model_that_is_explained_first_is_one_of_the_study(monkeypatch, output):
+    runs = {name: output / f"runs/{name}/models/cnn/r0/model.keras" for name in ("another", "quick")}
+    monkeypatch.setattr(grad_cam, "train_small", lambda: {"small": "a small one"})
+    monkeypatch.setattr(explore, "_linked", lambda render, model, **controls: model.options)
+    for found, expected in (
+        ({"another": runs["another"], "quick": runs["quick"]}, ("quick", "another")),
+        ({"another": runs["another"]}, ("small", "another")),
+    ):
+        monkeypatch.setattr(grad_cam, "find_models", lambda found=found: found)
+        assert explore.explain(load_study("quick")) == expected
+
+
 @pytest.mark.parametrize(("given", "found"), [(None, "/from/make"), ("/given", "/given")])
 def test_the_folder_of_pictures_is_the_given_one_or_that_of_make(monkeypatch, given, found):
     monkeypatch.setenv("LESION_OUTPUT", str(PROJECT))
