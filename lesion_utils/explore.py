@@ -71,11 +71,11 @@ def read_pictured(params: StudyParams) -> tuple[pd.DataFrame | None, str]:
 
 def say_source(paths: pd.Series, source: str) -> str:
     """The ``source`` of the pictures in ``paths`` and, where some have none, how many the phantom has drawn."""
-    made = int(paths.isna().sum())
+    made, count = int(paths.isna().sum()), len(paths)
     if not made or source.startswith(MADE_UP):
         return source
-    drawn = f"{MADE_UP}, because the folder of the dataset does not have these images"
-    return drawn if made == len(paths) else f"{len(paths) - made} {source}; {made} {drawn}"
+    drawn = f"{MADE_UP} that the folder does not have ({made} of {count})"
+    return drawn if made == count else f"{source} ({count - made} of {count}); {drawn}"
 
 
 def recipes(params: StudyParams) -> list[str]:

@@ -177,12 +177,10 @@ def pack(params: StudyParams, name: str, card: Path, made_up: bool, target: Path
     likeness = fit_likeness(outputs(features, pictures["train"])[0])
     validation = PredictionTable(predictions.read(params, name, "validation"), params.resamples, name="validation")
     temperature = fit_temperature(validation, validation.classes)
-    why = too_few_to_sharpen(validation, validation.classes)
-    notes = (
-        [f"How certain the probabilities may be, validation cannot show ({why}): none is made more extreme."]
-        if why
-        else []
-    )
+    notes = []
+    if why := too_few_to_sharpen(validation, validation.classes):
+        doubt = f"Validation has too few lesions to show how certain this model may be ({why})."
+        notes.append(f"{doubt} So no probability was made more extreme.")
     validation = apply_temperature(validation, temperature)
     point = None
     if "melanoma" in views_of(validation.classes):
@@ -253,12 +251,9 @@ def _built(recipe: Recipe, classes: int, scaling: Sequence[float], weights: list
 
 
 def _card(card: Path, name: str, temperature: float, notes: Sequence[str]) -> bytes:
-    """The model card of the study, with what packing chose."""
-    said = [
-        f"The probabilities of {name} are divided by temperature {number(temperature)} (on the scale of logits).",
-        *notes,
-    ]
-    lines = "".join(f"<li>{html.escape(line)}</li>\n" for line in said)
+    """The model card of the study, with what was chosen for this model."""
+    chosen = f"Model {name}. Temperature, chosen on validation: {number(temperature)} (1 changes no probability)."
+    lines = "".join(f"<li>{html.escape(line)}</li>\n" for line in [chosen, *notes])
     section = f'<h2 id="packed">This file</h2>\n<ul>\n{lines}</ul>\n</main>'
     return card.read_text("utf-8").replace("</main>", section).encode()
 

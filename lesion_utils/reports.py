@@ -227,13 +227,13 @@ def reporting_items(folder: Path, facts: dict[str, Any]) -> dict[str, list[dict[
 
 def write_studies_page() -> Path:
     """Writes the list of the project's studies, ``reports/index.html``, and ``local.html`` beside it, the list of all
-    that were run here, which git ignores; returns the path of the second.
+    that were run here, which git ignores; returns the path of the first.
     """
     folder = report_folder("")
     write_page(folder / INDEX, "studies.html.j2", **_studies(folder))
     nav = [("up", INDEX, "The studies of the project")]
     write_page(folder / LOCAL, "studies.html.j2", nav=nav, **_studies(folder, here=True))
-    return folder / LOCAL
+    return folder / INDEX
 
 
 def _is_stored(study: str) -> bool:

@@ -127,14 +127,14 @@ def test_pictures_and_sites_are_those_of_a_folder_at_hand_and_otherwise_it_says_
     ("paths", "facts"),
     [
         (["a.jpg", "b.jpg"], ["pictures of HAM10000"]),
-        ([None, None], ["made-up", "does not have these images"]),
-        (["a.jpg", None], ["1 pictures of HAM10000", "1 made-up"]),
+        ([None, None], ["made-up", "does not have (2 of 2)"]),
+        (["a.jpg", None], ["pictures of HAM10000 (1 of 2)", "made-up", "(1 of 2)"]),
     ],
 )
 def test_the_note_below_pictures_says_which_are_made_up(paths, facts):
     said = explore.say_source(pd.Series(paths, dtype=object), "pictures of HAM10000")
     assert all(fact in said for fact in facts) and (None in paths) == ("made-up" in said)
-    assert (None in paths[:1]) == ("pictures of HAM10000" not in said)
+    assert (paths[0] is None) == ("pictures of HAM10000" not in said)
 
 
 def test_the_model_that_is_explained_first_is_one_of_the_study(monkeypatch, output):
