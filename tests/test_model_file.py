@@ -93,7 +93,7 @@ def test_the_same_model_gives_the_same_file_with_its_card_and_provenance(packed,
     with zipfile.ZipFile(again) as archive:
         about = json.loads(archive.read("about.json"))
         card = archive.read("card.html").decode()
-    assert card.startswith("<main>the card") and card.endswith("</main>") and "temperature" in card
+    assert card.startswith("<main>the card") and card.endswith("</main>") and "Temperature" in card
     assert about["notes"] and all(html.escape(note) in card for note in about["notes"])  # the study is small
     assert {"recipe", "seed", "cases", "weights", "code"} <= about["trained"].keys()
     assert about["possible_from"].keys() == set(about["classes"]) and about["temperature"] > 0
