@@ -62,12 +62,15 @@ def file_digests(folder: Path, files: Sequence[Path]) -> list[str]:
 
 
 def commit(project: Path = PROJECT) -> str:
-    """The commit of ``project``, marked dirty if anything but the reports differs from it."""
+    """The commit of ``project``, marked dirty if a tracked file that is no report differs from it, or if there is more
+    code. A new file of anybody's own, such as a study, changes nothing that the commit says.
+    """
     made_by = _git(project, "rev-parse", "--short=12", "HEAD")
-    changed = _git(project, "status", "--porcelain", "--", ".", ":!reports")
+    changed = _git(project, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports")
+    added = _git(project, "ls-files", "--others", "--exclude-standard", "--", "lesion_utils", "notebooks", "Snakefile")
     if made_by is None or changed is None:
         return "unknown (not a git checkout)"
-    return made_by.strip() + (" (dirty: the tree had uncommitted changes)" if changed else "")
+    return made_by.strip() + (" (dirty: the tree had uncommitted changes)" if changed or added else "")
 
 
 @functools.lru_cache(maxsize=64)  # a commit never changes

@@ -311,7 +311,8 @@ def write_claims_page(rows: list[dict[str, Any]]) -> Path:
     linked = [row | {"linked": bool(row["report"]) and (folder / str(row["report"])).is_file()} for row in rows]
     write_json(folder / "claims.json", rows)
     ledger, nav = verdicts.ledger(linked), [("up", f"../{INDEX}", "All studies")]
-    answer = markdown(_answer(ledger["rows"], report_folder("")))
+    project = os.path.relpath(PROJECT, folder)  # the README's links are from there
+    answer = markdown(re.sub(r"\]\((?!https:)", f"]({project}/", _answer(ledger["rows"], report_folder(""))))
     write_page(folder / INDEX, "published.html.j2", nav=nav, answer=answer, studies=studies, **ledger)
     write_studies_page()
     return folder / INDEX

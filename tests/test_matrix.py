@@ -720,7 +720,7 @@ BAD = {
     "[[1 x]\n [2 3]]": "'x' is not a number",
     "a 1 2 3\nb 4 oops 6\nc 7 8 9": "line 2: 'oops' is not a number",
     "5 1 6\n3 4 7\n8 5 13": "sums",
-    "a b Total\n5 1 7\n3 4 7": "not the sum",
+    "a b Total\n5 1 7\n3 4 7": "says 7 at place 1, but the cells before it sum to 6",
     "a b\nc 1 2\nd 3 4": "c, d; and a, b",
     "a 1 2\na 3 4": "duplicate",
     "5 -1\n3 4": "negative",

@@ -173,7 +173,8 @@ def test_the_stamp_of_a_run_that_failed_says_so(study):
     ("changed", "dirty"),
     [
         ("requirements.lock", True),
-        ("new.py", True),
+        ("lesion_utils/new.py", True),
+        ("my_study.yml", False),
         ("reports/ham10000/index.html", False),
         ("reports/quick/01_eda.html", False),
     ],

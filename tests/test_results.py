@@ -78,6 +78,13 @@ def test_the_generated_documents_are_current():
         assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date. Fix: lesion refresh-readme"
 
 
+def test_the_page_of_published_systems_has_the_answer_of_the_readme():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8").split("<!-- end of answer -->")[0]
+    page = html.unescape((CLAIMS.parent / "index.html").read_text(encoding="utf-8"))
+    numbers = re.findall(r"-?\d\.\d+ \(-?\d\.\d+(?:-| to )\d\.\d+", readme)
+    assert len(numbers) > 20 and not [number for number in numbers if number not in page], "Fix: lesion claims"
+
+
 def test_the_page_of_parameters_is_current_and_has_every_key():
     page = (PROJECT / "docs" / "parameters.md").read_text(encoding="utf-8")
     written = runpy.run_path(str(PROJECT / "docs" / "parameters.py"))

@@ -286,8 +286,14 @@ def _without_totals(values: np.ndarray, names: list[str], columns: list[str]) ->
     for side_of, (labels, what) in enumerate(((names, "row"), (columns, "column"))):
         if labels[-1].lower() in _TOTALS and len(labels) > 1:
             *addends, total = np.moveaxis(values, side_of, 0)
-            if not np.allclose(np.sum(addends, axis=0), total):
-                raise InputError(f"the {what} {labels[-1]!r} is not the sum of the {what}s before it. Fix: remove it.")
+            if (wrong := ~np.isclose(sums := np.sum(addends, axis=0), total)).any():
+                where, at = (columns, names)[side_of], wrong.argmax()
+                place = where[at] or f"place {at + 1}"
+                problem = f"the {what} {labels[-1]!r} says {total[at]:g} at {place}, but the cells before it sum to"
+                fix = (
+                    f"Fix: correct the cell. If the {what} holds class counts beside shares, give it as --class-counts."
+                )
+                raise InputError(f"{problem} {sums[at]:g}. {fix}")
             values = np.delete(values, -1, side_of)
             labels.pop()
     sums = (values[:-1].sum(0), values[:, :-1].sum(1))

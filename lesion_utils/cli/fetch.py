@@ -53,7 +53,7 @@ def fetch(
                     raise InputError(f"the licence was not accepted, so {fix}")
         said, differs = fetch(chosen, source)
     if differs:
-        fix = f"remove {chosen.folder}, then: lesion fetch {name} {ACCEPT}"
+        fix = f"remove {chosen.folder}, then: lesion fetch {name} {ACCEPT}{f' --source {source}' if source else ''}"
         typer.echo(harmless(f"{chosen.folder}: {said}, kept"))
         typer.echo(harmless(f"error: {name} is not as announced: {differs}. Fix: {fix}"), err=True)
         raise typer.Exit(1)
