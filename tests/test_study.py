@@ -157,8 +157,9 @@ def test_a_finished_study_has_nothing_to_do(finished):
 
 
 def test_it_shows_jobs_times_and_the_index_and_no_words_of_snakemake(finished):
-    lines = finished.first_output.splitlines()
+    *lines, warning = finished.first_output.splitlines()  # standard output, then standard error
     assert lines[0].startswith("study tiny") and lines[-1] == "reports/tiny/index.html"
+    assert warning.startswith("warning: ") and "144 instead of 10,015 images" in warning  # the phantom as HAM10000
     for name in NOTEBOOKS:
         (started,) = [number for number, line in enumerate(lines) if f"] {name} started" in line]
         (done,) = [number for number, line in enumerate(lines) if f"] {name} done in " in line]
