@@ -286,7 +286,7 @@ def _with_class_counts(
     off = (abs(sums - expected) > 0.005 * len(values) * whole + 1e-9) | ((sums > 0) != (images > 0))
     if off.any():
         rows = zip(matrix.index[off], sums[off], expected[off], strict=True)
-        differ = first_ten(f"{name}: {total:.4g}, expected {wanted:.4g}" for name, total, wanted in rows)
+        differ = first_ten(f"{name}: {number(total)}, expected {number(wanted)}" for name, total, wanted in rows)
         problem = f"--class-counts does not fit the sums of the rows ({differ})"
         raise InputError(f"{problem}. Fix: correct the class counts; or {sides}.")
     if not what:

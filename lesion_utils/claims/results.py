@@ -19,6 +19,7 @@ from lesion_utils.evaluation.prior import correct_prior
 from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import atomic_write, records, report_folder, write_json
 from lesion_utils.predictions import LEAK_SPLITS, TEST_READS
+from lesion_utils.rounding import number
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
 
 WIDE = 0.06  # a gap between validation and test that needs an explanation
@@ -140,7 +141,7 @@ def too_good(params: StudyParams, judged: pd.DataFrame, leaky: Sequence[str]) ->
     names = values[values >= TOO_GOOD].index.get_level_values(0).unique()
     if names.empty:
         return ""
-    found = f"Balanced accuracy of {TOO_GOOD:.2f} or more: {', '.join(names)}"
+    found = f"Balanced accuracy of {number(TOO_GOOD)} or more: {', '.join(names)}"
     if not layout(params).own:
         raise InputError(f"{found}. On {data_title(params)} this means a leak. Fix: find it, with notebook 01.")
     return f"{found}. Look for a leak before you believe it: `lesion audit FOLDER`."
