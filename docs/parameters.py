@@ -22,7 +22,7 @@ from lesion_utils.study import Judging, PairedLeak, StudyParams
 PAGE = PROJECT / "docs" / "parameters.md"
 HEAD = """# Keys of a study's file
 
-A study is a file in `params/`; [quick.yml](../params/quick.yml) is a short one. Its recipes stand in three sections,
+A study is a file in `params/`; [quick.yml](../params/quick.yml) is a short one. Its recipes are in three sections,
 one for each training notebook: `baseline`, `rebalancing`, `transfer`. A recipe has a name of your choice and the keys
 below:
 

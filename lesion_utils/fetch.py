@@ -107,9 +107,8 @@ class Source:
     page: str  # where a person finds the files
     then: str  # what can be done with them
     parts: dict[str, list[list[File]]]  # of each part, one of the choices is loaded
-    announced: dict[str, list[int]] = field(
-        default_factory=dict
-    )  # how many it has of what; several numbers where releases differ
+    # how many it has of what; several numbers where releases differ
+    announced: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -122,6 +121,10 @@ class Source:
     @property
     def next_command(self) -> str:
         return self.then.format(folder=from_working_folder(self.folder))
+
+    def command(self, mirror: str | None) -> str:
+        """The command that loads it, from the same ``mirror``."""
+        return f"lesion fetch {self.name}{f' --source {mirror}' if mirror else ''}"
 
     def differences(self, cases: pd.DataFrame, leave_out: tuple[str, ...] = ()) -> str:
         """Where ``cases`` are not as many as announced, in words; "" if nowhere."""
@@ -224,11 +227,12 @@ def _load_parts(source: Source, mirror: str | None) -> dict[File, Path]:
     if failed:
         tried = "\n".join(f"  {', '.join(hit)}: {why}" if any(hit) else f"  {why}" for why, hit in causes.items())
         missing = first_ten(line.strip().partition(": ")[0] for line in failed)
-        again = f"lesion fetch {source.name}{f' --source {mirror}' if mirror else ''}"
+        again = f"{source.command(mirror)} (later: it goes on where it ended)"
         by_hand = f"Or save in a browser, to {source.downloads}, from {source.page}"
         raise InputError(
             f"{source.name}: no source gives: {missing}. Tried:\n{tried}\n"
-            f"Fix: {again} (later: it goes on where it ended). {by_hand}, then run it again:\n" + "\n".join(failed)
+            f"Fix: {again}. {by_hand}, then run it again:\n"
+            + "\n".join(failed)
         )
     return loaded
 
@@ -356,7 +360,7 @@ def _size(path: Path) -> int:
 
 
 def _cause(error: Exception) -> object:
-    """What lies below an error of requests: the error of urllib3, or None."""
+    """The error of urllib3 that an error of requests holds, or None."""
     below = error.args[0] if error.args else None
     return getattr(below, "reason", below)
 

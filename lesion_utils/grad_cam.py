@@ -4,8 +4,6 @@ of the same network with weights drawn at random (Adebayo et al., 2018, https://
 """
 
 import functools
-import json
-import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -64,9 +62,7 @@ def study_of(path: Path) -> str:
     if path.suffix != model_file.SUFFIX:
         place = path.relative_to(output_root() / "runs").as_posix()
         return place.partition("/models/")[0].removeprefix("by_hand/")
-    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        return str(json.loads(archive.read("about.json"))["name"]).rpartition("/")[0]
-    return ""
+    return model_file.study_of(path)
 
 
 def train_small() -> dict[str, Path]:

@@ -8,6 +8,7 @@ import html
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -222,9 +223,7 @@ def read(path: Path, threads: int) -> ModelFile:
     try:
         data = path.read_bytes()
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if large := [info.filename for info in archive.infolist() if info.file_size > _LARGEST]:
-                raise ValueError(f"{large[0]} is too large")
-            about = About.model_validate_json(archive.read("about.json"))
+            about = _about(archive)
             parts = {part: archive.read(part) for part in _PARTS}
         if changed := [part for part, of in parts.items() if bytes_digest(of) != about.digests.get(part)]:
             raise ValueError(f"{changed[0]} is not as it was packed")
@@ -238,6 +237,19 @@ def read(path: Path, threads: int) -> ModelFile:
         reason = str(error).splitlines()[0]
         fix = "Fix: give it its name again, copy it again, or make it with `lesion pack`."
         raise InputError(f"{path} cannot be read as a model ({reason}). Expected a {SUFFIX} file. {fix}") from error
+
+
+def study_of(path: Path) -> str:
+    """The study whose model ``path`` holds; "" for a file that cannot be read."""
+    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return _about(archive).name.rpartition("/")[0]
+    return ""
+
+
+def _about(archive: zipfile.ZipFile) -> About:
+    if large := [info.filename for info in archive.infolist() if info.file_size > _LARGEST]:
+        raise ValueError(f"{large[0]} is too large")
+    return About.model_validate_json(archive.read("about.json"))
 
 
 def _built(recipe: Recipe, classes: int, scaling: Sequence[float], weights: list[np.ndarray]) -> keras.Model:

@@ -3,6 +3,7 @@
 import html
 import io
 import re
+from posixpath import normpath
 from typing import Any
 
 import markupsafe
@@ -23,13 +24,13 @@ _LOG = 3  # so many lines of epochs are a training log, which is folded
 
 
 class _Text(IPythonRenderer):
-    """Renders Markdown; ``headings`` are (level, anchor, text) of all headings so far. ``project``: the address of the
-    project's folder from the page, for links that lead out of notebooks/.
+    """Renders Markdown; ``headings`` are (level, anchor, text) of all headings so far. ``folder``: the address,
+    from the page, of the folder that relative links in the text start from.
     """
 
-    def __init__(self, project: str = "..") -> None:
+    def __init__(self, folder: str) -> None:
         super().__init__(escape=False)
-        self.project = project
+        self.folder = folder
         self.headings: list[tuple[int, str, str]] = []
 
     def heading(self, text: str, level: int, **attributes: Any) -> str:
@@ -40,7 +41,8 @@ class _Text(IPythonRenderer):
         return f'<h{level} id="{anchor}">{text}</h{level}>\n'
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
-        return super().link(text, re.sub(r"^\.\.(?=/)", self.project, url), title)
+        is_relative = not re.match(r"\w+:|#", url)
+        return super().link(text, normpath(f"{self.folder}/{url}") if is_relative else url, title)
 
     def block_math(self, body: str) -> str:
         return f'<div class="wide">{_formula(body)}</div>\n'
@@ -49,14 +51,14 @@ class _Text(IPythonRenderer):
         return _formula(body)
 
 
-def notebook_parts(book: NotebookNode, project: str) -> tuple[list[dict[str, Any]], list[tuple[int, str, str]]]:
-    """The cells of ``book`` in order, and its headings (level, anchor, text); ``project`` as in ``_Text``.
+def notebook_parts(book: NotebookNode, folder: str) -> tuple[list[dict[str, Any]], list[tuple[int, str, str]]]:
+    """The cells of ``book`` in order, and its headings (level, anchor, text); ``folder`` as in ``_Text``.
 
     A cell is ``{"text": html}``, or ``{"code": html, "label": str, "outputs": [html, …]}``, without what it wrote to
     stderr; code that shows nothing is joined with the code below it. A picture's alt text is the ``alt`` or ``caption``
     in its metadata; without them, the heading above it. Captions displayed once more, for JupyterLab, are left out.
     """
-    text, figures = _Text(project), 0
+    text, figures = _Text(folder), 0
     markdown, cells = MarkdownWithMath(renderer=text), list[dict[str, Any]]()
     for cell in book.cells:
         if cell.cell_type == "markdown":
@@ -78,9 +80,9 @@ def notebook_parts(book: NotebookNode, project: str) -> tuple[list[dict[str, Any
     return cells, text.headings
 
 
-def markdown(text: str) -> markupsafe.Markup:
-    """``text`` as HTML for a page."""
-    return markupsafe.Markup(_scrolling(MarkdownWithMath(renderer=_Text()).render(text)))
+def markdown(text: str, folder: str) -> markupsafe.Markup:
+    """``text`` as HTML for a page; ``folder`` as in ``_Text``."""
+    return markupsafe.Markup(_scrolling(MarkdownWithMath(renderer=_Text(folder)).render(text)))
 
 
 def _caption_of(output: NotebookNode) -> str:

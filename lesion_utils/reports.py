@@ -73,8 +73,8 @@ def write_report(params: StudyParams, name: str, pages: dict[str, str] | None = 
     folder, pages = run_folder(params.study), pages or _pages(params, plan(params))
     made = read_json(folder / "stamps" / f"{name}.json", params.command)
     executed = require_intact(folder / "executed" / f"{name}.ipynb", params.command)
-    project = os.path.relpath(PROJECT, report_folder(params.study))
-    cells, headings = notebook_parts(nbformat.read(executed, as_version=4), project)
+    notebooks = os.path.relpath(PROJECT / "notebooks", report_folder(params.study))
+    cells, headings = notebook_parts(nbformat.read(executed, as_version=4), notebooks)
     page = {
         "title": f"{name} - study {params.study} on {data_title(params)}",
         **{"cells": cells, "contents": [heading for heading in headings if 1 < heading[0] < 4]},
@@ -311,8 +311,8 @@ def write_claims_page(rows: list[dict[str, Any]]) -> Path:
     linked = [row | {"linked": bool(row["report"]) and (folder / str(row["report"])).is_file()} for row in rows]
     write_json(folder / "claims.json", rows)
     ledger, nav = verdicts.ledger(linked), [("up", f"../{INDEX}", "All studies")]
-    project = os.path.relpath(PROJECT, folder)  # the README's links are from there
-    answer = markdown(re.sub(r"\]\((?!https:)", f"]({project}/", _answer(ledger["rows"], report_folder(""))))
+    # its links are those of the README
+    answer = markdown(_answer(ledger["rows"], report_folder("")), os.path.relpath(PROJECT, folder))
     write_page(folder / INDEX, "published.html.j2", nav=nav, answer=answer, studies=studies, **ledger)
     write_studies_page()
     return folder / INDEX

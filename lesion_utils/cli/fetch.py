@@ -44,7 +44,7 @@ def fetch(
             ]
             typer.echo("\n".join([*lines, *(f"  {entry}" for entry in chosen.cite)]), err=True)
             if not accept_licence:
-                fix = f"nothing was loaded. Fix: lesion fetch {name}{f' --source {source}' if source else ''}"
+                fix = f"nothing was loaded. Fix: {chosen.command(source)}"
                 if not sys.stdin.isatty():
                     raise InputError(
                         f"without a terminal, no question about the licence can be asked, so {fix} {ACCEPT}"
@@ -53,7 +53,7 @@ def fetch(
                     raise InputError(f"the licence was not accepted, so {fix}")
         said, differs = fetch(chosen, source)
     if differs:
-        fix = f"remove {chosen.folder}, then: lesion fetch {name} {ACCEPT}{f' --source {source}' if source else ''}"
+        fix = f"remove {chosen.folder}, then: {chosen.command(source)} {ACCEPT}"
         typer.echo(harmless(f"{chosen.folder}: {said}, kept"))
         typer.echo(harmless(f"error: {name} is not as announced: {differs}. Fix: {fix}"), err=True)
         raise typer.Exit(1)

@@ -13,7 +13,7 @@ from lesion_utils.errors import InputError
 from lesion_utils.paths import output_root, require_intact, run_folder, run_name
 from lesion_utils.pipeline import NOTEBOOKS
 from lesion_utils.predictions import STAGE_NOTEBOOKS
-from lesion_utils.study import load_study
+from lesion_utils.study import assignments, load_study
 
 
 def open(
@@ -58,12 +58,9 @@ def _with_one_parameter_cell(notebook: str) -> str:
     book = nbformat.reads(notebook, as_version=4)
     tagged = {tag: cell for cell in book.cells for tag in cell.metadata.get("tags", [])}
     if injected := tagged.get("injected-parameters"):
-        given = [
-            (name.id, ast.literal_eval(line.value)) for line in ast.parse(injected.source).body for name in line.targets
-        ]
-        lines = [f"{name} = {pformat(value, width=100, sort_dicts=False)}" for name, value in given]
-        tagged["parameters"].source = "\n".join(
-            ["# The values of the study. Change them here, then run all cells.", *lines]
-        )
+        lines = ["# The values of the study. Change them here, then run all cells."]
+        for name, value in assignments(injected.source).items():
+            lines.append(f"{name} = {pformat(ast.literal_eval(value), width=100, sort_dicts=False)}")
+        tagged["parameters"].source = "\n".join(lines)
         book.cells.remove(injected)
     return nbformat.writes(book)
