@@ -231,8 +231,7 @@ def _load_parts(source: Source, mirror: str | None) -> dict[File, Path]:
         by_hand = f"Or save in a browser, to {source.downloads}, from {source.page}"
         raise InputError(
             f"{source.name}: no source gives: {missing}. Tried:\n{tried}\n"
-            f"Fix: {again}. {by_hand}, then run it again:\n"
-            + "\n".join(failed)
+            f"Fix: {again}. {by_hand}, then run it again:\n" + "\n".join(failed)
         )
     return loaded
 
