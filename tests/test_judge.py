@@ -1,6 +1,7 @@
 """Prediction tables judged and compared: against scikit-learn, cases by hand, and where nothing is estimable."""
 
 import gc
+import importlib
 import re
 import weakref
 
@@ -417,6 +418,27 @@ def test_the_difference_is_paired_and_signed():
     assert better.loc["accuracy", "low"] > 0
 
 
+def test_what_was_judged_is_not_computed_again_to_compare_it_unless_its_draws_are_others(monkeypatch):
+    frames = [table_of([12, 15, 20, 60], seed=seed) for seed in range(4)]
+    plain = compare(PredictionTable(frames[:2], 200), PredictionTable(frames[2:], 200))
+    table = PredictionTable(frames[:2], 200)
+    reference, other_draws = table.with_frames(frames[2:]), PredictionTable(frames[2:], 200, seed=1)
+    for of in (table, reference, other_draws):
+        judge(of)
+    built = []
+    room = importlib.import_module("lesion_utils.evaluation.judge")
+    monkeypatch.setattr(room, "Block", lambda *of: built.append(of) or Block(*of))
+    pd.testing.assert_frame_equal(compare(table, reference), plain)
+    assert not built
+    pd.testing.assert_frame_equal(compare(table, other_draws), plain)  # the draws of the first table decide
+    assert built
+    table.draws = other_draws.draws
+    assert (
+        judge(table, wanted=["accuracy"]).loc["accuracy", "low"]
+        != judge(PredictionTable(frames[:2], 200)).loc["accuracy", "low"]
+    )
+
+
 def test_the_p_value_is_the_level_at_which_the_interval_reaches_nothing():
     table = table_of([15, 15, 20, 60], views=1)
     clear, hidden = (
@@ -433,6 +455,7 @@ def test_the_p_value_is_the_level_at_which_the_interval_reaches_nothing():
     assert row["p"] == 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / 1000
 
 
+@pytest.mark.slow
 def test_no_difference_has_a_small_p_value_as_rarely_as_it_says():
     rng = np.random.default_rng(4)
     found = []
@@ -446,6 +469,7 @@ def test_no_difference_has_a_small_p_value_as_rarely_as_it_says():
     assert 0.02 < np.mean(found) < 0.2
 
 
+@pytest.mark.slow
 def test_repeats_are_compared_by_their_means():
     tables = [table_of([12, 15, 20, 60], seed=seed) for seed in range(4)]
     both = compare(PredictionTable(tables[:2], 300), PredictionTable(tables[2:]))

@@ -75,6 +75,8 @@ def compare(
     if paired:
         first = second = table.with_runs_of(reference)
         runs, reference_runs = first.runs[: len(table.runs)], first.runs[len(table.runs) :]
+        if table.has_draws_of(reference):
+            runs, reference_runs = table.runs, reference.runs  # of which much is known
     else:
         require_same_classes(table.classes, reference.classes)
         first, second = table, PredictionTable(reference.frames, table.resamples, table.seed + 1, reference.name)
@@ -180,13 +182,16 @@ def _row(
 def _values(table: PredictionTable, chosen: list[Metric], runs: Sequence[Run]) -> dict[str, np.ndarray]:
     """Point value and draws of each metric that is estimable, of each run: (runs, 1 + B)."""
     estimable = [metric for metric in chosen if not _note(table, metric)]
-    if not estimable:
-        return {}
-    values = []
-    for weights in itertools.chain([np.ones((1, len(table)))], metrics.blocks(table.weights)):
-        blocks = [Block(table, run, weights) for run in runs]
-        values.append([[metric.compute(block) for block in blocks] for metric in estimable])
-    return dict(zip([metric.name for metric in estimable], np.concatenate(values, axis=2), strict=True))
+    known = [run.known(table.draws) for run in runs]
+    if new := [metric for metric in estimable if any(metric.key not in of_run for of_run in known)]:
+        values = []
+        for weights in itertools.chain([np.ones((1, len(table)))], metrics.blocks(table.weights)):
+            blocks = [Block(table, run, weights) for run in runs]
+            values.append([[metric.compute(block) for block in blocks] for metric in new])
+        for metric, of_runs in zip(new, np.concatenate(values, axis=2), strict=True):
+            for of_run, found in zip(known, of_runs, strict=True):
+                of_run[metric.key] = found
+    return {metric.name: np.stack([of_run[metric.key] for of_run in known]) for metric in estimable}
 
 
 def _framed(rows: list[dict], leaky: bool) -> pd.DataFrame:

@@ -160,6 +160,10 @@ class Metric:
             return name
         return f"{self.about.name} {name}" if self.kind == VIEW else f"{name} {self.about.name}"
 
+    @property
+    def key(self) -> tuple[str, bytes]:
+        return self.name, b"" if self.about is None else self.about.member.tobytes()
+
     def compute(self, block: Block) -> np.ndarray:
         """The metric of one run in each draw of the block, (B,)."""
         of = Question(block, self.about, self.options)

@@ -32,6 +32,14 @@ class Run:
     def __post_init__(self) -> None:
         self.ranking = cache(self._ranking)  # by the classes, given as bytes of (k,) bool
         self.case_values = cache(lambda of: of(self.truth, self.probabilities))  # (n,)
+        self._draws: tuple[np.ndarray, int] | None = None
+        self._known: dict[tuple[str, bytes], np.ndarray] = {}
+
+    def known(self, draws: tuple[np.ndarray, int]) -> dict[tuple[str, bytes], np.ndarray]:
+        """What was computed of this run, by metric: its value and those in ``draws``, (1 + B,). Add what is new."""
+        if self._draws is not draws:
+            self._draws, self._known = draws, {}
+        return self._known
 
     def weigh(self, weights: np.ndarray) -> np.ndarray:
         """The ``weights`` of the cases of a table, (B, …), for those of this run, (B, n)."""
@@ -122,6 +130,11 @@ class PredictionTable:
         """``weights``, and how many draws were repeated (``bootstrap.lesion_draws``); made when first needed."""
         least = bootstrap.MIN_LESIONS  # a class too rare for its own metrics must not change the draws of the others
         return bootstrap.lesion_draws(self.lesion_ids, self.truth, self.k, self.resamples, self.seed, least)
+
+    def has_draws_of(self, other: "PredictionTable") -> bool:
+        """Whether the draws of both are the same, and their cases and classes in the same order."""
+        same_cases = self.draws is other.draws and self.frame["image_id"].equals(other.frame["image_id"])
+        return same_cases and self.classes == other.classes
 
     def with_runs_of(self, other: "PredictionTable") -> "PredictionTable":
         """The runs of this table and then those of ``other``, on the draws of this one."""
