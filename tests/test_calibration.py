@@ -10,17 +10,15 @@ from scipy.stats import binom
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable
 from lesion_utils.evaluation.calibration import (
-    apply_temperature,
     calibration,
     calibration_sentence,
     calibration_summary,
     calibration_table,
-    fit_temperature,
     reliability,
-    too_few_to_sharpen,
 )
 from lesion_utils.evaluation.metrics import log_losses
 from lesion_utils.figures import reliability_diagram
+from lesion_utils.temperature import apply_temperature, fit_temperature, too_few_to_sharpen
 
 CLASSES = ["bkl", "mel", "nv"]
 
@@ -107,6 +105,7 @@ def test_what_a_calibrated_model_would_get_is_that_of_so_many_lesions(views):
     assert row["calibrated_95"] == pytest.approx(np.abs(binom.ppf(0.975, 60, 0.5) / 60 - 0.5), abs=1 / 60)
 
 
+@pytest.mark.slow
 def test_of_calibrated_models_about_one_in_twenty_is_above_the_95_of_100():
     frames = [calibration(PredictionTable(simulated(100, seed, views=3)[0]), simulations=200) for seed in range(80)]
     above = [(frame["value"] > frame["calibrated_95"]).to_dict() for frame in frames]
@@ -215,6 +214,7 @@ def test_the_fitted_temperature_has_the_least_log_loss():
     assert all(loss(best) < loss(best * factor) for factor in (0.5, 0.99, 1.01, 2))
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), temperature=st.floats(0.1, 20))
 def test_scaling_keeps_the_class_the_sum_and_everything_else(seed, temperature):

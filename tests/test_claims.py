@@ -28,8 +28,8 @@ from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge
 from lesion_utils.evaluation.bootstrap import over_runs, percentile_interval, region_p
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
-from lesion_utils.evaluation.prior import correct_prior
 from lesion_utils.paths import PROJECT, report_folder, run_folder, seal, write_json, write_text
+from lesion_utils.prior import correct_prior
 from lesion_utils.reports import write_claims_page
 from lesion_utils.study import StudyParams, load_study
 
@@ -592,6 +592,7 @@ def test_copies_are_held_against_originals_by_independent_draws(study):
     assert three.low < three.value < three.high and "one run" in number.barred and not three.barred
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_balanced_accuracies_are_compared_after_each_arms_own_prior_correction(study, split):
     def corrected(recipe):

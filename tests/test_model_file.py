@@ -20,13 +20,16 @@ from lesion_utils.cases import make_case_tables, write_case_tables
 from lesion_utils.cli import app
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable
-from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
 from lesion_utils.paths import report_folder
 from lesion_utils.pictures import load_pictures
 from lesion_utils.pipeline import CARD
 from lesion_utils.study import StudyParams
+from lesion_utils.temperature import apply_temperature, fit_temperature
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy"),  # Keras with NumPy 2
+]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge
-from lesion_utils.evaluation.prior import correct_prior
+from lesion_utils.prior import correct_prior
 
 SHARES = np.array([0.05, 0.15, 0.8])
 BALANCED, CORRECTED = "balanced accuracy", "prior-corrected balanced accuracy"
@@ -58,6 +58,7 @@ def test_each_run_has_its_own_correction():
         correct_prior(table(*runs), table(validations[0]))
 
 
+@pytest.mark.slow
 def test_validation_itself_is_corrected_by_other_lesions():
     """With scores that say nothing, a strength fitted to the judged cases looks better than chance; this must not."""
     crossed, fitted = [], []

@@ -21,8 +21,8 @@ from lesion_utils.evaluation import PredictionTable, compare, judge
 from lesion_utils.evaluation.bootstrap import LEVEL, MIN_RUNS, wilson
 from lesion_utils.evaluation.judge import Region
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
-from lesion_utils.evaluation.prior import correct_prior
 from lesion_utils.evaluation.sentences import runs_per_arm
+from lesion_utils.prior import correct_prior
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
 from lesion_utils.views import views_of
 
