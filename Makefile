@@ -29,7 +29,7 @@ test: check $(READY)
 verify: $(READY)
 	@$(BIN)/lesion verify $(if $(filter command line,$(origin STUDY)),"$(STUDY)")
 
-# Under 3 minutes on two cores: no training of minutes, no browser, no installation, no whole study, no real data.
+# Under 3 minutes on two cores: no training, no browser, no installation, no whole study, no real data, no test of seconds.
 test-fast: check $(READY)
 	$(SETTING) $(BIN)/pytest $(SIDE_BY_SIDE) tests -m "not slow and not browser and not real_data"
 

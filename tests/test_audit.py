@@ -117,6 +117,7 @@ def benchmark():
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_the_audit_finds_all_that_was_planted_and_nothing_else(benchmark, threads, seed):
     plant = {"duplicates": 5, "conflicting_labels": 3, "source_shortcut": 0.9}

@@ -81,6 +81,7 @@ def test_the_space_outside_a_picture_is_filled_as_asked(engine, fill, allowed):
     assert {value for value, share in shares.items() if share > 0.12} == allowed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_seed_and_numbers_decide_what_is_drawn(engine):
     asked = augmentation_of(engine, **SHAPES)
@@ -161,6 +162,7 @@ def test_the_generator_has_the_settings_of_the_published_code(study, recipe, set
 # system 000's crop
 
 
+@pytest.mark.slow
 def test_the_crop_of_system_000_is_a_corner_and_mostly_fill():
     corner = Augmentation(rotation=0.5, rotation_crop="corner", fill="black", flip="vertical")
     table = visible_area_and_fill(corner, (128, 128), 2000)

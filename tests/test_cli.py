@@ -65,6 +65,7 @@ def test_an_old_command_is_refused_with_its_new_name(old, new):
     assert done.exit_code == 2 and f"Fix: lesion {new}" in done.output and new in MODULES
 
 
+@pytest.mark.slow
 def test_the_commands_of_a_study_start_light():
     assert not HEAVY & imported("import lesion_utils.cli.study, lesion_utils.cli.jobs")
 
@@ -88,6 +89,7 @@ def completed(*words: str) -> list[str]:
     return subprocess.run(call, cwd=PROJECT, env=os.environ | asked, capture_output=True, text=True).stdout.split()
 
 
+@pytest.mark.slow
 def test_a_shell_completes_commands_and_options():
     assert completed("lesion", "refresh") == ["refresh-notebooks", "refresh-readme"]
     assert completed("lesion", "score", "--mela") == ["--melanoma"]

@@ -185,6 +185,7 @@ def rewritten(path, tmp_path, change):
     return tmp_path / "rewritten.csv"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -28,6 +28,7 @@ def test_a_class_with_too_few_cases_always_stays_possible():
     assert sets(np.array([[0.0, 1.0]]), limits).all()
 
 
+@pytest.mark.slow
 def test_each_class_is_covered_as_promised_on_average_over_validations():
     covered = []
     for seed in range(60):

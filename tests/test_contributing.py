@@ -144,6 +144,7 @@ CLAIM = """
 """
 
 
+@pytest.mark.slow
 def test_a_claim_is_one_entry_of_the_ledger(tmp_path, monkeypatch):
     file = tmp_path / "claims.yml"
     file.write_text(CLAIMS.read_text(encoding="utf-8") + CLAIM, encoding="utf-8")
@@ -160,6 +161,7 @@ def test_a_claim_is_one_entry_of_the_ledger(tmp_path, monkeypatch):
 # a notebook
 
 
+@pytest.mark.slow
 def test_a_notebook_is_a_file_and_one_entry_of_the_registry(tiny_study, tmp_path, monkeypatch):
     parameters = new_code_cell('study = "quick"\nseed = 0', metadata={"tags": ["parameters"]})
     cells = [new_markdown_cell("# 6. What else?"), parameters, new_code_cell("print(study, seed)")]

@@ -82,6 +82,7 @@ NAMES = ["nevus", "melanoma", "actinic keratosis"]
 ROWS = st.tuples(st.sampled_from(NAMES), st.integers(0, 25), st.integers(0, 40), st.booleans(), st.booleans())
 
 
+@pytest.mark.slow
 @given(st.lists(ROWS, min_size=1, max_size=120))
 def test_what_is_left_has_no_such_defect_whatever_was_there(rows):
     cases = pd.DataFrame(rows, columns=["label", "picture", "lesion", "test", "known"])

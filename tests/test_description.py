@@ -97,6 +97,7 @@ def test_the_tables_of_the_split_count_images_lesions_and_leaks(cases):
     assert list(leaks.loc["mel"]) == ["none", "0 of 1 (0%)"] and leaks.loc["all", "test"] == "1 of 2 (50%)"
 
 
+@pytest.mark.slow
 def test_findings_are_counted_and_leaks_named(tmp_path, threads):
     phantom.write(tmp_path, Phantom(lesions=60, duplicates=3))
     cases = ham10000.read(tmp_path)

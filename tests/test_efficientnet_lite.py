@@ -51,6 +51,7 @@ def test_the_weights_recognise_known_pictures(name, known):
         assert scores.argmax() == answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 96), (57, 75)])
 def test_features_without_tensorflow_are_those_of_keras(size):
     name, pictures = "efficientnet_lite0", np.random.default_rng(0).integers(0, 256, (3, *size, 3), np.uint8)
@@ -60,6 +61,7 @@ def test_features_without_tensorflow_are_those_of_keras(size):
     assert expected.std() > 0.1
 
 
+@pytest.mark.slow
 def test_the_network_is_built_as_published():
     shapes = {}
     for name in SIZES:
@@ -75,6 +77,7 @@ def test_the_network_is_built_as_published():
     }
 
 
+@pytest.mark.slow
 def test_features_can_be_taken_at_a_layer_below_the_last():
     options = BackboneOptions(name="efficientnet_lite0", image_size=(64, 64), cut="block6a_expand_activation")
     assert load_backbone(options, None).output_shape == (None, 4, 4, 672)
@@ -223,6 +226,7 @@ def test_a_file_of_a_later_pytorch_is_told_from_a_damaged_one(tmp_path):
         read_torch_file(tmp_path / "a.pth")
 
 
+@pytest.mark.slow
 def test_drop_path_leaves_out_blocks_in_training_only():
     options = {"name": "efficientnet_lite0", "image_size": (32, 32), "pooling": "average", "drop_path": 0.5}
     network = build(Recipe(backbone=options, hidden=0), 3, None, 0)

@@ -105,6 +105,7 @@ def test_every_line_of_the_lock_is_an_exact_pin_with_hashes():
         assert hashes and all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in hashes), requirement
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 def test_every_dependency_is_locked_once_for_each_python(python):
     machine = {"python_version": python, "python_full_version": f"{python}.5", "sys_platform": "linux"}

@@ -375,6 +375,7 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_a_host_that_cannot_be_reached_is_named_with_the_cause(archive, slept, monkeypatch):
     here = f"127.0.0.1:{free_port()}"
 
@@ -639,6 +640,7 @@ def test_size_and_licence_are_shown_and_must_be_accepted(archive):
     assert "without a terminal" in refused(piped) and "Fix: lesion fetch ham10000 --accept-licence" in piped.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "code"), [("n", 2), ("y", 1)])  # 1: these are not 10,015 images
 def test_a_terminal_is_asked(archive, answer, code, tmp_path):
     without(archive, DATAVERSE)  # their digests are those of the real files
@@ -653,6 +655,7 @@ def test_a_terminal_is_asked(archive, answer, code, tmp_path):
     assert bool(archive.asked) == (answer == "y")
 
 
+@pytest.mark.slow
 def test_progress_is_lines_in_a_log_and_nothing_if_quiet(archive, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 10_000)
     monkeypatch.setattr(module, "EVERY", 0.5)
@@ -666,6 +669,7 @@ def test_progress_is_lines_in_a_log_and_nothing_if_quiet(archive, monkeypatch):
     assert lesion_fetch(archive, "ham10000", "--quiet").stderr == ""
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_one_line_and_the_next_call_goes_on(archive):
     without(archive, DATAVERSE)
     address = f"{S3}/{INPUT}"

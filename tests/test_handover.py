@@ -375,6 +375,7 @@ def test_images_that_are_missing_or_have_another_label(exported, cases, ham_fold
     assert code == 2 and "nowhere" in printed
 
 
+@pytest.mark.slow
 def test_images_may_lie_in_two_folders_but_not_in_both(model, cases, phantom_folder, isic2018_folder, tmp_path):
     recipe = RECIPE.model_copy(update={"exports": ("h5",)})
     test = pd.concat([cases[cases["split"] == "train"], isic2018.read(isic2018_folder)]).assign(split="test")

@@ -102,6 +102,7 @@ def test_links_of_tracked_reports_lead_to_what_is_tracked():
     assert not lost
 
 
+@pytest.mark.slow
 def test_nothing_tracked_names_a_machine_or_holds_a_picture():
     bad = re.compile(r"/(?:home|root|work|Users)/\w|https?://[^ ]*(?:pypi|pythonhosted)", flags=re.IGNORECASE)
     for name in tracked():
@@ -113,6 +114,7 @@ def test_nothing_tracked_names_a_machine_or_holds_a_picture():
             assert not found, f"{name}: {found[0]}"
 
 
+@pytest.mark.slow
 def test_what_reads_parameters_and_cases_needs_no_tensorflow():
     code = "import sys; import lesion_utils.cli, lesion_utils.figures; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

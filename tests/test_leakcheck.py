@@ -99,6 +99,7 @@ def test_a_hold_out_of_single_image_lesions_is_a_warning(metadata):
 # ------------------------------------------------------------------------------------------------ planted, properties
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     rows=st.lists(
@@ -147,6 +148,7 @@ def test_the_partner_is_one_that_is_tied():
     assert set(found.tied.loc[found.tied["against"] == "train", "image_id"]) == set(lesion[split == "test"].index)
 
 
+@pytest.mark.slow
 def test_random_splits_by_lesion_of_a_sound_set_seldom_warn():
     rng = np.random.default_rng(0)
     warned = 0

@@ -69,6 +69,7 @@ def assert_fair(cases: pd.DataFrame, leaky: pd.DataFrame, clean: pd.DataFrame, c
     assert not set(clean.loc[base, "lesion_id"]) & set(clean.loc[only_clean, "lesion_id"])
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(case_seed=st.integers(0, 99), lesions=st.integers(12, 40), split_seed=st.integers(0, 9), seed=st.integers(0, 9))
 def test_arms_of_siblings_differ_in_the_siblings_alone(case_seed, lesions, split_seed, seed):

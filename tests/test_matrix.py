@@ -141,6 +141,7 @@ def test_at_its_own_case_mix_a_matrix_keeps_its_numbers(rows):
         assert verdict.at_case_mix.at[f"precision {name}", "value"] == pytest.approx(precision, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_accuracy_at_another_case_mix_covers_in_simulation():
     rng, recalls, sizes = np.random.default_rng(0), np.array([0.6, 0.8, 0.95]), np.array([40, 80, 300])
     truth, covered = recalls @ [0.5, 0.3, 0.2], 0

@@ -99,6 +99,7 @@ def test_the_seed_decides_the_first_weights():
     assert alike(one, same) and not alike(one, other)
 
 
+@pytest.mark.slow
 def test_a_cut_ends_the_backbone_there():
     cut = "block_3_expand_relu"
     whole, short = (load_backbone(BackboneOptions(**MOBILE, cut=name), None) for name in (None, cut))
@@ -128,6 +129,7 @@ def test_frozen_batch_norm_stays_as_it_is_through_a_training_step(frozen):
     assert stayed == {"Conv1": False, "bn_Conv1": frozen, "block_1_expand": False, "block_1_expand_BN": frozen}
 
 
+@pytest.mark.slow
 def test_batch_norm_below_the_layer_from_which_is_trained_stays_even_if_not_frozen():
     recipe = recipe_of(MOBILE | {"cut": "block_1_project_BN"})
     network = build(recipe, 3, None, 0)
@@ -428,6 +430,7 @@ def test_flip_views_make_flips_of_a_picture_the_same():
     np.testing.assert_allclose(views[0], network.whole.predict(flips, verbose=0).mean(axis=0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_with_turn_views_a_picture_and_its_quarter_turns_get_the_same_answer():
     backbone = {"name": "mobilenet_v2", "alpha": 0.35, "cut": "block_3_project_BN", "pooling": "average"}
     sizes = {size: backbone | {"image_size": size} for size in ((32, 48), (48, 32))}

@@ -32,6 +32,7 @@ def test_a_dry_run_plans_it_and_its_index_is_written(project):
     assert (project.folder / "reports/some/tiny/index.html").is_file()
 
 
+@pytest.mark.slow
 def test_its_reports_lie_beside_its_runs_and_its_index_links_within_their_folder(phantom_folder):
     study = StudyParams(study="some/tiny", data=str(phantom_folder), baseline={"cnn": CNN})
     assert pipeline.reports_from_runs("some/tiny") == "../../../reports/some/tiny"

@@ -170,6 +170,7 @@ def test_the_mark_can_be_seen():
     assert all((corner[i] < 20) == marked[i] for i in marked.index)
 
 
+@pytest.mark.slow
 def test_signal_is_the_share_of_typical_lesions():
     for signal in (0.0, 0.25, 0.6, 1.0):
         lesions = phantom.plan(Phantom(lesions=3000, signal=signal)).drop_duplicates("lesion_id")

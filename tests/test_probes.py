@@ -57,6 +57,7 @@ def interval(table: pd.DataFrame) -> pd.Series:
     return judge(PredictionTable(table, 200)).loc["macro AUC"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "seen_by"), [("frame", {"frame", "around"}), ("corners", {"around"}), ("centre", set())]
 )

@@ -22,6 +22,8 @@ from lesion_utils.progress import LOG, QUIET, steps
 from lesion_utils.recipes import Recipe
 from lesion_utils.training import train
 
+pytestmark = pytest.mark.slow
+
 COUNT = """
 import sys, time
 from lesion_utils import progress

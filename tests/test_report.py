@@ -54,6 +54,7 @@ def labels_of(matrix):
 # ------------------------------------------------------------------------------------------------------- known truth
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 40), min_size=3, max_size=3), min_size=3, max_size=3), st.integers(2, 4))
 def test_a_real_report_is_possible_and_its_counts_are_among_those_found(matrix, digits):
@@ -307,6 +308,7 @@ def test_figures_that_only_averages_have_are_named_and_not_found():
     assert judged("Precision 0.741\nRecall 0.797\nF1 0.784").impossible != []
 
 
+@pytest.mark.slow
 def test_the_solver_prints_nothing(tmp_path):
     """HiGHS writes lines of its own for some programs."""
     true, predicted, _ = same_report()

@@ -333,6 +333,7 @@ def title_of(notebook: str) -> str:
     return nbformat.read(notebook_path(notebook), as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
 
 
+@pytest.mark.slow
 def test_a_failed_line_shows_the_error_and_not_the_numbers_of_an_earlier_run(study):
     reports.write_stamp(study, "01_eda", "", 1)
     publish_numbers(study, "01_eda", {"images": 864, "lesions": 600})
@@ -369,6 +370,7 @@ def test_a_run_with_other_parameters_is_out_of_date(study):
     assert rows_of(other)["02_baseline_cnn"]["status"] == "out of date"
 
 
+@pytest.mark.slow
 def test_a_run_of_the_same_question_by_other_code_says_so_and_keeps_its_link(study, report):
     path = run_folder(study.study) / "stamps" / "01_eda.json"
     made = json.loads(path.read_text())
@@ -455,6 +457,7 @@ def test_a_metric_that_is_not_estimable_is_no_answer(judged):
     assert "its accuracy is" in " ".join(text.split()) and "not estimable" not in text
 
 
+@pytest.mark.slow
 def test_a_recipe_that_learnt_nothing_is_no_answer(judged):
     path = report_folder("shown") / "results.json"
     results = json.loads(path.read_text())

@@ -74,6 +74,7 @@ def test_neighbours_are_pairs_once_each():
     assert neighbours(features[:1]).shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_pairs_under_other_ids_are_listed_and_those_of_one_lesion_are_not(tmp_path):
     mirrored, small = FLOWER.transpose(Image.Transpose.FLIP_LEFT_RIGHT), FLOWER.resize((200, 133))
     shown = {"a": FLOWER, "b": mirrored, "c": small, "d": CHINA}

@@ -115,6 +115,7 @@ def test_a_submission_is_joined_with_its_truth(written, tmp_path):
     assert lesion(submission, "--truth", written(two_ones, "truth.csv")).exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known_as", ["{}", "{}.png", "{}.PNG", "new5/{}.png", "/data/new5/{}.jpg"])
 def test_ids_that_are_paths_find_their_truth_and_their_lesion(written, known_as):
     submission = TABLE.drop(columns=["label", "lesion_id"]).assign(image_id="../new5/" + TABLE["image_id"] + ".png")

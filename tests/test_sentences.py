@@ -86,6 +86,7 @@ def test_holm_by_hand():
     assert (alone["p_holm"] == 0.04).all() and (alone["family"] == 1).all()  # another metric is another question
 
 
+@pytest.mark.slow
 def test_among_models_that_are_all_equal_one_is_called_different_in_a_twentieth_of_families():
     p = np.random.default_rng(0).random((2000, 6))
     frame = pd.DataFrame({"metric": np.repeat(np.arange(2000), 6).astype(str), "p": p.ravel()})

@@ -50,6 +50,7 @@ def made_up(lesions: dict[str, int], seed: int = 0, most_views: int = 4) -> pd.D
     return cases.sample(frac=1, random_state=seed, ignore_index=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     lesions=st.lists(st.integers(12, 60), min_size=2, max_size=5),
@@ -356,6 +357,7 @@ def test_validation_may_be_a_whole_fold_and_the_deal_is_that_of_its_seed():
         deal_folds(made_up({"a": 60, "few": 4}), 5, 0.2, 1)
 
 
+@pytest.mark.slow
 def test_the_written_table_gives_each_run_its_fold(tmp_path, monkeypatch):
     monkeypatch.setenv("LESION_OUTPUT", str(tmp_path))
     params = StudyParams(folds=3, runs=3, phantom={"lesions": 120})
@@ -371,6 +373,7 @@ def test_the_written_table_gives_each_run_its_fold(tmp_path, monkeypatch):
     assert tested == set(cases["image_id"])
 
 
+@pytest.mark.slow
 def test_too_many_folds_are_refused_before_any_picture_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setenv("LESION_OUTPUT", str(tmp_path))
     params = StudyParams(phantom={"lesions": 200})

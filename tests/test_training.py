@@ -22,7 +22,10 @@ from lesion_utils.recipes import Recipe
 from lesion_utils.runtime import keras, start
 from lesion_utils.study import StudyParams
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy"),  # Keras with NumPy 2
+]
 
 SIZE = (24, 32)
 CNN = {"backbone": {"image_size": SIZE}, "hidden": 16}

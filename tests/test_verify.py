@@ -75,6 +75,7 @@ def change_a_digit(path, digit: int) -> None:
     tracked._keep(path, text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
 
 
+@pytest.mark.slow
 def test_reports_alone_agree_and_no_tensorflow_is_imported(clone):
     code = (
         "import sys; from lesion_utils.cli import app\n"
@@ -86,6 +87,7 @@ def test_reports_alone_agree_and_no_tensorflow_is_imported(clone):
     assert done.stdout.splitlines()[-2:] == [f"{clone}: agrees", "False"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("digit", "named"),
     [
@@ -105,6 +107,7 @@ def test_one_digit_in_one_tracked_table_fails_and_is_named(clone, digit, named):
     assert not any("cnn, " in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_number_or_a_row_of_the_results_that_was_edited_is_named(clone):
     assert verify.differences(clone) == []
     path = report_folder("tiny") / "results.json"
@@ -117,6 +120,7 @@ def test_a_number_or_a_row_of_the_results_that_was_edited_is_named(clone):
     assert gone["metric"] in second and "tracked nothing" in second
 
 
+@pytest.mark.slow
 def test_a_page_that_was_edited_or_made_from_other_tables_is_named(clone):
     page = report_folder("tiny") / "index.html"
     page.write_text("edited")
@@ -140,6 +144,7 @@ def test_verdicts_are_compared_and_prose_is_not():
     assert list(verify._compared([row], [row | {"runs": 3}], "s"))
 
 
+@pytest.mark.slow
 def test_a_study_without_tables_or_with_a_table_missing_is_unusable_and_says_what_makes_it(clone):
     shutil.rmtree(tracked.tracked_folder("tiny") / "cnn/r1")
     for problem in ("cnn/r1/provenance.json does not exist", "no tracked tables"):
@@ -151,6 +156,7 @@ def test_a_study_without_tables_or_with_a_table_missing_is_unusable_and_says_wha
     assert verify.studies() == {"tiny": False}
 
 
+@pytest.mark.slow
 def test_a_study_outside_params_is_left_out_in_one_line_that_says_how_to_verify_it(clone):
     done = subprocess.run([sys.executable, "-m", "lesion_utils", "verify"], capture_output=True, text=True, check=False)
     (line,) = done.stdout.splitlines()

@@ -29,6 +29,7 @@ def test_the_page_has_its_examples():
     assert len(COMMANDS) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [text for text in COMMANDS if "report" in text.splitlines()[0]])
 def test_the_report_gives_what_the_page_shows(text, tmp_path):
     (report,) = [content for kind, content in BLOCK.findall(PAGE) if kind == "text"]

@@ -41,7 +41,10 @@ from lesion_utils.recipes import OfflineCopies
 from lesion_utils.runtime import keras
 from lesion_utils.study import StudyParams, load_study
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras with NumPy 2
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy"),  # Keras with NumPy 2
+]
 
 CNN = {"backbone": {"image_size": [24, 32]}, "hidden": 8, "phases": [{"epochs": 1}]}
 RECIPES = {"cnn": CNN, "other": CNN | {"hidden": 4, "exports": ["h5"]}}

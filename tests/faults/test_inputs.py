@@ -29,6 +29,8 @@ from lesion_utils.errors import InputError
 from lesion_utils.paths import PROJECT
 from lesion_utils.study import load_study
 
+pytestmark = pytest.mark.slow
+
 TRIED = int(os.environ.get("LESION_INPUTS", 1000))  # files of all kinds
 SECONDS = 10  # for a small file
 MEGABYTES = 1500  # that the whole test may need more than before

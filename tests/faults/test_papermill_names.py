@@ -23,6 +23,7 @@ def installed(tmp_path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(about.parent), str(PROJECT)])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["file", "option"])
 def test_code_in_the_name_of_a_parameter_is_refused_and_not_run(installed, tmp_path, given):
     proof = tmp_path / "proof"
