@@ -1,0 +1,156 @@
+"""What does a better network cost? Balanced accuracy on test against minutes of training, for recipes of the studies.
+
+    .venv/bin/python -m benchmarks.cost_quality <HAM10000> <9-class set> <weights>    # minutes, on an idle machine
+    .venv/bin/python -m benchmarks.cost_quality                                       # draws docs/cost_quality.svg anew
+
+The tables of the studies were trained on different machines, some on a GPU, so their times cannot be compared. All
+minutes are therefore measured here, in one run, with two threads. Each recipe is trained twice: for EPOCHS epochs a
+phase on one image in FEW, and for a few steps on one in MANY. The seconds of an epoch, scaled to all images, times the
+epochs that the study needed, are the cost of the epochs. What the second training takes longer besides (reading
+pictures, features of frozen networks, offline copies, predicting) is scaled, too. The quality is that in the study's
+results.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from lesion_utils import training
+from lesion_utils.cases import make_case_tables
+from lesion_utils.digests import commit
+from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
+from lesion_utils.paths import PROJECT, read_json, report_folder, write_json
+from lesion_utils.rebalance import epoch_rows
+from lesion_utils.recipes import Recipe
+from lesion_utils.study import StudyParams, load_study
+from lesion_utils.tracked import tracked_folder
+
+RESULTS, PICTURE = Path(__file__).with_suffix(".json"), PROJECT / "docs" / "cost_quality.svg"
+EPOCHS, FEW, MANY, THREADS = 3, 16, 6, 2
+# Of studies whose recipes cost the same, one recipe stands for all. 000 to 002 are their scaled-down studies.
+HAM10000 = {
+    "ham10000": (),  # all
+    "imbalance": ("cross_entropy",),
+    "imbalance_fine_tuned": ("cross_entropy",),
+    "recommended_full": (),
+    "published/000a_corrected": ("corrected",),
+    "published/000b_corrected": ("corrected",),
+    "published/001_corrected": ("corrected",),
+    "published/002_corrected": ("corrected",),
+}
+NINE_CLASSES = {
+    "isic9": ("small_cnn", "augmentation"),
+    "published/003_corrected": ("baseline", "copies_batch_norm"),
+    "published/004_corrected": ("baseline", "copies_batch_norm"),
+}
+PANELS = {"HAM10000, seven classes": HAM10000, "The 9-class set": NINE_CLASSES}
+
+
+def chosen(params: StudyParams, names: tuple[str, ...]) -> tuple[str, ...]:
+    return names or tuple(params.recipes)
+
+
+def part(cases: pd.DataFrame, share: int) -> pd.DataFrame:
+    """One in ``share`` cases of each class in each split, but at least two."""
+    groups = cases[cases["split"] != "unused"].groupby(["split", "label"], group_keys=False)
+    return pd.concat([rows.sample(max(2, len(rows) // share), random_state=0) for _, rows in groups])
+
+
+def images(recipe: Recipe, cases: pd.DataFrame) -> int:
+    """Training images that an epoch shows."""
+    labels = cases.loc[cases["split"] == "train", "label"].to_numpy()
+    return len(epoch_rows(labels, recipe.sampler, 0, recipe.class_size)[: recipe.epoch_images])
+
+
+def shortened(recipe: Recipe, share: int, epochs: int) -> Recipe:
+    """``recipe`` for one in ``share`` images, with phases of so many epochs."""
+    phases = tuple(phase.model_copy(update={"epochs": epochs, "warm_up": 0}) for phase in recipe.phases)
+    changed: dict[str, Any] = {"phases": phases, "early_stopping": None, "allow_leak": True}
+    changed["class_size"] = recipe.class_size and max(2, recipe.class_size // share)
+    if copies := recipe.offline_copies:
+        sizes = {"per_class": max(1, copies.per_class // share)}
+        sizes["target_class_size"] = copies.target_class_size and max(2, copies.target_class_size // share)
+        changed["offline_copies"] = copies.model_copy(update=sizes)
+    return recipe.model_copy(update=changed)
+
+
+def short_training(recipe: Recipe, cases: pd.DataFrame, weights: str) -> tuple[dict[int, float], float]:
+    """Seconds per epoch by phase, the first epoch of each left out, which compiles; and the seconds of all else."""
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, LESION_OUTPUT=folder):  # with an empty cache
+        began, place = time.perf_counter(), Path(folder) / "runs" / "short" / "r0"
+        trained = training.train(recipe, cases, seed=0, threads=THREADS, weights=weights, folder=place)
+        everything = time.perf_counter() - began
+    history = trained.history
+    later = history[history.groupby("phase").cumcount() > 0]
+    return dict(later.groupby("phase")["seconds"].median()), everything - history["seconds"].sum()
+
+
+def minutes(params: StudyParams, name: str, cases: pd.DataFrame, weights: str) -> dict[str, float]:
+    """Minutes that the recipe ``name`` trains: those of its epochs, and those of all that is done once."""
+    recipe = params.recipes[name]
+    few, many = part(cases, FEW), part(cases, MANY)
+    short, begun = shortened(recipe, FEW, EPOCHS), shortened(recipe, MANY, 1).model_copy(update={"epoch_images": 64})
+    by_phase, other = short_training(short, few, weights)
+    _, other_of_many = short_training(begun, many, weights)
+    runs = sorted((tracked_folder(params.study) / name).glob("r*/history.csv.gz"))
+    epochs = pd.concat([pd.read_csv(run)["phase"] for run in runs]).value_counts() / len(runs)
+    scale = images(recipe, cases) / images(short, few)
+    of_epochs = sum(by_phase[phase] * scale * count for phase, count in epochs.items())
+    once = max(0.0, other_of_many - other) / (len(many) - len(few)) * len(cases)
+    return {"epochs": round(float(of_epochs) / 60, 2), "once": round(float(once) / 60, 2)}
+
+
+def measure(ham10000: str, nine_classes: str, weights: str) -> None:
+    rows = []
+    for data, studies in ((ham10000, HAM10000), (nine_classes, NINE_CLASSES)):
+        other = {"ham10000": ham10000} if studies is NINE_CLASSES else {}
+        for study, names in studies.items():
+            params = load_study(study, data=data, weights=weights, **other)
+            tables = make_case_tables(params)
+            for name in chosen(params, names):
+                found = minutes(params, name, tables[params.recipes[name].case_table], weights)
+                rows.append({"study": study, "recipe": name} | found)
+                print(rows[-1], flush=True)
+    write_json(RESULTS, {"commit": commit(), "threads": THREADS, "rows": rows})
+
+
+def quality(study: str, recipe: str) -> dict:
+    """The corrected balanced accuracy on test, with its interval."""
+    rows = read_json(report_folder(study) / "results.json")["rows"]
+    wanted = (recipe, "test", PRIOR_CORRECTED)
+    return next(row for row in rows if (row["recipe"], row["split"], row["metric"]) == wanted)
+
+
+def draw() -> None:
+    results = read_json(RESULTS)
+    plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "cost", "font.family": "sans-serif", "font.size": 8}
+    figure, panels = plt.subplots(1, 2, figsize=(11, 5), sharey=True, layout="constrained")
+    for axes, (title, studies) in zip(panels, PANELS.items(), strict=True):
+        for row in (row for row in results["rows"] if row["study"] in studies):
+            found, cost = quality(row["study"], row["recipe"]), row["epochs"] + row["once"]
+            is_published = row["study"].startswith("published/")
+            colour = "tab:orange" if is_published else "tab:blue"
+            axes.plot([cost, cost], [found["low"], found["high"]], color=colour, linewidth=1, alpha=0.5)
+            axes.plot(cost, found["value"], "s" if is_published else "o", color=colour, markersize=4)
+            name = f"{row['study'].split('/')[1][:4].rstrip('_')} {row['recipe']}" if is_published else row["recipe"]
+            axes.annotate(name, (cost, found["value"]), xytext=(4, 2), textcoords="offset points", fontsize=6.5)
+        axes.set_xscale("log")
+        axes.set_xlabel("minutes of one training on two cores")
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("corrected balanced accuracy on test, 95% CI")
+    figure.savefig(PICTURE, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        measure(*sys.argv[1:])
+    draw()
