@@ -92,12 +92,12 @@ class StudyTables:
 
     def _training(self, estimand: Training) -> Measured:
         recipes = [name for name in (estimand.recipe, estimand.reference) if name]
-        number = functools.reduce(_minus, [_training_accuracy(self.params, recipe) for recipe in recipes])
+        number = functools.reduce(difference, [_training_accuracy(self.params, recipe) for recipe in recipes])
         if estimand.quantity == "accuracy":
             return number
         arms = [self._frames(recipe, "validation", estimand.with_copies, ()) for recipe in recipes]
         held_out = _judged(self.params, arms, "accuracy")
-        return _minus(number, held_out)._replace(n=held_out.n, leaky=held_out.leaky, note=held_out.note)
+        return difference(number, held_out)._replace(n=held_out.n, leaky=held_out.leaky, note=held_out.note)
 
     def _read(self, recipe: str, split: str, with_copies: bool, among: Sequence[str]) -> list[pd.DataFrame]:
         """The prediction table of each run, with the copies that fell to validation if asked for and there are any."""
@@ -184,7 +184,7 @@ def _mean_of_shares(estimand: Share) -> Measured:
     return Measured(estimand.share, estimand.share - half, estimand.share + half, estimand.n)
 
 
-def _minus(number: Measured, other: Measured) -> Measured:
+def difference(number: Measured, other: Measured) -> Measured:
     """A difference of independent numbers, with the interval of Newcombe (Stat Med 17:873, 1998, method 10)."""
     value = number.value - other.value
     below = math.hypot(number.value - number.low, other.high - other.value)
@@ -242,7 +242,7 @@ def measure_published(estimand: Matrix | Share) -> Measured:
     if isinstance(estimand, Share):
         base, n = estimand.baseline, estimand.baseline_n
         number = _mean_of_shares(estimand) if estimand.mean_over else _share(estimand.share, estimand.n)
-        return _minus(number, _share(base, n) if n else Measured(base, base, base, None))
+        return difference(number, _share(base, n) if n else Measured(base, base, base, None))
     mix = read_case_mix(estimand.case_mix) if estimand.case_mix else None
     counts, metric = pd.DataFrame(estimand.matrix), estimand.metric
     images = counts.sum(axis=1).tolist()  # says that the matrix holds counts
