@@ -15,14 +15,13 @@ from benchmarks.page import renew
 from lesion_utils import predictions
 from lesion_utils.claims.differences import run_differences
 from lesion_utils.evaluation import PredictionTable, judge
-from lesion_utils.evaluation.calibration import calibration
+from lesion_utils.evaluation.calibration import apply_temperature, calibration, fit_temperature
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
 from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import write_json
 from lesion_utils.prior import correct_prior
 from lesion_utils.rounding import number
 from lesion_utils.study import StudyParams, load_study
-from lesion_utils.temperature import apply_temperature, fit_temperature
 from lesion_utils.tracked import take_all
 
 RESULTS = Path(__file__).with_suffix(".json")

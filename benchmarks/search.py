@@ -14,11 +14,11 @@ import pandas as pd
 
 from lesion_utils import predictions
 from lesion_utils.evaluation import PredictionTable, judge
+from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
 from lesion_utils.paths import PROJECT
 from lesion_utils.prior import correct_prior
 from lesion_utils.study import load_study
-from lesion_utils.temperature import apply_temperature, fit_temperature
 
 RESULTS = PROJECT / "reports" / "ham10000" / "search.csv"
 DIGITS = 4

@@ -22,6 +22,7 @@ from lesion_utils.cases import read_case_tables
 from lesion_utils.digests import bytes_digest, commit
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, operating
+from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature, scaled, too_few_to_sharpen
 from lesion_utils.evaluation.conformal import COVERAGE, sets, smallest_probabilities
 from lesion_utils.models import build, finished, load_backbone
 from lesion_utils.paths import atomic_write, read_json, require_intact, require_suffix, written_in
@@ -32,7 +33,6 @@ from lesion_utils.recipes import Recipe, Strict
 from lesion_utils.rounding import number
 from lesion_utils.runtime import keras, start
 from lesion_utils.study import StudyParams
-from lesion_utils.temperature import apply_temperature, fit_temperature, scaled, too_few_to_sharpen
 from lesion_utils.tracked import tracked_training
 from lesion_utils.views import views_of
 

@@ -38,7 +38,7 @@ from lesion_utils.study import PUBLISHED, StudyParams, load_study, study_names
 _HEADLINE = ("balanced accuracy", "macro AUC", "accuracy", "majority baseline accuracy", "melanoma sensitivity")
 # on real data, beside those that re-run the published systems
 _OWN_STUDIES = ("ham10000", "isic9", "imbalance", "imbalance_fine_tuned", "recommended_full")
-_NOT_STORED = ("quick", "recommended", "search")  # studies of the project whose pages git ignores
+_NOT_STORED = ("quick", "recommended", "recommended_isic9", "search")  # studies of the project whose pages git ignores
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")
 
 
@@ -325,7 +325,8 @@ def _answer(rows: list[dict[str, Any]], reports: Path) -> str:
     studies = (*_OWN_STUDIES, f"{PUBLISHED}/003_corrected", f"{PUBLISHED}/004_corrected")
     files = {study: reports / study / "results.json" for study in studies}
     results = {study: _results(file) for study, file in files.items() if file.is_file()}
-    return render("answer.md.j2", claims={row["id"]: row for row in rows}, results=results)
+    own = read_json(PROJECT / "benchmarks" / "own_test_sets.json", missing={})
+    return render("answer.md.j2", claims={row["id"]: row for row in rows}, results=results, own=own)
 
 
 def documents() -> dict[Path, str]:

@@ -12,6 +12,7 @@ from lesion_utils.cases import data_title, layout, read_cases
 from lesion_utils.claims.differences import LOG_LOSS, measures, remedy_differences
 from lesion_utils.claims.rules import best_and_late, not_learnt
 from lesion_utils.evaluation import PredictionTable, confusion, judge
+from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
 from lesion_utils.evaluation.sentences import cell
 from lesion_utils.models import Network, build, set_trainable
 from lesion_utils.offline_copies import make_offline_copies
@@ -22,7 +23,6 @@ from lesion_utils.recipes import BackboneOptions, Recipe
 from lesion_utils.rounding import number, percent
 from lesion_utils.splits import use_share
 from lesion_utils.study import StudyParams
-from lesion_utils.temperature import apply_temperature, fit_temperature
 from lesion_utils.training import Trained, train
 
 TOLD = ("loss", "optimizer", "phases", "monitor", "keep", "case_table", "allow_leak")  # by columns of their own

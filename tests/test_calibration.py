@@ -10,15 +10,17 @@ from scipy.stats import binom
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable
 from lesion_utils.evaluation.calibration import (
+    apply_temperature,
     calibration,
     calibration_sentence,
     calibration_summary,
     calibration_table,
+    fit_temperature,
     reliability,
+    too_few_to_sharpen,
 )
 from lesion_utils.evaluation.metrics import log_losses
 from lesion_utils.figures import reliability_diagram
-from lesion_utils.temperature import apply_temperature, fit_temperature, too_few_to_sharpen
 
 CLASSES = ["bkl", "mel", "nv"]
 

@@ -20,11 +20,11 @@ from lesion_utils.cases import make_case_tables, write_case_tables
 from lesion_utils.cli import app
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable
+from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
 from lesion_utils.paths import report_folder
 from lesion_utils.pictures import load_pictures
 from lesion_utils.pipeline import CARD
 from lesion_utils.study import StudyParams
-from lesion_utils.temperature import apply_temperature, fit_temperature
 
 pytestmark = [
     pytest.mark.slow,

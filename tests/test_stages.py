@@ -9,10 +9,10 @@ from lesion_utils import stages
 from lesion_utils.cases import make_case_tables
 from lesion_utils.claims.differences import remedy_differences, remedy_sentences, remedy_table
 from lesion_utils.evaluation import PredictionTable
+from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
 from lesion_utils.models import set_trainable
 from lesion_utils.prior import correct_prior
 from lesion_utils.study import Judging, StudyParams
-from lesion_utils.temperature import apply_temperature, fit_temperature
 
 TRUTH = np.repeat(range(4), [20, 20, 60, 150])
 SHARES = np.bincount(TRUTH) / len(TRUTH)

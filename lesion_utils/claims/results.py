@@ -14,13 +14,13 @@ from lesion_utils.claims.rules import bars, not_learnt
 from lesion_utils.digests import commit, file_digest
 from lesion_utils.errors import InputError
 from lesion_utils.evaluation import PredictionTable, compare, judge
+from lesion_utils.evaluation.calibration import apply_temperature, fit_temperature
 from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import atomic_write, records, report_folder, write_json
 from lesion_utils.predictions import LEAK_SPLITS, TEST_READS
 from lesion_utils.prior import correct_prior
 from lesion_utils.rounding import number
 from lesion_utils.study import VALIDATION_COPIES, StudyParams
-from lesion_utils.temperature import apply_temperature, fit_temperature
 
 WIDE = 0.06  # a gap between validation and test that needs an explanation
 TOO_GOOD = 0.90  # balanced accuracy; the ISIC 2018 challenge on HAM10000 was won with 0.885

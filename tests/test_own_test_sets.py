@@ -1,0 +1,52 @@
+"""Our recipe on the systems' own test images: the tracked numbers are those of the tracked tables, and the page's."""
+
+import json
+
+import pandas as pd
+import pytest
+from prediction_tables import table_of
+
+from benchmarks import own_test_sets
+from benchmarks.page import PAGE, renewed
+from lesion_utils.evaluation import PredictionTable
+from lesion_utils.study import load_study
+from lesion_utils.tracked import take_all
+
+RESULTS = json.loads(own_test_sets.RESULTS.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_the_numbers_of_a_published_matrix_follow_from_the_tracked_tables(tmp_path, monkeypatch):
+    monkeypatch.delenv("LESION_OUTPUT", raising=False)
+    for study in ("recommended_full", "published/002_as_run"):
+        take_all(load_study(study), tmp_path)
+    monkeypatch.setenv("LESION_OUTPUT", str(tmp_path))
+    found = own_test_sets.against_published(*own_test_sets.PUBLISHED["002"])
+    assert found == {key: value for key, value in RESULTS["002"].items() if key != "verdict"}
+    with pytest.raises(AssertionError, match="other images"):
+        own_test_sets.against_published("001_accuracy", *own_test_sets.PUBLISHED["002"][1:])
+
+
+def test_a_table_of_some_images_holds_them_all_or_is_refused():
+    table = PredictionTable(table_of([12, 15, 20, 60]).assign(fold=0), 100)
+    some = table.frame["image_id"].iloc[3:9]
+    assert set(own_test_sets.of_images(table, some).frame["image_id"]) == {*some}
+    with pytest.raises(AssertionError, match="not predicted"):
+        own_test_sets.of_images(table, pd.Series([*some, "another"]))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(0.01, 0.2, "better"), (-0.1, 0.1, "not shown to be better"), (-0.3, -0.1, "worse")]
+)
+def test_the_verdict_follows_the_interval(low, high, verdict):
+    number = {"value": (low + high) / 2, "low": low, "high": high}
+    rows = {"balanced accuracy": {"its": number, "ours": number, "difference": number}}
+    assert own_test_sets.verdict(rows) == verdict
+    line = own_test_sets.table({"001": {"judged on": "", "n": 9, "verdict": verdict, "rows": rows}}).splitlines()[-1]
+    assert line.endswith(f": {verdict} |")
+
+
+def test_the_page_shows_the_tracked_numbers():
+    page, shown = PAGE.read_text(encoding="utf-8"), own_test_sets.table(RESULTS)
+    assert shown in page and renewed(page, "own test sets", shown) == page
+    assert {name[:3] for name in RESULTS} == {"000", "001", "002"}
