@@ -50,6 +50,7 @@ NINE_CLASSES = {
     "published/003_corrected": ("baseline", "copies_batch_norm"),
     "published/004_corrected": ("baseline", "copies_batch_norm"),
 }
+STYLE = {"svg.fonttype": "none", "svg.hashsalt": "cost", "font.family": "sans-serif", "font.size": 8}
 MINUTES = [1, 2, 5, 10, 20, 50]  # shown on the axis
 PANELS = {  # title: studies, and the metric; the 9-class set has too few test images for balanced accuracy
     "HAM10000, seven classes": (HAM10000, PRIOR_CORRECTED),
@@ -132,9 +133,9 @@ def quality(study: str, recipe: str, metric: str) -> dict:
     return next(row for row in rows if (row["recipe"], row["split"], row["metric"]) == wanted)
 
 
+@plt.style.context(["default", STYLE])  # whatever the process has set before
 def draw() -> None:
     results = read_json(RESULTS)
-    plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "cost", "font.family": "sans-serif", "font.size": 8}
     figure, panels = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
     for axes, (title, (studies, metric)) in zip(panels, PANELS.items(), strict=True):
         for row in (row for row in results["rows"] if row["study"] in studies):

@@ -2,6 +2,7 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,6 +78,7 @@ def test_every_recipe_of_the_picture_was_measured_and_has_its_quality():
 
 def test_the_picture_is_that_of_the_tracked_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(cost_quality, "PICTURE", tmp_path / "drawn.svg")
+    monkeypatch.setitem(plt.rcParams, "grid.linewidth", 3.0)  # as another figure of the process may set it
     cost_quality.draw()
     drawn, tracked = (
         path.read_text(encoding="utf-8") for path in (tmp_path / "drawn.svg", PROJECT / "docs" / "cost_quality.svg")

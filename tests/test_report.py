@@ -416,6 +416,7 @@ def test_a_number_of_images_in_a_sentence_is_no_score():
         ("accuracy 0.83\naccuracy 0.85", None, ["0.83", "0.85"]),
         ("recall mel 0.73\nrecall nv 0.86", {"mel": 55}, ["mel", "55", "--class-counts"]),
         ("model,accuracy,recall\nVGG16,0.8,0.7\nResNet,0.9,0.8", None, ["VGG16", "one model"]),
+        ("  precision recall f1-score support\n\nakiec 0.80 0.67 0", None, ["akiec", "0 images"]),  # a table cut off
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(text, counts, facts):

@@ -63,6 +63,9 @@ def judge_report(printed: Printed) -> ReportVerdict:
     images, notes, findings = {} if printed.over_runs else printed.images, list(printed.notes), []
     if len(images) > MOST_CLASSES:
         raise InputError(f"{len(images):,} classes. Expected up to {MOST_CLASSES}.")
+    if images and not any(images.values()):
+        none = f"{first_ten(images)}: 0 images in all. Expected the images (support) of each class"
+        raise InputError(f"{none}. Fix: give the whole table, as it was printed.")
     program = _Program(images, printed.figures, printed.over_runs, printed.whole)
     conflicts = program.conflicts()
     said = [program.in_words(conflict) for conflict in conflicts]
