@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -56,10 +57,6 @@ PANELS = {  # title: studies, and the metric; the 9-class set has too few test i
     "HAM10000, seven classes": (HAM10000, PRIOR_CORRECTED),
     "The 9-class set": (NINE_CLASSES, "accuracy"),
 }
-
-
-def chosen(params: StudyParams, names: tuple[str, ...]) -> tuple[str, ...]:
-    return names or tuple(params.recipes)
 
 
 def part(cases: pd.DataFrame, share: int) -> pd.DataFrame:
@@ -119,18 +116,22 @@ def measure(ham10000: str, nine_classes: str, weights: str) -> None:
         for study, names in studies.items():
             params = load_study(study, data=data, weights=weights, **other)
             tables = make_case_tables(params)
-            for name in chosen(params, names):
+            for name in names or params.recipes:
                 found = minutes(params, name, tables[params.recipes[name].case_table], weights)
                 rows.append({"study": study, "recipe": name} | found)
                 print(rows[-1], flush=True)
     write_json(RESULTS, {"commit": commit(), "threads": THREADS, "rows": rows})
 
 
+@cache
+def results_of(study: str) -> list[dict]:
+    return read_json(PROJECT / "reports" / study / "results.json")["rows"]
+
+
 def quality(study: str, recipe: str, metric: str) -> dict:
     """The ``metric`` on test, with its interval."""
-    rows = read_json(PROJECT / "reports" / study / "results.json")["rows"]
     wanted = (recipe, "test", metric)
-    return next(row for row in rows if (row["recipe"], row["split"], row["metric"]) == wanted)
+    return next(row for row in results_of(study) if (row["recipe"], row["split"], row["metric"]) == wanted)
 
 
 @plt.style.context(["default", STYLE])  # whatever the process has set before

@@ -120,7 +120,7 @@ def table(results: dict) -> str:
     lines.append(f"| the best epoch; all epochs | {' | '.join(texts)} |")
     n, cores = results["n"], results["cores"]
     note = f"n = {n['train']:,} training and {n['validation']:,} validation images; {cores} cores; one run each"
-    return "\n".join([*lines, "", f"{note} (commit {results['commit'].split()[0]})."])
+    return "\n".join([*lines, "", f"{note} (commit {results['commit']})."])
 
 
 if __name__ == "__main__":

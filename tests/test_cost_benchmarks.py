@@ -69,8 +69,7 @@ def test_every_recipe_of_the_picture_was_measured_and_has_its_quality():
     measured = {(row["study"], row["recipe"]) for row in COSTS["rows"]}
     for studies, metric in cost_quality.PANELS.values():
         for study, names in studies.items():
-            results = json.loads((PROJECT / "reports" / study / "results.json").read_text(encoding="utf-8"))
-            for name in names or {row["recipe"] for row in results["rows"]}:
+            for name in names or {row["recipe"] for row in cost_quality.results_of(study)}:
                 assert (study, name) in measured
                 assert 0 < cost_quality.quality(study, name, metric)["value"] < 1
     assert all(row["epochs"] > 0 and row["once"] >= 0 for row in COSTS["rows"])
