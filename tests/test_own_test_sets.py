@@ -47,6 +47,16 @@ def test_the_verdict_follows_the_interval(low, high, verdict):
     assert line.endswith(f": {verdict} |")
 
 
+def test_the_recipe_for_the_9_class_set_is_the_recommended_one_but_for_the_size_of_pictures():
+    def recipe(study: str) -> dict:
+        found = load_study(study).recipes["efficientnet_lite0"].model_dump(mode="json")
+        for part in (found["backbone"], *found["phases"]):
+            part.pop("image_size")
+        return found
+
+    assert recipe("recommended_isic9") == recipe("recommended")
+
+
 def test_the_page_shows_the_tracked_numbers():
     page, shown = PAGE.read_text(encoding="utf-8"), own_test_sets.table(RESULTS)
     assert shown in page and renewed(page, "own test sets", shown) == page
