@@ -30,7 +30,7 @@ from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
 from lesion_utils.paths import PROJECT, read_json, write_json
 from lesion_utils.rebalance import epoch_rows
 from lesion_utils.recipes import Recipe
-from lesion_utils.study import StudyParams, load_study
+from lesion_utils.study import PUBLISHED, StudyParams, load_study
 from lesion_utils.tracked import tracked_folder
 
 RESULTS, PICTURE = Path(__file__).with_suffix(".json"), PROJECT / "docs" / "cost_quality.svg"
@@ -141,12 +141,12 @@ def draw() -> None:
     for axes, (title, (studies, metric)) in zip(panels, PANELS.items(), strict=True):
         for row in (row for row in results["rows"] if row["study"] in studies):
             found, cost = quality(row["study"], row["recipe"], metric), row["epochs"] + row["once"]
-            is_published = row["study"].startswith("published/")
+            is_published = row["study"].startswith(PUBLISHED)
             colour = "tab:orange" if is_published else "tab:blue"
             axes.plot([cost, cost], [found["low"], found["high"]], color=colour, linewidth=1, alpha=0.5)
             axes.plot(cost, found["value"], "s" if is_published else "o", color=colour, markersize=4)
-            name = f"{row['study'].split('/')[1][:4].rstrip('_')} {row['recipe']}" if is_published else row["recipe"]
-            axes.annotate(name, (cost, found["value"]), xytext=(4, 2), textcoords="offset points", fontsize=6.5)
+            name = f"{row['study'].removeprefix(f'{PUBLISHED}/').removesuffix('_corrected')}: {row['recipe']}"
+            axes.annotate(name, (cost, found["value"]), xytext=(4, 2), textcoords="offset points", fontsize=5.5)
         axes.set_xscale("log")
         axes.set_xticks(MINUTES, map(str, MINUTES))
         axes.minorticks_off()
