@@ -1,7 +1,7 @@
 """What does a better network cost? Quality on test against minutes of training, for recipes of the studies.
 
     .venv/bin/python -m benchmarks.cost_quality <HAM10000> <9-class set> <weights>    # minutes, on an idle machine
-    .venv/bin/python -m benchmarks.cost_quality                                       # draws docs/cost_quality.svg anew
+    .venv/bin/python -m benchmarks.cost_quality                                       # draws anew
 
 The tables of the studies were trained on different machines, some on a GPU, so their times cannot be compared. All
 minutes are therefore measured here, in one run, with two threads. Each recipe is trained twice: for EPOCHS epochs a
@@ -23,10 +23,12 @@ from unittest.mock import patch
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from benchmarks.page import renew
 from lesion_utils import training
 from lesion_utils.cases import make_case_tables
 from lesion_utils.digests import commit
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
+from lesion_utils.evaluation.sentences import cell
 from lesion_utils.paths import PROJECT, read_json, write_json
 from lesion_utils.rebalance import epoch_rows
 from lesion_utils.recipes import Recipe
@@ -52,6 +54,7 @@ NINE_CLASSES = {
     "published/004_corrected": ("baseline", "copies_batch_norm"),
 }
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "cost", "font.family": "sans-serif", "font.size": 8}
+ENDS = ("value", "low", "high")
 MINUTES = [1, 2, 5, 10, 20, 50]  # shown on the axis
 PANELS = {  # title: studies, and the metric; the 9-class set has too few test images for balanced accuracy
     "HAM10000, seven classes": (HAM10000, PRIOR_CORRECTED),
@@ -134,31 +137,54 @@ def quality(study: str, recipe: str, metric: str) -> dict:
     return next(row for row in results_of(study) if (row["recipe"], row["split"], row["metric"]) == wanted)
 
 
+def points() -> pd.DataFrame:
+    """A row per recipe, numbered by its minutes: panel, study, recipe, minutes, and its quality with the interval."""
+    costs, rows = read_json(RESULTS)["rows"], []
+    for panel, (studies, metric) in PANELS.items():
+        for row in (row for row in costs if row["study"] in studies):
+            found = quality(row["study"], row["recipe"], metric)
+            about = {"panel": panel, "study": row["study"], "recipe": row["recipe"]}
+            rows.append(about | {"minutes": row["epochs"] + row["once"]} | {end: found[end] for end in ENDS})
+    frame = pd.DataFrame(rows)
+    order = [[*PANELS].index(panel) for panel in frame["panel"]]
+    frame = frame.assign(order=order).sort_values(["order", "minutes"], ignore_index=True)
+    return frame.assign(number=frame.index + 1)
+
+
 @plt.style.context(["default", STYLE])  # whatever the process has set before
 def draw() -> None:
-    results = read_json(RESULTS)
     figure, panels = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
-    for axes, (title, (studies, metric)) in zip(panels, PANELS.items(), strict=True):
-        for row in (row for row in results["rows"] if row["study"] in studies):
-            found, cost = quality(row["study"], row["recipe"], metric), row["epochs"] + row["once"]
-            is_published = row["study"].startswith(PUBLISHED)
+    for axes, (title, rows) in zip(panels, points().groupby("panel", sort=False), strict=True):
+        for row in rows.itertuples():
+            is_published = row.study.startswith(PUBLISHED)
             colour = "tab:orange" if is_published else "tab:blue"
-            axes.plot([cost, cost], [found["low"], found["high"]], color=colour, linewidth=1, alpha=0.5)
-            axes.plot(cost, found["value"], "s" if is_published else "o", color=colour, markersize=4)
-            name = f"{row['study'].removeprefix(f'{PUBLISHED}/').removesuffix('_corrected')}: {row['recipe']}"
-            axes.annotate(name, (cost, found["value"]), xytext=(4, 2), textcoords="offset points", fontsize=5.5)
+            axes.plot([row.minutes, row.minutes], [row.low, row.high], color=colour, linewidth=1, alpha=0.5)
+            axes.plot(row.minutes, row.value, "s" if is_published else "o", color=colour, markersize=4)
+            place = (row.minutes, row.value)
+            axes.annotate(str(row.number), place, xytext=(4, 2), textcoords="offset points", fontsize=7)
         axes.set_xscale("log")
         axes.set_xticks(MINUTES, map(str, MINUTES))
         axes.minorticks_off()
         axes.set_xlabel("minutes of one training on two cores")
-        axes.set_ylabel(f"{metric} on test, 95% CI")
+        axes.set_ylabel(f"{PANELS[title][1]} on test, 95% CI")
         axes.set_title(title)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(PICTURE, metadata={"Date": None})
 
 
+def table() -> str:
+    """The points of the picture as Markdown."""
+    lines = ["| number | study: recipe | minutes | metric | on test |", "|---|---|---|---|---|"]
+    for row in points().to_dict("records"):
+        metric = PANELS[row["panel"]][1]
+        named = f"{row['study']}: {row['recipe']}"
+        lines.append(f"| {row['number']} | {named} | {row['minutes']:.3g} | {metric} | {cell(row)} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     if sys.argv[1:]:
         measure(*sys.argv[1:])
     draw()
+    renew("cost and quality", table())

@@ -83,3 +83,10 @@ def test_the_picture_is_that_of_the_tracked_numbers(tmp_path, monkeypatch):
         path.read_text(encoding="utf-8") for path in (tmp_path / "drawn.svg", PROJECT / "docs" / "cost_quality.svg")
     )
     assert drawn == tracked
+
+
+def test_the_table_beneath_the_picture_names_every_point_in_order():
+    page, points = PAGE.read_text(encoding="utf-8"), cost_quality.points()
+    assert renewed(page, "cost and quality", cost_quality.table()) == page
+    assert len(points) == len(COSTS["rows"]) and points["number"].tolist() == [*range(1, len(points) + 1)]
+    assert all(rows["minutes"].is_monotonic_increasing for _, rows in points.groupby("panel"))
