@@ -24,6 +24,7 @@ from PIL import Image
 from lesion_utils import reports
 from lesion_utils.cases import data_digest
 from lesion_utils.digests import commit, file_digest, text_at
+from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
 from lesion_utils.paths import PROJECT, report_folder, run_folder, write_json
 from lesion_utils.pipeline import notebook_path
 from lesion_utils.study import StudyParams, publish_numbers, study_names
@@ -597,6 +598,18 @@ def test_one_recipe_is_not_called_the_best(judged, count, said):
     path.write_text(json.dumps(results))
     reports.write_studies_page()
     assert said in " ".join((report_folder("") / "local.html").read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize("value", [0.63, None])
+def test_the_list_of_studies_shows_the_corrected_number_where_there_is_one(judged, value):
+    path = report_folder(judged.study) / "results.json"
+    results = json.loads(path.read_text())
+    row = number("cnn", "test", PRIOR_CORRECTED, value or 0.5)
+    results["rows"].append(row | ({} if value else dict.fromkeys(("value", "low", "high"))))
+    path.write_text(json.dumps(results))
+    reports.write_studies_page()
+    text = (report_folder("") / "local.html").read_text(encoding="utf-8")
+    assert ("0.63 (0.58-0.68)" in text) == bool(value) and "not estimable" not in text
 
 
 def test_the_list_of_studies_counts_the_verdicts_of_the_ledger():
