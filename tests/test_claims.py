@@ -679,6 +679,19 @@ def test_a_fact_of_the_cases_is_counted(study, fact, value):
     assert number.value == number.low == number.high == pytest.approx(value)
 
 
+@pytest.mark.parametrize(("misplaced", "value"), [([], 1), (["bkl", "nv"], 28 / 30)])
+def test_a_published_test_split_of_the_lowest_ids_is_told_from_another(study, misplaced, value):
+    path = run_folder(study.study) / "cases.csv"
+    cases = pd.read_csv(path)
+    place = cases.groupby("label").cumcount()
+    number = place.where(~((place == 4) & cases["label"].isin(misplaced)), 999)  # a test image after all of training
+    ids = "Test/" + cases["label"] + "/ISIC_" + number.map("{:07d}".format)
+    cases.assign(image_id=ids, published_split=np.where(place < 10, "test", "train")).to_csv(path, index=False)
+    found = measured(study, kind="data", fact="lowest ids")
+    assert (found.value, found.n) == (pytest.approx(value), 30)
+    assert isinstance(found.n, int)  # JSON would hold a NumPy integer as text
+
+
 def test_facts_of_copies_and_facts_that_cannot_be_counted(study):
     cases = pd.read_csv(run_folder(study.study) / "cases.csv")
     copies = tables(study, "copied", "validation_copies")[0]

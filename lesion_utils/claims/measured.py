@@ -208,6 +208,11 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
         case "shared with training":
             held_out = cases.loc[cases["split"] == "validation", "lesion_id"]
             n, value = len(held_out), held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
+        case "lowest ids":
+            ids = cases["image_id"].str.rsplit("/").str[-1]
+            of_train, of_test = cases["published_split"] == "train", cases["published_split"] == "test"
+            first = ids[of_train].groupby(cases["label"]).min()  # ids of ISIC have as many digits
+            n, value = of_test.sum(), (ids < cases["label"].map(first))[of_test].mean()
         case "fill shown":
             recipe = params.recipes[str(estimand.recipe)]
             made = predictions.read_provenance(params, str(estimand.recipe), "validation", 0)
@@ -229,7 +234,7 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
                 "classes with fewer images": lambda: (sizes < sizes[of]).sum(),
                 "largest to smallest class": lambda: sizes.max() / sizes.min(),
             }[fact]()
-    return Measured(float(value), float(value), float(value), n)
+    return Measured(float(value), float(value), float(value), int(n))
 
 
 @functools.lru_cache(maxsize=8)
