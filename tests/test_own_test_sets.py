@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from prediction_tables import table_of
 
 from benchmarks import own_test_sets
 from benchmarks.page import PAGE, renewed
+from lesion_utils.claims.measured import Measured
 from lesion_utils.evaluation import PredictionTable
 from lesion_utils.study import load_study
 from lesion_utils.tracked import take_all
@@ -47,6 +49,15 @@ def test_the_verdict_follows_the_interval(low, high, verdict):
     assert line.endswith(f": {verdict} |")
 
 
+def test_what_is_not_estimable_has_no_verdict_and_no_number():
+    unknown = Measured(np.nan, np.nan, np.nan, 9)
+    rows = {"balanced accuracy": own_test_sets.of_both(unknown, unknown, unknown)}
+    assert rows["balanced accuracy"]["ours"] == dict.fromkeys(("value", "low", "high"))
+    assert own_test_sets.verdict(rows) == own_test_sets.NOT_ESTIMABLE
+    line = own_test_sets.table({"003": {"judged on": "", "n": 9, "verdict": "not estimable", "rows": rows}})
+    assert line.endswith("| not estimable | not estimable | not estimable |")
+
+
 def test_the_recipe_for_the_9_class_set_is_the_recommended_one_but_for_the_size_of_pictures():
     def recipe(study: str) -> dict:
         found = load_study(study).recipes["efficientnet_lite0"].model_dump(mode="json")
@@ -54,7 +65,14 @@ def test_the_recipe_for_the_9_class_set_is_the_recommended_one_but_for_the_size_
             part.pop("image_size")
         return found
 
-    assert recipe("recommended_isic9") == recipe("recommended")
+    assert recipe("recommended_isic9") == recipe("isic9_folds") == recipe("recommended")
+
+
+def test_the_system_in_five_folds_is_the_corrected_one_with_its_own_early_stopping():
+    of_folds = load_study("isic9_folds").recipes["system_003"]
+    corrected = load_study("published/003_corrected").recipes["copies"]
+    own = load_study("published/003_as_run").recipes["copies"]
+    assert of_folds == corrected.model_copy(update={"early_stopping": own.early_stopping})
 
 
 def test_the_page_shows_the_tracked_numbers():
