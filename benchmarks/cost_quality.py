@@ -179,7 +179,7 @@ def table() -> str:
     for row in points().to_dict("records"):
         metric = PANELS[row["panel"]][1]
         named = f"{row['study']}: {row['recipe']}"
-        lines.append(f"| {row['number']} | {named} | {row['minutes']:.3g} | {metric} | {cell(row)} |")
+        lines.append(f"| {row['number']} | {named} | {row['minutes']:.2g} | {metric} | {cell(row)} |")
     return "\n".join(lines)
 
 

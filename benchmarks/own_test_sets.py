@@ -6,7 +6,8 @@ Nothing is trained. 001 and 002: their published confusion matrix against our pr
 HAM10000, each by the network of the fold that has not seen the lesion (study `recommended_full`). 000, 003 and 004: the
 system corrected and trained again; the two are compared case by case, over lesions and runs. The published Test of 003
 and 004 has too few images, so 003 is also compared in five folds of all images. A published matrix and ours of the same
-images are judged by image; their differences have Newcombe's interval, as if of independent images: too wide.
+images are judged by image; their differences have Newcombe's interval, as if of independent images: too wide. Against
+000, our networks, one per fold, count as one run, so our interval lacks the variation between trainings.
 
 Rule, fixed before the first run: better, if the 95% CI of the difference in balanced accuracy lies above 0. That run
 could not estimate it on the small sets of 001 and 002 (a bootstrap over lesions needs ten of each class). Only then

@@ -105,6 +105,10 @@ def with_entry(tmp_path, **changed):
         ({"estimand": {"kind": "data", "study": "a", "fact": "beauty"}}, ["estimand.data", "beauty", "class share"]),
         ({"estimand": {"kind": "data", "study": "a", "fact": "class share"}}, ["estimand.data", "`of:"]),
         ({"estimand": {"kind": "data", "study": "a", "fact": "fill shown"}}, ["estimand.data", "`recipe:"]),
+        (
+            {"estimand": {"kind": "data", "study": "a", "fact": "lowest ids", "published_split": "test"}},
+            ["estimand.data", "`published_split: test`", "lowest ids"],
+        ),
         ({"estimand": {"kind": "data", "study": "a", "fact": "category code", "of": "mel"}}, ["`names`"]),
         ({"quote": ...}, ["`quote`", "`states`"]),
         ({"states": "more"}, ["`quote`", "`states`"]),
@@ -684,9 +688,11 @@ def test_a_published_test_split_of_the_lowest_ids_is_told_from_another(study, mi
     path = run_folder(study.study) / "cases.csv"
     cases = pd.read_csv(path)
     place = cases.groupby("label").cumcount()
-    number = place.where(~((place == 4) & cases["label"].isin(misplaced)), 999)  # a test image after all of training
-    ids = "Test/" + cases["label"] + "/ISIC_" + number.map("{:07d}".format)
-    cases.assign(image_id=ids, published_split=np.where(place < 10, "test", "train")).to_csv(path, index=False)
+    split = pd.Series(np.where(place < 10, "test", "train"))
+    number = 2 * place + cases["label"].map({"bkl": 0, "mel": 1000, "nv": 15})  # the ids of two classes overlap
+    number += 31 * ((place == 4) & cases["label"].isin(misplaced))  # between the ids of training
+    ids = split.str.title() + "/" + cases["label"] + "/ISIC_" + number.map("{:07d}".format)
+    cases.assign(image_id=ids, published_split=split).to_csv(path, index=False)
     found = measured(study, kind="data", fact="lowest ids")
     assert (found.value, found.n) == (pytest.approx(value), 30)
     assert isinstance(found.n, int)  # JSON would hold a NumPy integer as text

@@ -9,8 +9,12 @@ from prediction_tables import table_of
 
 from benchmarks import own_test_sets
 from benchmarks.page import PAGE, renewed
+from lesion_utils import reports
+from lesion_utils.claims import verdicts
 from lesion_utils.claims.measured import Measured
 from lesion_utils.evaluation import PredictionTable
+from lesion_utils.paths import PROJECT
+from lesion_utils.rendering import render
 from lesion_utils.study import load_study
 from lesion_utils.tracked import take_all
 
@@ -73,6 +77,27 @@ def test_the_system_in_five_folds_is_the_corrected_one_with_its_own_early_stoppi
     corrected = load_study("published/003_corrected").recipes["copies"]
     own = load_study("published/003_as_run").recipes["copies"]
     assert of_folds == corrected.model_copy(update={"early_stopping": own.early_stopping})
+
+
+@pytest.mark.slow
+def test_the_numbers_of_a_system_trained_again_follow_from_the_tracked_tables(tmp_path, monkeypatch):
+    monkeypatch.delenv("LESION_OUTPUT", raising=False)
+    for name in ("004", "003 (five folds)"):
+        of = own_test_sets.AGAIN[name]
+        for study in {*of[:2]}:
+            take_all(load_study(study), tmp_path)
+        with monkeypatch.context() as here:
+            here.setenv("LESION_OUTPUT", str(tmp_path))
+            found = own_test_sets.against_trained_again(*of)
+        assert found == {key: value for key, value in RESULTS[name].items() if key != "verdict"}
+
+
+def test_the_readme_names_every_system_by_its_verdict():
+    rows = verdicts.ledger(json.loads((PROJECT / "reports/published/claims.json").read_text(encoding="utf-8")))["rows"]
+    results = {"recommended_full": reports._results(PROJECT / "reports" / "recommended_full" / "results.json")}
+    own = {"AA": {"verdict": "better"}, "BB": {"verdict": "not estimable"}, "CC": {"verdict": "better"}}
+    text = render("answer.md.j2", claims={row["id"]: row for row in rows}, results=results, own=own)
+    assert "better than AA, CC;" in text and "not estimable for BB." in text
 
 
 def test_the_page_shows_the_tracked_numbers():

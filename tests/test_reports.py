@@ -600,16 +600,16 @@ def test_one_recipe_is_not_called_the_best(judged, count, said):
     assert said in " ".join((report_folder("") / "local.html").read_text(encoding="utf-8").split())
 
 
-@pytest.mark.parametrize("value", [0.63, None])
-def test_the_list_of_studies_shows_the_corrected_number_where_there_is_one(judged, value):
+@pytest.mark.parametrize(("value", "not_learnt"), [(0.63, ""), (None, ""), (0.63, "learnt nothing")])
+def test_the_list_of_studies_shows_the_corrected_number_of_what_learnt(judged, value, not_learnt):
     path = report_folder(judged.study) / "results.json"
-    results = json.loads(path.read_text())
+    results = json.loads(path.read_text()) | {"not learnt": not_learnt}
     row = number("cnn", "test", PRIOR_CORRECTED, value or 0.5)
     results["rows"].append(row | ({} if value else dict.fromkeys(("value", "low", "high"))))
     path.write_text(json.dumps(results))
     reports.write_studies_page()
     text = (report_folder("") / "local.html").read_text(encoding="utf-8")
-    assert ("0.63 (0.58-0.68)" in text) == bool(value) and "not estimable" not in text
+    assert ("0.63 (0.58-0.68)" in text) == bool(value and not not_learnt) and "not estimable" not in text
 
 
 def test_the_list_of_studies_counts_the_verdicts_of_the_ledger():

@@ -133,6 +133,8 @@ class Data(_Estimand):
         for key, value in (("of", self.of), ("recipe", self.recipe)):
             if ("{" + key + "}" in FACTS[self.fact]) != bool(value) and self.fact != "shared with training":
                 raise ValueError(f"`{key}: {value}` does not fit the fact `{self.fact}`")
+        if self.published_split and "{images}" not in FACTS[self.fact]:
+            raise ValueError(f"`published_split: {self.published_split}` does not fit the fact `{self.fact}`")
         if bool(self.names) != (self.fact == "category code"):
             raise ValueError("the fact `category code` needs `names`, and no other fact has them")
         return self

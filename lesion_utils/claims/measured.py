@@ -209,10 +209,10 @@ def _fact(params: StudyParams, estimand: Data) -> Measured:
             held_out = cases.loc[cases["split"] == "validation", "lesion_id"]
             n, value = len(held_out), held_out.isin(cases.loc[cases["split"] == "train", "lesion_id"]).mean()
         case "lowest ids":
-            ids = cases["image_id"].str.rsplit("/").str[-1]
-            of_train, of_test = cases["published_split"] == "train", cases["published_split"] == "test"
-            first = ids[of_train].groupby(cases["label"]).min()  # ids of ISIC have as many digits
-            n, value = of_test.sum(), (ids < cases["label"].map(first))[of_test].mean()
+            numbers = cases["image_id"].str.extract(r"(\d+)$")[0].astype(float)
+            of_train, of_test = (cases["published_split"] == split for split in ("train", "test"))
+            first = numbers[of_train].groupby(cases["label"]).min()
+            n, value = of_test.sum(), (numbers < cases["label"].map(first))[of_test].mean()
         case "fill shown":
             recipe = params.recipes[str(estimand.recipe)]
             made = predictions.read_provenance(params, str(estimand.recipe), "validation", 0)
