@@ -29,6 +29,8 @@ from lesion_utils.study import load_study
 
 RESULTS = Path(__file__).with_suffix(".json")
 WANTED = ("balanced accuracy", "macro AUC", "log loss")
+SHARES = ("melanoma called", "others called", "marked as unlike")
+NOT_ESTIMABLE = "not estimable"  # as `cell` writes it
 HAIR_KERNEL, HAIR_DARKER = 9, 10  # px, grey levels
 
 
@@ -121,23 +123,30 @@ def main(model: str, study: str, data: str) -> None:
         differences = run_differences(table, plain, WANTED)
         rows[label] = counts | {metric: cell(row, edges=[0.0], sign="+") for metric, row in differences.iterrows()}
         print(label, rows[label], flush=True)
-    about = {"model": network.about.name, "trained": network.about.trained["commit"], "n": len(plain)}
-    write_json(RESULTS, about | {"lesions": plain.lesions, "rows": rows})
-    write_page()
+    found = {"trained": network.about.trained["commit"], "n": len(plain), "lesions": plain.lesions}
+    found |= {"melanomas": int((cases["label"] == "mel").sum()), "rows": rows}
+    write_json(RESULTS, read_json(RESULTS, missing={}) | {network.about.name: found})
+    renew("transforms", page(read_json(RESULTS)), YOUR_DATA)
 
 
-def write_page() -> None:
-    results = read_json(RESULTS)
-    lines = [
-        "| change | balanced accuracy | macro AUC | log loss | melanoma called | others called | marked as unlike |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for label, row in results["rows"].items():
-        shares = [percent(row[key]) for key in ("melanoma called", "others called", "marked as unlike")]
-        lines.append(f"| {' | '.join([label, *(row.get(key, '') for key in WANTED), *shares])} |")
-    n = f"n = {results['n']:,} validation images of {results['lesions']:,} lesions"
-    text = f"Changes of `{results['model']}` (trained by commit {results['trained']}) with 95% CIs over lesions; {n}."
-    renew("transforms", "\n".join([text, "", *lines]), YOUR_DATA)
+def page(results: dict) -> str:
+    """The results as Markdown: a table per model, with the metrics that are estimable for any change."""
+    parts = []
+    for model, of in results.items():
+        metrics = [
+            key for key in WANTED if {row.get(key, NOT_ESTIMABLE) for row in of["rows"].values()} != {NOT_ESTIMABLE}
+        ]
+        heads = ["change", *metrics, *SHARES]
+        lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+        for label, row in of["rows"].items():
+            shares = [percent(row[key]) for key in SHARES]
+            lines.append(f"| {' | '.join([label, *(row.get(key, '') for key in metrics), *shares])} |")
+        n = f"n = {of['n']:,} validation images of {of['lesions']:,} lesions, {of['melanomas']:,} images of melanoma"
+        text = f"Changes of `{model}` (trained by commit {of['trained']}) with 95% CIs over lesions; {n}."
+        if missing := [key for key in WANTED if key not in metrics]:
+            text += f" Not estimable, as a class has too few lesions: {', '.join(missing)}."
+        parts.append("\n".join([text, "", *lines]))
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":
