@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.page import renew
+from benchmarks.page import markdown, renew
 from lesion_utils.evaluation import PredictionTable, metrics
 from lesion_utils.evaluation.bootstrap import percentile_interval
 from lesion_utils.paths import write_json
@@ -76,23 +76,15 @@ def verdict(row: dict) -> str:
 
 def table(rows: list[dict]) -> str:
     """The rows as docs/performance.md shows them."""
-    lines = [
-        "| split | one resampling | Keras' layers | loss (95% CI) | upper 95% bound | rule |",
-        "|---|---|---|---|---|---|",
-    ]
+    heads = ["split", "one resampling", "Keras' layers", "loss (95% CI)", "upper 95% bound", "rule"]
+    lines = []
     for row in rows:
         size = f"n = {row['n']:,} images, {row['lesions']:,} lesions; pairs of runs: {row['pairs']}"
         interval = f"95% CI {span(row['low'], row['high'], [0], '+')}"
         loss = f"{number(row['loss'], row['low'], row['high'], [0], '+')} ({interval}; {size})"
         ways = [f"{number(row[way])} (epochs: {', '.join(map(str, row['epochs'][way]))})" for way in WAYS]
-        lines.append(
-            "| "
-            + " | ".join(
-                [row["split"], *ways, loss, number(row["upper_95"], edges=[MAX_BOUND], sign="+"), verdict(row)]
-            )
-            + " |"
-        )
-    return "\n".join(lines)
+        lines.append([row["split"], *ways, loss, number(row["upper_95"], edges=[MAX_BOUND], sign="+"), verdict(row)])
+    return markdown(heads, lines)
 
 
 def main(folder: Path) -> None:

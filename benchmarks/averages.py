@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks.page import renew
+from benchmarks.page import markdown, renew
 from lesion_utils import predictions
 from lesion_utils.claims.differences import run_differences
 from lesion_utils.evaluation import PredictionTable, judge
@@ -62,14 +62,14 @@ def main() -> None:
                 f"{metric}, gain": cell(row, edges=[0.0], sign="+") for metric, row in differences.iterrows()
             }
     write_json(RESULTS, {"n": len(test), "lesions": test.lesions, "rows": rows})
-    heads = [*WANTED, "calibration error", "after temperature scaling"]
-    lines = [f"| networks | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
+    heads = ["networks", *WANTED, "calibration error", "after temperature scaling"]
+    lines = []
     for name, row in rows.items():
         texts = [row[metric] + (f"; {row[gain]}" if (gain := f"{metric}, gain") in row else "") for metric in WANTED]
-        lines.append(f"| {' | '.join([name, *texts, number(row['raw']), number(row['scaled'])])} |")
+        lines.append([name, *texts, number(row["raw"]), number(row["scaled"])])
     n = f"n = {len(test):,} images of {test.lesions:,} lesions, each tested once; 95% CIs over lesions and runs. "
     n += f"After the semicolon: minus {next(iter(rows))}."
-    renew("averages", "\n".join([*lines, "", n]))
+    renew("averages", f"{markdown(heads, lines)}\n\n{n}")
 
 
 if __name__ == "__main__":

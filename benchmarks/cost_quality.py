@@ -23,7 +23,7 @@ from unittest.mock import patch
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from benchmarks.page import renew
+from benchmarks.page import markdown, renew
 from lesion_utils import training
 from lesion_utils.cases import make_case_tables
 from lesion_utils.digests import commit
@@ -54,7 +54,6 @@ NINE_CLASSES = {
     "published/004_corrected": ("baseline", "copies_batch_norm"),
 }
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "cost", "font.family": "sans-serif", "font.size": 8}
-ENDS = ("value", "low", "high")
 MINUTES = [1, 2, 5, 10, 20, 50]  # shown on the axis
 PANELS = {  # title: studies, and the metric; the 9-class set has too few test images for balanced accuracy
     "HAM10000, seven classes": (HAM10000, PRIOR_CORRECTED),
@@ -138,17 +137,15 @@ def quality(study: str, recipe: str, metric: str) -> dict:
 
 
 def points() -> pd.DataFrame:
-    """A row per recipe, numbered by its minutes: panel, study, recipe, minutes, and its quality with the interval."""
-    costs, rows = read_json(RESULTS)["rows"], []
+    """A row per recipe, numbered by its minutes within its panel; ``value, low, high``: its metric on test."""
+    costs, found = read_json(RESULTS)["rows"], []
     for panel, (studies, metric) in PANELS.items():
-        for row in (row for row in costs if row["study"] in studies):
-            found = quality(row["study"], row["recipe"], metric)
-            about = {"panel": panel, "study": row["study"], "recipe": row["recipe"]}
-            rows.append(about | {"minutes": row["epochs"] + row["once"]} | {end: found[end] for end in ENDS})
-    frame = pd.DataFrame(rows)
-    order = [[*PANELS].index(panel) for panel in frame["panel"]]
-    frame = frame.assign(order=order).sort_values(["order", "minutes"], ignore_index=True)
-    return frame.assign(number=frame.index + 1)
+        rows = [row | {"minutes": row["epochs"] + row["once"]} for row in costs if row["study"] in studies]
+        for row in sorted(rows, key=lambda row: row["minutes"]):
+            of = quality(row["study"], row["recipe"], metric)
+            about = {"number": len(found) + 1, "panel": panel, "metric": metric}
+            found.append(about | row | {end: of[end] for end in ("value", "low", "high")})
+    return pd.DataFrame(found)
 
 
 @plt.style.context(["default", STYLE])  # whatever the process has set before
@@ -175,12 +172,11 @@ def draw() -> None:
 
 def table() -> str:
     """The points of the picture as Markdown."""
-    lines = ["| number | study: recipe | minutes | metric | on test |", "|---|---|---|---|---|"]
-    for row in points().to_dict("records"):
-        metric = PANELS[row["panel"]][1]
-        named = f"{row['study']}: {row['recipe']}"
-        lines.append(f"| {row['number']} | {named} | {row['minutes']:.2g} | {metric} | {cell(row)} |")
-    return "\n".join(lines)
+    rows = [
+        [str(row["number"]), f"{row['study']}: {row['recipe']}", f"{row['minutes']:.2g}", row["metric"], cell(row)]
+        for row in points().to_dict("records")
+    ]
+    return markdown(["number", "study: recipe", "minutes", "metric", "on test"], rows)
 
 
 if __name__ == "__main__":

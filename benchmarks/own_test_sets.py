@@ -17,20 +17,21 @@ published matrix cannot be corrected), and our melanoma sensitivity at its speci
 
 import os
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from benchmarks.page import renew
+from benchmarks.page import markdown, renew
 from lesion_utils import predictions
 from lesion_utils.claims.declared import Matrix, read_ledger
 from lesion_utils.claims.measured import Measured, difference, measure_published
 from lesion_utils.evaluation import PredictionTable, compare, judge
 from lesion_utils.evaluation.metric_list import PRIOR_CORRECTED
 from lesion_utils.evaluation.prediction_table import CORRECTED
-from lesion_utils.evaluation.sentences import cell
+from lesion_utils.evaluation.sentences import NOT_ESTIMABLE, cell
 from lesion_utils.paths import write_json
 from lesion_utils.prior import correct_prior
 from lesion_utils.study import Judging, load_study
@@ -38,7 +39,6 @@ from lesion_utils.tracked import take_all
 
 RESULTS = Path(__file__).with_suffix(".json")
 OURS, RECIPE = "recommended_full", "efficientnet_lite0"  # study and recipe
-NOT_ESTIMABLE = "not estimable"  # a verdict: a class has too few lesions among the images
 METRICS = ("balanced accuracy", PRIOR_CORRECTED, "accuracy", "melanoma sensitivity")
 PUBLISHED = {  # the claim with the confusion matrix, and the split of the study that has its images
     "001": ("001_accuracy", "published/001_as_run", "validation"),
@@ -52,6 +52,7 @@ AGAIN = {  # our study, and the study and the recipe of the system
 }
 
 
+@cache  # several systems are judged on the same tables of ours
 def tables_of(study: str, recipe: str, split: str) -> PredictionTable:
     """The tables of all runs, those of test with their corrected classes."""
     params = load_study(study)
@@ -103,11 +104,13 @@ def as_measured(row: pd.Series) -> Measured:
 def of_both(ours: Measured, its: Measured, change: Measured | None = None) -> dict:
     """Three numbers, each with the ends of its interval; ``change`` is by default that of independent numbers."""
     numbers = {"its": its, "ours": ours, "difference": change or difference(ours, its)}
-    ends = {name: {end: float(getattr(of, end)) for end in ("value", "low", "high")} for name, of in numbers.items()}
     return {
-        name: {end: None if np.isnan(value) else round(value, 4) for end, value in of.items()}
-        for name, of in ends.items()
+        name: {end: shortened(getattr(of, end)) for end in ("value", "low", "high")} for name, of in numbers.items()
     }
+
+
+def shortened(number: float) -> float | None:
+    return None if np.isnan(number) else round(float(number), 4)
 
 
 def against_trained_again(own: str, study: str, recipe: str) -> dict:
@@ -148,15 +151,15 @@ def verdict(rows: dict) -> str:
 def table(results: dict) -> str:
     """The results as Markdown: a line per system and metric."""
     heads = ["system", "judged on", "metric", "the system", "our recipe", "ours minus the system's"]
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    lines = []
     for system, of in results.items():
         about = [system, f"{of['judged on']}, n = {of['n']:,}"]
         for metric, row in of["rows"].items():
             change = cell(row["difference"], edges=[0.0], sign="+")
             change += f": {of['verdict']}" if metric == METRICS[0] and of["verdict"] != NOT_ESTIMABLE else ""
-            lines.append(f"| {' | '.join([*about, metric, cell(row['its']), cell(row['ours']), change])} |")
+            lines.append([*about, metric, cell(row["its"]), cell(row["ours"]), change])
             about = ["", ""]
-    return "\n".join(lines)
+    return markdown(heads, lines)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import renew
+from benchmarks.page import markdown, renew
 from lesion_utils.paths import PROJECT
 
 RESULTS, PAGE = Path(__file__).with_suffix(".json"), PROJECT / "docs" / "reliability.md"
@@ -25,8 +25,7 @@ def text(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _section(title: str, kind: Mapping[str, Any]) -> str:
     columns = list(dict.fromkeys(name for row in kind["rows"] for name in row))
-    lines = [columns, ["---"] * len(columns)] + [[_cell(row.get(name)) for name in columns] for row in kind["rows"]]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = markdown(columns, [[_cell(row.get(name)) for name in columns] for row in kind["rows"]])
     counts = ", ".join(f"{name}: {kind[name]:,}" for name in COUNTS if name in kind)
     return f"### {title}\n\n{counts[0].upper()}{counts[1:]}.\n\n{table}"
 

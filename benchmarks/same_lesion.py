@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.page import renew
+from benchmarks.page import markdown, renew
 from lesion_utils import predictions
 from lesion_utils.audit import same_lesion as same
 from lesion_utils.audit.images import pixel_digests
@@ -175,41 +175,32 @@ SHOWN = (6, 8, 10, 15, 20)  # thresholds on the page
 
 def write_page() -> None:
     results = read_json(RESULTS)
-    of, lines = (
-        results["HAM10000"],
-        ["| keypoints that agree | siblings found (95% CI) | false alarms per 10,000 images |"],
-    )
-    lines.append("|---|---|---|")
+    of, rates = results["HAM10000"], []
     for at in sorted({*SHOWN, of["threshold"]}):
         row = of["rates"][str(at)]["measured on"]
         found = percent(row["found"], row["low"], row["high"])
         counted = f"{row['false alarms']} of {row['stranger pairs']:,} pairs"
         false = f"{number(row['false alarms per 10,000 images'])} ({counted})"
-        lines.append(f"| {at}{' (used)' if at == of['threshold'] else ''} | {found} | {false} |")
+        rates.append([f"{at}{' (used)' if at == of['threshold'] else ''}", found, false])
     row = of["rates"][str(of["threshold"])]["measured on"]
     pairs = {"HAM10000": results["pairs"], "the 9-class set": results.get("pairs of the 9-class set")}
-    lines += [
+    counts = [[name, *(f"{count:,}" for count in about.values())] for name, about in pairs.items() if about]
+    first = next(iter(results["effect"].values()))
+    effects = [
+        [f"{name}, {which}", *(rows[which][metric] for metric in JUDGED)]
+        for name, rows in results["effect"].items()
+        for which in ("all images", "without them")
+    ]
+    lines = [
+        markdown(["keypoints that agree", "siblings found (95% CI)", "false alarms per 10,000 images"], rates),
         "",
         f"n = {row['sibling pairs']:,} pairs of images with one lesion id, of lesions that chose no threshold.",
         f"{percent(of['siblings among the candidates'])} of such pairs are among the {of['candidates']:,} candidates;",
         f"of all such pairs, {percent(row['verified, of all sibling pairs'])} would be verified. 95% CIs are by pair.",
         "",
-        "| set | pairs under two lesion ids | images | same pixels | other label | mirrored |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, about in pairs.items():
-        if about:
-            lines.append(f"| {name} | {' | '.join(f'{count:,}' for count in about.values())} |")
-    first = next(iter(results["effect"].values()))
-    lines += [
+        markdown(["set", "pairs under two lesion ids", "images", "same pixels", "other label", "mirrored"], counts),
         "",
-        "| `recommended_full` | " + " | ".join(JUDGED) + " |",
-        "|---|" + "---|" * len(JUDGED),
-    ]
-    for name, rows in results["effect"].items():
-        for which in ("all images", "without them"):
-            lines.append(f"| {name}, {which} | " + " | ".join(rows[which][metric] for metric in JUDGED) + " |")
-    lines += [
+        markdown(["`recommended_full`", *JUDGED], effects),
         "",
         f"*Them*: {first['images whose lesion is in training']} test images with their lesion in training.",
     ]

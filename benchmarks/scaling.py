@@ -10,7 +10,7 @@ from statistics import mean
 import numpy as np
 import pandas as pd
 
-from benchmarks.page import renew
+from benchmarks.page import markdown, renew
 from lesion_utils.paths import PROJECT
 from lesion_utils.pipeline import wants_weights
 from lesion_utils.rounding import number
@@ -32,9 +32,9 @@ def table() -> str:
     table_bytes = mean(sum(file.stat().st_size for file in run.glob("*.csv.gz")) for run in tracked)
     sizes = {recipe.backbone.image_size, *(phase.image_size for phase in recipe.phases if phase.image_size)}
     picture_bytes = sum(3 * int(np.prod(size)) for size in sizes)
-    rows = ["| | " + " | ".join(IMAGES) + " |", "|---|" + "---|" * len(IMAGES)]
     factors = [images / MEASURED for images in IMAGES.values()]
     core_hours = CORES * params.measured_minutes / 60
+    rows = []
     for what, cells in {
         "Slurm jobs": [jobs for _ in factors],
         "hours of one run on two cores": [core_hours / CORES * factor for factor in factors],
@@ -45,8 +45,8 @@ def table() -> str:
         "GB of tracked prediction tables": [RUNS * table_bytes * factor / 1e9 for factor in factors],
     }.items():
         shown = [number(cell if isinstance(cell, int) else float(f"{cell:.2g}")) for cell in cells]
-        rows.append(f"| {what} | {' | '.join(shown)} |")
-    return "\n".join(rows)
+        rows.append([what, *shown])
+    return markdown(["", *IMAGES], rows)
 
 
 if __name__ == "__main__":

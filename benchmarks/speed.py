@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.page import renew
+from benchmarks.page import markdown, renew
 from lesion_utils.datasets import phantom
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.paths import PROJECT, write_json
@@ -85,16 +85,14 @@ def _provenance() -> dict[str, str]:
 
 def table(rows: list[dict]) -> str:
     """The rows of speed.json as docs/performance.md shows them."""
-    lines = [
-        "| what | compared with | this package | compared | ratio (lowest to highest) | commit |",
-        "|---|---|---|---|---|---|",
-    ]
+    heads = ["what", "compared with", "this package", "compared", "ratio (lowest to highest)", "commit"]
+    lines = []
     for row in rows:
         values = [f"{_number(row[name])} {row['unit']}" if row[name] else "–" for name in ("ours", "baseline")]
         ratio, lowest, highest = (_number(row[name]) for name in ("ratio", "lowest", "highest"))
         ratio += f" ({lowest} to {highest}; {row['rounds']} rounds)"
-        lines.append("| " + " | ".join([row["what"], row["compared_with"], *values, ratio, row["commit"]]) + " |")
-    return "\n".join(lines)
+        lines.append([row["what"], row["compared_with"], *values, ratio, row["commit"]])
+    return markdown(heads, lines)
 
 
 def _number(value: float) -> str:
@@ -103,14 +101,13 @@ def _number(value: float) -> str:
 
 def effect_table(rows: list[dict]) -> str:
     """The effect of the faster ways on results, as docs/performance.md shows it."""
-    lines = ["| faster way | metric | difference | commit |", "|---|---|---|---|"]
+    lines = []
     for row in rows:
         interval = row["low"], row["high"], [0], "+"
         value = f"{number(row['difference'], *interval)} ({span(*interval)}; {row['seeds']} seeds)"
-        lines.append(
-            f"| {row['mechanism']} | {row['metric'].removeprefix('difference in ')} | {value} | {row['commit']} |"
-        )
-    return "\n".join([*lines, "", f"n = {rows[0]['n']:,} test images, {rows[0]['lesions']:,} lesions."])
+        lines.append([row["mechanism"], row["metric"].removeprefix("difference in "), value, row["commit"]])
+    shown = markdown(["faster way", "metric", "difference", "commit"], lines)
+    return f"{shown}\n\nn = {rows[0]['n']:,} test images, {rows[0]['lesions']:,} lesions."
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.page import renew
+from benchmarks.page import markdown, renew
 from lesion_utils.cases import read_case_tables
 from lesion_utils.digests import commit
 from lesion_utils.losses import BalancedAccuracy
@@ -109,18 +109,19 @@ def minutes_to(epochs: list[dict[str, float]], level: float) -> float | None:
 
 
 def table(results: dict) -> str:
-    lines = [f"| balanced accuracy on validation | {' | '.join(results['epochs'])} |", "|---|---|---|"]
+    lines = []
     for level in LEVELS:
         found = (minutes_to(epochs, level) for epochs in results["epochs"].values())
-        lines.append(f"| {level:.2f} | {' | '.join(f'{number(at)} min' if at else 'not reached' for at in found)} |")
+        lines.append([f"{level:.2f}", *(f"{number(at)} min" if at else "not reached" for at in found)])
     texts = []
     for epochs in results["epochs"].values():
         best, minutes = max(epoch["balanced accuracy"] for epoch in epochs), sum(row["seconds"] for row in epochs) / 60
         texts.append(f"{number(best)}; {len(epochs)} epochs, {number(minutes)} min")
-    lines.append(f"| the best epoch; all epochs | {' | '.join(texts)} |")
+    lines.append(["the best epoch; all epochs", *texts])
     n, cores = results["n"], results["cores"]
     note = f"n = {n['train']:,} training and {n['validation']:,} validation images; {cores} cores; one run each"
-    return "\n".join([*lines, "", f"{note} (commit {results['commit']})."])
+    shown = markdown(["balanced accuracy on validation", *results["epochs"]], lines)
+    return f"{shown}\n\n{note} (commit {results['commit']})."
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from benchmarks.page import YOUR_DATA, renew
+from benchmarks.page import YOUR_DATA, markdown, renew
 from lesion_utils import model_file, predictions
 from lesion_utils.audit.images import open_image
 from lesion_utils.cases import read_case_tables
 from lesion_utils.claims.differences import run_differences
 from lesion_utils.evaluation import PredictionTable
-from lesion_utils.evaluation.sentences import cell
+from lesion_utils.evaluation.sentences import NOT_ESTIMABLE, cell
 from lesion_utils.paths import read_json, write_json
 from lesion_utils.pictures import decode
 from lesion_utils.rounding import percent
@@ -30,7 +30,6 @@ from lesion_utils.study import load_study
 RESULTS = Path(__file__).with_suffix(".json")
 WANTED = ("balanced accuracy", "macro AUC", "log loss")
 SHARES = ("melanoma called", "others called", "marked as unlike")
-NOT_ESTIMABLE = "not estimable"  # as `cell` writes it
 HAIR_KERNEL, HAIR_DARKER = 9, 10  # px, grey levels
 
 
@@ -137,15 +136,15 @@ def page(results: dict) -> str:
             key for key in WANTED if {row.get(key, NOT_ESTIMABLE) for row in of["rows"].values()} != {NOT_ESTIMABLE}
         ]
         heads = ["change", *metrics, *SHARES]
-        lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-        for label, row in of["rows"].items():
-            shares = [percent(row[key]) for key in SHARES]
-            lines.append(f"| {' | '.join([label, *(row.get(key, '') for key in metrics), *shares])} |")
+        rows = [
+            [label, *(row.get(key, "") for key in metrics), *(percent(row[key]) for key in SHARES)]
+            for label, row in of["rows"].items()
+        ]
         n = f"n = {of['n']:,} validation images of {of['lesions']:,} lesions, {of['melanomas']:,} images of melanoma"
         text = f"Changes of `{model}` (trained by commit {of['trained']}) with 95% CIs over lesions; {n}."
         if missing := [key for key in WANTED if key not in metrics]:
             text += f" Not estimable, as a class has too few lesions: {', '.join(missing)}."
-        parts.append("\n".join([text, "", *lines]))
+        parts.append(f"{text}\n\n{markdown(heads, rows)}")
     return "\n\n".join(parts)
 
 

@@ -38,8 +38,13 @@ from lesion_utils.study import PUBLISHED, StudyParams, load_study, study_names
 _HEADLINE = ("balanced accuracy", "macro AUC", "accuracy", "majority baseline accuracy", "melanoma sensitivity")
 # on real data, beside those that re-run the published systems
 _OWN_STUDIES = (
-    *("ham10000", "isic9", "imbalance", "imbalance_fine_tuned"),
-    *("recommended_full", "recommended_isic9", "isic9_folds"),
+    "ham10000",
+    "isic9",
+    "imbalance",
+    "imbalance_fine_tuned",
+    "recommended_full",
+    "recommended_isic9",
+    "isic9_folds",
 )
 _NOT_STORED = ("quick", "recommended", "search")  # studies of the project whose pages git ignores
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "imbalanced-learn", "Augmentor", "papermill")

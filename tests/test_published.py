@@ -159,15 +159,21 @@ def test_every_number_of_a_scaled_run_says_so_on_its_pages():
         assert (f"{LAYOUTS[study.dataset].title}, scaled-down run" in page) == bool(study.scaled_down_how), name
 
 
-def test_the_melanomas_of_the_9_class_test_have_ids_that_only_nevi_have_in_its_training_split():
-    cases = pd.read_csv(PROJECT / "reports" / "isic9" / "predictions" / "cases.csv.gz")
+@pytest.fixture(scope="module")
+def nine_classes() -> pd.DataFrame:
+    """The tracked case table of the corrected 9-class set."""
+    return pd.read_csv(PROJECT / "reports" / "isic9" / "predictions" / "cases.csv.gz")
+
+
+def test_the_melanomas_of_the_9_class_test_have_ids_that_only_nevi_have_in_its_training_split(nine_classes):
+    cases = nine_classes
     number = cases["image_id"].str.extract(r"(\d+)$")[0].astype(int)
     of_test = (cases["published_split"] == "test") & (cases["label"] == "melanoma")
     beside = (cases["published_split"] == "train") & (number <= number[of_test].max())
     assert set(cases["label"][beside]) == {"nevus"} and beside.sum() >= of_test.sum() == 16
 
 
-def test_melanomas_and_nevi_of_the_9_class_set_have_another_source_than_its_other_images():
-    cases = pd.read_csv(PROJECT / "reports" / "isic9" / "predictions" / "cases.csv.gz")
+def test_melanomas_and_nevi_of_the_9_class_set_have_another_source_than_its_other_images(nine_classes):
+    cases = nine_classes
     of_ham, apart = cases["lesion_id"].str.startswith("HAM_"), cases["label"].isin(["melanoma", "nevus"])
     assert of_ham[apart].sum() == 0 and 0.95 < of_ham[~apart].mean() < 1

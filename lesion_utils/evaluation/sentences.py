@@ -9,6 +9,7 @@ import pandas as pd
 from lesion_utils.evaluation.bootstrap import LEVEL, MIN_RUNS
 from lesion_utils.rounding import number, span, with_interval
 
+NOT_ESTIMABLE = "not estimable"  # a value or a verdict
 NO_DIFFERENCE = "no difference shown at this n"  # a verdict, or its beginning
 
 
@@ -36,7 +37,7 @@ def estimate(row: pd.Series) -> str:
 def cell(row: Mapping[str, Any], edges: Sequence[float] = (), sign: str = "") -> str:
     """A number and its 95% CI for a table: ``0.69 (0.64-0.74)``; ``edges, sign`` as in ``rounding``."""
     if pd.isna(row["value"]):
-        return "not estimable"
+        return NOT_ESTIMABLE
     text = with_interval(row["value"], row["low"], row["high"], edges, sign=sign)
     return f"{text}{' (no interval)' if pd.isna(row['low']) else ''}{' leaky' if row.get('leaky') else ''}"
 
@@ -90,7 +91,7 @@ def verdict(row: pd.Series) -> str:
     ``differences`` compares recipes and needs ``MIN_RUNS`` runs per arm; ``barred`` is the reason for no verdict.
     """
     if np.isnan(row["value"]):
-        return "not estimable"
+        return NOT_ESTIMABLE
     if row.get("barred"):
         return f"not measurable here: {row['barred']}"
     if (runs := row.get("runs", MIN_RUNS)) < MIN_RUNS:
