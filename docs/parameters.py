@@ -33,7 +33,18 @@ baseline:
     phases: [{epochs: 12, learning_rate: 0.0005}]
 ```
 
-What you leave out has its default. A wrong key or value stops the study before anything runs.
+What you leave out has its default. With `like`, it is taken from another recipe, `<study>/<recipe>`. The recommended
+recipe, for smaller pictures:
+
+```yaml
+transfer:
+  my_network:
+    like: recommended/efficientnet_lite0
+    backbone: {image_size: [150, 200]}
+```
+
+The other keys of `backbone` are taken, too; a list, such as `phases`, is replaced whole. A wrong key or value stops the
+study before anything runs.
 
 **In JupyterLab**, change the same keys in the first code cell of notebook 02, 03 or 04, and run all cells.
 `lesion open quick 02` opens a copy of what the study `quick` ran, so that no tracked notebook changes. What such a

@@ -21,6 +21,7 @@ from lesion_utils.paths import BY_HAND, JOB, PROJECT, output_root, run_folder, r
 from lesion_utils.recipes import RENAMED, Count, Name, Positive, Recipe, Strict, nested_types
 
 STAGES = ("baseline", "rebalancing", "transfer")
+LIKE = "like"  # key of a recipe that takes the keys of another one, `<study>/<recipe>`
 ARMS = ("leaky", "clean")  # of a paired leak
 PUBLISHED = "published"  # the folder of the studies, runs and reports of published systems
 CLAIMS = PROJECT / "params" / PUBLISHED / "claims.yml"  # what they claim
@@ -110,6 +111,11 @@ class StudyParams(Strict):
         if dataset not in study_datasets():
             raise ValueError(f"one of {', '.join(study_datasets())}")
         return dataset
+
+    @field_validator(*STAGES, mode="before")
+    @classmethod
+    def _written_out(cls, recipes: Any) -> Any:
+        return {name: _like(recipe) for name, recipe in recipes.items()} if isinstance(recipes, dict) else recipes
 
     @field_validator("classes")
     @classmethod
@@ -245,21 +251,8 @@ def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyPara
     """
     path = study_file(study)
     homes = [folder for folder in (PROJECT / "params", output_root() / "runs") if path.is_relative_to(folder)]
-    where = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
-    try:
-        values = _read_yaml(path)
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{where} is not valid YAML: {error}. Fix: correct that place.") from error
-    if not isinstance(values, dict):
-        raise InputError(
-            f"{where}: expected `key: value` lines, found {type(values).__name__}. Fix: name the file of a study."
-        )
     name = path.relative_to(homes[0]).with_suffix("").as_posix() if homes else path.stem
-    overlay = values.pop("full", None)
-    if full := full or study == f"{name}_full":
-        if not isinstance(overlay, dict):
-            raise InputError(f"{where} has no section `full`: the study has one size only. Fix: leave out `full`.")
-        values = _merged(values, overlay)
+    values, where = _values(path, full := full or study == f"{name}_full"), _shown(path)
     params = validate(values | {key: value for key, value in overrides.items() if value is not None}, where)
     if (params.study if homes else params.study.split("/")[-1]) != name:
         raise InputError(f"{where}: key `study` is {params.study!r}. Expected {name!r}, the file's name.")
@@ -270,6 +263,50 @@ def load_study(study: str, *, full: bool = False, **overrides: Any) -> StudyPara
     if problem := next(_problems(params), None):
         raise InputError(f"{where}: {problem}")
     return params
+
+
+def _values(path: Path, full: bool) -> dict[str, Any]:
+    """The keys of the study in ``path``, at its published size if ``full``."""
+    try:
+        values = _read_yaml(path)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{_shown(path)} is not valid YAML: {error}. Fix: correct that place.") from error
+    if not isinstance(values, dict):
+        problem = f"expected `key: value` lines, found {type(values).__name__}"
+        raise InputError(f"{_shown(path)}: {problem}. Fix: name the file of a study.")
+    overlay = values.pop("full", None)
+    if full and not isinstance(overlay, dict):
+        problem = "has no section `full`: the study has one size only"
+        raise InputError(f"{_shown(path)} {problem}. Fix: leave out `full`.")
+    return _merged(values, overlay) if full else values
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
+
+
+def _like(recipe: Any, followed: tuple[str, ...] = ()) -> Any:
+    """``recipe`` with all keys of the recipe that its key ``like`` names, but for those that it has itself.
+
+    Raises ValueError where there is no such recipe, or where it is like itself.
+    """
+    if not isinstance(recipe, dict) or LIKE not in recipe:
+        return recipe
+    study, _, name = (named := str(recipe[LIKE])).rpartition("/")
+    if named in followed:
+        raise ValueError(f"a recipe that is not like itself, as {named!r} is")
+    try:
+        path = study_file(study)
+        values = _values(path, full=path.stem != Path(study.removesuffix(path.suffix)).name)
+    except InputError as error:
+        problem = str(error).partition(" Fix:")[0].rstrip(".")
+        raise ValueError(f"`like: <study>/<recipe>`, found {named!r}: {problem}") from None
+    sections = [section for stage in STAGES if isinstance(section := values.get(stage), dict)]
+    known = {of: found for section in sections for of, found in section.items()}
+    if name not in known:
+        has = f"It has: {', '.join(known)}"
+        raise ValueError(f"a recipe of study {study!r}, which has no {name!r}.{did_you_mean(name, known)} {has}")
+    return _merged(_like(known[name], (*followed, named)), {key: recipe[key] for key in recipe if key != LIKE})
 
 
 def _merged(values: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
@@ -381,7 +418,7 @@ def _explain(problem: Any, where: object) -> str:
     if new := renamed.get(f"{name}: {value}") or (renamed[name] if is_old_name else None):
         return f"{where}: key `{key}` has a new name. Fix: write `{new}` instead."
     if kind == "extra_forbidden":
-        fields = list(model.model_fields)
+        fields = [*model.model_fields, *[LIKE] * (model is Recipe)]
         expected = f"Expected one of: {', '.join(fields)}. Fix: correct or remove it."
         return f"{where}: unknown key `{key}`.{did_you_mean(name, fields)} {expected}"
     expected = problem["msg"].removeprefix("Value error, ")

@@ -455,8 +455,9 @@ def commands(heading: str) -> list[str]:
 
 
 def test_the_page_shows_a_study_that_can_be_used():
-    (shown,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    shown, added = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     assert len(shown.splitlines()) == 5 and StudyParams(**yaml.safe_load(shown)).dataset == "folders"
+    assert StudyParams(**yaml.safe_load(shown + added)).transfer == load_study("recommended").transfer
 
 
 @pytest.mark.slow

@@ -131,6 +131,13 @@ def test_all_problems_are_told_at_once(load):
     assert [line.split("`")[1] for line in str(error.value).splitlines()] == ["threads", "epoch"]
 
 
+def test_like_is_a_key_of_recipes(load):
+    with pytest.raises(InputError, match="Did you mean `like`"):
+        load("baseline: {m: {lke: quick/small_cnn}}")
+    with pytest.raises(InputError, match=r"unknown key `baseline\.m\.backbone\.like`"):
+        load("baseline: {m: {backbone: {like: quick/small_cnn}}}")
+
+
 def test_a_near_miss_gets_a_suggestion(load):
     for text, name in [("split_sed: 3", "split_seed"), ("baseline: {cnn: {augmentaton: {}}}", "augmentation")]:
         with pytest.raises(InputError, match=f"Did you mean `{name}`"):
@@ -214,6 +221,62 @@ def test_a_study_of_one_size_and_a_wrong_key_of_the_full_size_are_refused(load):
         load("", full=True)
     with pytest.raises(InputError, match=r"`baseline\.cnn\.epoch`"):
         load("full: {baseline: {cnn: {epoch: 3}}}", full=True)
+
+
+OTHER = """study: a/other
+transfer:
+  net: {backbone: {alpha: 0.5, image_size: [8, 9]}, dropout: 0.3, phases: [{epochs: 2}, {epochs: 3}]}
+  second: {like: a/other/net, hidden: 7}
+full:
+  transfer: {net: {dropout: 0.4}, wide: {hidden: 900}}
+"""
+
+
+@pytest.fixture
+def other(load, tmp_path):
+    (tmp_path / "params" / "a").mkdir()
+    (tmp_path / "params" / "a" / "other.yml").write_text(OTHER)
+    return load_study("a/other").transfer
+
+
+def test_a_recipe_like_another_has_its_keys_but_for_those_of_its_own(load, other):
+    mine = load("baseline: {m: {like: a/other/net, backbone: {alpha: 1.5}, phases: [{epochs: 9}]}}").baseline["m"]
+    assert mine == Recipe(backbone={"alpha": 1.5, "image_size": (8, 9)}, dropout=0.3, phases=[{"epochs": 9}])
+    assert load("baseline: {m: {like: a/other/second}}").baseline["m"] == other["second"]
+    assert other["second"] == other["net"].model_copy(update={"hidden": 7})
+    values = yaml.safe_load("{study: mine, baseline: {m: {like: a/other/net}}}")
+    assert validate(values, "papermill").baseline["m"] == other["net"]
+
+
+def test_a_recipe_may_be_like_one_of_the_full_size_or_of_ones_own_file(load, other, tmp_path):
+    full = load("baseline: {m: {like: a/other_full/net}, w: {like: a/other_full/wide}}").baseline
+    assert full == {"m": other["net"].model_copy(update={"dropout": 0.4}), "w": Recipe(hidden=900)}
+    (tmp_path / "own.yml").write_text("study: own\nbaseline: {cnn: {hidden: 3}}\n")
+    assert load(f"baseline: {{m: {{like: {tmp_path}/own.yml/cnn}}}}").baseline["m"] == Recipe(hidden=3)
+
+
+@pytest.mark.parametrize(
+    ("like", "facts"),
+    [
+        ("a/other/nett", ["a/other", "'nett'", "Did you mean `net`?", "second"]),
+        ("a/othr/net", ["'a/othr'", "Did you mean `a/other`?"]),
+        ("net", ["<study>/<recipe>", "'net'"]),
+        ("3", ["<study>/<recipe>", "'3'"]),
+        ("mine/m", ["'mine/m'", "not like itself"]),
+        ("a/other/wide", ["'wide'", "net, second"]),
+        ("spoilt/net", ["params/spoilt.yml", "not valid YAML"]),
+        ("list/net", ["'list'", "has no 'net'"]),
+        ("list_full/net", ["params/list.yml", "no section `full`"]),
+    ],
+)
+def test_a_recipe_like_none_that_there_is_is_refused(load, other, tmp_path, like, facts):
+    (tmp_path / "params" / "spoilt.yml").write_text("baseline: [")
+    (tmp_path / "params" / "list.yml").write_text("baseline: [net]")
+    with pytest.raises(InputError) as error:
+        load(f"baseline: {{m: {{like: {like}}}}}")
+    for fact in ["params/mine.yml", "`baseline`", *facts]:
+        assert fact in str(error.value)
+    assert str(error.value).count("Fix:") == 1
 
 
 def test_papermill_may_pass_a_whole_study_file_to_a_notebook():

@@ -23,7 +23,8 @@ from lesion_utils.views import CLASS_NAMES, code_of
 UNKNOWN = "unknown"
 HEAD = """\
 # A first study on own images. Run it: make study STUDY={name}.yml
-# Then copy more recipes from params/quick.yml. docs/your_own_data.md explains each key."""
+# Add the recommended network: transfer: {{efficientnet_lite0: {{like: recommended/efficientnet_lite0}}}}
+# docs/your_own_data.md explains each key."""
 
 
 def new(
