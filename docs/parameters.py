@@ -33,8 +33,10 @@ baseline:
     phases: [{epochs: 12, learning_rate: 0.0005}]
 ```
 
-What you leave out has its default. With `like`, it is taken from another recipe, `<study>/<recipe>`. The recommended
-recipe, for smaller pictures:
+What you leave out has its default. A wrong key or value stops the study before anything runs.
+
+**A recipe like another one.** `like` takes all keys of a recipe of a study in `params/`, `<study>/<recipe>`; the keys
+beside it replace those. The recommended recipe, for smaller pictures:
 
 ```yaml
 transfer:
@@ -43,8 +45,9 @@ transfer:
     backbone: {image_size: [150, 200]}
 ```
 
-The other keys of `backbone` are taken, too; a list, such as `phases`, is replaced whole. A wrong key or value stops the
-study before anything runs.
+The other keys of `backbone` stay as they are there; a list, such as `phases`, is replaced whole. `null` takes a key
+back to its default, as in `augmentation: null`. `<study>_full/<recipe>` is that of the section `full`.
+Keys of the study itself, such as `folds`, are not taken.
 
 **In JupyterLab**, change the same keys in the first code cell of notebook 02, 03 or 04, and run all cells.
 `lesion open quick 02` opens a copy of what the study `quick` ran, so that no tracked notebook changes. What such a

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Annotated, Any, Literal, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
 
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.datasets.registry import LAYOUTS, study_datasets
@@ -21,7 +21,7 @@ from lesion_utils.paths import BY_HAND, JOB, PROJECT, output_root, run_folder, r
 from lesion_utils.recipes import RENAMED, Count, Name, Positive, Recipe, Strict, nested_types
 
 STAGES = ("baseline", "rebalancing", "transfer")
-LIKE = "like"  # key of a recipe that takes the keys of another one, `<study>/<recipe>`
+LIKE = "like"  # key of a recipe that takes the keys of another one, `<study in params/>/<recipe>`
 ARMS = ("leaky", "clean")  # of a paired leak
 PUBLISHED = "published"  # the folder of the studies, runs and reports of published systems
 CLAIMS = PROJECT / "params" / PUBLISHED / "claims.yml"  # what they claim
@@ -52,6 +52,10 @@ class Judging(Strict):
 MOST_BYTES, MOST_ENTRIES = 1_000_000, 100_000  # of a study's file
 
 StudyName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_]*$")]
+
+
+# Its key `like`, which no `Recipe` has, is replaced by what it stands for.
+RecipeOrLike = Annotated[Recipe, BeforeValidator(lambda recipe: _like(recipe))]
 
 
 def arm_name(leak: str, arm: str) -> str:
@@ -98,9 +102,9 @@ class StudyParams(Strict):
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 2000  # bootstrap draws of each interval
     judging: Judging = Judging()
     show_samples: bool = True  # show pictures of cases; off for reports that are published
-    baseline: dict[Name, Recipe] = Field({})
-    rebalancing: dict[Name, Recipe] = Field({})
-    transfer: dict[Name, Recipe] = Field({})
+    baseline: dict[Name, RecipeOrLike] = Field({})
+    rebalancing: dict[Name, RecipeOrLike] = Field({})
+    transfer: dict[Name, RecipeOrLike] = Field({})
     # recipe → the recipe it is compared with; by default the first on the same case table
     references: dict[Name, Name] = Field({})
     leaks: dict[Name, PairedLeak] = Field({})  # leaks whose size is measured, by name
@@ -111,11 +115,6 @@ class StudyParams(Strict):
         if dataset not in study_datasets():
             raise ValueError(f"one of {', '.join(study_datasets())}")
         return dataset
-
-    @field_validator(*STAGES, mode="before")
-    @classmethod
-    def _written_out(cls, recipes: Any) -> Any:
-        return {name: _like(recipe) for name, recipe in recipes.items()} if isinstance(recipes, dict) else recipes
 
     @field_validator("classes")
     @classmethod
@@ -288,30 +287,45 @@ def _shown(path: Path) -> Path:
 def _like(recipe: Any, followed: tuple[str, ...] = ()) -> Any:
     """``recipe`` with all keys of the recipe that its key ``like`` names, but for those that it has itself.
 
-    Raises ValueError where there is no such recipe, or where it is like itself.
+    Sections are merged, other values are replaced, and a key that is null gets its default. Raises ValueError where
+    there is no such recipe.
     """
     if not isinstance(recipe, dict) or LIKE not in recipe:
         return recipe
     study, _, name = (named := str(recipe[LIKE])).rpartition("/")
-    if named in followed:
-        raise ValueError(f"a recipe that is not like itself, as {named!r} is")
-    try:
-        path = study_file(study)
-        values = _values(path, full=path.stem != Path(study.removesuffix(path.suffix)).name)
-    except InputError as error:
-        problem = str(error).partition(" Fix:")[0].rstrip(".")
-        raise ValueError(f"`like: <study>/<recipe>`, found {named!r}: {problem}") from None
+    names = study_names()
+    if study.removesuffix("_full") not in names:
+        expected = f"`{LIKE}: <study>/<recipe>`, a study in params/, found {named!r}"
+        raise ValueError(f"{expected}.{did_you_mean(study, names)} Studies: {', '.join(names)}")
+    values = _values(PROJECT / "params" / f"{study.removesuffix('_full')}.yml", full=study.endswith("_full"))
     sections = [section for stage in STAGES if isinstance(section := values.get(stage), dict)]
-    known = {of: found for section in sections for of, found in section.items()}
+    known = {of: found for section in sections for of, found in section.items() if isinstance(found, dict)}
     if name not in known:
-        has = f"It has: {', '.join(known)}"
-        raise ValueError(f"a recipe of study {study!r}, which has no {name!r}.{did_you_mean(name, known)} {has}")
-    return _merged(_like(known[name], (*followed, named)), {key: recipe[key] for key in recipe if key != LIKE})
+        has = f"It has: {', '.join(map(str, known)) or 'none'}"
+        raise ValueError(f"`{LIKE}: {named}`: study {study!r} has no recipe {name!r}.{did_you_mean(name, known)} {has}")
+    if named in followed:
+        raise ValueError(f"`{LIKE}: {named}` comes back to itself, by {' and '.join(followed)}")
+    whole, own = _like(known[name], (*followed, named)), {key: recipe[key] for key in recipe if key != LIKE}
+    for key, value in own.items():
+        is_part = key in _PARTS and isinstance(value, dict) and isinstance(whole.get(key), dict)
+        whole = whole | {key: _merged(whole[key], value) if is_part else value}
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+# Keys of a recipe that hold a section. A mapping that is a value, such as `class_weights`, is replaced whole.
+_PARTS = {
+    key
+    for key, field in Recipe.model_fields.items()
+    if any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in nested_types(field.annotation))
+}
 
 
 def _merged(values: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
-    """``values`` with those of ``overlay`` in their place; sections are merged, lists are replaced."""
-    sections = {key for key in overlay if isinstance(overlay[key], dict) and isinstance(values.get(key), dict)}
+    """``values`` with those of ``overlay`` in their place; sections are merged, lists and what is `like` another recipe
+    are replaced.
+    """
+    both = {key for key in overlay if isinstance(overlay[key], dict) and isinstance(values.get(key), dict)}
+    sections = {key for key in both if LIKE not in overlay[key]}
     return values | {key: _merged(values[key], new) if key in sections else new for key, new in overlay.items()}
 
 

@@ -227,6 +227,7 @@ OTHER = """study: a/other
 transfer:
   net: {backbone: {alpha: 0.5, image_size: [8, 9]}, dropout: 0.3, phases: [{epochs: 2}, {epochs: 3}]}
   second: {like: a/other/net, hidden: 7}
+  sgd: {optimizer: sgd, optimizer_options: {momentum: 0.9}, backbone: {alpha: 0.5}, class_weights: {x: 2}}
 full:
   transfer: {net: {dropout: 0.4}, wide: {hidden: 900}}
 """
@@ -248,35 +249,57 @@ def test_a_recipe_like_another_has_its_keys_but_for_those_of_its_own(load, other
     assert validate(values, "papermill").baseline["m"] == other["net"]
 
 
-def test_a_recipe_may_be_like_one_of_the_full_size_or_of_ones_own_file(load, other, tmp_path):
-    full = load("baseline: {m: {like: a/other_full/net}, w: {like: a/other_full/wide}}").baseline
-    assert full == {"m": other["net"].model_copy(update={"dropout": 0.4}), "w": Recipe(hidden=900)}
-    (tmp_path / "own.yml").write_text("study: own\nbaseline: {cnn: {hidden: 3}}\n")
-    assert load(f"baseline: {{m: {{like: {tmp_path}/own.yml/cnn}}}}").baseline["m"] == Recipe(hidden=3)
+def test_a_recipe_may_be_like_one_of_the_full_size(load, other):
+    text = "baseline: {m: {like: a/other_full/net}, w: {like: a/other_full/wide}, s: {like: a/other_full/second}}"
+    assert load(text).baseline["m"] == other["net"].model_copy(update={"dropout": 0.4})
+    assert load(text).baseline["w"] == Recipe(hidden=900) and load(text).baseline["s"] == other["second"]
+
+
+def test_null_takes_a_key_back_to_its_default_and_mappings_that_are_values_are_replaced(load, other):
+    text = "baseline: {m: {like: a/other/sgd, optimizer: adam, optimizer_options: null, backbone: null}}"
+    assert load(text).baseline["m"] == Recipe(class_weights={"x": 2.0})
+    text = "baseline: {m: {like: a/other/sgd, optimizer_options: {}, class_weights: {y: 3}}}"
+    assert load(text).baseline["m"] == Recipe(optimizer="sgd", backbone={"alpha": 0.5}, class_weights={"y": 3.0})
+
+
+def test_like_in_the_full_size_replaces_the_recipe(load, other):
+    text = "baseline: {m: {hidden: 5, dropout: 0.2}}\nfull: {baseline: {m: {like: a/other/net}}}"
+    assert load(text).baseline["m"].hidden == 5 and load(text, full=True).baseline["m"] == other["net"]
 
 
 @pytest.mark.parametrize(
     ("like", "facts"),
     [
         ("a/other/nett", ["a/other", "'nett'", "Did you mean `net`?", "second"]),
-        ("a/othr/net", ["'a/othr'", "Did you mean `a/other`?"]),
+        ("a/othr/net", ["'a/othr/net'", "Did you mean `a/other`?"]),
         ("net", ["<study>/<recipe>", "'net'"]),
+        ("null", ["<study>/<recipe>", "mine"]),
         ("3", ["<study>/<recipe>", "'3'"]),
-        ("mine/m", ["'mine/m'", "not like itself"]),
+        ("~nobody/x.yml/cnn", ["<study>/<recipe>", "~nobody"]),
+        ("x" * 300 + "/a", ["<study>/<recipe>"]),
+        ("mine/m", ["comes back", "mine/m"]),
         ("a/other/wide", ["'wide'", "net, second"]),
-        ("spoilt/net", ["params/spoilt.yml", "not valid YAML"]),
-        ("list/net", ["'list'", "has no 'net'"]),
-        ("list_full/net", ["params/list.yml", "no section `full`"]),
+        ("numbers/empty", ["'empty'"]),
+        ("list/net", ["'list'", "has no recipe 'net'", "none"]),
+        ("numbers/net", ["'numbers'", "has no recipe 'net'", "3"]),
     ],
 )
 def test_a_recipe_like_none_that_there_is_is_refused(load, other, tmp_path, like, facts):
-    (tmp_path / "params" / "spoilt.yml").write_text("baseline: [")
     (tmp_path / "params" / "list.yml").write_text("baseline: [net]")
+    (tmp_path / "params" / "numbers.yml").write_text("baseline: {3: {}, empty: }")
     with pytest.raises(InputError) as error:
-        load(f"baseline: {{m: {{like: {like}}}}}")
-    for fact in ["params/mine.yml", "`baseline`", *facts]:
+        load(f"baseline: {{m: {{like: {like}}}}}\ntransfer: {{n: {{like: nowhere/n}}}}")
+    for fact in ["params/mine.yml", "`baseline.m`", "`transfer.n`", *facts]:
         assert fact in str(error.value)
-    assert str(error.value).count("Fix:") == 1
+    assert [line.count("Fix:") for line in str(error.value).splitlines()] == [1, 1]
+
+
+@pytest.mark.parametrize(("like", "told"), [("spoilt/net", "spoilt.yml is not valid YAML"), ("one_full/net", "`full`")])
+def test_a_file_that_a_recipe_is_like_is_named_if_it_cannot_be_used(load, tmp_path, like, told):
+    (tmp_path / "params" / "spoilt.yml").write_text("baseline: [")
+    (tmp_path / "params" / "one.yml").write_text("baseline: {net: {}}")
+    with pytest.raises(InputError, match=f"params/{like.split('/')[0].removesuffix('_full')}.yml.*{told}|{told}"):
+        load(f"baseline: {{m: {{like: {like}}}}}")
 
 
 def test_papermill_may_pass_a_whole_study_file_to_a_notebook():
