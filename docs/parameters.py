@@ -16,7 +16,16 @@ from pydantic_core import PydanticUndefined
 
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.paths import PROJECT
-from lesion_utils.recipes import Augmentation, BackboneOptions, OfflineCopies, Phase, Plateau, Recipe, nested_types
+from lesion_utils.recipes import (
+    Augmentation,
+    BackboneOptions,
+    OfflineCopies,
+    Phase,
+    Plateau,
+    Recipe,
+    nested_types,
+    section_of,
+)
 from lesion_utils.study import Judging, PairedLeak, StudyParams
 
 PAGE = PROJECT / "docs" / "parameters.md"
@@ -94,7 +103,7 @@ def values_of(annotation: Any) -> str:
         return (
             f"section of {named}" if get_origin(annotation) is dict and get_origin(get_args(annotation)[0]) else named
         )
-    if any(isinstance(of, type) and issubclass(of, BaseModel) for of in types):
+    if section_of(annotation):
         return "section" if tuple not in map(get_origin, types) else "list of sections"
     outer = next(of for of in types if get_origin(of) in (tuple, dict) or of in KINDS)
     return KINDS[get_origin(outer) or outer] + (" or null" if NoneType in types else "")

@@ -26,6 +26,12 @@ def nested_types(annotation: Any) -> list[Any]:
     return [annotation, *(inner for argument in get_args(annotation) for inner in nested_types(argument))]
 
 
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field of this type holds, or that each of its entries is; None for other values."""
+    kinds = nested_types(annotation)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
 class Strict(BaseModel):
     """A section of a parameter file. Unknown keys, infinite numbers and later changes are refused."""
 

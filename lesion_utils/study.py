@@ -18,7 +18,7 @@ from lesion_utils.datasets.registry import LAYOUTS, study_datasets
 from lesion_utils.datasets.usual_names import OF_CASES, one_spelling
 from lesion_utils.errors import InputError, did_you_mean
 from lesion_utils.paths import BY_HAND, JOB, PROJECT, output_root, run_folder, run_name, write_json
-from lesion_utils.recipes import RENAMED, Count, Name, Positive, Recipe, Strict, nested_types
+from lesion_utils.recipes import RENAMED, Count, Name, Positive, Recipe, Strict, section_of
 
 STAGES = ("baseline", "rebalancing", "transfer")
 LIKE = "like"  # key of a recipe that takes the keys of another one, `<study in params/>/<recipe>`
@@ -297,7 +297,7 @@ def _like(recipe: Any, followed: tuple[str, ...] = ()) -> Any:
     if study.removesuffix("_full") not in names:
         expected = f"`{LIKE}: <study>/<recipe>`, a study in params/, found {named!r}"
         raise ValueError(f"{expected}.{did_you_mean(study, names)} Studies: {', '.join(names)}")
-    values = _values(PROJECT / "params" / f"{study.removesuffix('_full')}.yml", full=study.endswith("_full"))
+    values = _values(study_file(study), full=study.endswith("_full"))
     sections = [section for stage in STAGES if isinstance(section := values.get(stage), dict)]
     known = {of: found for section in sections for of, found in section.items() if isinstance(found, dict)}
     if name not in known:
@@ -306,18 +306,12 @@ def _like(recipe: Any, followed: tuple[str, ...] = ()) -> Any:
     if named in followed:
         raise ValueError(f"`{LIKE}: {named}` comes back to itself, by {' and '.join(followed)}")
     whole, own = _like(known[name], (*followed, named)), {key: recipe[key] for key in recipe if key != LIKE}
-    for key, value in own.items():
-        is_part = key in _PARTS and isinstance(value, dict) and isinstance(whole.get(key), dict)
-        whole = whole | {key: _merged(whole[key], value) if is_part else value}
-    return {key: value for key, value in whole.items() if value is not None}
+    kept = {key: value for key, value in whole.items() if key in _PARTS or key not in own}
+    return {key: value for key, value in _merged(kept, own).items() if value is not None}
 
 
 # Keys of a recipe that hold a section. A mapping that is a value, such as `class_weights`, is replaced whole.
-_PARTS = {
-    key
-    for key, field in Recipe.model_fields.items()
-    if any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in nested_types(field.annotation))
-}
+_PARTS = {key for key, field in Recipe.model_fields.items() if section_of(field.annotation)}
 
 
 def _merged(values: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
@@ -447,7 +441,7 @@ def _model_at(section: list[int | str]) -> type[BaseModel]:
     is_entry = False  # the name of a recipe or the number of a phase, not a field
     for part in section:
         field = None if is_entry else model.model_fields.get(str(part))
-        types = nested_types(field.annotation) if field else [None]
-        model = next((kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
-        is_entry = get_origin(types[0]) in (dict, tuple)
+        annotation = field.annotation if field else None
+        model = section_of(annotation) or model
+        is_entry = get_origin(annotation) in (dict, tuple)
     return model

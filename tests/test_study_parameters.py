@@ -294,11 +294,17 @@ def test_a_recipe_like_none_that_there_is_is_refused(load, other, tmp_path, like
     assert [line.count("Fix:") for line in str(error.value).splitlines()] == [1, 1]
 
 
-@pytest.mark.parametrize(("like", "told"), [("spoilt/net", "spoilt.yml is not valid YAML"), ("one_full/net", "`full`")])
+@pytest.mark.parametrize(
+    ("like", "told"),
+    [
+        ("spoilt/net", r"params/spoilt\.yml is not valid YAML"),
+        ("one_full/net", r"params/one\.yml has no section `full`"),
+    ],
+)
 def test_a_file_that_a_recipe_is_like_is_named_if_it_cannot_be_used(load, tmp_path, like, told):
     (tmp_path / "params" / "spoilt.yml").write_text("baseline: [")
     (tmp_path / "params" / "one.yml").write_text("baseline: {net: {}}")
-    with pytest.raises(InputError, match=f"params/{like.split('/')[0].removesuffix('_full')}.yml.*{told}|{told}"):
+    with pytest.raises(InputError, match=told):
         load(f"baseline: {{m: {{like: {like}}}}}")
 
 
