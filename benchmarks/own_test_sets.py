@@ -5,7 +5,7 @@
 Nothing is trained. 001 and 002: their published confusion matrix against our predictions of the same images of
 HAM10000, each by the network of the fold that has not seen the lesion (study `recommended_full`). 000, 003 and 004: the
 system corrected and trained again; the two are compared case by case, over lesions and runs. The published Test of 003
-and 004 has too few images, so 003 is also compared in five folds of all images. A published matrix and ours of the same
+and 004 has too few images, so both are also compared in five folds of all. A published matrix and ours of the same
 images are judged by image; their differences have Newcombe's interval, as if of independent images: too wide. Against
 000, our networks, one per fold, count as one run, so our interval lacks the variation between trainings.
 
@@ -49,6 +49,7 @@ AGAIN = {  # our study, and the study and the recipe of the system
     "003": ("recommended_isic9", "published/003_corrected", "copies"),
     "003 (five folds)": ("isic9_folds", "isic9_folds", "system_003"),
     "004": ("recommended_isic9", "published/004_corrected", "copies"),
+    "004 (five folds)": ("isic9_folds", "isic9_folds", "system_004"),
 }
 
 

@@ -72,11 +72,12 @@ def test_the_recipe_for_the_9_class_set_is_the_recommended_one_but_for_the_size_
     assert recipe("recommended_isic9") == recipe("isic9_folds") == recipe("recommended")
 
 
-def test_the_system_in_five_folds_is_the_corrected_one_with_its_own_early_stopping():
-    of_folds = load_study("isic9_folds").recipes["system_003"]
-    corrected = load_study("published/003_corrected").recipes["copies"]
-    own = load_study("published/003_as_run").recipes["copies"]
-    assert of_folds == corrected.model_copy(update={"early_stopping": own.early_stopping})
+@pytest.mark.parametrize("system", ["003", "004"])
+def test_the_systems_in_five_folds_are_the_corrected_ones_with_the_early_stopping_of_003(system):
+    of_folds = load_study("isic9_folds").recipes[f"system_{system}"]
+    corrected = load_study(f"published/{system}_corrected").recipes["copies"]
+    stopping = load_study("published/003_as_run").recipes["copies"].early_stopping
+    assert of_folds == corrected.model_copy(update={"early_stopping": stopping})
 
 
 @pytest.mark.slow
