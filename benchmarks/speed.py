@@ -1,4 +1,4 @@
-"""How fast decoding is, beside what people use today.
+"""How fast decoding and training on features are, beside what people use today.
 
     .venv/bin/python -m benchmarks.speed       # minutes, on a machine that does nothing else
 
@@ -17,20 +17,26 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.page import markdown, renew
+from lesion_utils.cases import make_case_tables
 from lesion_utils.datasets import phantom
 from lesion_utils.datasets.phantom import Phantom
 from lesion_utils.paths import PROJECT, write_json
 from lesion_utils.pictures import load_pictures
+from lesion_utils.recipes import Recipe
 from lesion_utils.rounding import number, span
 from lesion_utils.runtime import keras
+from lesion_utils.study import StudyParams
+from lesion_utils.training import train
 
 RESULTS = Path(__file__).with_suffix(".json")
-ROUNDS, LESIONS, THREADS = 5, 600, len(os.sched_getaffinity(0))
+ROUNDS, LESIONS, EPOCHS, THREADS = 5, 600, 30, len(os.sched_getaffinity(0))
 SIZE = (180, 180)
 Pair = tuple[str, str, int, Callable[[], object], Callable[[], object]]  # what, compared with, images, ours, baseline
 
@@ -57,6 +63,32 @@ def pairs(folder: Path) -> Iterator[Pair]:
     what = "decode JPEGs of 200x150 px (phantom) to 180x180 px"
     yield what, "`image_dataset_from_directory`", len(paths), decode, decode_with_keras
     yield what, "a loop over Pillow", len(paths), decode, decode_with_pillow
+
+    data = StudyParams(dataset="ham10000", data=str(folder / "data"))
+    cases = make_case_tables(data)["corrected"]
+    phases = [{"train": "head", "epochs": EPOCHS}]
+    backbone = {"name": "mobilenet_v2", "image_size": (48, 64), "pooling": "average"}
+    recipe = Recipe(backbone=backbone, batch_size=16, phases=phases)
+
+    def train_head() -> None:
+        os.environ["LESION_OUTPUT"] = str(folder)  # where the features are kept
+        with tempfile.TemporaryDirectory(dir=folder) as new:
+            train(recipe, cases, seed=0, threads=THREADS, weights=None, folder=Path(new) / "head" / "r0")
+
+    compile_model = keras.Model.compile
+
+    def step_by_step(self: keras.Model, *args: Any, steps_per_execution: int = 1, **options: Any) -> None:
+        compile_model(self, *args, **options)
+
+    def train_head_step_by_step() -> None:
+        with patch.object(keras.Model, "compile", step_by_step):
+            train_head()
+
+    what, shown = (
+        f"{EPOCHS} epochs of a head on features, each in one call",
+        EPOCHS * int((cases["split"] == "train").sum()),
+    )
+    yield what, "a call of TensorFlow per step", shown, train_head, train_head_step_by_step
 
 
 def measure(pair: Pair, rounds: int) -> dict:

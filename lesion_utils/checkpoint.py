@@ -48,7 +48,6 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self._restored:
-            self.model.optimizer.build(self.model.trainable_variables)
             _assign(self.model.optimizer.variables, self._restored["optimizer"])
             for callback, state in zip(self.watched, self._restored["callbacks"], strict=True):
                 vars(callback).update(state)

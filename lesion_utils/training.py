@@ -355,12 +355,21 @@ def _fit(
     metrics = ["accuracy", BalancedAccuracy(len(data.classes))]
     if recipe.monitor == "val_macro_auc":
         metrics.append(keras.metrics.AUC(multi_label=True, num_labels=len(data.classes), name="macro_auc"))
+    # a step on features takes less time than its call, so an epoch of them is one call: the results are the same
+    at_once = steps if phase.train == "head" and tf is not None else 1
     model.compile(
         optimizer=keras.optimizers.get({"class_name": recipe.optimizer, "config": options}),
         loss=loss(recipe, data.sizes),
         metrics=metrics,
+        steps_per_execution=at_once,
         jit_compile=tf is None,  # TensorFlow with XLA on the CPU is several times slower here
     )
+    # A step that makes variables is traced twice, so they are made before.
+    any_target = data.targets[:1]
+    model.optimizer.build(model.trainable_variables)
+    model.compute_loss(y=any_target, y_pred=any_target)
+    model.compute_metrics(None, any_target, any_target)
+    model.reset_metrics()
     monitor = {"monitor": recipe.monitor, "mode": "max" if recipe.larger_is_better else "min"}
     stopping = {"patience": recipe.early_stopping or phase.epochs, "restore_best_weights": recipe.keep == "best"}
     began: list[float] = []
@@ -380,7 +389,12 @@ def _fit(
     clock = keras.callbacks.LambdaCallback(lambda *_: began.append(time.perf_counter()), on_epoch_end=record)
     left = steps * (phase.epochs - begin)
     trained = progress.steps(range(left), f"{name} ({phase.train}): training steps", left)
-    counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: next(trained, None))
+
+    def count(*_: Any, **__: Any) -> None:
+        for _step in range(at_once):
+            next(trained, None)
+
+    counter = keras.callbacks.LambdaCallback(on_train_batch_end=count)
     counter.async_safe = True  # no step waits until its loss is known
     shown_by = [] if progress.IN_JUPYTERLAB else [counter]
     callbacks = [clock, *shown_by, *averages, keras.callbacks.EarlyStopping(**stopping, **monitor)]

@@ -136,6 +136,14 @@ def test_a_training_shows_its_steps_before_its_first_epoch_ends(few, threads, tm
     assert counted == [(str(done), "8") for done in range(1, 8)] and printed.count(" epoch ") == 2
 
 
+def test_a_training_on_features_shows_its_steps_too(few, threads, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(progress, "EVERY", 0)
+    head = {"train": "head", "epochs": 2}
+    recipe = Recipe(backbone={"name": "mobilenet_v2", "image_size": (32, 32)}, batch_size=6, phases=[head])
+    train(recipe, few, seed=0, threads=threads, weights=None, folder=tmp_path / "net/r0")
+    assert re.findall(r"training steps: (\d+) of (\d+), about", capfd.readouterr().err)[-1] == ("7", "8")
+
+
 @pytest.mark.parametrize(
     ("log", "shown"),
     [

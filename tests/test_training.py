@@ -418,6 +418,31 @@ def test_features_are_computed_once_for_recipes_repeats_and_splits(few, threads,
 
 
 @pytest.mark.slow
+def test_an_epoch_on_features_in_one_call_gives_what_its_steps_give(few, threads, monkeypatch, tmp_path):
+    head = Recipe(
+        backbone={"name": "mobilenet_v2", "image_size": (32, 32), "pooling": "average"},
+        phases=[{"train": "head", "epochs": 3, "schedule": "cosine"}],
+        batch_size=7,  # the last batch of 24 images, and that of validation, are smaller
+        dropout=0.5,
+        weight_average=0.9,
+        mixup=0.4,
+    )
+    compile_model, asked = keras.Model.compile, []
+
+    def step_by_step(self, *args, steps_per_execution=1, **options):
+        asked.append(steps_per_execution)
+        compile_model(self, *args, **options)
+
+    given = {"seed": 0, "threads": threads, "weights": None}
+    usual = training.train(head, few, folder=tmp_path / "usual/r0", **given)
+    monkeypatch.setattr(keras.Model, "compile", step_by_step)
+    slower = training.train(head, few, folder=tmp_path / "slower/r0", **given)
+    assert asked == [4]
+    assert usual.history.drop(columns="seconds").equals(slower.history.drop(columns="seconds"))
+    assert all(np.array_equal(usual.probabilities[split], slower.probabilities[split]) for split in HELD_OUT)
+
+
+@pytest.mark.slow
 def test_epochs_take_the_views_of_the_training_pictures_in_turn(few, threads, monkeypatch):
     fed, views = [], {}
     batches, outputs = training.batches, training.cached_features
