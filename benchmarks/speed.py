@@ -64,7 +64,7 @@ def pairs(folder: Path) -> Iterator[Pair]:
     yield what, "`image_dataset_from_directory`", len(paths), decode, decode_with_keras
     yield what, "a loop over Pillow", len(paths), decode, decode_with_pillow
 
-    data = StudyParams(dataset="ham10000", data=str(folder / "data"))
+    data = StudyParams(dataset="ham10000", data=str(folder / "data" / "all"))
     cases = make_case_tables(data)["corrected"]
     phases = [{"train": "head", "epochs": EPOCHS}]
     backbone = {"name": "mobilenet_v2", "image_size": (48, 64), "pooling": "average"}
