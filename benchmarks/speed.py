@@ -84,10 +84,8 @@ def pairs(folder: Path) -> Iterator[Pair]:
         with patch.object(keras.Model, "compile", step_by_step):
             train_head()
 
-    what, shown = (
-        f"{EPOCHS} epochs of a head on features, each in one call",
-        EPOCHS * int((cases["split"] == "train").sum()),
-    )
+    what = f"{EPOCHS} epochs of a head on features, each in one call"
+    shown = EPOCHS * int((cases["split"] == "train").sum())
     yield what, "a call of TensorFlow per step", shown, train_head, train_head_step_by_step
 
 

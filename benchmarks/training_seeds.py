@@ -49,13 +49,15 @@ def compared(few: list[dict[str, Any]], many: list[dict[str, Any]]) -> tuple[str
     )
 
 
+def differences(study: str) -> list[dict[str, Any]]:
+    """What the remedies of ``study`` change, as its results on disk say."""
+    results = read_json(PROJECT / "reports" / study / "results.json", "make study FULL=1 STUDY=imbalance")
+    return [{key: row[key] for key in KEPT} for row in results["differences"]]
+
+
 def main() -> None:
-    differences = {}
-    for study in ("imbalance", "imbalance_full"):
-        results = read_json(PROJECT / "reports" / study / "results.json", "make study FULL=1 STUDY=imbalance")
-        differences[study] = [{key: row[key] for key in KEPT} for row in results["differences"]]
-    write_json(RESULTS, differences)
-    renew("training seeds", "\n\n".join(compared(*differences.values())))
+    write_json(RESULTS, many := differences("imbalance_full"))
+    renew("training seeds", "\n\n".join(compared(differences("imbalance"), many)))
 
 
 if __name__ == "__main__":
